@@ -1,0 +1,81 @@
+import { expand, extract } from '@noble/hashes/hkdf.js'
+import { hmac } from '@noble/hashes/hmac.js'
+import { sha256 } from '@noble/hashes/sha2.js'
+import { concatBytes, utf8ToBytes } from '@noble/hashes/utils.js'
+import { u64 } from './bytes'
+
+/** Length of a secret in bytes (docs/protocol.md, "Words"). */
+export const SECRET_BYTES = 32
+/** Shortest and longest period in seconds (docs/protocol.md, "Constants"). */
+export const MIN_PERIOD = 10
+export const MAX_PERIOD = 300
+/** Longest server label in bytes of UTF-8 (docs/protocol.md, "Derivation"). */
+export const MAX_LABEL_BYTES = 255
+
+/** What client and daemon share. `pool` is ascending and without duplicates, see {@link parsePool}. */
+export interface KeyMaterial {
+  readonly secret: Uint8Array
+  readonly server: string
+  readonly period: number
+  readonly pool: Uint16Array
+}
+
+/** A key with everything that is derived from its secret once. */
+export interface Key extends KeyMaterial {
+  readonly rendezvousKey: Uint8Array
+  readonly codebookKey: Uint8Array
+  readonly sealKey: Uint8Array
+  readonly totpSecret: Uint8Array
+  readonly hintKey: Uint8Array
+  /** 16 bytes that name the key in the ledger and in logs; not secret. */
+  readonly fingerprint: Uint8Array
+}
+
+/**
+ * Derives a key's subkeys (docs/protocol.md, "Derivation"; HKDF is RFC 5869).
+ * @param material the secret (32 bytes), the server's label, the period (seconds) and the pool
+ * @throws {RangeError} when the secret, the label or the period is outside its bounds
+ */
+export function deriveKey(material: KeyMaterial): Key {
+  const { secret, server, period } = material
+  if (secret.length !== SECRET_BYTES) {
+    throw new RangeError(`"secret" expected ${SECRET_BYTES} bytes, got ${secret.length}`)
+  }
+  const fault = labelFault(server)
+  if (fault) throw new RangeError(`"server" ${fault}`)
+  if (!Number.isInteger(period) || period < MIN_PERIOD || period > MAX_PERIOD) {
+    throw new RangeError(`"period" expected ${MIN_PERIOD} to ${MAX_PERIOD} seconds, got ${period}`)
+  }
+  const prk = extract(sha256, secret, utf8ToBytes('knockturn/1'))
+  const label = utf8ToBytes(server)
+  const subkey = (name: string, length: number) =>
+    expand(sha256, prk, concatBytes(utf8ToBytes(name), Uint8Array.of(0), label), length)
+  return {
+    ...material,
+    rendezvousKey: subkey('rendezvous', 32),
+    codebookKey: subkey('codebook', 32),
+    sealKey: subkey('seal', 64),
+    totpSecret: subkey('totp', 20),
+    hintKey: subkey('hint', 32),
+    fingerprint: subkey('id', 16),
+  }
+}
+
+/** What is wrong with a server label, or null (docs/protocol.md, "Derivation": taken as given, no folding). */
+export function labelFault(server: string): string | null {
+  if (/\p{Surrogate}/u.test(server)) return 'expected valid Unicode, got half a surrogate pair'
+  if (server.includes('\0')) return 'expected a label without NUL'
+  const length = utf8ToBytes(server).length
+  if (length > MAX_LABEL_BYTES) return `expected at most ${MAX_LABEL_BYTES} bytes of UTF-8, got ${length}`
+  return null
+}
+
+/** The number of the window that a Unix time (seconds) falls into: RFC 6238's T. */
+export function windowAt(seconds: number, period: number): number {
+  return Math.floor(seconds / period)
+}
+
+/** The 8 bytes that announce a datagram knock of this window (docs/protocol.md, "Datagram knock"). */
+export function hint(key: Key, window: number): Uint8Array {
+  return hmac(sha256, key.hintKey, u64(window)).slice(0, 8)
+}
