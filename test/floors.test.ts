@@ -1,0 +1,106 @@
+import { readdirSync, readFileSync } from 'node:fs'
+import { isBuiltin } from 'node:module'
+import { posix } from 'node:path'
+import { describe, expect, it } from 'vitest'
+
+const SRC = new URL('../src/', import.meta.url)
+/** From the ground up. daemon.ts and client.ts join the floors below them, and not each other. */
+const FLOORS = [['protocol'], ['gate'], ['host'], ['daemon', 'client'], ['cli']]
+/** `from '…'`, `import '…'`, `import('…')`, `require('…')`, or the two calls with anything that is not a plain string. */
+const IMPORT = /\bfrom\s*(['"])(.+?)\1|\b(?:import|require)\s*\(?\s*(['"])(.+?)\3|\b((?:import|require)\((?!\s*['"]).*)/g
+
+const importsOf = (source: string) => [...source.matchAll(IMPORT)].map((match) => match[2] ?? match[4] ?? match[5])
+const roomOf = (path: string) => path.split('/')[0].replace(/\.ts$/, '')
+const floorOf = (room: string) => FLOORS.findIndex((rooms) => rooms.includes(room))
+
+/** What is wrong with an import in a file of src, or null. */
+function fault(file: string, specifier: string): string | null {
+  const room = roomOf(file)
+  if (floorOf(room) < 0) return `${file} is on no floor`
+  if (/^(import|require)\(/.test(specifier)) return `${file} computes what it imports: ${specifier}`
+  if (room === 'protocol' && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
+  if (!/^[./]/.test(specifier)) return null
+  const target = posix.join(posix.dirname(file), specifier)
+  if (target === '../package.json' && room === 'cli') return null
+  const below = floorOf(roomOf(target)) >= 0 && floorOf(roomOf(target)) < floorOf(room)
+  return below || roomOf(target) === room ? null : `${file} imports ${target}`
+}
+
+describe('the floors', () => {
+  const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => /\.[cm]?[jt]sx?$/.test(file))
+  const imports = files.flatMap((file) => importsOf(readFileSync(new URL(file, SRC), 'utf8')).map((name) => [file, name]))
+
+  it('are found, with their imports', () => {
+    expect(imports).toContainEqual(['protocol/knock.ts', './erasure'])
+  })
+
+  it('are imported downwards only', () => {
+    expect(imports.map(([file, name]) => fault(file, name)).filter(Boolean)).toEqual([])
+  })
+})
+
+describe('the checker', () => {
+  it.each([
+    ["import { a } from './a'", './a'],
+    ["import type { A } from './a'", './a'],
+    ["import {\n  a,\n  b,\n} from './a'", './a'],
+    ["import './a'", './a'],
+    ["export { a } from './a'", './a'],
+    ["export * from './a'", './a'],
+    ["const a = await import('./a')", './a'],
+    ["let a: import('./a').A", './a'],
+    ["const a = require('./a')", './a'],
+    ['import a from "./a"', './a'],
+    ['await import(name)', 'import(name)'],
+    ['await import(`./a`)', 'import(`./a`)'],
+  ])('sees %j', (source, specifier) => {
+    expect(importsOf(source)).toEqual([specifier])
+  })
+
+  it.each([
+    ['protocol/knock.ts', './erasure', true],
+    ['protocol/knock.ts', 'ipaddr.js', true],
+    ['protocol/knock.ts', 'node:crypto', false],
+    ['protocol/knock.ts', 'crypto', false],
+    ['protocol/knock.ts', 'fs/promises', false],
+    ['protocol/knock.ts', '../gate/listener', false],
+    ['protocol/knock.ts', '../../package.json', false],
+    ['gate/listener.ts', '../protocol/knock', true],
+    ['gate/listener.ts', './ledger', true],
+    ['gate/listener.ts', '../host/config', false],
+    ['gate/listener.ts', '../daemon', false],
+    ['host/taps/file.ts', '../../gate/listener', true],
+    ['host/taps/file.ts', '../config', true],
+    ['host/taps/file.ts', 'node:fs', true],
+    ['host/taps/file.ts', '../../client', false],
+    ['host/taps/file.ts', '../../cli/main', false],
+    ['daemon.ts', './protocol/key', true],
+    ['daemon.ts', './gate/listener', true],
+    ['daemon.ts', './host/config', true],
+    ['daemon.ts', './client', false],
+    ['client.ts', './daemon', false],
+    ['client.ts', './cli/main', false],
+    ['cli/main.ts', '../daemon', true],
+    ['cli/main.ts', '../host/taps/file', true],
+    ['cli/main.ts', './wording', true],
+    ['cli/main.ts', '../../package.json', true],
+    ['cli/main.ts', '../../bin/knockturn', false],
+    ['cli/main.ts', '../../test/e2e/lab', false],
+    ['util.ts', './protocol/key', false],
+    ['host/config.ts', 'import(name)', false],
+  ])('in %s takes %s: %s', (file, specifier, allowed) => {
+    expect(fault(file, specifier) === null).toBe(allowed)
+  })
+})
+
+describe('src/protocol/tsconfig.json', () => {
+  const { types, lib } = JSON.parse(readFileSync(new URL('protocol/tsconfig.json', SRC), 'utf8')).compilerOptions
+
+  it('brings in no types of Node', () => {
+    expect(types).toEqual([])
+  })
+
+  it('brings in no DOM', () => {
+    expect(lib.filter((name: string) => /dom|worker/i.test(name))).toEqual([])
+  })
+})
