@@ -1,0 +1,56 @@
+import { acceptedWindows, type Now } from './clock'
+import type { Candidate } from './table'
+
+/** Opened knocks that are remembered, oldest forgotten first (docs/protocol.md, "Receiving" 7). */
+export const MAX_EXPLAINED = 4_096
+
+interface Opened {
+  readonly session: string
+  readonly candidate: Candidate
+  readonly ports: ReadonlySet<number>
+}
+
+/**
+ * The symbol ports of opened knocks, by the session that sent them. Further taps on them say nothing new while the window is
+ * accepted: not a second pass, not a browser's SYNs that go on for two minutes. So they don't spoil the next knock either.
+ */
+export class Explained {
+  readonly #skew: number
+  readonly #bySession = new Map<string, Opened[]>()
+  readonly #oldestFirst = new Set<Opened>()
+
+  constructor(skew: number) {
+    this.#skew = skew
+  }
+
+  get size(): number {
+    return this.#oldestFirst.size
+  }
+
+  add(opened: Opened): void {
+    this.#oldestFirst.add(opened)
+    const others = this.#bySession.get(opened.session)
+    if (others) others.push(opened)
+    else this.#bySession.set(opened.session, [opened])
+    if (this.#oldestFirst.size > MAX_EXPLAINED) this.#forget(this.#oldestFirst.values().next().value as Opened)
+  }
+
+  /** Whether a tap is explained by a knock that was opened in this session. */
+  has(session: string, port: number, now: Now): boolean {
+    const knocks = this.#bySession.get(session)
+    if (!knocks) return false
+    for (const opened of knocks) {
+      const { key, window } = opened.candidate
+      if (window < acceptedWindows(now.wall, key.period, this.#skew).first) this.#forget(opened)
+      else if (opened.ports.has(port)) return true
+    }
+    return false
+  }
+
+  #forget(opened: Opened): void {
+    this.#oldestFirst.delete(opened)
+    const rest = this.#bySession.get(opened.session)?.filter((other) => other !== opened)
+    if (rest?.length) this.#bySession.set(opened.session, rest)
+    else this.#bySession.delete(opened.session)
+  }
+}

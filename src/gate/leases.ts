@@ -1,0 +1,172 @@
+import type { Now } from './clock'
+import type { Grant, Service } from './policy'
+
+/** Leases in force, of all keys: a bound on rules, far above what people ask. */
+export const MAX_LEASES = 4_096
+/** Locks in force. Only keys that may lock make them. */
+export const MAX_LOCKS = 4_096
+
+/** A grant in force in the firewall until it expires. */
+export interface Lease {
+  readonly id: string
+  /** The key's id and fingerprint: whose lease it is. */
+  readonly key: string
+  readonly fingerprint: string
+  readonly address: string
+  readonly protocol: 'tcp' | 'udp'
+  readonly port: number
+  readonly once: boolean
+  /** Unix seconds, or null: until closed */
+  readonly until: number | null
+}
+
+/** An address whose taps are ignored. */
+export interface Lock {
+  readonly id: string
+  readonly key: string
+  readonly fingerprint: string
+  readonly address: string
+  /** Unix seconds */
+  readonly until: number
+}
+
+/** What the leases need of a firewall: plain values, never a command. Each call resolves when it is in force and rejects when it is not. */
+export interface Firewall {
+  /** What is in force from an earlier run. */
+  list(): Promise<{ leases: Lease[]; locks: Lock[] }>
+  /** Puts a lease in force, in place of an earlier one of the same id. */
+  open(lease: Lease, replaced: Lease | null): Promise<void>
+  end(lease: Lease, why: 'close' | 'expire'): Promise<void>
+  lock(lock: Lock): Promise<void>
+  unlock(lock: Lock): Promise<void>
+}
+
+interface Held<T> {
+  readonly entry: T
+  /** When it ends on the monotonic clock, in milliseconds; Infinity: until closed */
+  readonly ends: number
+}
+
+/**
+ * The life of leases and locks. It decides; the firewall does. An entry ends by the kernel's own clock, and by this one's monotonic
+ * clock too, whichever is first: a clock that is set back gives nobody more time.
+ */
+export class Leases {
+  readonly #leases = new Map<string, Held<Lease>>()
+  readonly #locks = new Map<string, Held<Lock>>()
+
+  /** Takes over what an earlier run left in force; returns what has ended or has lost its key, to be swept. */
+  restore(leases: readonly Lease[], locks: readonly Lock[], isAlive: (fingerprint: string) => boolean, now: Now) {
+    const kept = (entry: Lease | Lock) => isAlive(entry.fingerprint) && !(entry.until !== null && entry.until * 1000 <= now.wall)
+    for (const lease of leases.filter(kept)) this.#leases.set(slot(lease), { entry: lease, ends: endOf(lease.until, now) })
+    for (const lock of locks.filter(kept)) this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
+    return { leases: leases.filter((lease) => !kept(lease)), locks: locks.filter((lock) => !kept(lock)) }
+  }
+
+  get size(): number {
+    return this.#leases.size
+  }
+
+  /** Every lease in force. */
+  all(): Lease[] {
+    return [...this.#leases.values()].map(({ entry }) => entry)
+  }
+
+  /**
+   * What an opening grant does: a new lease for each service, or a longer life for the one that is there. It is noted at once.
+   * @param id names the new leases; the services of one grant are told apart by a suffix
+   * @returns null when there are too many leases already
+   */
+  open(id: string, key: string, fingerprint: string, grant: Grant, now: Now): { lease: Lease; replaced: Lease | null }[] | null {
+    const wanted = grant.services.map(({ port, protocol }, i) => ({
+      id: grant.services.length === 1 ? id : `${id}.${i}`,
+      key,
+      fingerprint,
+      address: grant.address,
+      protocol,
+      port,
+      once: grant.once,
+      until: grant.until,
+    }))
+    const added = wanted.filter((lease) => !this.#leases.has(slot(lease)))
+    if (this.#leases.size + added.length > MAX_LEASES) return null
+    return wanted.map((lease) => {
+      const before = this.#leases.get(slot(lease))
+      const longer = before && !lease.once ? extend(before, lease, now) : { entry: lease, ends: endOf(lease.until, now) }
+      this.#leases.set(slot(lease), longer)
+      return { lease: longer.entry, replaced: before?.entry ?? null }
+    })
+  }
+
+  /** Takes out a key's leases for an address, all of them or those for some services; returns them. */
+  close(fingerprint: string, address: string, services: readonly Service[]): Lease[] {
+    return this.#take(
+      (lease) =>
+        lease.fingerprint === fingerprint &&
+        lease.address === address &&
+        (services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol)),
+    )
+  }
+
+  /** Takes out the leases that have ended by the monotonic clock; returns them. */
+  expire(now: Now): Lease[] {
+    return this.#take((_, ends) => ends <= now.steady)
+  }
+
+  /** Takes out the leases of keys that are gone, revoked or expired; returns them. */
+  orphans(isAlive: (fingerprint: string) => boolean): Lease[] {
+    return this.#take((lease) => !isAlive(lease.fingerprint))
+  }
+
+  /** Takes out a lease that could not be opened. */
+  undo(lease: Lease): void {
+    if (this.#leases.get(slot(lease))?.entry === lease) this.#leases.delete(slot(lease))
+  }
+
+  /** Puts back a lease that could not be ended, to be ended at another moment of the monotonic clock. */
+  retry(lease: Lease, at: number): void {
+    if (!this.#leases.has(slot(lease))) this.#leases.set(slot(lease), { entry: lease, ends: at })
+  }
+
+  /** Notes a lock; a longer one for the same address stays. Returns null when there are too many, or a longer one is there. */
+  lock(lock: Lock, now: Now): Lock | null {
+    const before = this.#locks.get(lock.address)
+    if (!before && this.#locks.size >= MAX_LOCKS) return null
+    if (before && before.entry.until >= lock.until) return null
+    this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
+    return lock
+  }
+
+  /** The lock on an address, or undefined. */
+  locked(address: string): Lock | undefined {
+    return this.#locks.get(address)?.entry
+  }
+
+  /** Takes out the locks that are over; returns them. */
+  unlock(now: Now): Lock[] {
+    const over = [...this.#locks.values()].filter(({ ends }) => ends <= now.steady)
+    for (const { entry } of over) this.#locks.delete(entry.address)
+    return over.map(({ entry }) => entry)
+  }
+
+  #take(matches: (lease: Lease, ends: number) => boolean): Lease[] {
+    const taken = [...this.#leases.values()].filter(({ entry, ends }) => matches(entry, ends))
+    for (const { entry } of taken) this.#leases.delete(slot(entry))
+    return taken.map(({ entry }) => entry)
+  }
+}
+
+/** Knocking again extends and never shortens; the lease keeps its name. */
+function extend(before: Held<Lease>, asked: Lease, now: Now): Held<Lease> {
+  const ends = endOf(asked.until, now)
+  return ends > before.ends ? { entry: { ...asked, id: before.entry.id }, ends } : before
+}
+
+function endOf(until: number | null, now: Now): number {
+  return until === null ? Infinity : now.steady + until * 1000 - now.wall
+}
+
+/** Leases of one key for one door are one lease. A lease that admits one connection is another than one that admits all. */
+function slot({ fingerprint, address, protocol, port, once }: Lease): string {
+  return `${fingerprint} ${address} ${port}/${protocol} ${once}`
+}

@@ -1,0 +1,457 @@
+import { bytesToHex } from '@noble/hashes/utils.js'
+import { type Codebook, codebook, QUORUM } from '../protocol/codebook'
+import type { Key } from '../protocol/key'
+import { identity, open, symbolPorts } from '../protocol/knock'
+import type { Request } from '../protocol/request'
+import { SEALED_LENGTHS } from '../protocol/seal'
+import { acceptedWindows, type Now } from './clock'
+import { Explained } from './explained'
+import { type Reading, readings, type Touch } from './readings'
+import { Strays } from './strays'
+import { type Candidate, Table } from './table'
+
+/* Specification (docs/protocol.md, "Receiving") */
+
+/** A tap counts for this long, in milliseconds. */
+const TAP_LIFE = 10_000
+/** Distinct ports that a session keeps, the latest. */
+export const MAX_PORTS = 256
+/** Fewer distinct ports can't open: 4 rendezvous ports and 28 symbols. */
+const MIN_PORTS = QUORUM + SEALED_LENGTHS[0]
+/** Sessions and taps in all; each half (without and with a quorum) has one half of them. */
+export const MAX_SESSIONS = 65_536
+export const MAX_TAPS = 2 ** 20
+/** Decodes of one session. */
+export const MAX_SESSION_DECODES = 256
+/** Decodes a second: in all, and for one (key, window). */
+export const MAX_DECODES = 2_000
+export const MAX_CANDIDATE_DECODES = 500
+/** Readings of one attempt that settle ties by chance. */
+const GUESSES = 64
+/** Codebooks that are kept, 0.1 MB each. */
+const MAX_CODEBOOKS = 256
+/** Sessions with a quorum for far windows only that are tried a second: as many as one sweep puts aside. */
+const MAX_FAR = 10
+
+/* Implementation */
+
+/** Budgets are handed out in slots of this many milliseconds, so that none waits long for the next. */
+const SLOT = 100
+/** A burst is given this long to arrive whole before ties are settled by chance, in milliseconds; doubled after each failure. */
+const PATIENCE = 50
+/** Attempts of one session that new ports may cause while its burst arrives; the rest is kept for the thorough attempts. */
+const MAX_EAGER = 64
+/** Ended sessions are looked for this often, in milliseconds. */
+const SWEEP = 1_000
+/** Candidates that are computed in one slice: some 5 ms. */
+const SLICE = 256
+
+/** One packet seen on one port: what a tap source delivers. Addresses are canonical text (RFC 5952, IPv4-mapped as IPv4). */
+export interface Tap {
+  readonly source: string
+  readonly destination: string
+  readonly port: number
+}
+
+/** A knock that was opened: authentic, and not yet judged by ledger and policy. */
+export interface Knock {
+  readonly key: Key
+  readonly window: number
+  readonly request: Request
+  /** V in hex: the knock's identity within key and window. */
+  readonly v: string
+  readonly source: string
+  readonly destination: string
+  /** Whether its window was accepted when its newest tap arrived. */
+  readonly arrival: 'timely' | 'stale' | 'future'
+}
+
+interface Session {
+  readonly name: string
+  readonly source: string
+  readonly destination: string
+  /** port → touch, the least recently touched first */
+  readonly touches: Map<number, Touch>
+  /** Where it is held; null once forgotten. */
+  half: Half | null
+  newest: number
+  /** Whether candidates have been counted: only from 32 ports on. */
+  counted: boolean
+  readonly quorum: Set<Candidate>
+  decodes: number
+  eager: number
+  patience: number
+  thoroughAt: number | null
+  attempts: Iterator<Attempt> | null
+  /** The next attempt, kept while its candidate has no budget left. */
+  held: Attempt | null
+}
+
+type Attempt = Reading & { readonly candidate: Candidate }
+
+/** Half of the sessions: those without a quorum, or those with one. A flood of either kind can't push out the other. */
+class Half {
+  readonly sessions = new Map<string, Session>()
+  taps = 0
+
+  add(session: Session): void {
+    session.half = this
+    this.sessions.set(session.name, session)
+    this.taps += session.touches.size
+  }
+
+  remove(session: Session): void {
+    session.half = null
+    this.sessions.delete(session.name)
+    this.taps -= session.touches.size
+  }
+
+  /** The session to give up, oldest first: fewest taps first would push out the honest newcomer. */
+  get surplus(): Session | undefined {
+    if (this.sessions.size <= MAX_SESSIONS / 2 && this.taps <= MAX_TAPS / 2) return undefined
+    return this.sessions.values().next().value
+  }
+}
+
+/**
+ * Turns taps into opened knocks (docs/protocol.md, "Receiving" 1-5, 7, 8). It does no I/O and never looks at a clock;
+ * whatever strangers send, its memory and its work per tap are bounded by the constants above.
+ */
+export class Listener {
+  readonly #skew: number
+  readonly #random: () => number
+  readonly #table: Table
+  readonly #strays = new Strays()
+  readonly #explained: Explained
+  readonly #without = new Half()
+  readonly #with = new Half()
+  readonly #books = new Map<Candidate, Codebook>()
+  /** Sessions with an attempt to make, by the decodes that they have had: fewest are served first. */
+  readonly #waiting: Set<Session>[] = Array.from({ length: MAX_SESSION_DECODES }, () => new Set())
+  /** Sessions whose candidate has had its share of this slot. */
+  readonly #parked = new Set<Session>()
+  /** Sessions that get a thorough attempt when their burst has had time to arrive. */
+  readonly #patient = new Set<Session>()
+  /** Ended sessions with a quorum that never came to a decode: a wrong clock, perhaps. */
+  readonly #ended: Session[] = []
+  #slot = -1
+  #decodes = 0
+  /** Whether the slot's budget ran out before the waiting sessions did. */
+  #starved = false
+  readonly #candidateDecodes = new Map<Candidate, number>()
+  #swept = 0
+
+  /** @param random numbers from 0 to 1, for settling ties; nothing secret hangs on them */
+  constructor(skew: number, random: () => number) {
+    this.#skew = skew
+    this.#random = random
+    this.#table = new Table(skew)
+    this.#explained = new Explained(skew)
+  }
+
+  /** Sets the keys that are listened for; keys that stay (the same objects) keep their place. {@link Listener.prepare} does the work. */
+  setKeys(keys: readonly Key[]): void {
+    this.#table.setKeys(keys)
+  }
+
+  /** Computes a slice of the table; returns whether it is complete. */
+  prepare(now: Now): boolean {
+    return this.#table.sync(now.wall, SLICE)
+  }
+
+  /** Whether clients with a wrong clock can be named (not with more than some 350 keys). */
+  get namesWrongClocks(): boolean {
+    return this.#table.holdsFar
+  }
+
+  /** What is held right now, for the log and for tests of the bounds. */
+  get sizes(): { sessions: number; taps: number; strays: number; explained: number; codebooks: number } {
+    return {
+      sessions: this.#without.sessions.size + this.#with.sessions.size,
+      taps: this.#without.taps + this.#with.taps,
+      strays: this.#strays.size,
+      explained: this.#explained.size,
+      codebooks: this.#books.size,
+    }
+  }
+
+  /** Takes one tap; returns the knocks that it completed, nearly always none. */
+  hear(tap: Tap, now: Now): Knock[] {
+    const name = `${tap.source} ${tap.destination}`
+    if (this.#explained.has(name, tap.port, now)) return []
+    const candidates = this.#table.at(tap.port)
+    let session = this.#without.sessions.get(name) ?? this.#with.sessions.get(name)
+    if (!session) {
+      if (!candidates) {
+        this.#strays.add(name, tap.port, now.steady)
+        return []
+      }
+      session = this.#begin(name, tap, now)
+    }
+    const fresh = this.#touch(session, tap.port, now.steady)
+    if (session.half === null || session.touches.size < MIN_PORTS) return []
+    this.#count(session, fresh ? candidates : undefined)
+    if (session.quorum.size === 0) return []
+    this.#schedule(session, tap.port, fresh, now)
+    return this.#serve(now)
+  }
+
+  /** What time brings: the next windows, attempts that were waiting, sessions that have ended. Call it every few ten milliseconds. */
+  due(now: Now): Knock[] {
+    this.prepare(now)
+    for (const session of this.#patient) {
+      if (session.thoroughAt === null || session.thoroughAt > now.steady) continue
+      this.#patient.delete(session)
+      session.thoroughAt = null
+      session.patience *= 2
+      // At most half of what is left, so that something is always left for the second pass of an honest knock.
+      this.#enqueue(session, Math.min(GUESSES, (MAX_SESSION_DECODES - session.decodes) >> 1), now)
+    }
+    if (now.steady - this.#swept >= SWEEP) this.#sweep(now.steady)
+    return [...this.#serve(now), ...this.#tryEnded(now)]
+  }
+
+  /** Whether something waits for a budget or for a burst to end, so that {@link Listener.due} is wanted soon. */
+  get busy(): boolean {
+    return this.#starved || this.#patient.size + this.#parked.size + this.#ended.length > 0
+  }
+
+  /** There will be no more taps: every session has ended. Call it when nothing is {@link Listener.busy} any more. */
+  end(now: Now): Knock[] {
+    this.#sweep(Infinity)
+    const knocks: Knock[] = []
+    while (this.#ended.length > 0) knocks.push(...this.#tryEnded(now))
+    return knocks
+  }
+
+  #begin(name: string, tap: Tap, now: Now): Session {
+    const session: Session = {
+      name,
+      source: tap.source,
+      destination: tap.destination,
+      touches: new Map(),
+      half: null,
+      newest: now.steady,
+      counted: false,
+      quorum: new Set(),
+      decodes: 0,
+      eager: 0,
+      patience: PATIENCE,
+      thoroughAt: null,
+      attempts: null,
+      held: null,
+    }
+    this.#without.add(session)
+    for (const { port, at } of this.#strays.take(name)) {
+      if (at >= now.steady - TAP_LIFE) this.#touch(session, port, at)
+    }
+    return session
+  }
+
+  /** Notes a touch; returns whether the port is new to the session. */
+  #touch(session: Session, port: number, at: number): boolean {
+    const { touches, half } = session
+    const before = touches.size
+    for (const [old, { last }] of touches) {
+      if (last >= at - TAP_LIFE) break
+      touches.delete(old)
+    }
+    const touch = touches.get(port)
+    // Deleted and set again, so that the map stays in order of the latest touch.
+    touches.delete(port)
+    touches.set(port, { count: (touch?.count ?? 0) + 1, last: at })
+    if (touches.size > MAX_PORTS) touches.delete(touches.keys().next().value as number)
+    session.newest = at
+    if (half) {
+      half.taps += touches.size - before
+      for (let surplus = half.surplus; surplus; surplus = half.surplus) this.#forget(surplus)
+    }
+    return touch === undefined
+  }
+
+  /** Finds candidates with a quorum: all of them when the session reaches 32 ports, then those of each new port. */
+  #count(session: Session, candidates: readonly Candidate[] = []): void {
+    if (!session.counted) {
+      session.counted = true
+      for (const port of session.touches.keys()) this.#consider(session, this.#table.at(port) ?? [])
+    } else this.#consider(session, candidates)
+  }
+
+  #consider(session: Session, candidates: readonly Candidate[]): void {
+    for (const candidate of candidates) {
+      if (session.quorum.has(candidate) || !hasQuorum(session, candidate)) continue
+      if (session.quorum.size === 0) {
+        this.#without.remove(session)
+        this.#with.add(session)
+      }
+      session.quorum.add(candidate)
+    }
+  }
+
+  /** A new port is tried at once; what can't be settled that way is tried thoroughly when the burst has had time to arrive. */
+  #schedule(session: Session, port: number, fresh: boolean, now: Now): void {
+    if (fresh && session.eager < MAX_EAGER) {
+      session.eager++
+      this.#enqueue(session, 0, now)
+    }
+    // A rendezvous port that is touched is the sign of a further pass, which makes a new attempt worth while.
+    for (const candidate of session.quorum) if (candidate.rendezvous.includes(port)) session.patience = PATIENCE
+    session.thoroughAt ??= now.steady + session.patience
+    this.#patient.add(session)
+  }
+
+  #enqueue(session: Session, guesses: number, now: Now): void {
+    const timely = [...session.quorum].filter((candidate) => this.#arrival(candidate, session.newest, now) === 'timely')
+    if (timely.length === 0) return
+    session.attempts = this.#attempts(session, timely, guesses)
+    session.held = null
+    this.#wait(session)
+  }
+
+  #wait(session: Session): void {
+    if (session.half && session.decodes < MAX_SESSION_DECODES) this.#waiting[session.decodes].add(session)
+  }
+
+  *#attempts(session: Session, candidates: Iterable<Candidate>, guesses: number): Generator<Attempt, void> {
+    for (const candidate of candidates) {
+      if (!hasQuorum(session, candidate)) continue
+      const { touches, newest } = session
+      for (const reading of readings(touches, newest, this.#book(candidate), candidate.rendezvous, guesses, this.#random)) {
+        yield { ...reading, candidate }
+      }
+    }
+  }
+
+  /** Makes waiting attempts, one decode at a time, fewest decodes first, as long as the budget lasts. */
+  #serve(now: Now): Knock[] {
+    const slot = Math.floor(now.steady / SLOT)
+    if (slot !== this.#slot) {
+      this.#slot = slot
+      this.#decodes = 0
+      this.#candidateDecodes.clear()
+      for (const session of this.#parked) this.#wait(session)
+      this.#parked.clear()
+    }
+    const knocks: Knock[] = []
+    for (;;) {
+      this.#starved = this.#decodes >= (MAX_DECODES * SLOT) / 1000
+      const session = this.#starved ? undefined : this.#fewestDecodes()
+      if (!session) break
+      const knock = this.#try(session, now)
+      if (knock) knocks.push(knock)
+    }
+    return knocks
+  }
+
+  #fewestDecodes(): Session | undefined {
+    for (const sessions of this.#waiting) {
+      for (const session of sessions) {
+        sessions.delete(session)
+        return session
+      }
+    }
+    return undefined
+  }
+
+  /** One decode of a session, which goes on waiting while it has attempts left. */
+  #try(session: Session, now: Now): Knock | null {
+    const attempt = session.held ?? session.attempts?.next().value
+    if (!attempt) return null
+    const used = this.#candidateDecodes.get(attempt.candidate) ?? 0
+    if (used >= (MAX_CANDIDATE_DECODES * SLOT) / 1000) {
+      session.held = attempt
+      this.#parked.add(session)
+      return null
+    }
+    session.held = null
+    this.#candidateDecodes.set(attempt.candidate, used + 1)
+    this.#decodes++
+    session.decodes++
+    const found = this.#decode(session, attempt, now)
+    if (!found) {
+      this.#wait(session)
+      return null
+    }
+    this.#explain(session, attempt.candidate, found.ports)
+    // What is left may hold another knock of the same source.
+    this.#enqueue(session, 0, now)
+    return found.knock
+  }
+
+  #decode(session: Session, { candidate, places, symbols, k }: Attempt, now: Now): { knock: Knock; ports: Set<number> } | null {
+    const { key, window } = candidate
+    const opened = open(key, window, places, symbols, k)
+    if (!opened) return null
+    const ports = new Set(symbolPorts(this.#book(candidate), opened.sealed))
+    const times = [...ports, ...candidate.rendezvous].map((port) => session.touches.get(port)?.last ?? -Infinity)
+    const arrival = this.#arrival(candidate, Math.max(...times), now)
+    const { source, destination } = session
+    const knock: Knock = {
+      key,
+      window,
+      request: opened.request,
+      v: bytesToHex(identity(opened.sealed)),
+      source,
+      destination,
+      arrival,
+    }
+    return { knock, ports }
+  }
+
+  /** Step 7: what has been said is taken out, and is not heard again. */
+  #explain(session: Session, candidate: Candidate, ports: ReadonlySet<number>): void {
+    for (const port of ports) if (session.touches.delete(port) && session.half) session.half.taps--
+    this.#explained.add({ session: session.name, candidate, ports })
+  }
+
+  /** Forgets sessions whose last tap is over; a quorum that never came to a decode is put aside for step 8. */
+  #sweep(steady: number): void {
+    this.#swept = steady
+    for (const { sessions } of [this.#without, this.#with]) {
+      for (const session of sessions.values()) {
+        if (session.newest >= steady - TAP_LIFE) continue
+        if (session.quorum.size > 0 && session.decodes === 0 && this.#ended.length < MAX_FAR) this.#ended.push(session)
+        this.#forget(session)
+      }
+    }
+  }
+
+  /** Step 8: an authentic knock of a far window tells its user of a wrong clock. */
+  #tryEnded(now: Now): Knock[] {
+    const session = this.#ended.shift()
+    if (!session) return []
+    for (const attempt of this.#attempts(session, session.quorum, 0)) {
+      const found = this.#decode(session, attempt, now)
+      if (found) return [found.knock]
+    }
+    return []
+  }
+
+  #forget(session: Session): void {
+    session.half?.remove(session)
+    this.#patient.delete(session)
+    this.#parked.delete(session)
+    this.#waiting[session.decodes]?.delete(session)
+  }
+
+  /** Judged by the arrival of the newest tap, however late the budget lets it be decoded. */
+  #arrival({ key, window }: Candidate, newest: number, now: Now): Knock['arrival'] {
+    const { first, last } = acceptedWindows(now.wall - (now.steady - newest), key.period, this.#skew)
+    return window < first ? 'stale' : window > last ? 'future' : 'timely'
+  }
+
+  #book(candidate: Candidate): Codebook {
+    const book = this.#books.get(candidate) ?? codebook(candidate.key, candidate.window)
+    // Deleted and set again, so that the map stays in order of the latest use.
+    this.#books.delete(candidate)
+    this.#books.set(candidate, book)
+    if (this.#books.size > MAX_CODEBOOKS) this.#books.delete(this.#books.keys().next().value as Candidate)
+    return book
+  }
+}
+
+function hasQuorum(session: Session, candidate: Candidate): boolean {
+  let seen = 0
+  for (const port of candidate.rendezvous) if (session.touches.has(port)) seen++
+  return seen >= QUORUM
+}

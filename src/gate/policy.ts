@@ -1,0 +1,153 @@
+import { type Cidr, canonicalAddress, inCidr, isZeroAddress, parseCidr } from '../protocol/address'
+import type { Key } from '../protocol/key'
+import type { Request } from '../protocol/request'
+
+/** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
+export type Refusal =
+  | 'replayed'
+  | 'stale'
+  | 'future'
+  | 'not-granted'
+  | 'address-mismatch'
+  | 'locked'
+  | 'revoked'
+  | 'ledger-unavailable'
+
+/** A port of one protocol. */
+export interface Service {
+  readonly port: number
+  readonly protocol: 'tcp' | 'udp'
+}
+
+/** What a key may ask: the table `[grant]` of its file. */
+export interface GrantRules {
+  readonly services: readonly Service[]
+  /** Longest lifetime in seconds. */
+  readonly max: number
+  readonly addresses: readonly Cidr[]
+  /** The address asked for must be the knock's source. */
+  readonly bindSource: boolean
+  /** The address must be named: no "as you see me". */
+  readonly requireAddress: boolean
+  readonly allowUntilClosed: boolean
+  readonly lock: boolean
+}
+
+/** A key as the daemon knows it. */
+export interface ServerKey {
+  readonly id: string
+  readonly key: Key
+  /** hex */
+  readonly fingerprint: string
+  /** Unix milliseconds, or null: never */
+  readonly expires: number | null
+  readonly revoked: number | null
+  readonly grant: GrantRules
+}
+
+/** What policy allows of a request. */
+export interface Grant {
+  readonly action: Request['action']
+  readonly address: string
+  /** The services to open, or those whose leases are to be closed; none for a lock. */
+  readonly services: readonly Service[]
+  readonly once: boolean
+  /** Unix seconds, or null: until closed */
+  readonly until: number | null
+}
+
+/** hashlimit forgets after a day, so that a `once` rule must not live that long: it lasts an hour at most, in seconds. */
+export const MAX_ONCE = 3_600
+
+/**
+ * The address that a request is about, before anything is claimed (docs/protocol.md, "Receiving" 6: a quicker listener's copy
+ * must not burn the user's knock).
+ * @returns `null` where the key is bound to its source and another address is named
+ */
+export function boundAddress(request: Request, source: string, grant: GrantRules): string | null {
+  if (isZeroAddress(request.address)) return source
+  const address = canonicalAddress(request.address) as string
+  return grant.bindSource && address !== source ? null : address
+}
+
+/** Whether a key has been revoked or has expired. */
+export function isOver(key: ServerKey, wall: number): boolean {
+  return (key.revoked !== null && key.revoked <= wall) || (key.expires !== null && key.expires <= wall)
+}
+
+/**
+ * What of a request is granted: pure policy, after the ledger.
+ * @param address what {@link boundAddress} returned
+ * @param server the address that was knocked at: never one to open for, unless it knocks itself
+ * @param neverLock addresses that no lock may name
+ * @param wall Unix milliseconds
+ */
+export function decide(
+  request: Request,
+  address: string,
+  source: string,
+  server: string,
+  key: ServerKey,
+  neverLock: readonly Cidr[],
+  wall: number,
+): Grant | Refusal {
+  const { grant } = key
+  if (isOver(key, wall)) return 'revoked'
+  if (grant.requireAddress && isZeroAddress(request.address)) return 'not-granted'
+  if (!grant.addresses.some((block) => inCidr(block, address))) return 'not-granted'
+  if (NOBODY.some((block) => inCidr(block, address))) return 'not-granted'
+  if (address !== source && (address === server || LOOPBACK.some((block) => inCidr(block, address)))) return 'not-granted'
+  switch (request.action) {
+    case 'open':
+      return decideOpen(request, address, key, wall)
+    case 'close':
+      // Closing takes nothing from anybody but this key's own leases, so any port may be named, also one no longer granted.
+      return { action: 'close', address, services: closed(request), once: false, until: null }
+    case 'lock':
+      return decideLock(request, address, key, neverLock, wall)
+  }
+}
+
+function decideOpen(request: Request, address: string, key: ServerKey, wall: number): Grant | Refusal {
+  const { grant } = key
+  const services = grant.services.filter(
+    ({ port, protocol }) =>
+      (request.port === 0 || request.port === port) && (request.protocol === 'any' || request.protocol === protocol),
+  )
+  if (services.length === 0) return 'not-granted'
+  const { seconds, once } = request
+  if (seconds > grant.max || (seconds === 0 && !grant.allowUntilClosed)) return 'not-granted'
+  const lifetime = once ? Math.min(seconds || MAX_ONCE, MAX_ONCE) : seconds
+  const until = lifetime === 0 ? Infinity : Math.floor(wall / 1000) + lifetime
+  // No lease outlives its key.
+  const end = Math.min(until, key.expires === null ? Infinity : Math.floor(key.expires / 1000))
+  return { action: 'open', address, services, once, until: Number.isFinite(end) ? end : null }
+}
+
+function decideLock(
+  request: Request,
+  address: string,
+  key: ServerKey,
+  neverLock: readonly Cidr[],
+  wall: number,
+): Grant | Refusal {
+  const { grant } = key
+  if (!grant.lock || request.seconds > grant.max || neverLock.some((block) => inCidr(block, address))) return 'not-granted'
+  const until = Math.floor(wall / 1000) + (request.seconds || grant.max)
+  return { action: 'lock', address, services: [], once: false, until }
+}
+
+/** The services that a close names: both protocols of a port for "any", and none for port 0, which closes all. */
+function closed({ port, protocol }: Request): Service[] {
+  if (port === 0) return []
+  return protocol === 'any'
+    ? [
+        { port, protocol: 'tcp' },
+        { port, protocol: 'udp' },
+      ]
+    : [{ port, protocol }]
+}
+
+/** Addresses that no packet comes from: nothing to open for. */
+const NOBODY = ['0.0.0.0/8', '224.0.0.0/4', '255.255.255.255/32', '::/128', 'ff00::/8'].map((text) => parseCidr(text) as Cidr)
+const LOOPBACK = ['127.0.0.0/8', '::1/128'].map((text) => parseCidr(text) as Cidr)
