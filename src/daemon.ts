@@ -1,0 +1,274 @@
+import type { Logger } from 'pino'
+import type { Now } from './gate/clock'
+import type { Firewall, Lease, Leases } from './gate/leases'
+import { floorIsAhead, type Ledger } from './gate/ledger'
+import type { Knock, Listener, Tap } from './gate/listener'
+import { boundAddress, decide, type Grant, isOver, type Refusal, type ServerKey } from './gate/policy'
+import { Quiet } from './gate/quiet'
+import { reason } from './host/fault'
+import { formatService } from './host/service'
+import { isoTime } from './host/time'
+import type { Cidr } from './protocol/address'
+import type { Key } from './protocol/key'
+
+/** Milliseconds between looks at what is due: when nothing waits, and when a burst is arriving. */
+const IDLE = 250
+const BUSY = 10
+/** A refusal is said once a minute for each knock, so that nobody fills the log by repeating one. */
+const QUIET = 60_000
+/** A lease that could not be ended is tried again after this many milliseconds. */
+const RETRY = 1_000
+
+/** What the pipeline runs through, in this order, and the log that says what came of it. */
+export interface Stages {
+  readonly listener: Listener
+  readonly ledger: Ledger
+  readonly leases: Leases
+  readonly firewall: Firewall
+  readonly skew: number
+  readonly log: Logger
+  readonly now: () => Now
+}
+
+/**
+ * The daemon: tap source → listener → ledger → policy → leases → firewall. It answers nobody; what it says, it says to its log.
+ * Whoever starts it feeds it taps, keys and an end.
+ */
+export class Daemon {
+  readonly #stages: Stages
+  readonly #quiet = new Quiet(QUIET)
+  readonly #admitting = new Set<Promise<void>>()
+  #keys = new Map<Key, ServerKey>()
+  #neverLock: readonly Cidr[] = []
+  #timer: NodeJS.Timeout | undefined
+  #soon = false
+  retransmits = 0
+
+  constructor(stages: Stages) {
+    this.#stages = stages
+  }
+
+  /** Tap source → listener. */
+  hear(tap: Tap): void {
+    const { leases, listener, now } = this.#stages
+    const lock = leases.locked(tap.source)
+    if (lock)
+      this.#refuse('locked', { source: tap.source, key: lock.key, until: isoTime(lock.until * 1000) }, `locked ${tap.source}`)
+    else this.#take(listener.hear(tap, now()))
+    if (listener.busy && !this.#soon) this.#wake(BUSY)
+  }
+
+  /** Listener → ledger → policy → leases → firewall (docs/protocol.md, "Receiving" 6). */
+  async #admit(knock: Knock): Promise<void> {
+    const { ledger, now } = this.#stages
+    const { request, source, destination, arrival } = knock
+    const key = this.#keys.get(knock.key)
+    if (!key) return
+    if (arrival === 'stale') return this.#refuseKnock(knock, key, 'stale')
+
+    const address = boundAddress(request, source, key.grant)
+    if (address === null && arrival === 'timely') return this.#refuseKnock(knock, key, 'address-mismatch')
+
+    const claim = ledger.claim(knock, key.fingerprint)
+    if (claim.outcome === 'retransmitted') {
+      this.retransmits++
+      return
+    }
+    if (claim.outcome !== 'spent')
+      return this.#refuseKnock(knock, key, claim.outcome === 'full' ? 'ledger-unavailable' : claim.outcome)
+    try {
+      await claim.durable
+    } catch (error) {
+      return this.#refuseKnock(knock, key, 'ledger-unavailable', reason(error))
+    }
+    if (arrival === 'future' || address === null) return this.#refuseKnock(knock, key, 'future')
+
+    const grant = decide(request, address, source, destination, key, this.#neverLock, now().wall)
+    if (typeof grant === 'string') return this.#refuseKnock(knock, key, grant)
+    await this.#enforce(knock, key, grant)
+  }
+
+  /** Leases → firewall. */
+  async #enforce(knock: Knock, key: ServerKey, grant: Grant): Promise<void> {
+    const { leases, firewall, now, log } = this.#stages
+    const { address, action, until } = grant
+    const id = knock.v.slice(0, 8)
+    const whose = { key: key.id, fingerprint: key.fingerprint }
+    const said = { ...whose, action, source: knock.source, address, until: until === null ? null : isoTime(until * 1000) }
+    if (action === 'open') {
+      const opened = leases.open(id, key.id, key.fingerprint, grant, now())
+      if (!opened) return this.#refuseKnock(knock, key, 'not-granted', 'too many leases are in force')
+      for (const { lease, replaced } of opened) {
+        const line = {
+          ...said,
+          service: formatService(lease),
+          lease: lease.id,
+          once: lease.once,
+          until: lease.until && isoTime(lease.until * 1000),
+        }
+        if (lease === replaced) log.info(line, 'accepted')
+        else
+          await this.#try(
+            () => firewall.open(lease, replaced).then(() => log.info(line, 'accepted')),
+            line,
+            () => leases.undo(lease),
+          )
+      }
+      return
+    }
+    // A lock, too, ends what the key has open for the address.
+    const ended = leases.close(key.fingerprint, address, grant.services)
+    await this.#end(ended, 'close')
+    const line = {
+      ...said,
+      service: grant.services.map(formatService).join(',') || 'all',
+      leases: ended.map((lease) => lease.id),
+    }
+    const lock = action === 'lock' && until !== null ? leases.lock({ id, ...whose, address, until }, now()) : null
+    if (lock)
+      await this.#try(
+        () => firewall.lock(lock),
+        line,
+        () => {},
+      )
+    log.info(line, 'accepted')
+  }
+
+  /** Takes over the keys, at the start and whenever they change; leases of keys that are gone end. */
+  setKeys(keys: readonly ServerKey[], neverLock: readonly Cidr[]): void {
+    this.#keys = new Map(keys.map((key) => [key.key, key]))
+    this.#neverLock = neverLock
+    this.#stages.listener.setKeys(keys.map(({ key }) => key))
+    this.#wake(0)
+  }
+
+  /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
+  async restore(): Promise<void> {
+    const { leases, firewall, now, log } = this.#stages
+    const found = await firewall.list()
+    const over = leases.restore(found.leases, found.locks, this.#isAlive, now())
+    for (const lock of over.locks)
+      await this.#try(
+        () => firewall.unlock(lock),
+        lock,
+        () => {},
+      )
+    await this.#end(over.leases, 'expire')
+    if (found.leases.length > 0) log.info({ kept: leases.size, swept: over.leases.length }, 'restored')
+  }
+
+  /** Warns of keys whose floor is ahead of the clock: nothing of theirs opens until the clock has caught up. */
+  warnOfFloors(): void {
+    const { ledger, skew, now, log } = this.#stages
+    for (const { id, fingerprint, key } of this.#keys.values()) {
+      const floor = ledger.floor(fingerprint, key.period)
+      if (!floorIsAhead(floor, now().wall, key.period, skew)) continue
+      log.warn(
+        { key: id, until: isoTime((floor - skew) * key.period * 1000) },
+        'nothing opens before: the floor is ahead of the clock',
+      )
+    }
+  }
+
+  /** Waits until all that was heard has been dealt with: at the end of input, or before the process ends. */
+  async finish(): Promise<void> {
+    const { listener, now } = this.#stages
+    while (listener.busy) {
+      this.#take(listener.due(now()))
+      await new Promise((resolve) => setTimeout(resolve, BUSY))
+    }
+    this.#take(listener.end(now()))
+    await this.settle()
+  }
+
+  /** Stops looking for what is due and waits for the knocks that are on their way; running leases are left to the kernel. */
+  async settle(): Promise<void> {
+    clearTimeout(this.#timer)
+    this.#soon = true
+    while (this.#admitting.size > 0) await Promise.all(this.#admitting)
+  }
+
+  #take(knocks: readonly Knock[]): void {
+    for (const knock of knocks) {
+      const admitting = this.#admit(knock)
+        .catch((error) => this.#stages.log.error({ reason: reason(error) }, 'a knock failed'))
+        .finally(() => this.#admitting.delete(admitting))
+      this.#admitting.add(admitting)
+    }
+  }
+
+  /** What time brings: windows, waiting attempts, leases that end. */
+  async #tick(): Promise<void> {
+    const { listener, leases, firewall, now } = this.#stages
+    this.#take(listener.due(now()))
+    await this.#end([...leases.expire(now()), ...leases.orphans(this.#isAlive)], 'expire')
+    for (const lock of leases.unlock(now()))
+      await this.#try(
+        () => firewall.unlock(lock),
+        lock,
+        () => {},
+      )
+  }
+
+  #wake(after: number): void {
+    clearTimeout(this.#timer)
+    this.#soon = after <= BUSY
+    this.#timer = setTimeout(() => {
+      this.#tick().finally(() => this.#wake(this.#stages.listener.busy ? BUSY : IDLE))
+    }, after)
+  }
+
+  async #end(ended: readonly Lease[], why: 'close' | 'expire'): Promise<void> {
+    const { firewall, leases, now, log } = this.#stages
+    for (const lease of ended) {
+      const line = { key: lease.key, lease: lease.id, address: lease.address, service: formatService(lease) }
+      const done = () => firewall.end(lease, why).then(() => log.info(line, why === 'close' ? 'closed' : 'expired'))
+      await this.#try(done, line, () => leases.retry(lease, now().steady + RETRY))
+    }
+  }
+
+  async #try(change: () => Promise<void>, about: object, undo: () => void): Promise<void> {
+    try {
+      await change()
+    } catch (error) {
+      undo()
+      this.#stages.log.error({ ...about, reason: reason(error) }, 'the firewall failed')
+    }
+  }
+
+  readonly #isAlive = (fingerprint: string): boolean => {
+    for (const key of this.#keys.values()) if (key.fingerprint === fingerprint) return !isOver(key, this.#stages.now().wall)
+    return false
+  }
+
+  #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string): void {
+    const { request, source, window, v } = knock
+    const { now } = this.#stages
+    const clock = refusal === 'stale' || refusal === 'future' ? { clock: clockError(window, key, now().wall) } : {}
+    const about = {
+      key: key.id,
+      fingerprint: key.fingerprint,
+      source,
+      action: request.action,
+      address: request.address,
+      service: `${request.port}/${request.protocol}`,
+      until: null,
+      ...clock,
+      ...(why ? { reason: why } : {}),
+    }
+    this.#refuse(refusal, about, `${refusal} ${v} ${window}`)
+  }
+
+  #refuse(refusal: Refusal, about: object, name: string): void {
+    const { log, now } = this.#stages
+    if (!this.#quiet.may(name, now().steady)) return
+    if (refusal === 'ledger-unavailable') log.error({ refusal, ...about }, 'refused')
+    else log.warn({ refusal, ...about }, 'refused')
+  }
+}
+
+/** By how many seconds the sender's clock seems wrong, to half a window: negative is behind. */
+function clockError(window: number, { key }: ServerKey, wall: number): string {
+  const seconds = Math.round((window + 0.5) * key.period - wall / 1000)
+  return seconds < 0 ? `the sender's clock is ${-seconds} s behind` : `the sender's clock is ${seconds} s ahead`
+}

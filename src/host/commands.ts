@@ -1,0 +1,43 @@
+import { execa } from 'execa'
+import { errorCode, Fault } from './fault'
+
+/** How long a command may take, in milliseconds, its own wait for the firewall's lock included. */
+const TIME_LIMIT = 15_000
+/** Most output that is read of a command: `iptables -S` with every lease that may be in force. */
+const MAX_OUTPUT = 8 * 1024 * 1024
+
+/** Where the system's tools are: an ordinary user's PATH leaves out sbin. */
+export function commandPath(): string {
+  return `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`
+}
+
+/**
+ * Runs a command with a list of arguments: never a shell.
+ * @returns its standard output
+ * @throws {Fault} with what the command said, when it fails, takes too long or is missing
+ */
+export async function run(command: string, args: readonly string[], input = ''): Promise<string> {
+  try {
+    const { stdout } = await execa(command, args, {
+      input,
+      timeout: TIME_LIMIT,
+      maxBuffer: MAX_OUTPUT,
+      // xtables prints dates and reads them back: in one language, and in UTC.
+      env: { PATH: commandPath(), LC_ALL: 'C', TZ: 'UTC' },
+      extendEnv: false,
+    })
+    return stdout
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT')
+      throw new Fault(`${command} is missing: install it (Debian: apt-get install ${PACKAGES[command] ?? command})`)
+    const { stderr, shortMessage } = error as { stderr?: string; shortMessage?: string }
+    const said = stderr?.trim().split('\n')[0] || shortMessage || 'it failed'
+    throw new Fault(`${command} ${args.slice(0, 6).join(' ')}: ${said}`)
+  }
+}
+
+const PACKAGES: Record<string, string> = {
+  ip6tables: 'iptables',
+  'iptables-restore': 'iptables',
+  'ip6tables-restore': 'iptables',
+}

@@ -1,0 +1,89 @@
+import { constants, type Stats } from 'node:fs'
+import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { errorCode, Fault, reason } from './fault'
+
+/**
+ * Reads a whole text file, never more than `max` bytes of it and never a device or a pipe.
+ * @param secret whether the file holds a secret: then looser modes than 0600 and foreign owners are refused
+ * @throws {Fault}
+ */
+export async function readText(path: string, max: number, secret: boolean): Promise<string> {
+  let file: FileHandle
+  try {
+    // Not blocking, so that a pipe in the place of a file can't hold us up; it is refused below.
+    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
+  } catch (error) {
+    throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+  }
+  try {
+    const stats = await file.stat()
+    if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    if (secret) checkPrivate(path, stats, 0o600)
+    if (stats.size > max) throw new Fault(`${path}: expected at most ${max} bytes, got ${stats.size}`)
+    const buffer = Buffer.alloc(max)
+    const { bytesRead } = await file.read(buffer, 0, max, 0)
+    return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, bytesRead))
+  } catch (error) {
+    if (error instanceof TypeError) throw new Fault(`${path}: expected UTF-8 text, got other bytes`)
+    throw error
+  } finally {
+    await file.close()
+  }
+}
+
+/** @throws {Fault} where others than its owner may use a file or folder, or its owner is neither we nor root */
+export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700): void {
+  // No modes and owners where there is no uid, as on Windows.
+  const uid = process.getuid?.()
+  if (uid === undefined) return
+  const mode = stats.mode & 0o777
+  const mend = `chmod ${wanted.toString(8)} ${path}`
+  if (mode & 0o077) throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}: run "${mend}"`)
+  if (stats.uid !== uid && stats.uid !== 0) {
+    throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${stats.uid}: run "chown ${uid} ${path}", then "${mend}"`)
+  }
+}
+
+/**
+ * Writes a new file of mode 0600, whole and durable, or nothing at all; never over an existing one.
+ * @throws {Fault}
+ */
+export async function writeNew(path: string, text: string): Promise<void> {
+  let file: FileHandle
+  try {
+    file = await open(path, 'wx', 0o600)
+  } catch (error) {
+    const next =
+      errorCode(error) === 'EEXIST'
+        ? 'it is there already, and nothing is overwritten: choose another name or remove it'
+        : reason(error)
+    throw new Fault(`${path}: cannot be written: ${next}`)
+  }
+  try {
+    await file.writeFile(text)
+    await file.sync()
+  } catch (error) {
+    await unlink(path)
+    throw new Fault(`${path}: cannot be written: ${reason(error)}`)
+  } finally {
+    await file.close()
+  }
+  await syncFolder(dirname(path))
+}
+
+/** Replaces a file's text in one step: readers see the old text or the new one. */
+export async function replaceText(path: string, text: string): Promise<void> {
+  const next = `${path}.new`
+  await writeNew(next, text)
+  await rename(next, path)
+  await syncFolder(dirname(path))
+}
+
+/** Makes a rename or a new name durable. */
+export async function syncFolder(path: string): Promise<void> {
+  // Folders can't be opened everywhere (Windows); there nothing more can be done.
+  const folder = await open(path, constants.O_RDONLY).catch(() => null)
+  await folder?.sync().catch(() => {})
+  await folder?.close()
+}

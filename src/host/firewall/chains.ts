@@ -1,0 +1,171 @@
+import { readFile } from 'node:fs/promises'
+import { formatAddress } from '../../protocol/address'
+import { run } from '../commands'
+import { Fault } from '../fault'
+
+/** Our chains. Nothing else of the administrator's is touched but for one jump in INPUT. */
+export const MAIN = 'KNOCKTURN'
+export const LEASES = 'KNOCKTURN-LEASES'
+const TAPS = 'KNOCKTURN-TAPS'
+
+/** Seconds to wait for another program that holds the firewall's lock. */
+const LOCK_WAIT = '5'
+
+export const FAMILIES = ['iptables', 'ip6tables'] as const
+export type Family = (typeof FAMILIES)[number]
+
+/** Which program keeps the rules of an address. */
+export function familyOf(address: string): Family {
+  return address.includes(':') ? 'ip6tables' : 'iptables'
+}
+
+/** Runs iptables or ip6tables on the filter table. */
+export function iptables(family: Family, args: readonly string[]): Promise<string> {
+  return run(family, ['-w', LOCK_WAIT, ...args])
+}
+
+/** What the log rule must hear: the ports of every pool, the NFLOG group and the prefix that the daemon reads. */
+export interface TapRules {
+  readonly ranges: readonly (readonly [number, number])[]
+  readonly group: number
+  readonly prefix: string
+}
+
+/** The filter table of one family, as far as it concerns us. */
+export interface Table {
+  readonly family: Family
+  readonly chains: readonly string[]
+  readonly input: readonly string[]
+}
+
+/** Reads the filter table of a family. */
+export async function readTable(family: Family): Promise<Table> {
+  const lines = (await iptables(family, ['-S'])).split('\n')
+  return {
+    family,
+    chains: lines.filter((line) => line.startsWith('-N ')).map((line) => line.slice(3)),
+    input: lines.filter((line) => line.startsWith('-A INPUT ')),
+  }
+}
+
+/**
+ * What puts our chains in place, as input for iptables-restore --noflush: one step for the kernel, and the same result however
+ * often. Leases that are in force stay.
+ * @param taps null: only what leases need, for a daemon that finds its chains gone
+ */
+export function installScript(table: Table, taps: TapRules | null): string {
+  const established = establishedRule(table)
+  return [
+    '*filter',
+    `:${MAIN} - [0:0]`,
+    ...(table.chains.includes(LEASES) ? [] : [`:${LEASES} - [0:0]`]),
+    ...(taps || !table.chains.includes(TAPS) ? [`:${TAPS} - [0:0]`] : []),
+    // Connections live on when their lease ends; where the administrator has no such rule, we bring our own.
+    ...(established ? [] : [`-A ${MAIN} -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`]),
+    `-A ${MAIN} -j ${LEASES}`,
+    `-A ${MAIN} -j ${TAPS}`,
+    ...(taps ? taps.ranges.flatMap((range) => tapRules(range, taps)) : []),
+    ...(table.input.some(isOurJump) ? [] : [`-I INPUT ${established + 1} -j ${MAIN}`]),
+    'COMMIT',
+    '',
+  ].join('\n')
+}
+
+/** What takes our chains away again, leases and all; null where there is nothing of ours. */
+export function removeScript({ chains, input }: Table): string | null {
+  const ours = [MAIN, LEASES, TAPS].filter((chain) => chains.includes(chain))
+  if (ours.length === 0) return null
+  const jumps = input.filter(isOurJump).map((rule) => rule.replace('-A', '-D'))
+  return ['*filter', ...jumps, ...ours.map((chain) => `-F ${chain}`), ...ours.map((chain) => `-X ${chain}`), 'COMMIT', ''].join(
+    '\n',
+  )
+}
+
+/** Applies a script in one step. */
+export async function restore(family: Family, script: string): Promise<void> {
+  await run(`${family}-restore`, ['-w', LOCK_WAIT, '--noflush'], script)
+}
+
+/** Our chains and our jump, as iptables prints them. */
+export async function show(family: Family): Promise<string[]> {
+  const lines = (await iptables(family, ['-S'])).split('\n')
+  return lines.filter((line) => /^-[NA] KNOCKTURN(-LEASES|-TAPS)?( |$)/.test(line) || isOurJump(line))
+}
+
+/**
+ * Refuses an installation that would cut somebody off: a connection of now whose port of ours lies in the pool, where nothing
+ * accepts established connections yet (so that the kernel may not know it), or where its service could not be reached again.
+ * @throws {Fault}
+ */
+export async function refuseToCutOff(table: Table, { ranges }: TapRules): Promise<void> {
+  const sockets = await tcpSockets(table.family)
+  const listening = new Set(sockets.filter(({ state }) => state === LISTEN).map(({ port }) => port))
+  for (const { state, port, peer } of sockets) {
+    if (state !== ESTABLISHED || !ranges.some(([low, high]) => port >= low && port <= high)) continue
+    if (/^(127\.|::1$|::ffff:127\.)/.test(peer)) continue
+    const connection = `the connection from ${peer} to port ${port}`
+    if (listening.has(port)) {
+      throw new Fault(
+        `${connection} uses a service in the pool, which would be shut: move the service, or make keys with another pool`,
+      )
+    }
+    if (!establishedRule(table)) {
+      throw new Fault(
+        `${connection} might be cut off: first run "${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"`,
+      )
+    }
+  }
+}
+
+/** The number (from 1) of the rule in INPUT that accepts established connections from anywhere; 0 where there is none. */
+function establishedRule({ input }: Table): number {
+  return (
+    1 +
+    input.findIndex((rule) => /^-A INPUT -m (conntrack --ctstate|state --state) (\w+,)*ESTABLISHED(,\w+)* -j ACCEPT$/.test(rule))
+  )
+}
+
+const isOurJump = (rule: string): boolean => rule === `-A INPUT -j ${MAIN}`
+
+/**
+ * The log rules of a range, and its silence. The limit per source keeps a flood from one address out of everybody's way; its table
+ * is sized for a flood from many (docs/decisions.md). Loopback is heard, but local services in the pool keep working.
+ */
+function tapRules([low, high]: readonly [number, number], { group, prefix }: TapRules): string[] {
+  const ports = `--dport ${low}:${high}`
+  const limit =
+    '-m hashlimit --hashlimit-upto 200/sec --hashlimit-burst 300 --hashlimit-mode srcip --hashlimit-name knockturn' +
+    ' --hashlimit-htable-size 65536 --hashlimit-htable-max 262144 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500'
+  const log = `-j NFLOG --nflog-group ${group} --nflog-prefix "${prefix.replace(/["\\]/g, '\\$&')}" --nflog-threshold 1`
+  const unknown = '-m conntrack ! --ctstate ESTABLISHED,RELATED'
+  return [
+    `-A ${TAPS} -p tcp -m tcp ${ports} --syn ${limit} ${log}`,
+    `-A ${TAPS} -p udp -m udp ${ports} ${unknown} ${limit} ${log}`,
+    `-A ${TAPS} ! -i lo -p tcp -m tcp ${ports} ${unknown} -j DROP`,
+    `-A ${TAPS} ! -i lo -p udp -m udp ${ports} ${unknown} -j DROP`,
+  ]
+}
+
+const ESTABLISHED = 1
+const LISTEN = 10
+
+/** The TCP sockets of this machine, from /proc/net: local port, peer and state. */
+async function tcpSockets(family: Family): Promise<{ state: number; port: number; peer: string }[]> {
+  const text = await readFile(family === 'iptables' ? '/proc/net/tcp' : '/proc/net/tcp6', 'latin1').catch(() => '')
+  return text
+    .split('\n')
+    .slice(1)
+    .map((line) => line.trim().split(/\s+/))
+    .filter((fields) => fields.length > 3)
+    .map(([, local, remote, state]) => ({
+      state: Number.parseInt(state, 16),
+      port: Number.parseInt(local.split(':')[1], 16),
+      peer: procAddress(remote.split(':')[0]),
+    }))
+}
+
+/** /proc/net prints addresses as 32-bit words in the machine's byte order. */
+function procAddress(hex: string): string {
+  const words = Uint32Array.from(hex.match(/.{8}/g) ?? [], (word) => Number.parseInt(word, 16))
+  return formatAddress(new Uint8Array(words.buffer))
+}

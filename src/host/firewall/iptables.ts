@@ -1,0 +1,53 @@
+import type { Firewall, Lease, Lock } from '../../gate/leases'
+import { FAMILIES, type Family, familyOf, installScript, iptables, LEASES, MAIN, readTable, restore } from './chains'
+import { leaseRule, lockRule, readRule } from './rules'
+
+/**
+ * Leases as rules of iptables and ip6tables. Changes are made one after the other, so that no two of them meet on one rule.
+ * @param warn told what an administrator should know
+ */
+export function iptablesFirewall(warn: (message: string) => void): Firewall {
+  let last: Promise<unknown> = Promise.resolve()
+  const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
+    const next = last.then(change, change)
+    last = next
+    return next
+  }
+  const add = (address: string, rule: string[]) => iptables(familyOf(address), ['-A', LEASES, ...rule])
+  const drop = (address: string, rule: string[]) => iptables(familyOf(address), ['-D', LEASES, ...rule])
+
+  return {
+    list: () =>
+      inTurn(async () => {
+        const leases: Lease[] = []
+        const locks: Lock[] = []
+        for (const family of FAMILIES) {
+          await ensureChains(family, warn)
+          for (const line of (await iptables(family, ['-S', LEASES])).split('\n')) {
+            const { lease, lock } = readRule(line) ?? {}
+            if (lease) leases.push(lease)
+            else if (lock) locks.push(lock)
+            else if (line.startsWith('-A ')) warn(`${family}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
+          }
+        }
+        return { leases, locks }
+      }),
+    open: (lease, replaced) =>
+      inTurn(async () => {
+        // The new rule first: between the two the door stays open.
+        await add(lease.address, leaseRule(lease))
+        if (replaced) await drop(replaced.address, leaseRule(replaced))
+      }),
+    end: (lease) => inTurn(() => drop(lease.address, leaseRule(lease)).then(() => {})),
+    lock: (lock) => inTurn(() => add(lock.address, lockRule(lock)).then(() => {})),
+    unlock: (lock) => inTurn(() => drop(lock.address, lockRule(lock)).then(() => {})),
+  }
+}
+
+/** What leases need is put in place; what hears knocks is the administrator's to install. */
+async function ensureChains(family: Family, warn: (message: string) => void): Promise<void> {
+  const table = await readTable(family)
+  if (table.chains.includes(MAIN) && table.chains.includes(LEASES)) return
+  warn(`${family}: our chains are missing and are made anew, without the log rules: run "knockturn firewall install"`)
+  await restore(family, installScript(table, null))
+}

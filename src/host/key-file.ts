@@ -1,0 +1,170 @@
+import { base32nopad } from '@scure/base'
+import { stringify } from 'smol-toml'
+import * as v from 'valibot'
+import type { GrantRules } from '../gate/policy'
+import { formatAddress, parseCidr } from '../protocol/address'
+import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
+import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
+import { MAX_SECONDS } from '../protocol/request'
+import type { Read } from './fault'
+import { formatService, parseService } from './service'
+import { formatDuration, parseDuration } from './time'
+import { readToml } from './toml'
+
+/** Longest key file in bytes: a grant of some thousand services fits. */
+export const MAX_KEY_FILE = 64 * 1024
+/** Services and address blocks of one grant: each opens a rule of its own. */
+const MAX_SERVICES = 64
+const MAX_BLOCKS = 256
+
+/** What a key file says. */
+export interface KeyFile {
+  readonly id: string
+  readonly key: Key
+  /** Unix milliseconds; null: never */
+  readonly created: number
+  readonly expires: number | null
+  readonly revoked: number | null
+  /** Where the client knocks, in its copy. */
+  readonly host: string | null
+  /** What the key may ask, on the server; null in the client's copy. */
+  readonly grant: GrantRules | null
+}
+
+/** What names a key: short and plain enough for a file's name and for a rule's comment. */
+export const KEY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/
+export const KEY_ID_RULE = '1 to 32 letters, digits, dots, dashes or underscores, the first a letter or digit'
+
+/** A text that `read` understands; its RangeError, if it throws one, is the message. */
+const text = <T>(read: (input: string) => T | null, expected: string) =>
+  v.pipe(
+    v.string(),
+    v.rawTransform(({ dataset, addIssue, NEVER }) => {
+      try {
+        const value = read(dataset.value)
+        if (value !== null) return value
+        addIssue({ message: expected })
+      } catch (error) {
+        addIssue({ message: (error as RangeError).message.replace(/^expected /, '') })
+      }
+      return NEVER
+    }),
+  )
+
+export const serverLabel = v.pipe(
+  v.string(),
+  v.check((label) => labelFault(label) === null, 'at most 255 bytes of valid UTF-8 without NUL'),
+)
+export const cidr = text(parseCidr, 'an address or a block such as "198.51.100.0/24", with zeros behind the prefix')
+const instant = v.pipe(
+  v.date(),
+  v.transform((date) => date.getTime()),
+)
+
+const grantSchema = v.strictObject({
+  services: v.pipe(
+    v.array(text(parseService, 'a service such as "22/tcp"')),
+    v.minLength(1, 'at least one service'),
+    v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
+  ),
+  max: v.optional(text(parseLifetime, 'a duration such as "15m" or "1h30m", at most 2^24-1 s'), '1h'),
+  addresses: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_BLOCKS, `at most ${MAX_BLOCKS} blocks`)), ['0.0.0.0/0', '::/0']),
+  bind_source: v.optional(v.boolean(), true),
+  require_address: v.optional(v.boolean(), false),
+  allow_until_closed: v.optional(v.boolean(), false),
+  lock: v.optional(v.boolean(), false),
+})
+
+const keySchema = v.strictObject({
+  id: v.pipe(v.string(), v.regex(KEY_ID, KEY_ID_RULE)),
+  secret: text(decodeSecret, `base32 of ${SECRET_BYTES} bytes`),
+  server: serverLabel,
+  period: v.optional(
+    v.pipe(
+      v.number(),
+      v.integer('a whole number'),
+      v.minValue(MIN_PERIOD, `${MIN_PERIOD} or more`),
+      v.maxValue(MAX_PERIOD, `${MAX_PERIOD} or less`),
+    ),
+    30,
+  ),
+  pool: v.optional(text(parsePool, 'port ranges'), DEFAULT_POOL),
+  created: v.optional(instant),
+  expires: v.optional(instant),
+  revoked: v.optional(instant),
+  host: v.optional(v.pipe(v.string(), v.minLength(1, 'a host name or address'))),
+  grant: v.optional(grantSchema),
+})
+
+/** Reads a key file's text; every fault has file and line, and none quotes the secret. */
+export function parseKeyFile(path: string, source: string): Read<KeyFile> {
+  const read = readToml(path, source, keySchema, ['secret'])
+  if (read.faults) return read
+  const { id, secret, server, period, pool, created, expires, revoked, host, grant } = read.value
+  return {
+    value: {
+      id,
+      key: deriveKey({ secret, server, period, pool }),
+      created: created ?? 0,
+      expires: expires ?? null,
+      revoked: revoked ?? null,
+      host: host ?? null,
+      grant: grant
+        ? {
+            services: grant.services,
+            max: grant.max,
+            addresses: grant.addresses,
+            bindSource: grant.bind_source,
+            requireAddress: grant.require_address,
+            allowUntilClosed: grant.allow_until_closed,
+            lock: grant.lock,
+          }
+        : null,
+    },
+  }
+}
+
+/** A key file's text: the secret is in it. */
+export function formatKeyFile({ id, key, created, expires, revoked, host, grant }: KeyFile): string {
+  const lines = stringify({
+    id,
+    secret: base32nopad.encode(key.secret),
+    server: key.server,
+    period: key.period,
+    pool: formatPool(key.pool),
+    created: new Date(created),
+    ...(expires === null ? {} : { expires: new Date(expires) }),
+    ...(revoked === null ? {} : { revoked: new Date(revoked) }),
+    ...(host === null ? {} : { host }),
+    ...(grant === null ? {} : { grant: describeGrant(grant) }),
+  })
+  return `# A Knockturn key. Whoever can read this file can knock: keep it at mode 0600.\n${lines}\n`
+}
+
+/** A grant as the table of a key file. */
+export function describeGrant(grant: GrantRules) {
+  return {
+    services: grant.services.map(formatService),
+    max: formatDuration(grant.max),
+    addresses: grant.addresses.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`),
+    bind_source: grant.bindSource,
+    require_address: grant.requireAddress,
+    allow_until_closed: grant.allowUntilClosed,
+    lock: grant.lock,
+  }
+}
+
+function parseLifetime(input: string): number | null {
+  const seconds = parseDuration(input)
+  return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
+}
+
+/** Base32 in any case, padded or not; null where it is not 32 bytes of it. */
+function decodeSecret(input: string): Uint8Array | null {
+  try {
+    const secret = base32nopad.decode(input.toUpperCase().replace(/=+$/, ''))
+    return secret.length === SECRET_BYTES ? secret : null
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,124 @@
+import { mkdir, readdir, stat } from 'node:fs/promises'
+import { homedir } from 'node:os'
+import { join } from 'node:path'
+import { Fault, reason } from './fault'
+import { checkPrivate, readText, replaceText, writeNew } from './files'
+import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
+import { isoTime } from './time'
+
+/** Most keys of a keyring: a bound on a folder's listing. */
+const MAX_KEYS = 100_000
+const SUFFIX = '.key'
+/** What may lie in a keyring's folder besides keys (the keyring of a checkout has both). */
+const COMPANIONS = ['README.md', '.gitignore']
+
+export const SERVER_KEYS = '/etc/knockturn/keys'
+
+/** The keyring of a client: ~/.config/knockturn/keys, or where XDG_CONFIG_HOME says. */
+export function clientKeys(): string {
+  return join(process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'knockturn', 'keys')
+}
+
+/** What a keyring's folder holds. A faulty key is refused by itself: the others still open doors. */
+export interface Keyring {
+  readonly keys: readonly KeyFile[]
+  readonly faulty: readonly { readonly id: string; readonly fault: Fault }[]
+  /** Files that were passed over because of their names. */
+  readonly ignored: readonly string[]
+}
+
+/**
+ * Reads a keyring.
+ * @throws {Fault} when the folder can't be read, or others than its owner may use it
+ */
+export async function readKeyring(folder: string): Promise<Keyring> {
+  const names = await list(folder)
+  const keys: KeyFile[] = []
+  const faulty: { id: string; fault: Fault }[] = []
+  for (const name of names.filter(isKeyName)) {
+    const id = name.slice(0, -SUFFIX.length)
+    const path = join(folder, name)
+    try {
+      const read = await readKeyFile(path)
+      if (read.faults) faulty.push(...read.faults.map((fault) => ({ id, fault })))
+      else if (read.value.id === id) keys.push(read.value)
+      else faulty.push({ id, fault: new Fault(`${path}: expected the key "${id}", got "${read.value.id}": rename the file`) })
+    } catch (error) {
+      if (!(error instanceof Fault)) throw error
+      faulty.push({ id, fault: error })
+    }
+  }
+  const ignored = names.filter((name) => !isKeyName(name) && !COMPANIONS.includes(name))
+  return { keys, faulty, ignored: ignored.map((name) => join(folder, name)) }
+}
+
+/**
+ * Reads one key file, judging its own mode and owner and nothing else's.
+ * @throws {Fault} when it can't be read or others may read it
+ */
+export async function readKeyFile(path: string) {
+  return parseKeyFile(path, await readText(path, MAX_KEY_FILE, true))
+}
+
+/** Reads one key file, or throws its first fault. */
+export async function loadKeyFile(path: string): Promise<KeyFile> {
+  const read = await readKeyFile(path)
+  if (read.faults) throw read.faults[0]
+  return read.value
+}
+
+/** The path of a key in a keyring. */
+export function keyPath(folder: string, id: string): string {
+  return join(folder, `${id}${SUFFIX}`)
+}
+
+/**
+ * Adds a key, making the folder where it is missing; never over an existing one.
+ * @returns the path of the new file
+ * @throws {Fault}
+ */
+export async function addKey(folder: string, key: KeyFile): Promise<string> {
+  try {
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    checkPrivate(folder, await stat(folder), 0o700)
+  } catch (error) {
+    throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
+  }
+  const path = keyPath(folder, key.id)
+  await writeNew(path, formatKeyFile(key))
+  return path
+}
+
+/**
+ * Writes `revoked` into a key's file; everything else in it stays as it is, comments too.
+ * @param at Unix milliseconds
+ * @returns when it was revoked: `at`, or earlier if it had been already
+ * @throws {Fault}
+ */
+export async function revokeKey(folder: string, id: string, at: number): Promise<number> {
+  const path = keyPath(folder, id)
+  const source = await readText(path, MAX_KEY_FILE, true)
+  const before = parseKeyFile(path, source)
+  if (before.faults) throw before.faults[0]
+  if (before.value.revoked !== null) return before.value.revoked
+  // In front of everything it is at the top level, whatever tables follow.
+  await replaceText(path, `revoked = ${isoTime(at)}\n${source}`)
+  return at
+}
+
+async function list(folder: string): Promise<string[]> {
+  try {
+    checkPrivate(folder, await stat(folder), 0o700)
+    const names = await readdir(folder)
+    if (names.length > MAX_KEYS) throw new Fault(`${folder}: expected at most ${MAX_KEYS} files, got ${names.length}`)
+    return names.sort()
+  } catch (error) {
+    throw error instanceof Fault
+      ? error
+      : new Fault(`${folder}: cannot be read: ${reason(error)}: make a key with "knockturn key new"`)
+  }
+}
+
+function isKeyName(name: string): boolean {
+  return name.endsWith(SUFFIX) && !name.startsWith('.')
+}

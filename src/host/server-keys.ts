@@ -1,0 +1,60 @@
+import { bytesToHex } from '@noble/hashes/utils.js'
+import type { ServerKey } from '../gate/policy'
+import { Fault } from './fault'
+import type { KeyFile } from './key-file'
+import { keyPath, readKeyring } from './keyring'
+
+/** The keys that a daemon listens for, and what was wrong with the others. */
+export interface ServerKeys {
+  readonly keys: readonly ServerKey[]
+  readonly faults: readonly Fault[]
+  readonly ignored: readonly string[]
+}
+
+/**
+ * Loads a daemon's keys (docs/protocol.md, "Derivation": one label, and no fingerprint twice).
+ * @param server the daemon's own label
+ * @param before keys loaded earlier: those whose material has not changed keep their objects, and so their place in the table;
+ *   one whose file has become faulty stays as it was, until it is mended or removed
+ * @throws {Fault} when the keyring can't be read at all
+ */
+export async function loadServerKeys(folder: string, server: string, before: readonly ServerKey[] = []): Promise<ServerKeys> {
+  const { keys: files, faulty, ignored } = await readKeyring(folder)
+  const faults = faulty.map(({ fault }) => fault)
+  const byFingerprint = new Map<string, KeyFile[]>()
+  for (const file of files) {
+    const fingerprint = bytesToHex(file.key.fingerprint)
+    byFingerprint.set(fingerprint, [...(byFingerprint.get(fingerprint) ?? []), file])
+  }
+  const keys = before.filter(({ id }) => faulty.some((other) => other.id === id))
+  for (const [fingerprint, [file, twin]] of byFingerprint) {
+    const path = keyPath(folder, file.id)
+    if (twin) {
+      faults.push(new Fault(`${path}: holds the same secret as ${keyPath(folder, twin.id)}: remove one of the two`))
+    } else if (file.key.server !== server) {
+      faults.push(
+        new Fault(`${path}: expected server "${server}", as in the config, got "${file.key.server}": make a key for this server`),
+      )
+    } else if (!file.grant) {
+      faults.push(new Fault(`${path}: expected a table [grant], and it is missing: a client's copy opens nothing on a server`))
+    } else {
+      keys.push(serverKey(file, fingerprint, file.grant, before))
+    }
+  }
+  return { keys, faults, ignored }
+}
+
+function serverKey(
+  file: KeyFile,
+  fingerprint: string,
+  grant: NonNullable<KeyFile['grant']>,
+  before: readonly ServerKey[],
+): ServerKey {
+  const { id, expires, revoked } = file
+  const same = before.find((other) => other.fingerprint === fingerprint && sameMaterial(other.key, file.key))
+  return { id, key: same?.key ?? file.key, fingerprint, expires, revoked, grant }
+}
+
+function sameMaterial(a: KeyFile['key'], b: KeyFile['key']): boolean {
+  return a.period === b.period && a.pool.length === b.pool.length && a.pool.every((port, i) => port === b.pool[i])
+}

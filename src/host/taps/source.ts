@@ -1,0 +1,20 @@
+import type { Tap } from '../../gate/listener'
+
+/** What a tap source has been through since it started. */
+export interface TapCounters {
+  /** Lines or packets seen, and those of them that are no taps. */
+  seen: number
+  ignored: number
+}
+
+/** Where taps come from. It does not open anything before {@link TapSource.start}. */
+export interface TapSource {
+  readonly counters: TapCounters
+  /**
+   * Starts to deliver taps; resolves when it hears.
+   * @param hear takes each tap as it is read; the reader's time is the tap's time
+   * @param ended is called once when there will be no more, in a source that has an end
+   */
+  start(hear: (tap: Tap) => void, ended: () => void): Promise<void>
+  stop(): Promise<void>
+}

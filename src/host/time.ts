@@ -1,0 +1,49 @@
+import { DateTime, Duration } from 'luxon'
+import { Fault } from './fault'
+
+/** No machine that runs this has a true clock before this year; one that says so has lost its battery. */
+const FIRST_YEAR = 2020
+
+const UNITS: Record<string, number> = { h: 3600, m: 60, s: 1 }
+
+/**
+ * Reads a duration with units, largest first: `90s`, `15m`, `1h30m`.
+ * @returns seconds, or null where the text is no such duration
+ */
+export function parseDuration(text: string): number | null {
+  if (!/^(?=\d)(\d{1,8}h)?(\d{1,8}m)?(\d{1,8}s)?$/.test(text)) return null
+  let seconds = 0
+  for (const [, count, unit] of text.matchAll(/(\d+)([hms])/g)) seconds += Number(count) * UNITS[unit]
+  return seconds
+}
+
+/** Seconds as the shortest text that {@link parseDuration} reads back. */
+export function formatDuration(seconds: number): string {
+  const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
+  return `${h ? `${h}h` : ''}${m ? `${m}m` : ''}${s || seconds === 0 ? `${s}s` : ''}`
+}
+
+/** Seconds in words, for people: `1 hour, 30 minutes`. */
+export function humanDuration(seconds: number): string {
+  return Duration.fromObject({ seconds }).rescale().toHuman()
+}
+
+/** Unix milliseconds as ISO 8601 in UTC, whole seconds. */
+export function isoTime(milliseconds: number): string {
+  return DateTime.fromMillis(milliseconds, { zone: 'utc' }).startOf('second').toISO({ suppressMilliseconds: true }) as string
+}
+
+/**
+ * Reads a date or an instant as ISO 8601; without an offset it is UTC, a bare date is its beginning.
+ * @returns Unix milliseconds, or null
+ */
+export function parseInstant(text: string): number | null {
+  const instant = DateTime.fromISO(text, { zone: 'utc' })
+  return instant.isValid ? instant.toMillis() : null
+}
+
+/** @throws {Fault} when the clock can't be true: everything here hangs on it */
+export function checkClock(wall: number, remedy: string): void {
+  if (DateTime.fromMillis(wall, { zone: 'utc' }).year >= FIRST_YEAR) return
+  throw new Fault(`expected a clock after ${FIRST_YEAR}, got ${isoTime(wall)}: ${remedy}`)
+}

@@ -1,0 +1,70 @@
+import { parse, TomlError, type TomlTable } from 'smol-toml'
+import * as v from 'valibot'
+import { Fault, type Read } from './fault'
+
+/**
+ * Reads a TOML text by a schema.
+ * @param secrets keys whose values never appear in a message
+ * @returns what the schema makes of it, or every fault of the text, each with file and line
+ */
+export function readToml<S extends v.GenericSchema>(
+  path: string,
+  text: string,
+  schema: S,
+  secrets: readonly string[] = [],
+): Read<v.InferOutput<S>> {
+  let table: TomlTable
+  try {
+    table = parse(text)
+  } catch (error) {
+    // Only the first line of its message: the rest quotes the file, which may hold a secret.
+    if (error instanceof TomlError) return { faults: [new Fault(`${path}:${error.line}: ${error.message.split('\n')[0]}`)] }
+    throw error
+  }
+  const result = v.safeParse(schema, table)
+  if (result.success) return { value: result.output }
+  return { faults: result.issues.map((issue) => new Fault(describe(path, text, issue, secrets))) }
+}
+
+function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secrets: readonly string[]): string {
+  const keys = issue.path?.map(({ key }) => String(key)).filter((key) => !/^\d+$/.test(key)) ?? []
+  const name = keys.join('.')
+  const where = `${path}:${lineOf(text, keys)}`
+  if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
+    return `${where}: unknown key "${name}"`
+  if (issue.input === undefined)
+    return `${where}: expected "${name}" (${EXPECTED[issue.expected ?? ''] ?? issue.expected}), and it is missing`
+  const expected = issue.kind === 'schema' ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
+  const got = secrets.includes(name) ? 'something else (not shown)' : show(issue.input)
+  return `${where}: "${name}" expected ${expected}, got ${got}`
+}
+
+const EXPECTED: Record<string, string> = {
+  string: 'a string',
+  number: 'a number',
+  boolean: 'true or false',
+  Array: 'an array',
+  Date: 'an offset date-time such as 2026-01-31T12:00:00Z',
+  Object: 'a table',
+}
+
+function show(value: unknown): string {
+  const text = value instanceof Date ? value.toISOString() : JSON.stringify(value)
+  return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+/** The line on which a key stands, or its table's, or 1: enough to find it, without a second parser. */
+function lineOf(text: string, keys: readonly string[]): number {
+  const lines = text.split('\n')
+  for (let depth = keys.length; depth > 0; depth--) {
+    let table = ''
+    for (let i = 0; i < lines.length; i++) {
+      const header = /^\s*\[\[?\s*([^\]]+?)\s*\]/.exec(lines[i])
+      if (header) table = header[1]
+      const key = header ? undefined : /^\s*("?)([\w-]+)\1\s*=/.exec(lines[i])?.[2]
+      const name = [table, key].filter(Boolean).join('.')
+      if (name === keys.slice(0, depth).join('.')) return i + 1
+    }
+  }
+  return 1
+}

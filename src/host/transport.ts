@@ -1,0 +1,82 @@
+import { createSocket } from 'node:dgram'
+import { lookup } from 'node:dns/promises'
+import { connect, isIP, type Socket } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { errorCode, Fault, reason } from './fault'
+
+/** A connection attempt is given up after this many milliseconds: enough for its SYN to leave, not for a retransmit. */
+const HOLD = 50
+/** Errors that say that no packet left this machine; whatever else comes back, the SYN was on its way. */
+const NOT_SENT = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EINVAL'])
+
+/**
+ * Finds a server's address: the first that the system's resolver gives, as other programs will.
+ * @param family 4, 6 or 0 for either
+ * @throws {Fault} when there is none
+ */
+export async function resolveHost(host: string, family: 0 | 4 | 6): Promise<string> {
+  try {
+    return (await lookup(host, { family })).address
+  } catch (error) {
+    const what = family === 0 ? 'an address' : `an IPv${family} address`
+    throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: check the name, or give an address with -r`)
+  }
+}
+
+/**
+ * Touches ports by TCP: one connect each, in order, given up shortly after.
+ * @param pace milliseconds between two ports
+ * @throws {Fault} when not one SYN could leave
+ */
+export async function touchTcp(address: string, ports: readonly number[], pace: number): Promise<void> {
+  const sockets: Socket[] = []
+  const failures: Error[] = []
+  for (const port of ports) {
+    if (pace > 0 && sockets.length > 0) await sleep(pace)
+    const socket = connect({ host: address, port })
+    // Refused or unreachable is an answer that we did not ask for.
+    socket.on('error', (error) => {
+      if (NOT_SENT.has(errorCode(error) ?? '')) failures.push(error)
+    })
+    sockets.push(socket)
+  }
+  await sleep(HOLD)
+  for (const socket of sockets) socket.destroy()
+  if (failures.length === ports.length)
+    throw new Fault(`${address}: nothing could be sent: ${reason(failures[0])}: check this machine's network`)
+}
+
+/** Touches ports by UDP: one empty datagram each, in order. Like {@link touchTcp} otherwise. */
+export async function touchUdp(address: string, ports: readonly number[], pace: number): Promise<void> {
+  const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
+  const failures: Error[] = []
+  socket.on('error', (error) => failures.push(error))
+  const sent = ports.map(async (port, i) => {
+    if (pace > 0) await sleep(pace * i)
+    await new Promise<void>((resolve) => {
+      socket.send(new Uint8Array(), port, address, (error) => {
+        if (error) failures.push(error)
+        resolve()
+      })
+    })
+  })
+  await Promise.all(sent)
+  socket.close()
+  if (failures.length >= ports.length)
+    throw new Fault(`${address}: nothing could be sent: ${reason(failures[0])}: check this machine's network`)
+}
+
+/** Tries a TCP connection; resolves to whether the service answered within `limit` milliseconds. */
+export function answers(address: string, port: number, limit: number): Promise<boolean> {
+  return new Promise((resolve) => {
+    const socket = connect({ host: address, port, timeout: limit })
+    const end = (open: boolean) => {
+      socket.destroy()
+      resolve(open)
+    }
+    socket
+      .once('connect', () => end(true))
+      .once('error', () => end(false))
+      .once('timeout', () => end(false))
+  })
+}
