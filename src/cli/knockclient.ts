@@ -1,0 +1,245 @@
+import { isIP } from 'node:net'
+import { type Command, Option } from 'commander'
+import { knock, knockUntilOpen, prepare, type Sending, type Sequence } from '../client'
+import { Fault, UsageFault } from '../host/fault'
+import type { KeyFile } from '../host/key-file'
+import { clientKeys, loadKeyFile, readKeyring } from '../host/keyring'
+import { humanDuration, parseDuration } from '../host/time'
+import { resolveHost } from '../host/transport'
+import { canonicalAddress } from '../protocol/address'
+import { MAX_PARITY } from '../protocol/knock'
+import { type Action, MAX_SECONDS, type Protocol } from '../protocol/request'
+import { program, reading, whole } from './options'
+import { complain, EXIT, runProgram } from './voice'
+
+const NAME = 'knockclient'
+const DEFAULT_TIME = '5m'
+/** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
+const MAX_KNOCK_MS = 10_000
+const MAX_PASSES = 10
+const DEFAULT_WAIT = '30'
+const MAX_WAIT = 3_600
+/** What `-t` says: the 2003 article's flag, or a duration. */
+const TIME_RULE =
+  '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
+const CLOSE_FLAG = 'close'
+/** "The address that you see me come from", of any family. */
+const AS_SEEN = '0.0.0.0'
+
+interface Options {
+  r?: string
+  i?: string
+  p?: number
+  t?: number | typeof CLOSE_FLAG
+  k?: string
+  close?: boolean
+  lock?: boolean
+  once?: boolean
+  protocol: Protocol
+  4?: boolean
+  6?: boolean
+  udp?: boolean
+  pace: number
+  passes: number
+  parity?: number
+  quiet?: boolean
+  v?: boolean
+  timeOffset: number
+  dryRun?: boolean
+  json?: boolean
+  wait?: number
+}
+
+const command: Command = program(
+  NAME,
+  'Knocks at a server: one burst of connection attempts that says, to those who share the key, which port to open for whom.',
+  `${NAME} -r gate.example -p 22 -t 15 && ssh gate.example`,
+)
+  .option('-r <host>', "the server (default: the key's host)")
+  .addOption(
+    reading(
+      '-i <address>',
+      'the address to open for (default: the one that the server sees)',
+      readAddress,
+      'an IPv4 or IPv6 address',
+    ),
+  )
+  .addOption(reading('-p <port>', 'the port to open; 0: all that the key grants', whole(0, 65535), 'a port from 0 to 65535'))
+  .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: ${DEFAULT_TIME})`, readTime, TIME_RULE))
+  .option('-k <file>', "the key file (default: the only one in the client's keyring)")
+  .option('--close', "close the key's leases for the address and port (all ports without -p)")
+  .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
+  .option('--once', 'open for one connection only')
+  .addOption(new Option('--protocol <name>', 'tcp, udp or any').choices(['tcp', 'udp', 'any']).default('any'))
+  .option('-4', 'knock by IPv4')
+  .option('-6', 'knock by IPv6')
+  .option('--udp', 'knock by UDP instead of TCP')
+  .addOption(reading('--pace <ms>', 'milliseconds between two ports', whole(0, MAX_KNOCK_MS), 'milliseconds').default(0))
+  .addOption(
+    reading('--passes <n>', 'how often to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
+  )
+  .addOption(
+    reading(
+      '--parity <n>',
+      'ports beyond those needed: more stand more loss',
+      whole(0, MAX_PARITY),
+      `a number from 0 to ${MAX_PARITY}`,
+    ),
+  )
+  .option('--quiet', 'say nothing but errors')
+  .option('-v', 'say more')
+  .addOption(
+    reading(
+      '--time-offset <seconds>',
+      "what to add to this machine's clock",
+      readOffset,
+      'whole seconds, such as 90 or -3600',
+    ).default(0),
+  )
+  .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
+  .option('--json', 'with --dry-run: print as JSON')
+  .addOption(
+    reading('--wait [seconds]', 'knock until the service answers', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).preset(
+      DEFAULT_WAIT,
+    ),
+  )
+
+runProgram(NAME, async () => {
+  const started = performance.now()
+  const options = command.parse().opts<Options>()
+  const { action, seconds } = checkOptions(options)
+  const key = await findKey(options.k)
+  const sending: Sending = {
+    key: key.key,
+    request: {
+      action,
+      protocol: options.protocol,
+      once: options.once ?? false,
+      port: options.p ?? 0,
+      seconds,
+      address: options.i ?? AS_SEEN,
+    },
+    parity: options.parity,
+    udp: options.udp ?? false,
+    pace: options.pace,
+    passes: options.passes,
+    timeOffset: options.timeOffset,
+    random: Math.random,
+  }
+  const sequence = prepare(sending, Date.now())
+  if (sequence.ports.length * options.pace > MAX_KNOCK_MS) {
+    throw new UsageFault(
+      `--pace expected at most ${Math.floor(MAX_KNOCK_MS / sequence.ports.length)} for ${sequence.ports.length} ports: a knock must fit into 10 s`,
+    )
+  }
+  if (options.dryRun) return printSequence(sequence, options.json ?? false)
+
+  const host = options.r ?? key.host
+  if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
+  const address = await resolveHost(host, familyOf(options))
+  const say = speaker(options, started)
+  say(true, `${describe(sending, host, address)}, with key ${key.id}`)
+  const told = (pass: number) =>
+    say(pass === 1 || options.v === true, `sent ${sequence.ports.length} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+  if (options.wait === undefined) {
+    await knock(sending, address, sequence, told)
+    return EXIT.ok
+  }
+  const open = await knockUntilOpen(sending, address, options.p as number, options.wait * 1000, told)
+  if (!open) {
+    complain(
+      NAME,
+      `${host} port ${options.p} has not answered within ${options.wait} s: is the service running, and are both clocks right?`,
+    )
+    return EXIT.timeLimit
+  }
+  say(true, `${host} port ${options.p} is open`)
+  return EXIT.ok
+})
+
+/** Options that don't go together, and what the time flag means for the action. */
+function checkOptions(options: Options): { action: Action; seconds: number } {
+  const { close, lock, once, wait, p: port, t: time } = options
+  if (close && lock) throw new UsageFault('expected --close or --lock, got both')
+  if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
+  if (options.json && !options.dryRun) throw new UsageFault('--json goes with --dry-run')
+  if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
+  const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'
+  if (action === 'open' && port === undefined)
+    throw new UsageFault('-p expected: say which port to open, 0 for all that the key grants')
+  if (action !== 'open' && once) throw new UsageFault('--once goes with opening only')
+  if (wait !== undefined) {
+    if (action !== 'open') throw new UsageFault('--wait goes with opening only')
+    if (once) throw new UsageFault('--wait would use up the one connection of --once: leave one of them out')
+    if (!port || options.protocol === 'udp')
+      throw new UsageFault('--wait expected one TCP port with -p: it connects to see whether the door is open')
+  }
+  const seconds = time === undefined ? (action === 'open' ? parseDuration(DEFAULT_TIME) : 0) : time
+  return { action, seconds: typeof seconds === 'number' ? seconds : 0 }
+}
+
+async function findKey(path: string | undefined): Promise<KeyFile> {
+  if (path !== undefined) return loadKeyFile(path)
+  const folder = clientKeys()
+  const { keys, faulty } = await readKeyring(folder).catch((error) => {
+    throw error instanceof Fault ? new Fault(`${error.message.replace(/: make a key.*$/, '')}: give a key file with -k`) : error
+  })
+  if (faulty.length > 0) throw faulty[0].fault
+  if (keys.length !== 1) throw new Fault(`${folder}: expected one key, got ${keys.length}: say which with -k`)
+  return keys[0]
+}
+
+/** The family to knock by: as asked, or that of the address to open for, or whichever the resolver prefers. */
+function familyOf(options: Options): 0 | 4 | 6 {
+  if (options[4]) return 4
+  if (options[6]) return 6
+  return options.i === undefined || options.i === AS_SEEN || options.i === '::' ? 0 : (isIP(options.i) as 4 | 6)
+}
+
+function printSequence({ window, ports, request }: Sequence, json: boolean): number {
+  const { action, protocol, once, salt, port, seconds, address } = request
+  const sequence = { window, ports, request: { action, protocol, once, salt, port, seconds, address } }
+  process.stdout.write(json ? `${JSON.stringify(sequence)}\n` : `${ports.join('\n')}\n`)
+  return EXIT.ok
+}
+
+/** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
+function speaker({ quiet, v }: Options, started: number): (worth: boolean, text: string) => void {
+  const speaks = !quiet && (process.stderr.isTTY || v)
+  return (worth, text) => {
+    if (speaks && worth) process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
+  }
+}
+
+function describe({ request }: Sending, host: string, address: string): string {
+  const door = request.port === 0 ? 'every granted port' : `port ${request.port}`
+  const at = host === address ? host : `${host} (${address})`
+  const whom = request.address === AS_SEEN ? 'this address' : request.address
+  if (request.action === 'close') return `knocking at ${at}: close ${door} for ${whom}`
+  const time =
+    request.seconds === 0
+      ? request.action === 'lock'
+        ? 'as long as the key may'
+        : 'until closed'
+      : humanDuration(request.seconds)
+  if (request.action === 'lock') return `knocking at ${at}: lock out ${whom}, ${time}`
+  return `knocking at ${at}: open ${door} for ${whom}, ${request.once ? 'one connection, ' : ''}${time}`
+}
+
+function readAddress(text: string): string | null {
+  return canonicalAddress(text)
+}
+
+function readTime(text: string): number | typeof CLOSE_FLAG | null {
+  if (/^\d{1,3}$/.test(text) && Number(text) <= 255) return Number(text) === 255 ? CLOSE_FLAG : Number(text) * 60
+  if (/^\d+$/.test(text))
+    throw new UsageFault(
+      `-t expected a unit for a number over 255, got "${text.slice(0, 20)}": write ${text.slice(0, 20)}s or ${text.slice(0, 20)}m`,
+    )
+  const seconds = parseDuration(text)
+  return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
+}
+
+function readOffset(text: string): number | null {
+  return /^[+-]?\d{1,10}$/.test(text) ? Number(text) : null
+}

@@ -1,0 +1,340 @@
+import { randomBytes } from 'node:crypto'
+import { bytesToHex } from '@noble/hashes/utils.js'
+import type { Command } from 'commander'
+import type { GrantRules } from '../gate/policy'
+import { readConfig, SERVER_CONFIG } from '../host/config'
+import { Fault, UsageFault } from '../host/fault'
+import { writeNew } from '../host/files'
+import {
+  FAMILIES,
+  installScript,
+  readTable,
+  refuseToCutOff,
+  removeScript,
+  restore,
+  show,
+  type TapRules,
+} from '../host/firewall/chains'
+import { describeGrant, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
+import { addKey, keyPath, loadKeyFile, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { parseService } from '../host/service'
+import { checkClock, isoTime, parseDuration, parseInstant } from '../host/time'
+import { type Cidr, parseCidr } from '../protocol/address'
+import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
+import { DEFAULT_POOL, formatPool, parsePool, poolRanges } from '../protocol/pool'
+import { MAX_SECONDS } from '../protocol/request'
+import { program, reading, whole } from './options'
+import { EXIT, runProgram } from './voice'
+
+const NAME = 'knockturn'
+
+const command = program(
+  NAME,
+  'Makes keys for Knockturn and sets up its firewall.',
+  `${NAME} key new alice --server gate.example --services 22/tcp`,
+)
+
+/** A subcommand with the same manners as its program. */
+function subcommand(parent: Command, name: string, description: string, example: string): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .copyInheritedSettings(command)
+    .addHelpText('after', `\nExample:\n  ${NAME} ${example}`)
+}
+
+const keys = subcommand(command, 'key', 'make, list, show, export and revoke keys', 'key list')
+const keysFolder = ['--keys <dir>', "the keyring's folder", SERVER_KEYS] as const
+
+interface NewOptions {
+  keys: string
+  server: string
+  host?: string
+  services: GrantRules['services']
+  max: number
+  addresses: Cidr[]
+  expires?: number
+  pool: Uint16Array
+  period: number
+  bindSource: boolean
+  requireAddress: boolean
+  allowUntilClosed: boolean
+  lock: boolean
+}
+
+subcommand(
+  keys,
+  'new <id>',
+  'make a key with a new secret',
+  'key new alice --server gate.example --services 22/tcp,443/tcp --max 30m',
+)
+  .addOption(
+    reading(
+      '--server <label>',
+      "the server's label, as in its config",
+      readLabel,
+      'at most 255 bytes of valid UTF-8',
+    ).makeOptionMandatory(),
+  )
+  .option('--host <host>', 'where its client will knock')
+  .addOption(
+    reading('--services <list>', 'what it may open', listOf(parseService), 'services such as 22/tcp,443/tcp').default(
+      [{ port: 22, protocol: 'tcp' }],
+      '22/tcp',
+    ),
+  )
+  .addOption(reading('--max <duration>', 'its longest lifetime', readMax, 'a duration such as 15m, 1h30m').default(3600, '1h'))
+  .addOption(
+    reading(
+      '--addresses <list>',
+      'for whom it may open',
+      listOf(parseCidr),
+      'blocks such as 198.51.100.0/24,2001:db8::/32',
+    ).default(listOf(parseCidr)('0.0.0.0/0,::/0'), 'anybody'),
+  )
+  .addOption(reading('--expires <date>', 'when it ends', parseInstant, 'a date such as 2027-01-31 or 2027-01-31T12:00:00+01:00'))
+  .addOption(
+    reading('--pool <ranges>', 'the ports to knock on', readPool, 'at least 11,272 ports in ranges such as 49152-65535').default(
+      parsePool(DEFAULT_POOL),
+      DEFAULT_POOL,
+    ),
+  )
+  .addOption(
+    reading(
+      '--period <seconds>',
+      'how long a sequence lasts',
+      whole(MIN_PERIOD, MAX_PERIOD),
+      `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
+    ).default(30),
+  )
+  .option('--no-bind-source', 'let it open for other addresses than the one that it knocks from')
+  .option('--require-address', 'refuse knocks that do not name their address', false)
+  .option('--allow-until-closed', 'let it open without a time limit', false)
+  .option('--lock', 'let it lock addresses out', false)
+  .option(...keysFolder)
+  .action(async (id: string, options: NewOptions) => {
+    if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
+    checkClock(Date.now(), 'set it first: keys and knocks hang on it')
+    if (options.expires !== undefined && options.expires <= Date.now())
+      throw new UsageFault(`--expires expected a time to come, got ${isoTime(options.expires)}`)
+    const { server, period, pool } = options
+    const key: KeyFile = {
+      id,
+      key: deriveKey({ secret: randomBytes(SECRET_BYTES), server, period, pool }),
+      created: Math.floor(Date.now() / 1000) * 1000,
+      expires: options.expires ?? null,
+      revoked: null,
+      host: options.host ?? null,
+      grant: {
+        services: options.services,
+        max: options.max,
+        addresses: options.addresses,
+        bindSource: options.bindSource,
+        requireAddress: options.requireAddress,
+        allowUntilClosed: options.allowUntilClosed,
+        lock: options.lock,
+      },
+    }
+    const path = await addKey(options.keys, key)
+    print(
+      `made ${path}\nnext: "${NAME} key export ${id} --keys ${options.keys} --out ${id}.key", and carry that file to the client`,
+    )
+  })
+
+subcommand(keys, 'list', 'list the keys', 'key list --json')
+  .option(...keysFolder)
+  .option('--json', 'print as JSON')
+  .action(async (options: { keys: string; json?: boolean }) => {
+    const { keys: all, faulty, ignored } = await readKeyring(options.keys)
+    if (options.json) print(JSON.stringify(all.map(publicPart)))
+    else if (all.length > 0) printTable(all)
+    else print(`${options.keys}: no keys`)
+    for (const path of ignored) process.stderr.write(`${NAME}: warning: ${path}: expected <id>.key: the file is ignored\n`)
+    failWith(faulty.map(({ fault }) => fault))
+  })
+
+subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice')
+  .option(...keysFolder)
+  .option('--json', 'print as JSON')
+  .action(async (id: string, options: { keys: string; json?: boolean }) => {
+    const key = publicPart(await find(options.keys, id))
+    if (options.json) return print(JSON.stringify(key))
+    for (const [name, value] of Object.entries(key)) {
+      if (value !== null && typeof value === 'object')
+        for (const [rule, what] of Object.entries(value)) print(`grant.${rule.padEnd(20)} ${what}`)
+      else print(`${name.padEnd(26)} ${value ?? '-'}`)
+    }
+  })
+
+subcommand(
+  keys,
+  'export <id>',
+  "write the client's copy of a key: its secret and where to knock, without the grant",
+  'key export alice --out alice.key',
+)
+  .option(...keysFolder)
+  .option('--out <file>', 'where to (default: standard output)')
+  .action(async (id: string, options: { keys: string; out?: string }) => {
+    const text = formatKeyFile({ ...(await find(options.keys, id)), grant: null })
+    if (options.out === undefined) process.stdout.write(text)
+    else {
+      await writeNew(options.out, text)
+      print(`wrote ${options.out}: whoever has this file can knock`)
+    }
+  })
+
+subcommand(keys, 'revoke <id>', 'revoke a key: the daemon sees it at once and ends its leases', 'key revoke alice')
+  .option(...keysFolder)
+  .action(async (id: string, options: { keys: string }) => {
+    checkId(id)
+    const now = Math.floor(Date.now() / 1000) * 1000
+    const at = await revokeKey(options.keys, id, now)
+    print(at === now ? `revoked ${id}` : `${id} has been revoked since ${isoTime(at)}`)
+  })
+
+const firewall = subcommand(command, 'firewall', 'put the chains and the log rules in place, or take them away', 'firewall show')
+const configFile = ['--config <file>', "the daemon's config", SERVER_CONFIG] as const
+
+subcommand(
+  firewall,
+  'install',
+  'make our chains, the log rules for the pools of all keys, and one jump from INPUT',
+  'firewall install --print',
+)
+  .option(...configFile)
+  .option('--print', 'print what would be fed to iptables-restore, and change nothing')
+  .action(async (options: { config: string; print?: boolean }) => {
+    const taps = await tapRules(options.config)
+    const tables = await Promise.all(FAMILIES.map(readTable))
+    if (!options.print) for (const table of tables) await refuseToCutOff(table, taps)
+    await apply(
+      tables.map((table) => ({ family: table.family, script: installScript(table, taps) })),
+      options.print,
+    )
+    if (!options.print) print('installed: INPUT jumps to KNOCKTURN; "knockturn firewall show" shows it')
+  })
+
+subcommand(firewall, 'remove', 'take away all that install made, leases that are in force too', 'firewall remove --print')
+  .option('--print', 'print what would be fed to iptables-restore, and change nothing')
+  .action(async (options: { print?: boolean }) => {
+    const tables = await Promise.all(FAMILIES.map(readTable))
+    await apply(
+      tables.map((table) => ({ family: table.family, script: removeScript(table) })),
+      options.print,
+    )
+    if (!options.print) print('removed')
+  })
+
+subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show').action(async () => {
+  for (const family of FAMILIES) print([`# ${family}`, ...(await show(family))].join('\n'))
+})
+
+runProgram(NAME, async () => {
+  await command.parseAsync()
+  return (process.exitCode as number | undefined) ?? EXIT.ok
+})
+
+/** Feeds the scripts to the kernel, or prints them; null: nothing to do. */
+async function apply(
+  changes: { family: (typeof FAMILIES)[number]; script: string | null }[],
+  onlyPrint: boolean | undefined,
+): Promise<void> {
+  for (const { family, script } of changes) {
+    if (script === null) continue
+    if (onlyPrint) process.stdout.write(`# ${family}-restore --noflush\n${script}`)
+    else await restore(family, script)
+  }
+}
+
+/** What the log rules must hear: the pools of all keys, in one list of ranges. */
+async function tapRules(file: string): Promise<TapRules> {
+  const read = await readConfig(file)
+  if (read.faults) throw read.faults[0]
+  const { keys: folder, taps } = read.value
+  const { keys: all, faulty } = await readKeyring(folder)
+  if (faulty.length > 0) throw faulty[0].fault
+  if (all.length === 0)
+    throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
+  const pool = parsePool(all.map(({ key }) => formatPool(key.pool)).join(','))
+  return { ranges: poolRanges(pool), group: taps.group, prefix: taps.prefix }
+}
+
+async function find(folder: string, id: string): Promise<KeyFile> {
+  checkId(id)
+  return loadKeyFile(keyPath(folder, id))
+}
+
+function checkId(id: string): void {
+  if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
+}
+
+/** All of a key but its secret, as --json prints it. */
+function publicPart({ id, key, created, expires, revoked, host, grant }: KeyFile) {
+  const time = (at: number | null) => (at === null ? null : isoTime(at))
+  return {
+    id,
+    fingerprint: bytesToHex(key.fingerprint),
+    server: key.server,
+    period: key.period,
+    pool: formatPool(key.pool),
+    created: time(created),
+    expires: time(expires),
+    revoked: time(revoked),
+    host,
+    grant: grant && describeGrant(grant),
+  }
+}
+
+function printTable(all: readonly KeyFile[]): void {
+  const rows = all.map((key) => {
+    const { id, fingerprint, server, grant } = publicPart(key)
+    return [id, fingerprint.slice(0, 8), stateOf(key), server, grant?.services.join(',') ?? '-', grant?.max ?? '-']
+  })
+  const table = [['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX'], ...rows]
+  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
+  for (const row of table)
+    print(
+      row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join('  ')
+        .trimEnd(),
+    )
+}
+
+function stateOf({ revoked, expires }: KeyFile): string {
+  if (revoked !== null) return 'revoked'
+  return expires !== null && expires <= Date.now() ? 'expired' : 'valid'
+}
+
+function failWith(faults: readonly Fault[]): void {
+  for (const { message } of faults) process.stderr.write(`${NAME}: error: ${message}\n`)
+  if (faults.length > 0) process.exitCode = EXIT.failure
+}
+
+function print(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+function listOf<T>(read: (text: string) => T | null): (text: string) => T[] | null {
+  return (text) => {
+    const items = text.split(',').map((item) => read(item.trim()))
+    return items.every((item) => item !== null) ? items : null
+  }
+}
+
+function readLabel(text: string): string | null {
+  return labelFault(text) === null ? text : null
+}
+
+function readMax(text: string): number | null {
+  const seconds = parseDuration(text)
+  return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
+}
+
+function readPool(text: string): Uint16Array | null {
+  try {
+    return parsePool(text)
+  } catch {
+    return null
+  }
+}

@@ -1,0 +1,32 @@
+import { Command, Option } from 'commander'
+import { version } from '../../package.json'
+import { UsageFault } from '../host/fault'
+
+/** A program or subcommand with the manners that all of ours share. */
+export function program(name: string, description: string, example: string): Command {
+  return new Command(name)
+    .description(description)
+    .version(version, '--version', 'print the version and exit')
+    .helpOption('-h, --help', 'print this help and exit')
+    .showHelpAfterError(`(see "${name} --help")`)
+    .exitOverride()
+    .addHelpText('after', `\nExample:\n  ${example}`)
+}
+
+/**
+ * An option whose text is read by `read`; a text that it does not understand is a usage fault.
+ * @param expected what the fault says was expected
+ */
+export function reading<T>(flags: string, description: string, read: (text: string) => T | null, expected: string): Option {
+  const option = new Option(flags, description)
+  return option.argParser((text) => {
+    const value = read(text)
+    if (value === null) throw new UsageFault(`${option.long ?? option.short} expected ${expected}, got "${text.slice(0, 60)}"`)
+    return value
+  })
+}
+
+/** Reads a whole number within bounds. */
+export function whole(low: number, high: number): (text: string) => number | null {
+  return (text) => (/^\d{1,9}$/.test(text) && Number(text) >= low && Number(text) <= high ? Number(text) : null)
+}

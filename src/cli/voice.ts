@@ -1,0 +1,35 @@
+import { CommanderError } from 'commander'
+import { Fault, UsageFault } from '../host/fault'
+
+/* The command line's one voice: lower case, one line a fault, no final period. */
+
+export const EXIT = { ok: 0, failure: 1, usage: 2, timeLimit: 3 } as const
+
+/** Says a fault on standard error. */
+export function complain(program: string, message: string): void {
+  process.stderr.write(`${program}: error: ${printable(message)}\n`)
+}
+
+/**
+ * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 1 for failure.
+ * @param main resolves to the exit code
+ */
+export async function runProgram(program: string, main: () => Promise<number>): Promise<void> {
+  // A reader that has gone away (`| head`) is no failure of ours.
+  process.stdout.on('error', () => process.exit(EXIT.failure))
+  try {
+    process.exitCode = await main()
+  } catch (error) {
+    // Commander has said what it had to say.
+    if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
+    else if (error instanceof Fault) {
+      complain(program, error.message)
+      process.exitCode = error instanceof UsageFault ? EXIT.usage : EXIT.failure
+    } else throw error
+  }
+}
+
+/** Text that came from outside as one line that can't play tricks on a terminal. */
+function printable(text: string): string {
+  return text.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1))
+}

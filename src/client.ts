@@ -1,0 +1,95 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { checkClock } from './host/time'
+import { answers, touchTcp, touchUdp } from './host/transport'
+import { type Key, windowAt } from './protocol/key'
+import { compose } from './protocol/knock'
+import type { Request } from './protocol/request'
+
+/** The second pass comes this many milliseconds after the first, and up to as much again is spread at random (docs/protocol.md, "Sending"). */
+const PASS_EARLIEST = 500
+const PASS_SPREAD = 1_000
+/** One try to reach the service, and the pause after it, in milliseconds. */
+const TRY = 250
+const TRY_PAUSE = 50
+
+/** How a knock is sent. */
+export interface Sending {
+  readonly key: Key
+  /** Everything but the salt, which each knock gets anew. */
+  readonly request: Omit<Request, 'salt'>
+  readonly parity: number | undefined
+  readonly udp: boolean
+  /** Milliseconds between two ports. */
+  readonly pace: number
+  readonly passes: number
+  /** Seconds by which this machine's clock is to be corrected. */
+  readonly timeOffset: number
+  readonly random: () => number
+}
+
+/** One knock: the ports to touch, good for one window. */
+export interface Sequence {
+  readonly window: number
+  readonly ports: number[]
+  readonly request: Request
+}
+
+/**
+ * Request → seal → ports.
+ * @param wall Unix milliseconds, as this machine's clock has them
+ * @throws {Fault} when the clock can't be true
+ */
+export function prepare(sending: Sending, wall: number): Sequence {
+  const corrected = wall + sending.timeOffset * 1000
+  checkClock(corrected, 'set it, or give --time-offset in seconds')
+  const window = windowAt(corrected / 1000, sending.key.period)
+  const request = { ...sending.request, salt: Math.floor(sending.random() * 0x10000) }
+  return { window, ports: compose(sending.key, window, request, sending.parity), request }
+}
+
+/**
+ * Ports → transport: sends a knock, the same ports in every pass, so that it stays the same knock.
+ * @param told is called after each pass, with its number from 1
+ */
+export async function knock(sending: Sending, address: string, sequence: Sequence, told: (pass: number) => void): Promise<void> {
+  for (let pass = 1; pass <= sending.passes; pass++) {
+    if (pass > 1) await sleep(passPause(sending))
+    await send(sending, address, sequence)
+    told(pass)
+  }
+}
+
+/**
+ * Knocks until the service answers: pass after pass, and with a new knock where the window has turned.
+ * @param limit milliseconds
+ * @returns whether it answered in time
+ */
+export async function knockUntilOpen(
+  sending: Sending,
+  address: string,
+  port: number,
+  limit: number,
+  told: (pass: number) => void,
+): Promise<boolean> {
+  const start = performance.now()
+  const left = () => limit - (performance.now() - start)
+  let sequence = prepare(sending, Date.now())
+  for (let pass = 1; left() > 0; pass++) {
+    const fresh = prepare(sending, Date.now())
+    if (fresh.window !== sequence.window) sequence = fresh
+    await send(sending, address, sequence)
+    told(pass)
+    const next = performance.now() + passPause(sending)
+    while (performance.now() < next && left() > 0) {
+      if (await answers(address, port, Math.min(TRY, Math.max(left(), 1)))) return true
+      await sleep(TRY_PAUSE)
+    }
+  }
+  return false
+}
+
+function send({ udp, pace }: Sending, address: string, { ports }: Sequence): Promise<void> {
+  return udp ? touchUdp(address, ports, pace) : touchTcp(address, ports, pace)
+}
+
+const passPause = ({ random }: Sending): number => PASS_EARLIEST + PASS_SPREAD * random()
