@@ -74,8 +74,9 @@ export class Daemon {
       this.retransmits++
       return
     }
-    if (claim.outcome !== 'spent')
-      return this.#refuseKnock(knock, key, claim.outcome === 'full' ? 'ledger-unavailable' : claim.outcome)
+    if (claim.outcome === 'full') return this.#refuseKnock(knock, key, 'ledger-unavailable', 'it holds as many knocks as it may')
+    if (claim.outcome === 'stale') return this.#refuseKnock(knock, key, 'stale', this.#floorAhead(key))
+    if (claim.outcome === 'replayed') return this.#refuseKnock(knock, key, 'replayed')
     try {
       await claim.durable
     } catch (error) {
@@ -83,7 +84,10 @@ export class Daemon {
     }
     if (arrival === 'future' || address === null) return this.#refuseKnock(knock, key, 'future')
 
-    const grant = decide(request, address, source, destination, key, this.#neverLock, now().wall)
+    // The disk took its time: the key as it is now counts.
+    const granting = this.#keys.get(knock.key)
+    if (!granting) return this.#refuseKnock(knock, key, 'revoked')
+    const grant = decide(request, address, source, destination, granting, this.#neverLock, now().wall)
     if (typeof grant === 'string') return this.#refuseKnock(knock, key, grant)
     await this.#enforce(knock, key, grant)
   }
@@ -159,15 +163,18 @@ export class Daemon {
 
   /** Warns of keys whose floor is ahead of the clock: nothing of theirs opens until the clock has caught up. */
   warnOfFloors(): void {
-    const { ledger, skew, now, log } = this.#stages
-    for (const { id, fingerprint, key } of this.#keys.values()) {
-      const floor = ledger.floor(fingerprint, key.period)
-      if (!floorIsAhead(floor, now().wall, key.period, skew)) continue
-      log.warn(
-        { key: id, until: isoTime((floor - skew) * key.period * 1000) },
-        'nothing opens before: the floor is ahead of the clock',
-      )
+    for (const key of this.#keys.values()) {
+      const why = this.#floorAhead(key)
+      if (why) this.#stages.log.warn({ key: key.id, fingerprint: key.fingerprint }, why)
     }
+  }
+
+  /** Why a key opens nothing right now: its floor, where that is ahead of the clock. */
+  #floorAhead({ fingerprint, key }: ServerKey): string | undefined {
+    const { ledger, skew, now } = this.#stages
+    const floor = ledger.floor(fingerprint, key.period)
+    if (!floorIsAhead(floor, now().wall, key.period, skew)) return undefined
+    return `the floor is ahead of the clock, and nothing opens before ${isoTime((floor - skew) * key.period * 1000)}`
   }
 
   /** Waits until all that was heard has been dealt with: at the end of input, or before the process ends. */
@@ -241,10 +248,10 @@ export class Daemon {
     return false
   }
 
-  #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string): void {
-    const { request, source, window, v } = knock
+  #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
+    const { request, source, window, v, arrival } = knock
     const { now } = this.#stages
-    const clock = refusal === 'stale' || refusal === 'future' ? { clock: clockError(window, key, now().wall) } : {}
+    const clock = arrival === 'timely' ? {} : { clock: clockError(window, key, now().wall) }
     const about = {
       key: key.id,
       fingerprint: key.fingerprint,

@@ -21,6 +21,14 @@ const LEVELS = ['error', 'warn', 'info', 'debug']
 /** Changes in the keyring's folder come in bursts; they are taken together after this many milliseconds. */
 const WATCH_DELAY = 30
 
+interface Options {
+  config: string
+  newLedger?: boolean
+  lowerFloors?: boolean
+  check?: boolean
+  logLevel: string
+}
+
 const command = program(
   NAME,
   'Hears knocks in the firewall and opens doors for those who may. It listens on no port and answers nobody.',
@@ -28,11 +36,12 @@ const command = program(
 )
   .option('--config <file>', 'the config', SERVER_CONFIG)
   .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')
+  .option('--lower-floors', 'the clock was ahead and is right now: let knocks open again, after a wait of a minute')
   .option('--check', 'report every fault of config, keys and ledger, change nothing, and exit')
   .option('--log-level <level>', `one of ${LEVELS.join(', ')}`, 'info')
 
 runProgram(NAME, async () => {
-  const options = command.parse().opts<{ config: string; newLedger?: boolean; check?: boolean; logLevel: string }>()
+  const options = command.parse().opts<Options>()
   if (!LEVELS.includes(options.logLevel))
     command.error(`error: --log-level expected one of ${LEVELS.join(', ')}, got "${options.logLevel}"`)
   const read = await readConfig(options.config)
@@ -42,8 +51,10 @@ runProgram(NAME, async () => {
     { level: options.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ fd: 2, sync: true }),
   )
-  return serve(options.config, read.value, options.newLedger ?? false, log)
+  return serve(options, read.value, log)
 })
+
+function ignore(): void {}
 
 async function check(file: string): Promise<number> {
   const { faults, summary } = await checkDaemon(file)
@@ -58,7 +69,9 @@ function failWith(faults: readonly Fault[]): number {
 }
 
 /** Joins the pipeline's stages, feeds it taps, keys and signals, and ends it in order. */
-async function serve(file: string, config: Config, newLedger: boolean, log: Logger): Promise<number> {
+async function serve(options: Options, config: Config, log: Logger): Promise<number> {
+  // Until there is something to reload: a SIGHUP must not end us.
+  process.on('SIGHUP', ignore)
   const now = () => ({ wall: Date.now(), steady: performance.now() })
   const warn = (message: string) => log.warn(message)
   checkClock(now().wall, 'set it before the daemon starts')
@@ -71,7 +84,8 @@ async function serve(file: string, config: Config, newLedger: boolean, log: Logg
     ])
   }
   tell(loaded, log)
-  const { ledger, disk } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
+  const fresh = { isNew: options.newLedger ?? false, lower: options.lowerFloors ?? false }
+  const { ledger, disk } = await openLedger(config.ledger.path, config.skew, now().wall, fresh, warn)
   const listener = new Listener(config.skew, Math.random)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
   const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, skew: config.skew, log, now })
@@ -82,7 +96,7 @@ async function serve(file: string, config: Config, newLedger: boolean, log: Logg
   daemon.warnOfFloors()
 
   const reload = async () => {
-    const again = await readConfig(file)
+    const again = await readConfig(options.config)
     for (const fault of again.faults ?? [])
       log.error({ reason: fault.message }, 'the config is faulty, and what was read before holds')
     const neverLock = again.faults ? config.neverLock : again.value.neverLock
@@ -98,7 +112,7 @@ async function serve(file: string, config: Config, newLedger: boolean, log: Logg
     }
   }
   const reloading = inTurn(reload)
-  process.on('SIGHUP', reloading)
+  process.on('SIGHUP', reloading).removeListener('SIGHUP', ignore)
   const watcher = watchFolder(config.keys, reloading, warn)
 
   const { source, group, prefix } = config.taps
@@ -119,7 +133,7 @@ async function serve(file: string, config: Config, newLedger: boolean, log: Logg
   })
   await ended
   watcher?.close()
-  process.removeAllListeners('SIGHUP')
+  process.on('SIGHUP', ignore).removeListener('SIGHUP', reloading)
   await taps.stop()
   await daemon.settle()
   await disk.close()

@@ -12,6 +12,7 @@ import {
   refuseToCutOff,
   removeScript,
   restore,
+  servicesInPool,
   show,
   type TapRules,
 } from '../host/firewall/chains'
@@ -207,6 +208,8 @@ subcommand(
     const taps = await tapRules(options.config)
     const tables = await Promise.all(FAMILIES.map(readTable))
     if (!options.print) for (const table of tables) await refuseToCutOff(table, taps)
+    for (const table of tables)
+      for (const line of await servicesInPool(table, taps)) process.stderr.write(`${NAME}: warning: ${line}\n`)
     await apply(
       tables.map((table) => ({ family: table.family, script: installScript(table, taps) })),
       options.print,

@@ -58,9 +58,19 @@ export class Leases {
   /** Takes over what an earlier run left in force; returns what has ended or has lost its key, to be swept. */
   restore(leases: readonly Lease[], locks: readonly Lock[], isAlive: (fingerprint: string) => boolean, now: Now) {
     const kept = (entry: Lease | Lock) => isAlive(entry.fingerprint) && !(entry.until !== null && entry.until * 1000 <= now.wall)
-    for (const lease of leases.filter(kept)) this.#leases.set(slot(lease), { entry: lease, ends: endOf(lease.until, now) })
-    for (const lock of locks.filter(kept)) this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
-    return { leases: leases.filter((lease) => !kept(lease)), locks: locks.filter((lock) => !kept(lock)) }
+    // A run that was killed while it extended a lease leaves it twice: the longer one counts.
+    const longestFirst = <T extends Lease | Lock>(entries: readonly T[]) =>
+      [...entries].sort((a, b) => endOf(b.until, now) - endOf(a.until, now))
+    const over: { leases: Lease[]; locks: Lock[] } = { leases: [], locks: [] }
+    for (const lease of longestFirst(leases)) {
+      if (!kept(lease) || this.#leases.has(slot(lease))) over.leases.push(lease)
+      else this.#leases.set(slot(lease), { entry: lease, ends: endOf(lease.until, now) })
+    }
+    for (const lock of longestFirst(locks)) {
+      if (!kept(lock) || this.#locks.has(lock.address)) over.locks.push(lock)
+      else this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
+    }
+    return over
   }
 
   get size(): number {

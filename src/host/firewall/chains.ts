@@ -102,7 +102,7 @@ export async function refuseToCutOff(table: Table, { ranges }: TapRules): Promis
   const listening = new Set(sockets.filter(({ state }) => state === LISTEN).map(({ port }) => port))
   for (const { state, port, peer } of sockets) {
     if (state !== ESTABLISHED || !ranges.some(([low, high]) => port >= low && port <= high)) continue
-    if (/^(127\.|::1$|::ffff:127\.)/.test(peer)) continue
+    if (isLoopback(peer)) continue
     const connection = `the connection from ${peer} to port ${port}`
     if (listening.has(port)) {
       throw new Fault(
@@ -146,11 +146,22 @@ function tapRules([low, high]: readonly [number, number], { group, prefix }: Tap
   ]
 }
 
+/** Local services whose new connections will be dropped, as lines for a warning: ports in the pool that somebody listens on. */
+export async function servicesInPool({ family }: Table, { ranges }: TapRules): Promise<string[]> {
+  const listening = (await tcpSockets(family)).filter(({ state }) => state === LISTEN)
+  const ports = listening.filter(({ local }) => !isLoopback(local)).map(({ port }) => port)
+  return [...new Set(ports)]
+    .filter((port) => ranges.some(([low, high]) => port >= low && port <= high))
+    .map((port) => `a service listens on TCP port ${port}, which lies in the pool: no new connection will reach it`)
+}
+
+const isLoopback = (address: string): boolean => /^(127\.|::1$|::ffff:127\.)/.test(address)
+
 const ESTABLISHED = 1
 const LISTEN = 10
 
-/** The TCP sockets of this machine, from /proc/net: local port, peer and state. */
-async function tcpSockets(family: Family): Promise<{ state: number; port: number; peer: string }[]> {
+/** The TCP sockets of this machine, from /proc/net: local address and port, peer and state. */
+async function tcpSockets(family: Family): Promise<{ state: number; local: string; port: number; peer: string }[]> {
   const text = await readFile(family === 'iptables' ? '/proc/net/tcp' : '/proc/net/tcp6', 'latin1').catch(() => '')
   return text
     .split('\n')
@@ -159,6 +170,7 @@ async function tcpSockets(family: Family): Promise<{ state: number; port: number
     .filter((fields) => fields.length > 3)
     .map(([, local, remote, state]) => ({
       state: Number.parseInt(state, 16),
+      local: procAddress(local.split(':')[0]),
       port: Number.parseInt(local.split(':')[1], 16),
       peer: procAddress(remote.split(':')[0]),
     }))

@@ -1,4 +1,5 @@
 import type { Firewall, Lease, Lock } from '../../gate/leases'
+import { reason } from '../fault'
 import { FAMILIES, type Family, familyOf, installScript, iptables, LEASES, MAIN, readTable, restore } from './chains'
 import { leaseRule, lockRule, readRule } from './rules'
 
@@ -14,7 +15,18 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
     return next
   }
   const add = (address: string, rule: string[]) => iptables(familyOf(address), ['-A', LEASES, ...rule])
-  const drop = (address: string, rule: string[]) => iptables(familyOf(address), ['-D', LEASES, ...rule])
+  const drop = async (address: string, rule: string[]) => {
+    try {
+      await iptables(familyOf(address), ['-D', LEASES, ...rule])
+    } catch (error) {
+      // Somebody else may have taken it away: then it is what we wanted.
+      const there = await iptables(familyOf(address), ['-C', LEASES, ...rule]).then(
+        () => true,
+        () => false,
+      )
+      if (there) throw error
+    }
+  }
 
   return {
     list: () =>
@@ -36,11 +48,11 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
       inTurn(async () => {
         // The new rule first: between the two the door stays open.
         await add(lease.address, leaseRule(lease))
-        if (replaced) await drop(replaced.address, leaseRule(replaced))
+        if (replaced) await drop(replaced.address, leaseRule(replaced)).catch((error) => warn(reason(error)))
       }),
-    end: (lease) => inTurn(() => drop(lease.address, leaseRule(lease)).then(() => {})),
+    end: (lease) => inTurn(() => drop(lease.address, leaseRule(lease))),
     lock: (lock) => inTurn(() => add(lock.address, lockRule(lock)).then(() => {})),
-    unlock: (lock) => inTurn(() => drop(lock.address, lockRule(lock)).then(() => {})),
+    unlock: (lock) => inTurn(() => drop(lock.address, lockRule(lock))),
   }
 }
 
