@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Now } from './gate/clock'
 import type { Firewall, Lease, Leases } from './gate/leases'
-import { floorIsAhead, type Ledger } from './gate/ledger'
+import { type Claim, floorIsAhead, type Ledger } from './gate/ledger'
 import type { Knock, Listener, Tap } from './gate/listener'
 import { boundAddress, decide, type Grant, isOver, type Refusal, type ServerKey } from './gate/policy'
 import { Quiet } from './gate/quiet'
@@ -70,13 +70,7 @@ export class Daemon {
     if (address === null && arrival === 'timely') return this.#refuseKnock(knock, key, 'address-mismatch')
 
     const claim = ledger.claim(knock, key.fingerprint)
-    if (claim.outcome === 'retransmitted') {
-      this.retransmits++
-      return
-    }
-    if (claim.outcome === 'full') return this.#refuseKnock(knock, key, 'ledger-unavailable', 'it holds as many knocks as it may')
-    if (claim.outcome === 'stale') return this.#refuseKnock(knock, key, 'stale', this.#floorAhead(key))
-    if (claim.outcome === 'replayed') return this.#refuseKnock(knock, key, 'replayed')
+    if (claim.outcome !== 'spent') return this.#unclaimed(knock, key, claim.outcome)
     try {
       await claim.durable
     } catch (error) {
@@ -90,6 +84,13 @@ export class Daemon {
     const grant = decide(request, address, source, destination, granting, this.#neverLock, now().wall)
     if (typeof grant === 'string') return this.#refuseKnock(knock, key, grant)
     await this.#enforce(knock, key, grant)
+  }
+
+  /** A knock that could not be claimed; its own source saying it again is no news. */
+  #unclaimed(knock: Knock, key: ServerKey, outcome: Exclude<Claim['outcome'], 'spent'>): void {
+    if (outcome === 'retransmitted') this.retransmits++
+    else if (outcome === 'full') this.#refuseKnock(knock, key, 'ledger-unavailable', 'it holds as many knocks as it may')
+    else this.#refuseKnock(knock, key, outcome, outcome === 'stale' ? this.#floorAhead(key) : undefined)
   }
 
   /** Leases → firewall. */
