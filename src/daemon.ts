@@ -8,7 +8,7 @@ import { Quiet } from './gate/quiet'
 import { reason } from './host/fault'
 import { formatService } from './host/service'
 import { isoTime } from './host/time'
-import type { Cidr } from './protocol/address'
+import { type Cidr, isZeroAddress } from './protocol/address'
 import type { Key } from './protocol/key'
 
 /** Milliseconds between looks at what is due: when nothing waits, and when a burst is arriving. */
@@ -258,7 +258,7 @@ export class Daemon {
       fingerprint: key.fingerprint,
       source,
       action: request.action,
-      address: request.address,
+      address: isZeroAddress(request.address) ? source : request.address,
       service: `${request.port}/${request.protocol}`,
       until: null,
       ...clock,

@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
-import type { Command } from 'commander'
+import { type Command, Option } from 'commander'
 import type { GrantRules } from '../gate/policy'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { Fault, UsageFault } from '../host/fault'
@@ -194,7 +194,7 @@ subcommand(keys, 'revoke <id>', 'revoke a key: the daemon sees it at once and en
   })
 
 const firewall = subcommand(command, 'firewall', 'put the chains and the log rules in place, or take them away', 'firewall show')
-const configFile = ['--config <file>', "the daemon's config", SERVER_CONFIG] as const
+const configFile = () => new Option('--config <file>', "the daemon's config").default(SERVER_CONFIG)
 
 subcommand(
   firewall,
@@ -202,7 +202,7 @@ subcommand(
   'make our chains, the log rules for the pools of all keys, and one jump from INPUT',
   'firewall install --print',
 )
-  .option(...configFile)
+  .addOption(configFile())
   .option('--print', 'print what would be fed to iptables-restore, and change nothing')
   .action(async (options: { config: string; print?: boolean }) => {
     const taps = await tapRules(options.config)
@@ -218,6 +218,7 @@ subcommand(
   })
 
 subcommand(firewall, 'remove', 'take away all that install made, leases that are in force too', 'firewall remove --print')
+  .addOption(configFile().hideHelp())
   .option('--print', 'print what would be fed to iptables-restore, and change nothing')
   .action(async (options: { print?: boolean }) => {
     const tables = await Promise.all(FAMILIES.map(readTable))
@@ -228,9 +229,12 @@ subcommand(firewall, 'remove', 'take away all that install made, leases that are
     if (!options.print) print('removed')
   })
 
-subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show').action(async () => {
-  for (const family of FAMILIES) print([`# ${family}`, ...(await show(family))].join('\n'))
-})
+subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show')
+  // Needed by install only; the three may be called alike.
+  .addOption(configFile().hideHelp())
+  .action(async () => {
+    for (const family of FAMILIES) print([`# ${family}`, ...(await show(family))].join('\n'))
+  })
 
 runProgram(NAME, async () => {
   await command.parseAsync()

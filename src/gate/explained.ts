@@ -1,5 +1,5 @@
 import { acceptedWindows, type Now } from './clock'
-import type { Candidate } from './table'
+import { type Candidate, FAR } from './table'
 
 /** Opened knocks that are remembered, oldest forgotten first (docs/protocol.md, "Receiving" 7). */
 export const MAX_EXPLAINED = 4_096
@@ -7,6 +7,7 @@ export const MAX_EXPLAINED = 4_096
 interface Opened {
   readonly session: string
   readonly candidate: Candidate
+  readonly v: string
   readonly ports: ReadonlySet<number>
 }
 
@@ -41,10 +42,16 @@ export class Explained {
     if (!knocks) return false
     for (const opened of knocks) {
       const { key, window } = opened.candidate
-      if (window < acceptedWindows(now.wall, key.period, this.#skew).first) this.#forget(opened)
-      else if (opened.ports.has(port)) return true
+      const { first } = acceptedWindows(now.wall, key.period, this.#skew)
+      if (window < first - FAR) this.#forget(opened)
+      else if (window >= first && opened.ports.has(port)) return true
     }
     return false
+  }
+
+  /** Whether a knock is one that was opened in this session: heard again when its window is over, it is no sign of a wrong clock. */
+  knows(session: string, candidate: Candidate, v: string): boolean {
+    return (this.#bySession.get(session) ?? []).some((opened) => opened.candidate === candidate && opened.v === v)
   }
 
   #forget(opened: Opened): void {

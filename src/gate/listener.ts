@@ -89,6 +89,12 @@ interface Session {
 
 type Attempt = Reading & { readonly candidate: Candidate }
 
+/** An opened knock, and every port that its symbols may use. */
+interface Found {
+  readonly knock: Knock
+  readonly ports: ReadonlySet<number>
+}
+
 /** Half of the sessions: those without a quorum, or those with one. A flood of either kind can't push out the other. */
 class Half {
   readonly sessions = new Map<string, Session>()
@@ -189,7 +195,12 @@ export class Listener {
       session = this.#begin(name, tap, now)
     }
     const fresh = this.#touch(session, tap.port, now.steady)
-    if (session.half === null || session.touches.size < MIN_PORTS) return []
+    if (session.half === null) return []
+    if (session.touches.size < MIN_PORTS) {
+      // What is heard from here on is not counted, so that everything must be when the ports are enough again.
+      session.counted = false
+      return []
+    }
     this.#count(session, fresh ? candidates : undefined)
     if (session.quorum.size === 0) return []
     this.#schedule(session, tap.port, fresh, now)
@@ -301,7 +312,8 @@ export class Listener {
   }
 
   #enqueue(session: Session, guesses: number, now: Now): void {
-    const timely = [...session.quorum].filter((candidate) => this.#arrival(candidate, session.newest, now) === 'timely')
+    const isTimely = (candidate: Candidate) => this.#arrival(candidate, session.newest, now) === 'timely'
+    const timely = [...session.quorum].filter((candidate) => isTimely(candidate) && this.#table.has(candidate.key))
     if (timely.length === 0) return
     session.attempts = this.#attempts(session, timely, guesses)
     session.held = null
@@ -372,13 +384,13 @@ export class Listener {
       this.#wait(session)
       return null
     }
-    this.#explain(session, attempt.candidate, found.ports)
+    this.#explain(session, attempt.candidate, found)
     // What is left may hold another knock of the same source.
     this.#enqueue(session, 0, now)
     return found.knock
   }
 
-  #decode(session: Session, { candidate, places, symbols, k }: Attempt, now: Now): { knock: Knock; ports: Set<number> } | null {
+  #decode(session: Session, { candidate, places, symbols, k }: Attempt, now: Now): Found | null {
     const { key, window } = candidate
     const opened = open(key, window, places, symbols, k)
     if (!opened) return null
@@ -399,9 +411,9 @@ export class Listener {
   }
 
   /** Step 7: what has been said is taken out, and is not heard again. */
-  #explain(session: Session, candidate: Candidate, ports: ReadonlySet<number>): void {
+  #explain(session: Session, candidate: Candidate, { knock, ports }: Found): void {
     for (const port of ports) if (session.touches.delete(port) && session.half) session.half.taps--
-    this.#explained.add({ session: session.name, candidate, ports })
+    this.#explained.add({ session: session.name, candidate, v: knock.v, ports })
   }
 
   /** Forgets sessions whose last tap is over; a quorum that never came to a decode is put aside for step 8. */
@@ -422,7 +434,7 @@ export class Listener {
     if (!session) return []
     for (const attempt of this.#attempts(session, session.quorum, 0)) {
       const found = this.#decode(session, attempt, now)
-      if (found) return [found.knock]
+      if (found) return this.#explained.knows(session.name, attempt.candidate, found.knock.v) ? [] : [found.knock]
     }
     return []
   }

@@ -118,7 +118,7 @@ function decideOpen(request: Request, address: string, key: ServerKey, wall: num
   const { seconds, once } = request
   if (seconds > grant.max || (seconds === 0 && !grant.allowUntilClosed)) return 'not-granted'
   const lifetime = once ? Math.min(seconds || MAX_ONCE, MAX_ONCE) : seconds
-  const until = lifetime === 0 ? Infinity : Math.floor(wall / 1000) + lifetime
+  const until = lifetime === 0 ? Infinity : Math.ceil(wall / 1000) + lifetime
   // No lease outlives its key.
   const end = Math.min(until, key.expires === null ? Infinity : Math.floor(key.expires / 1000))
   return { action: 'open', address, services, once, until: Number.isFinite(end) ? end : null }
@@ -133,7 +133,7 @@ function decideLock(
 ): Grant | Refusal {
   const { grant } = key
   if (!grant.lock || request.seconds > grant.max || neverLock.some((block) => inCidr(block, address))) return 'not-granted'
-  const until = Math.floor(wall / 1000) + (request.seconds || grant.max)
+  const until = Math.ceil(wall / 1000) + (request.seconds || grant.max)
   return { action: 'lock', address, services: [], once: false, until }
 }
 

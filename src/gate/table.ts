@@ -44,6 +44,11 @@ export class Table {
     return this.#ports[port]
   }
 
+  /** Whether a key is listened for. */
+  has(key: Key): boolean {
+    return this.#keys.has(key)
+  }
+
   /** Whether far windows are held, so that a wrong clock can be named: with too many keys they are not. */
   get holdsFar(): boolean {
     return this.#margin === FAR

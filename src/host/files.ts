@@ -75,6 +75,8 @@ export async function writeNew(path: string, text: string): Promise<void> {
 /** Replaces a file's text in one step: readers see the old text or the new one. */
 export async function replaceText(path: string, text: string): Promise<void> {
   const next = `${path}.new`
+  // What a killed run left behind is nobody's.
+  await unlink(next).catch(() => {})
   await writeNew(next, text)
   await rename(next, path)
   await syncFolder(dirname(path))

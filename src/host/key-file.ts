@@ -1,5 +1,5 @@
 import { base32nopad } from '@scure/base'
-import { stringify } from 'smol-toml'
+import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
 import type { GrantRules } from '../gate/policy'
 import { formatAddress, parseCidr } from '../protocol/address'
@@ -56,8 +56,11 @@ export const serverLabel = v.pipe(
   v.check((label) => labelFault(label) === null, 'at most 255 bytes of valid UTF-8 without NUL'),
 )
 export const cidr = text(parseCidr, 'an address or a block such as "198.51.100.0/24", with zeros behind the prefix')
+const INSTANT = 'an offset date-time such as 2026-01-31T12:00:00Z'
 const instant = v.pipe(
-  v.date(),
+  v.date(INSTANT),
+  // A local time is another instant in each zone, and a bare date or time is none.
+  v.check((date) => date instanceof TomlDate && date.isDateTime() && !date.isLocal(), INSTANT),
   v.transform((date) => date.getTime()),
 )
 

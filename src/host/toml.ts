@@ -32,8 +32,7 @@ function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secre
   const where = `${path}:${lineOf(text, keys)}`
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
     return `${where}: unknown key "${name}"`
-  if (issue.input === undefined)
-    return `${where}: expected "${name}" (${EXPECTED[issue.expected ?? ''] ?? issue.expected}), and it is missing`
+  if (issue.input === undefined) return `${where}: expected "${name}", and it is missing`
   const expected = issue.kind === 'schema' ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
   const got = secrets.includes(name) ? 'something else (not shown)' : show(issue.input)
   return `${where}: "${name}" expected ${expected}, got ${got}`
