@@ -312,8 +312,7 @@ export class Listener {
   }
 
   #enqueue(session: Session, guesses: number, now: Now): void {
-    const isTimely = (candidate: Candidate) => this.#arrival(candidate, session.newest, now) === 'timely'
-    const timely = [...session.quorum].filter((candidate) => isTimely(candidate) && this.#table.has(candidate.key))
+    const timely = [...session.quorum].filter((candidate) => this.#arrival(candidate, session.newest, now) === 'timely')
     if (timely.length === 0) return
     session.attempts = this.#attempts(session, timely, guesses)
     session.held = null
@@ -326,7 +325,7 @@ export class Listener {
 
   *#attempts(session: Session, candidates: Iterable<Candidate>, guesses: number): Generator<Attempt, void> {
     for (const candidate of candidates) {
-      if (!hasQuorum(session, candidate)) continue
+      if (!this.#table.has(candidate.key) || !hasQuorum(session, candidate)) continue
       const { touches, newest } = session
       for (const reading of readings(touches, newest, this.#book(candidate), candidate.rendezvous, guesses, this.#random)) {
         yield { ...reading, candidate }

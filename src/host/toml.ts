@@ -33,7 +33,8 @@ function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secre
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
     return `${where}: unknown key "${name}"`
   if (issue.input === undefined) return `${where}: expected "${name}", and it is missing`
-  const expected = issue.kind === 'schema' ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
+  // Our own wording where a schema has one, and not the library's.
+  const expected = issue.message.startsWith('Invalid') ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
   const got = secrets.includes(name) ? 'something else (not shown)' : show(issue.input)
   return `${where}: "${name}" expected ${expected}, got ${got}`
 }

@@ -15,10 +15,13 @@ const NOT_SENT = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EACCES', 'EPERM', 'EM
  * @throws {Fault} when there is none
  */
 export async function resolveHost(host: string, family: 0 | 4 | 6): Promise<string> {
+  const what = family === 0 ? 'an address' : `an IPv${family} address`
+  const literal = isIP(host)
+  if (literal && family && literal !== family)
+    throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${family}`)
   try {
     return (await lookup(host, { family })).address
   } catch (error) {
-    const what = family === 0 ? 'an address' : `an IPv${family} address`
     throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: check the name, or give an address with -r`)
   }
 }

@@ -1,0 +1,262 @@
+// npm run demo, npm test: from a bare clone to a run, as root or as an ordinary user.
+//
+//     node test/bootstrap.mjs demo|test
+//
+// What it does to your machine, in this order:
+//   1. A clone that is not ours (root in somebody's folder, or a folder we may not write) is copied and left untouched.
+//   2. Debian packages that are missing are installed if we are root, and only named if we are not.
+//   3. `npm ci` where node_modules does not match package-lock.json, then `npm run build`.
+//   4. What needs a firewall runs in network, mount and process namespaces of its own: the rules of this machine are
+//      never read or changed, and whatever is started in there ends with it.
+// Everything else that it writes is in one temporary folder, deleted at the end.
+
+import { spawn } from 'node:child_process'
+import { accessSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs'
+import os from 'node:os'
+import { delimiter, dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+/** The commands we need, and the Debian package that has each. @type {Record<string, string>} */
+const COMMANDS = {
+  iptables: 'iptables',
+  ip6tables: 'iptables',
+  'iptables-save': 'iptables',
+  tcpdump: 'tcpdump',
+  ip: 'iproute2',
+  unshare: 'util-linux',
+  nsenter: 'util-linux',
+  setpriv: 'util-linux',
+  flock: 'util-linux',
+}
+
+/** Set inside our namespaces: they are not nested, and the lab refuses to work outside them. */
+const INSIDE = 'KNOCKTURN_NAMESPACE'
+
+const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child']
+// An ordinary user gets the capabilities in a user namespace, and stays an ordinary user in it: as "root" of a one-user
+// namespace tcpdump would try to change its groups, and fail.
+const USER_NAMESPACE = ['--user', '--map-user=1000', '--map-group=1000', '--keep-caps']
+// `ip netns` keeps its names in /run/netns and iptables its lock in /run; /proc must show the new process namespace.
+const FURNISH = 'mount -t tmpfs none /run && mkdir /run/netns && mount -t proc proc /proc && ip link set lo up && exec "$@"'
+
+const isRoot = process.getuid?.() === 0
+const wayOut = new AbortController()
+let root = dirname(dirname(fileURLToPath(import.meta.url)))
+let scratch = ''
+
+/** A failure whose message is all that the user needs. */
+class Plain extends Error {}
+
+// ---- running things
+
+/**
+ * Runs a command in the tree to its end. Killed, with all that unshare holds, when we are told to stop.
+ * @param {string[]} argv
+ * @param {{quiet?: boolean, env?: NodeJS.ProcessEnv}} [options] quiet: the output is kept and returned, not shown
+ * @returns {Promise<{code: number, output: string}>}
+ */
+function run([program = '', ...args], { quiet = false, env = {} } = {}) {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, {
+      cwd: root,
+      env: { ...process.env, ...env },
+      stdio: quiet ? ['ignore', 'pipe', 'pipe'] : 'inherit',
+      signal: wayOut.signal,
+      // unshare --fork blocks all but SIGKILL, and --kill-child then takes everything in its namespaces along.
+      killSignal: program === 'unshare' ? 'SIGKILL' : 'SIGTERM',
+    })
+    let output = ''
+    for (const stream of [child.stdout, child.stderr]) stream?.setEncoding('utf8').on('data', (text) => (output += text))
+    child.on('error', (error) => {
+      if (!child.pid) reject(error)
+    })
+    child.on('close', (code) => (wayOut.signal.aborted ? reject(wayOut.signal.reason) : resolve({ code: code ?? 1, output })))
+  })
+}
+
+/** Runs a step of the preparation: its name on the terminal, its output only if it fails. @param {string[]} argv */
+async function prepare(argv, env = {}) {
+  process.stderr.write(`${argv.join(' ')} ...\n`)
+  const { code, output } = await run(argv, { quiet: true, env })
+  if (code !== 0) throw new Plain(`${output.trimEnd()}\n${argv.join(' ')}: exit ${code}`)
+}
+
+// ---- preparing
+
+function needNode() {
+  const [major, minor] = process.versions.node.split('.').map(Number)
+  if (major < 20 || (major === 20 && minor < 19))
+    throw new Plain(`Node.js 20.19 or later is needed, this is ${process.versions.node}.`)
+}
+
+/** @param {string} path @param {number} mode */
+function may(path, mode) {
+  try {
+    accessSync(path, mode)
+    return true
+  } catch {
+    return false
+  }
+}
+
+/** Ours to write into, and nobody else's: root must not leave its files in somebody's folder. @param {string} path */
+function isOurs(path) {
+  return may(path, constants.W_OK) && statSync(path).uid === process.getuid?.()
+}
+
+/** Moves to a copy where the clone is not ours. */
+function needTreeOfOurOwn() {
+  // On a disk, not in memory: the daemon wants its ledger where a power cut leaves it.
+  scratch = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'knockturn-'))
+  if (isOurs(root)) return
+  const copy = join(scratch, 'tree')
+  const left = new Set(['node_modules', 'dist', '.git'])
+  // What we may not read, such as keys, is none of our business.
+  const filter = (/** @type {string} */ path) => !left.has(relative(root, path)) && may(path, constants.R_OK)
+  cpSync(root, copy, { recursive: true, filter })
+  process.stderr.write(`${root} is not ours to write: working in a copy, ${copy}\n`)
+  root = copy
+}
+
+async function needPackages() {
+  const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin']
+  process.env.PATH = [...new Set(folders)].filter(Boolean).join(delimiter)
+  const has = (/** @type {string} */ command) => folders.some((folder) => existsSync(join(folder, command)))
+  const missing = Object.keys(COMMANDS).filter((command) => !has(command))
+  if (missing.length === 0) return
+  const packages = [...new Set(missing.map((command) => COMMANDS[command]))]
+  const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...packages]
+  if (!isRoot || !has('apt-get')) throw new Plain(`Missing: ${missing.join(', ')}. As root: ${install.join(' ')}`)
+  const env = { DEBIAN_FRONTEND: 'noninteractive' }
+  await prepare(['apt-get', 'update'], env)
+  await prepare(install, env)
+}
+
+/** Whether node_modules holds what package-lock.json says; npm writes its own account of it in there. */
+function isInstalled() {
+  try {
+    const read = (/** @type {string} */ path) => JSON.parse(readFileSync(join(root, path), 'utf8')).packages
+    const wanted = read('package-lock.json')
+    const there = read('node_modules/.package-lock.json')
+    // Optional packages are those of other systems: they may be absent, but not be there in another version.
+    return Object.entries(wanted).every(
+      ([path, { version, optional }]) => path === '' || (there[path] ? there[path].version === version : optional),
+    )
+  } catch {
+    return false
+  }
+}
+
+async function needNodeModules() {
+  if (isInstalled()) return
+  /** @type {NodeJS.ProcessEnv} */
+  const env = { npm_config_update_notifier: 'false' }
+  // A user such as nobody has no home for npm's cache.
+  const cache = process.env.npm_config_cache ?? join(process.env.HOME ?? '/nonexistent', '.npm')
+  if (!isOurs(existsSync(cache) ? cache : dirname(cache))) env.npm_config_cache = join(scratch, 'npm')
+  await prepare(['npm', 'ci', '--no-audit', '--no-fund'], env)
+}
+
+// ---- the namespaces
+
+/**
+ * How to put a command into namespaces of its own; throws, saying why, where the system gives us none.
+ * @returns {Promise<(argv: string[]) => string[]>}
+ */
+async function findNamespaces() {
+  if (process.env[INSIDE]) return (argv) => argv
+  const ways = isRoot ? [NAMESPACES, [...USER_NAMESPACE, ...NAMESPACES]] : [[...USER_NAMESPACE, ...NAMESPACES]]
+  let why = ''
+  for (const way of ways) {
+    const enter = (/** @type {string[]} */ argv) => ['unshare', ...way, 'env', `${INSIDE}=1`, 'sh', '-c', FURNISH, 'sh', ...argv]
+    const { code, output } = await run(enter(['sh', '-c', 'iptables -S && ip6tables -S']), { quiet: true })
+    if (code === 0) return enter
+    why = output.trim().replaceAll('\n', '; ')
+  }
+  throw new Plain(
+    `No network namespace to work in: ${why} (see sysctl user.max_net_namespaces, kernel.unprivileged_userns_clone, ` +
+      'kernel.apparmor_restrict_unprivileged_userns; in a container: --privileged)',
+  )
+}
+
+/** What the runs see: our temporary folder, and no extra certificates, whose reading slows each start of node by 50 ms. */
+function surroundings() {
+  mkdirSync(join(scratch, 'tmp'), { recursive: true })
+  return { TMPDIR: join(scratch, 'tmp'), NODE_EXTRA_CA_CERTS: undefined }
+}
+
+// ---- the two things to run
+
+async function demo() {
+  const enter = await findNamespaces()
+  const { code } = await run(enter([process.execPath, 'test/e2e/demo.mjs']), { env: surroundings() })
+  return code
+}
+
+/**
+ * Runs one of vitest's projects and counts. What failed without failing a test (a file that does not load) counts as one.
+ * @param {string} name @param {(argv: string[]) => string[]} enter
+ */
+async function project(name, enter) {
+  const report = join(scratch, `${name}.json`)
+  const vitest = [
+    process.execPath,
+    'node_modules/vitest/vitest.mjs',
+    'run',
+    '--config',
+    'test/vitest.config.mts',
+    '--project',
+    name,
+  ]
+  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
+  const { code } = await run(enter([...vitest, ...reporters]), { env: surroundings() })
+  const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {}
+  const { numPassedTests: passed = 0, numFailedTests: failed = 0, numPendingTests = 0, numTodoTests = 0 } = counts
+  if (numPendingTests + numTodoTests > 0) console.log(`${name}: ${numPendingTests + numTodoTests} skipped`)
+  if (passed + failed === 0) console.log(`${name}: no test ran`)
+  return { passed, failed: failed || Number(code !== 0 || passed === 0) }
+}
+
+async function test() {
+  const results = [await project('unit', (argv) => argv)]
+  try {
+    results.push(await project('e2e', await findNamespaces()))
+  } catch (error) {
+    if (!(error instanceof Plain)) throw error
+    console.log(`e2e: ${error.message}`)
+    results.push({ passed: 0, failed: 1 })
+  }
+  const passed = results.reduce((sum, result) => sum + result.passed, 0)
+  const failed = results.reduce((sum, result) => sum + result.failed, 0)
+  console.log(`${passed} passed, ${failed} failed`)
+  return failed === 0 ? 0 : 1
+}
+
+// ---- on one screen
+
+async function main() {
+  const name = process.argv[2]
+  if (name !== 'demo' && name !== 'test') throw new Plain('usage: node test/bootstrap.mjs demo|test')
+  needNode()
+  needTreeOfOurOwn()
+  await needPackages()
+  await needNodeModules()
+  await prepare(['npm', 'run', '--silent', 'build'])
+  return name === 'demo' ? demo() : test()
+}
+
+for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {
+  process.on(signal, () => {
+    process.exitCode = 128 + os.constants.signals[signal]
+    wayOut.abort()
+  })
+}
+try {
+  const code = await main()
+  process.exitCode ??= code
+} catch (error) {
+  if (!wayOut.signal.aborted) console.error(error instanceof Plain ? error.message : error)
+  process.exitCode ??= 1
+} finally {
+  if (scratch) rmSync(scratch, { recursive: true, force: true })
+}

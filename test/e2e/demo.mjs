@@ -1,0 +1,177 @@
+// The demo: a gate, a traveller with a key, a stranger without one, all in network namespaces. Real packets, a real
+// service behind a real iptables DROP, the real programs. Exit status 0 only if all was as it should be.
+
+import { readFileSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { knock, logged, makeLab, provision, until } from './lab.mjs'
+
+const SERVICE = 22
+const OPEN = `open: "welcome, this is port ${SERVICE}"`
+const SHUT = 'silence'
+const LEASE_SECONDS = 5
+const KNOCK_OPTIONS = ['-p', String(SERVICE), '-t', `${LEASE_SECONDS}s`]
+
+/**
+ * @typedef {import('./lab.mjs').Host} Host
+ * @typedef {import('./lab.mjs').Child} Child
+ * @typedef {import('./lab.mjs').Gate} Gate
+ * @typedef {import('./lab.mjs').Tape} Tape
+ * @typedef {import('./lab.mjs').Tap} Tap
+ */
+
+// ---- telling
+
+const inColour = process.stdout.isTTY && !process.env.NO_COLOR
+const colour = (/** @type {number} */ code, /** @type {string} */ text) => (inColour ? `\x1b[${code}m${text}\x1b[0m` : text)
+let steps = 0
+
+/** @param {string} title */
+function step(title) {
+  console.log(`\n${colour(1, `${++steps}. ${title}`)}`)
+}
+
+/** One line: what was done, what was seen, the milliseconds it took. @param {string} mark @param {string} what @param {string} saw @param {number} [ms] */
+function tell(mark, what, saw, ms) {
+  const took = ms === undefined ? '' : `${Math.round(ms)} ms`
+  console.log(`   ${mark} ${what.padEnd(52)} ${saw.padEnd(34)} ${took.padStart(8)}`.trimEnd())
+}
+
+class Deviation extends Error {}
+
+/** Something that has to be so, or the demo ends here. @param {string} what @param {string} expected @param {string} saw @param {number} [ms] */
+function expect(what, expected, saw, ms) {
+  const isSo = expected === saw
+  tell(isSo ? colour(32, '✓') : colour(31, '✗'), what, saw, ms)
+  if (!isSo) throw new Deviation(`expected: ${expected}, saw: ${saw}`)
+}
+
+// ---- the scene
+
+const lab = await makeLab(['traveller', 'stranger'])
+const { server, traveller, stranger } = lab.hosts
+
+/** @param {Host} who @param {string} expected */
+async function expectDoor(who, expected) {
+  const { saw, ms, greeting } = await who.connect(server.ipv4, SERVICE)
+  expect(`${who.name} connects to port ${SERVICE}`, expected, saw === 'open' ? `open: "${greeting}"` : saw, ms)
+}
+
+/** Waits for the door to open to the traveller, or to shut. @param {'open' | 'silence'} state @param {number} withinMs */
+function door(state, withinMs) {
+  const patienceMs = state === 'open' ? 20 : 200
+  const isSo = async () => (await traveller.connect(server.ipv4, SERVICE, patienceMs)).saw === state
+  return until(isSo, `the traveller's door: ${state}`, withinMs)
+}
+
+/** Knocks as the traveller, and says when the door opened and what the daemon wrote. @param {Gate} gate @param {Child} daemon @returns when the door was open */
+async function knockAndEnter(gate, daemon) {
+  const before = daemon.lines.length
+  const client = traveller.start(knock(gate, '-r', server.ipv4, ...KNOCK_OPTIONS))
+  const ms = await door('open', 5_000)
+  const began = performance.now()
+  expect('traveller knocks; from its start to the open door', 'open', 'open', ms)
+  const { key, address, service, until: end } = JSON.parse(await daemon.line(logged('accepted'), 2_000, before))
+  tell(' ', `knockdaemon: accepted ${key}, ${service} for ${address}`, `until ${end}`)
+  await expectDoor(traveller, OPEN)
+  await expectDoor(stranger, SHUT)
+  const { code } = await client.exited // it says the same knock again a second later, lest a packet was lost
+  expect('knockclient has sent its knock', 'exit 0', `exit ${code}`)
+  return began
+}
+
+/** @param {number} began */
+async function expectLeaseToEnd(began) {
+  await door('silence', (LEASE_SECONDS + 3) * 1000)
+  // The kernel's clause counts whole seconds, and a silence takes 200 ms to be known for one.
+  const lasted = performance.now() - began
+  const isInTime = Math.abs(lasted / 1000 - LEASE_SECONDS) < 2
+  expect(`the lease of ${LEASE_SECONDS} s ends by itself`, SHUT, isInTime ? SHUT : `${SHUT}, at the wrong time`, lasted)
+}
+
+/** Sends the recorded packets again; they must reach the gate and open nothing. @param {Host} who @param {Tap[]} recorded @param {Tape} tape */
+async function expectDeadKnock(who, recorded, tape) {
+  const before = (await tape.taps()).length
+  await who.replay(recorded, server.ipv4)
+  await sleep(300)
+  const again = (await tape.taps()).slice(before)
+  const isSame = again.length === recorded.length && again.every(({ port }, i) => port === recorded[i]?.port)
+  const what = `${recorded.length} packets`
+  expect(`${who.name} sends the recorded packets again`, what, isSame ? what : `${again.length} others`)
+  await expectDoor(who, SHUT)
+}
+
+/** @param {Child} daemon @param {number} since */
+async function expectRefusal(daemon, since) {
+  const { refusal, source } = JSON.parse(await daemon.line(logged('refused'), 2_000, since))
+  expect(`knockdaemon on the packets from ${source}`, 'replayed', refusal)
+}
+
+// ---- the play
+
+async function play() {
+  console.log(`gate        ${server.ipv4}   iptables -P INPUT DROP, a service on port ${SERVICE}, knockdaemon`)
+  console.log(`traveller   ${traveller.ipv4}   has a key`)
+  console.log(`stranger    ${stranger.ipv4}   has no key, and records all that passes on the wire`)
+
+  await server.service(SERVICE)
+  const gate = await provision(lab)
+  const tape = await lab.wire.capture('server')
+  /** The packets of one knock, as the stranger has them. */
+  const knocked = async (/** @type {number} */ since) => (await tape.taps()).slice(since).filter(({ port }) => port !== SERVICE)
+  let { daemon } = gate
+
+  step('The door is shut')
+  await expectDoor(traveller, SHUT)
+  await expectDoor(stranger, SHUT)
+
+  step('A knock opens it, to who knocked, for as long as was asked')
+  let since = (await tape.taps()).length
+  let began = await knockAndEnter(gate, daemon)
+  const first = await knocked(since)
+  await expectLeaseToEnd(began)
+
+  step('The same knock opens nothing again')
+  let before = daemon.lines.length
+  await expectDeadKnock(traveller, first, tape)
+  await expectDeadKnock(stranger, first, tape)
+  await expectRefusal(daemon, before)
+
+  step('The daemon is killed while the door is open: the kernel shuts it')
+  since = (await tape.taps()).length
+  began = await knockAndEnter(gate, daemon)
+  const second = await knocked(since)
+  await daemon.end('SIGKILL')
+  expect('kill -9 knockdaemon; what it leaves running', 'nothing', (await orphans()) || 'nothing')
+  await expectDoor(traveller, OPEN)
+  await expectLeaseToEnd(began)
+
+  step('Another daemon remembers what the killed one has accepted')
+  daemon = await gate.startDaemon()
+  before = daemon.lines.length
+  await expectDeadKnock(traveller, second, tape)
+  await expectDeadKnock(stranger, second, tape)
+  await expectRefusal(daemon, before)
+  const { code } = await daemon.end()
+  expect('knockdaemon is told to end', 'exit 0', `exit ${code}`)
+}
+
+/** What runs on the gate half a second after the daemon, in words. */
+async function orphans() {
+  const none = async () => (await server.processes()).length === 0
+  await until(none, 'nothing runs', 500).catch(() => {})
+  const pids = await server.processes()
+  return pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')).join(', ')
+}
+
+const began = performance.now()
+try {
+  await play()
+  console.log(`\n${colour(32, 'All as it should be')}, in ${((performance.now() - began) / 1000).toFixed(1)} s.`)
+} catch (error) {
+  console.log(
+    `\n${colour(31, 'Not as it should be')}: ${error instanceof Deviation ? error.message : /** @type {Error} */ (error).stack}`,
+  )
+  process.exitCode = 1
+} finally {
+  await lab.end()
+}
