@@ -1,5 +1,34 @@
 import { type Knock, Listener } from '../../src/gate/listener'
-import type { Key } from '../../src/protocol/key'
+import { deriveKey, type Key } from '../../src/protocol/key'
+import { compose, PARITY } from '../../src/protocol/knock'
+import { DEFAULT_POOL, parsePool } from '../../src/protocol/pool'
+import type { Request } from '../../src/protocol/request'
+
+/** A window, and the Unix time (seconds) of its middle, where the windows beside it are 15 s away. */
+export const WINDOW = 59_000_000
+export const MIDDLE = (WINDOW + 0.5) * 30
+
+export const SOURCE = '198.51.100.2'
+export const OTHER = '198.51.100.3'
+
+export const POOL = parsePool(DEFAULT_POOL)
+
+/** The nth key of a daemon. */
+export function keyOf(n: number, period = 30): Key {
+  const secret = new Uint8Array(32)
+  new DataView(secret.buffer).setUint32(0, n)
+  return deriveKey({ secret, server: 'door.example', period, pool: POOL })
+}
+
+/** The nth request: the same as any other but for its salt. */
+export function requestOf(n: number): Request {
+  return { action: 'open', protocol: 'tcp', once: false, salt: n, port: 22, seconds: 60, address: '0.0.0.0' }
+}
+
+/** The ports of the nth knock of a key in a window. */
+export function knockOf(key: Key, n = 1, window = WINDOW, request = requestOf(n), parity = PARITY): number[] {
+  return compose(key, window, request, parity)
+}
 
 /** A real listener with clocks of its own: taps arrive, time passes, knocks are collected. */
 export class Ear {
@@ -8,7 +37,7 @@ export class Ear {
   wall: number
   steady = 1_000_000
 
-  constructor(keys: Key[], { skew = 1, seconds, seed = 1 }: { skew?: number; seconds: number; seed?: number }) {
+  constructor(keys: Key[], { skew = 1, seconds = MIDDLE, seed = 1 } = {}) {
     this.wall = seconds * 1000
     this.listener = new Listener(skew, seededRandom(seed))
     this.listener.setKeys(keys)
@@ -24,17 +53,31 @@ export class Ear {
   }
 
   /** One tap, `after` milliseconds later than the last. */
-  tap(port: number, { source = '198.51.100.2', destination = '198.51.100.1', after = 0.1 } = {}): void {
+  tap(port: number, { source = SOURCE, destination = '198.51.100.1', after = 0.1 } = {}): void {
     this.pass(after)
     this.knocks.push(...this.listener.hear({ source, destination, port }, this.now))
+  }
+
+  /** Taps on one port after the other. */
+  taps(ports: Iterable<number>, how: Parameters<Ear['tap']>[1] = {}): void {
+    for (const port of ports) this.tap(port, how)
+  }
+
+  /** The salts of the knocks that were opened: they tell the knocks of {@link requestOf} apart. */
+  get salts(): number[] {
+    return this.knocks.map(({ request }) => request.salt)
   }
 
   /** Time passes without a tap, and the listener is asked for what is due every 10 ms, as the daemon does. */
   wait(milliseconds: number): void {
     for (let passed = 0; passed < milliseconds; passed += 10) {
       this.pass(10)
-      this.knocks.push(...this.listener.due(this.now))
+      this.due()
     }
+  }
+
+  due(): void {
+    this.knocks.push(...this.listener.due(this.now))
   }
 
   pass(milliseconds: number): void {
@@ -52,4 +95,12 @@ export function seededRandom(seed: number): () => number {
     t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
     return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
   }
+}
+
+/** The items in another order, the same in every run. */
+export function shuffled<T>(items: readonly T[], random: () => number): T[] {
+  return items
+    .map((item) => [random(), item] as const)
+    .sort(([a], [b]) => a - b)
+    .map(([, item]) => item)
 }

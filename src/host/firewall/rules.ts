@@ -33,7 +33,7 @@ export function readRule(line: string): { lease: Lease; lock?: undefined } | { l
   const has = (option: string) => words.includes(option)
   const [program, kind, id, key, fingerprint] = (after('--comment') ?? '').replaceAll('"', '').split(':')
   const address = canonicalAddress(after('-s')?.replace(/\/(32|128)$/, '') ?? '')
-  const until = has('--datestop') ? Date.parse(`${after('--datestop')}Z`) / 1000 : null
+  const until = has('--datestop') ? 1 + Date.parse(`${after('--datestop')}Z`) / 1000 : null
   if (program !== 'knockturn' || !ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !address) return null
   if (Number.isNaN(until)) return null
   const whose = { id, key, fingerprint, address }
@@ -53,8 +53,9 @@ const ONCE = [
   ...['--hashlimit-htable-expire', '86400000'],
 ]
 
+/** The kernel's stop is the last second that still matches. */
 function stop(until: number | null): string[] {
-  return until === null ? [] : ['-m', 'time', '--datestop', isoTime(until * 1000).slice(0, 19)]
+  return until === null ? [] : ['-m', 'time', '--datestop', isoTime((until - 1) * 1000).slice(0, 19)]
 }
 
 function comment(kind: 'lease' | 'lock', { id, key, fingerprint }: Lease | Lock): string[] {
