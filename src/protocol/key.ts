@@ -1,7 +1,7 @@
 import { expand, extract } from '@noble/hashes/hkdf.js'
 import { hmac } from '@noble/hashes/hmac.js'
 import { sha256 } from '@noble/hashes/sha2.js'
-import { concatBytes, utf8ToBytes } from '@noble/hashes/utils.js'
+import { bytesToHex, concatBytes, utf8ToBytes } from '@noble/hashes/utils.js'
 import { u64 } from './bytes'
 
 /** Length of a secret in bytes (docs/protocol.md, "Words"). */
@@ -50,7 +50,7 @@ export function deriveKey(material: KeyMaterial): Key {
   const label = utf8ToBytes(server)
   const subkey = (name: string, length: number) =>
     expand(sha256, prk, concatBytes(utf8ToBytes(name), Uint8Array.of(0), label), length)
-  return {
+  const key = {
     ...material,
     rendezvousKey: subkey('rendezvous', 32),
     codebookKey: subkey('codebook', 32),
@@ -59,7 +59,13 @@ export function deriveKey(material: KeyMaterial): Key {
     hintKey: subkey('hint', 32),
     fingerprint: subkey('id', 16),
   }
+  // A key that ends up in a log, in JSON or in an error by mistake says its name and nothing else.
+  const name = () => `[key ${bytesToHex(key.fingerprint)}]`
+  return Object.defineProperties(key, { toJSON: { value: name }, [INSPECT]: { value: name } })
 }
+
+/** The method that console.log and util.inspect ask for, in Node; elsewhere nobody asks. */
+const INSPECT = Symbol.for('nodejs.util.inspect.custom')
 
 /** What is wrong with a server label, or null (docs/protocol.md, "Derivation": taken as given, no folding). */
 export function labelFault(server: string): string | null {
