@@ -175,7 +175,7 @@ export class Daemon {
     const { ledger, skew, now } = this.#stages
     const floor = ledger.floor(fingerprint, key.period)
     if (!floorIsAhead(floor, now().wall, key.period, skew)) return undefined
-    return `the floor is ahead of the clock, and nothing opens before ${isoTime((floor - skew) * key.period * 1000)}`
+    return `the floor is ahead of the clock: nothing opens before ${isoTime((floor - skew) * key.period * 1000)}, but by a new key`
   }
 
   /** Waits until all that was heard has been dealt with: at the end of input, or before the process ends. */

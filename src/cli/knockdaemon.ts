@@ -24,7 +24,6 @@ const WATCH_DELAY = 30
 interface Options {
   config: string
   newLedger?: boolean
-  lowerFloors?: boolean
   check?: boolean
   logLevel: string
 }
@@ -36,7 +35,6 @@ const command = program(
 )
   .option('--config <file>', 'the config', SERVER_CONFIG)
   .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')
-  .option('--lower-floors', 'the clock was ahead and is right now: let knocks open again, after a wait of a minute')
   .option('--check', 'report every fault of config, keys and ledger, change nothing, and exit')
   .option('--log-level <level>', `one of ${LEVELS.join(', ')}`, 'info')
 
@@ -84,8 +82,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
     ])
   }
   tell(loaded, log)
-  const fresh = { isNew: options.newLedger ?? false, lower: options.lowerFloors ?? false }
-  const { ledger, disk } = await openLedger(config.ledger.path, config.skew, now().wall, fresh, warn)
+  const { ledger, disk } = await openLedger(config.ledger.path, config.skew, now().wall, options.newLedger ?? false, warn)
   const listener = new Listener(config.skew, Math.random)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
   const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, skew: config.skew, log, now })

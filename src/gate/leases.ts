@@ -45,6 +45,8 @@ interface Held<T> {
   readonly entry: T
   /** When it ends on the monotonic clock, in milliseconds; Infinity: until closed */
   readonly ends: number
+  /** What it took the place of, in case that it can't be put in force. */
+  readonly before?: Held<T> | undefined
 }
 
 /**
@@ -103,7 +105,7 @@ export class Leases {
     return wanted.map((lease) => {
       const before = this.#leases.get(slot(lease))
       const longer = before && !lease.once ? extend(before, lease, now) : { entry: lease, ends: endOf(lease.until, now) }
-      this.#leases.set(slot(lease), longer)
+      this.#leases.set(slot(lease), { ...longer, before: before && { entry: before.entry, ends: before.ends } })
       return { lease: longer.entry, replaced: before?.entry ?? null }
     })
   }
@@ -128,9 +130,12 @@ export class Leases {
     return this.#take((lease) => !isAlive(lease.fingerprint))
   }
 
-  /** Takes out a lease that could not be opened. */
+  /** Takes out a lease that could not be opened, or made longer: then it is again what it was. */
   undo(lease: Lease): void {
-    if (this.#leases.get(slot(lease))?.entry === lease) this.#leases.delete(slot(lease))
+    const held = this.#leases.get(slot(lease))
+    if (held?.entry !== lease) return
+    if (held.before) this.#leases.set(slot(lease), held.before)
+    else this.#leases.delete(slot(lease))
   }
 
   /** Puts back a lease that could not be ended, to be ended at another moment of the monotonic clock. */
@@ -166,10 +171,14 @@ export class Leases {
   }
 }
 
-/** Knocking again extends and never shortens; the lease keeps its name. */
+/**
+ * Knocking again extends and never shortens; the lease keeps its name. The two clocks are compared apart: when the wall clock has
+ * jumped, the kernel may have ended what the monotonic clock still holds.
+ */
 function extend(before: Held<Lease>, asked: Lease, now: Now): Held<Lease> {
-  const ends = endOf(asked.until, now)
-  return ends > before.ends ? { entry: { ...asked, id: before.entry.id }, ends } : before
+  const isLonger = (asked.until ?? Infinity) > (before.entry.until ?? Infinity)
+  const ends = Math.max(before.ends, endOf(asked.until, now))
+  return { entry: isLonger ? { ...asked, id: before.entry.id } : before.entry, ends }
 }
 
 function endOf(until: number | null, now: Now): number {

@@ -125,15 +125,6 @@ export function freshBase(wall: number, skew: number): LedgerRecord {
   return { kind: 'base', seconds: Math.floor(wall / 1000), ahead: skew + 1 }
 }
 
-/**
- * The remedy for floors that are ahead of the clock: they come down to where nothing that has been sent until now can be played.
- * Every row that is left stays dead.
- */
-export function lowered(records: readonly LedgerRecord[], wall: number, skew: number): LedgerRecord[] {
-  const rows = records.filter((record) => record.kind === 'spent').map((row) => ({ ...row, floor: 0 }))
-  return [freshBase(wall, skew), ...rows]
-}
-
 /** Whether a floor is ahead of every window that is accepted now: the clock was further on when it was raised. */
 export function floorIsAhead(floor: number, wall: number, period: number, skew: number): boolean {
   return floor > acceptedWindows(wall, period, skew).last

@@ -43,8 +43,8 @@ const PATIENCE = 50
 const MAX_EAGER = 64
 /** Ended sessions are looked for this often, in milliseconds. */
 const SWEEP = 1_000
-/** Candidates that are computed in one slice: some 5 ms. */
-const SLICE = 256
+/** Candidates that are computed in one slice: a few milliseconds. */
+const SLICE = 128
 
 /** One packet seen on one port: what a tap source delivers. Addresses are canonical text (RFC 5952, IPv4-mapped as IPv4). */
 export interface Tap {
@@ -99,11 +99,18 @@ interface Found {
 class Half {
   readonly sessions = new Map<string, Session>()
   taps = 0
+  /**
+   * Sessions by age, with those that have gone since the last tidying. A Map gives its oldest entry, too, but walks over
+   * everything that was ever deleted in front of it: under a flood that is the whole cost of a tap.
+   */
+  #byAge: Session[] = []
+  #oldest = 0
 
   add(session: Session): void {
     session.half = this
     this.sessions.set(session.name, session)
     this.taps += session.touches.size
+    this.#byAge.push(session)
   }
 
   remove(session: Session): void {
@@ -115,7 +122,14 @@ class Half {
   /** The session to give up, oldest first: fewest taps first would push out the honest newcomer. */
   get surplus(): Session | undefined {
     if (this.sessions.size <= MAX_SESSIONS / 2 && this.taps <= MAX_TAPS / 2) return undefined
-    return this.sessions.values().next().value
+    while (this.#byAge[this.#oldest].half !== this) this.#oldest++
+    return this.#byAge[this.#oldest]
+  }
+
+  /** Lets go of what has gone. */
+  tidy(): void {
+    this.#byAge = [...this.sessions.values()]
+    this.#oldest = 0
   }
 }
 
@@ -140,6 +154,8 @@ export class Listener {
   readonly #patient = new Set<Session>()
   /** Ended sessions with a quorum that never came to a decode: a wrong clock, perhaps. */
   readonly #ended: Session[] = []
+  /** Whether the table has all that it should have. */
+  #complete = true
   #slot = -1
   #decodes = 0
   /** Whether the slot's budget ran out before the waiting sessions did. */
@@ -162,7 +178,8 @@ export class Listener {
 
   /** Computes a slice of the table; returns whether it is complete. */
   prepare(now: Now): boolean {
-    return this.#table.sync(now.wall, SLICE)
+    this.#complete = this.#table.sync(now.wall, SLICE)
+    return this.#complete
   }
 
   /** Whether clients with a wrong clock can be named (not with more than some 350 keys). */
@@ -222,9 +239,9 @@ export class Listener {
     return [...this.#serve(now), ...this.#tryEnded(now)]
   }
 
-  /** Whether something waits for a budget or for a burst to end, so that {@link Listener.due} is wanted soon. */
+  /** Whether something waits for a budget, for a burst to end or for its place in the table, so that {@link Listener.due} is wanted soon. */
   get busy(): boolean {
-    return this.#starved || this.#patient.size + this.#parked.size + this.#ended.length > 0
+    return !this.#complete || this.#starved || this.#patient.size + this.#parked.size + this.#ended.length > 0
   }
 
   /** There will be no more taps: every session has ended. Call it when nothing is {@link Listener.busy} any more. */
@@ -275,9 +292,13 @@ export class Listener {
     session.newest = at
     if (half) {
       half.taps += touches.size - before
-      for (let surplus = half.surplus; surplus; surplus = half.surplus) this.#forget(surplus)
+      this.#relieve(half)
     }
     return touch === undefined
+  }
+
+  #relieve(half: Half): void {
+    for (let surplus = half.surplus; surplus; surplus = half.surplus) this.#forget(surplus)
   }
 
   /** Finds candidates with a quorum: all of them when the session reaches 32 ports, then those of each new port. */
@@ -294,6 +315,7 @@ export class Listener {
       if (session.quorum.size === 0) {
         this.#without.remove(session)
         this.#with.add(session)
+        this.#relieve(this.#with)
       }
       session.quorum.add(candidate)
     }
@@ -418,12 +440,13 @@ export class Listener {
   /** Forgets sessions whose last tap is over; a quorum that never came to a decode is put aside for step 8. */
   #sweep(steady: number): void {
     this.#swept = steady
-    for (const { sessions } of [this.#without, this.#with]) {
-      for (const session of sessions.values()) {
+    for (const half of [this.#without, this.#with]) {
+      for (const session of half.sessions.values()) {
         if (session.newest >= steady - TAP_LIFE) continue
         if (session.quorum.size > 0 && session.decodes === 0 && this.#ended.length < MAX_FAR) this.#ended.push(session)
         this.#forget(session)
       }
+      half.tidy()
     }
   }
 

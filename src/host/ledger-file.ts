@@ -3,7 +3,7 @@ import { type FileHandle, open, rename, stat, statfs, unlink } from 'node:fs/pro
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { execa } from 'execa'
-import { freshBase, Ledger, type LedgerFile, type LedgerRecord, lowered } from '../gate/ledger'
+import { freshBase, Ledger, type LedgerFile, type LedgerRecord } from '../gate/ledger'
 import { errorCode, Fault, reason } from './fault'
 import { checkPrivate, syncFolder } from './files'
 
@@ -92,19 +92,12 @@ export function readLedger(bytes: Buffer): Found {
  * of a minute): nothing says what of it has been accepted.
  * @param wall Unix milliseconds
  * @param isNew the administrator's word that there has never been a ledger, so that nobody has to wait
- * @param lower the administrator's word that floors are ahead of a clock that is right now
  * @param warn told what is wrong and what follows
  * @throws {Fault} when the ledger can't be read or is held by another daemon
  */
-export async function openLedger(
-  path: string,
-  skew: number,
-  wall: number,
-  { isNew, lower }: { isNew: boolean; lower: boolean },
-  warn: (message: string) => void,
-) {
+export async function openLedger(path: string, skew: number, wall: number, isNew: boolean, warn: (message: string) => void) {
   const { disk, found, volatile } = await LedgerOnDisk.open(path)
-  const records = lower ? lowered(found.records, wall, skew) : [...found.records]
+  const records = [...found.records]
   if (found.state === 'damaged' || (found.state === 'missing' && !isNew)) {
     warn(`${path}: the ledger is ${found.state}: nothing that was sent before the next minute or so opens`)
     records.push(freshBase(wall, skew))
