@@ -40,9 +40,8 @@ export interface Sequence {
  * @throws {Fault} when the clock can't be true
  */
 export function prepare(sending: Sending, wall: number): Sequence {
-  const corrected = wall + sending.timeOffset * 1000
-  checkClock(corrected, 'set it, or give --time-offset in seconds')
-  const window = windowAt(corrected / 1000, sending.key.period)
+  checkClock(wall + sending.timeOffset * 1000, 'set it, or give --time-offset in seconds')
+  const window = windowNow(sending, wall)
   const request = { ...sending.request, salt: Math.floor(sending.random() * 0x10000) }
   return { window, ports: compose(sending.key, window, request, sending.parity), request }
 }
@@ -67,17 +66,17 @@ export async function knock(sending: Sending, address: string, sequence: Sequenc
 export async function knockUntilOpen(
   sending: Sending,
   address: string,
+  sequence: Sequence,
   port: number,
   limit: number,
   told: (pass: number) => void,
 ): Promise<boolean> {
   const start = performance.now()
   const left = () => limit - (performance.now() - start)
-  let sequence = prepare(sending, Date.now())
+  let current = sequence
   for (let pass = 1; left() > 0; pass++) {
-    const fresh = prepare(sending, Date.now())
-    if (fresh.window !== sequence.window) sequence = fresh
-    await send(sending, address, sequence)
+    if (windowNow(sending, Date.now()) !== current.window) current = prepare(sending, Date.now())
+    await send(sending, address, current)
     told(pass)
     const next = performance.now() + passPause(sending)
     while (performance.now() < next && left() > 0) {
@@ -86,6 +85,10 @@ export async function knockUntilOpen(
     }
   }
   return false
+}
+
+function windowNow({ key, timeOffset }: Sending, wall: number): number {
+  return windowAt(wall / 1000 + timeOffset, key.period)
 }
 
 function send({ udp, pace }: Sending, address: string, { ports }: Sequence): Promise<void> {

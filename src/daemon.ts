@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Now } from './gate/clock'
-import type { Firewall, Lease, Leases } from './gate/leases'
-import { type Claim, floorIsAhead, type Ledger } from './gate/ledger'
+import type { Firewall, Lease, Leases, Lock } from './gate/leases'
+import type { Claim, Ledger } from './gate/ledger'
 import type { Knock, Listener, Tap } from './gate/listener'
 import { boundAddress, decide, type Grant, isOver, type Refusal, type ServerKey } from './gate/policy'
 import { Quiet } from './gate/quiet'
@@ -25,7 +25,6 @@ export interface Stages {
   readonly ledger: Ledger
   readonly leases: Leases
   readonly firewall: Firewall
-  readonly skew: number
   readonly log: Logger
   readonly now: () => Now
 }
@@ -37,11 +36,13 @@ export interface Stages {
 export class Daemon {
   readonly #stages: Stages
   readonly #quiet = new Quiet(QUIET)
-  readonly #admitting = new Set<Promise<void>>()
+  /** What is on its way: knocks that are admitted, leases that are ended. */
+  readonly #running = new Set<Promise<void>>()
   #keys = new Map<Key, ServerKey>()
   #neverLock: readonly Cidr[] = []
   #timer: NodeJS.Timeout | undefined
   #soon = false
+  #settled = false
   retransmits = 0
 
   constructor(stages: Stages) {
@@ -83,7 +84,7 @@ export class Daemon {
     if (!granting) return this.#refuseKnock(knock, key, 'revoked')
     const grant = decide(request, address, source, destination, granting, this.#neverLock, now().wall)
     if (typeof grant === 'string') return this.#refuseKnock(knock, key, grant)
-    await this.#enforce(knock, key, grant)
+    await this.#enforce(knock, granting, grant)
   }
 
   /** A knock that could not be claimed; its own source saying it again is no news. */
@@ -129,13 +130,11 @@ export class Daemon {
       service: grant.services.map(formatService).join(',') || 'all',
       leases: ended.map((lease) => lease.id),
     }
-    const lock = action === 'lock' && until !== null ? leases.lock({ id, ...whose, address, until }, now()) : null
-    if (lock)
-      await this.#try(
-        () => firewall.lock(lock),
-        line,
-        () => {},
-      )
+    if (action === 'lock' && until !== null) {
+      const locked = leases.lock({ id, ...whose, address, until }, now())
+      if (!locked) return this.#refuseKnock(knock, key, 'not-granted', 'too many locks are in force')
+      if (locked.lock !== locked.replaced) await this.#try(() => firewall.lock(locked.lock, locked.replaced), line)
+    }
     log.info(line, 'accepted')
   }
 
@@ -144,7 +143,7 @@ export class Daemon {
     this.#keys = new Map(keys.map((key) => [key.key, key]))
     this.#neverLock = neverLock
     this.#stages.listener.setKeys(keys.map(({ key }) => key))
-    this.#wake(0)
+    if (this.#timer) this.#wake(0)
   }
 
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
@@ -152,13 +151,9 @@ export class Daemon {
     const { leases, firewall, now, log } = this.#stages
     const found = await firewall.list()
     const over = leases.restore(found.leases, found.locks, this.#isAlive, now())
-    for (const lock of over.locks)
-      await this.#try(
-        () => firewall.unlock(lock),
-        lock,
-        () => {},
-      )
+    await this.#unlock(over.locks)
     await this.#end(over.leases, 'expire')
+    this.#wake(0)
     if (found.leases.length > 0) log.info({ kept: leases.size, swept: over.leases.length }, 'restored')
   }
 
@@ -172,10 +167,11 @@ export class Daemon {
 
   /** Why a key opens nothing right now: its floor, where that is ahead of the clock. */
   #floorAhead({ fingerprint, key }: ServerKey): string | undefined {
-    const { ledger, skew, now } = this.#stages
-    const floor = ledger.floor(fingerprint, key.period)
-    if (!floorIsAhead(floor, now().wall, key.period, skew)) return undefined
-    return `the floor is ahead of the clock: nothing opens before ${isoTime((floor - skew) * key.period * 1000)}, but by a new key`
+    const { ledger, now } = this.#stages
+    const opens = ledger.opensAt(fingerprint, key.period, now().wall)
+    return opens === null
+      ? undefined
+      : `the floor is ahead of the clock: nothing opens before ${isoTime(opens)}, but by a new key`
   }
 
   /** Waits until all that was heard has been dealt with: at the end of input, or before the process ends. */
@@ -191,39 +187,42 @@ export class Daemon {
 
   /** Stops looking for what is due and waits for the knocks that are on their way; running leases are left to the kernel. */
   async settle(): Promise<void> {
+    this.#settled = true
     clearTimeout(this.#timer)
-    this.#soon = true
-    while (this.#admitting.size > 0) await Promise.all(this.#admitting)
+    while (this.#running.size > 0) await Promise.all(this.#running)
   }
 
   #take(knocks: readonly Knock[]): void {
-    for (const knock of knocks) {
-      const admitting = this.#admit(knock)
-        .catch((error) => this.#stages.log.error({ reason: reason(error) }, 'a knock failed'))
-        .finally(() => this.#admitting.delete(admitting))
-      this.#admitting.add(admitting)
-    }
+    for (const knock of knocks) this.#run(this.#admit(knock))
   }
 
-  /** What time brings: windows, waiting attempts, leases that end. */
-  async #tick(): Promise<void> {
-    const { listener, leases, firewall, now } = this.#stages
+  #run(work: Promise<void>): void {
+    const running = work
+      .catch((error) => this.#stages.log.error({ reason: reason(error) }, 'something failed that should not'))
+      .finally(() => this.#running.delete(running))
+    this.#running.add(running)
+  }
+
+  /** What time brings: windows, waiting attempts, leases that end. It never waits for the firewall, which may take seconds. */
+  #tick(): void {
+    const { listener, leases, now } = this.#stages
     this.#take(listener.due(now()))
-    await this.#end([...leases.expire(now()), ...leases.orphans(this.#isAlive)], 'expire')
-    for (const lock of leases.unlock(now()))
-      await this.#try(
-        () => firewall.unlock(lock),
-        lock,
-        () => {},
-      )
+    const ended = leases.ended(this.#isAlive, now())
+    this.#run(this.#end(ended.expired, 'expire'))
+    this.#run(this.#end(ended.orphaned, 'close'))
+    this.#run(this.#unlock(ended.locks))
+    this.#wake(listener.busy ? BUSY : IDLE)
   }
 
   #wake(after: number): void {
     clearTimeout(this.#timer)
+    if (this.#settled) return
     this.#soon = after <= BUSY
-    this.#timer = setTimeout(() => {
-      this.#tick().finally(() => this.#wake(this.#stages.listener.busy ? BUSY : IDLE))
-    }, after)
+    this.#timer = setTimeout(() => this.#tick(), after)
+  }
+
+  async #unlock(locks: readonly Lock[]): Promise<void> {
+    for (const lock of locks) await this.#try(() => this.#stages.firewall.unlock(lock), lock)
   }
 
   async #end(ended: readonly Lease[], why: 'close' | 'expire'): Promise<void> {
@@ -235,7 +234,7 @@ export class Daemon {
     }
   }
 
-  async #try(change: () => Promise<void>, about: object, undo: () => void): Promise<void> {
+  async #try(change: () => Promise<void>, about: object, undo = () => {}): Promise<void> {
     try {
       await change()
     } catch (error) {
@@ -260,6 +259,7 @@ export class Daemon {
       action: request.action,
       address: isZeroAddress(request.address) ? source : request.address,
       service: `${request.port}/${request.protocol}`,
+      seconds: request.seconds,
       until: null,
       ...clock,
       ...(why ? { reason: why } : {}),

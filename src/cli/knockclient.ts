@@ -4,16 +4,16 @@ import { knock, knockUntilOpen, prepare, type Sending, type Sequence } from '../
 import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, loadKeyFile, readKeyring } from '../host/keyring'
-import { humanDuration, parseDuration } from '../host/time'
+import { humanDuration, parseLifetime } from '../host/time'
 import { resolveHost } from '../host/transport'
-import { canonicalAddress } from '../protocol/address'
+import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import { MAX_PARITY } from '../protocol/knock'
-import { type Action, MAX_SECONDS, type Protocol } from '../protocol/request'
+import type { Action, Protocol } from '../protocol/request'
 import { program, reading, whole } from './options'
 import { complain, EXIT, runProgram } from './voice'
 
 const NAME = 'knockclient'
-const DEFAULT_TIME = '5m'
+const DEFAULT_SECONDS = 5 * 60
 /** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
 const MAX_KNOCK_MS = 10_000
 const MAX_PASSES = 10
@@ -60,12 +60,12 @@ const command: Command = program(
     reading(
       '-i <address>',
       'the address to open for (default: the one that the server sees)',
-      readAddress,
+      canonicalAddress,
       'an IPv4 or IPv6 address',
     ),
   )
   .addOption(reading('-p <port>', 'the port to open; 0: all that the key grants', whole(0, 65535), 'a port from 0 to 65535'))
-  .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: ${DEFAULT_TIME})`, readTime, TIME_RULE))
+  .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
   .option('-k <file>', "the key file (default: the only one in the client's keyring)")
   .option('--close', "close the key's leases for the address and port (all ports without -p)")
   .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
@@ -126,17 +126,13 @@ runProgram(NAME, async () => {
     timeOffset: options.timeOffset,
     random: Math.random,
   }
-  const sequence = prepare(sending, Date.now())
-  if (sequence.ports.length * options.pace > MAX_KNOCK_MS) {
-    throw new UsageFault(
-      `--pace expected at most ${Math.floor(MAX_KNOCK_MS / sequence.ports.length)} for ${sequence.ports.length} ports: a knock must fit into 10 s`,
-    )
-  }
-  if (options.dryRun) return printSequence(sequence, options.json ?? false)
+  if (options.dryRun) return printSequence(checkPace(prepare(sending, Date.now()), options.pace), options.json ?? false)
 
   const host = options.r ?? key.host
   if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
-  const address = await resolveHost(host, familyOf(options))
+  const address = await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0, familyOf(options.i))
+  // Only now: a slow resolver must not age the window.
+  const sequence = checkPace(prepare(sending, Date.now()), options.pace)
   const say = speaker(options, started)
   say(true, `${describe(sending, host, address)}, with key ${key.id}`)
   const told = (pass: number) =>
@@ -145,17 +141,25 @@ runProgram(NAME, async () => {
     await knock(sending, address, sequence, told)
     return EXIT.ok
   }
-  const open = await knockUntilOpen(sending, address, options.p as number, options.wait * 1000, told)
+  const port = options.p as number
+  const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, told)
   if (!open) {
-    complain(
-      NAME,
-      `${host} port ${options.p} has not answered within ${options.wait} s: is the service running, and are both clocks right?`,
-    )
+    const hints =
+      "is the service running, are both clocks right, does the key grant it (the server's log tells), is -4 or -6 the way to it?"
+    complain(NAME, `${host} (${address}) port ${port} has not answered within ${options.wait} s: ${hints}`)
     return EXIT.timeLimit
   }
-  say(true, `${host} port ${options.p} is open`)
+  say(true, `${host} port ${port} is open`)
   return EXIT.ok
 })
+
+function checkPace(sequence: Sequence, pace: number): Sequence {
+  const { length } = sequence.ports
+  if (length * pace <= MAX_KNOCK_MS) return sequence
+  throw new UsageFault(
+    `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
+  )
+}
 
 /** Options that don't go together, and what the time flag means for the action. */
 function checkOptions(options: Options): { action: Action; seconds: number } {
@@ -174,26 +178,23 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
     if (!port || options.protocol === 'udp')
       throw new UsageFault('--wait expected one TCP port with -p: it connects to see whether the door is open')
   }
-  const seconds = time === undefined ? (action === 'open' ? parseDuration(DEFAULT_TIME) : 0) : time
-  return { action, seconds: typeof seconds === 'number' ? seconds : 0 }
+  const seconds = typeof time === 'number' ? time : action === 'open' ? DEFAULT_SECONDS : 0
+  return { action, seconds }
 }
 
 async function findKey(path: string | undefined): Promise<KeyFile> {
   if (path !== undefined) return loadKeyFile(path)
   const folder = clientKeys()
-  const { keys, faulty } = await readKeyring(folder).catch((error) => {
-    throw error instanceof Fault ? new Fault(`${error.message.replace(/: make a key.*$/, '')}: give a key file with -k`) : error
-  })
+  const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
   if (faulty.length > 0) throw faulty[0].fault
-  if (keys.length !== 1) throw new Fault(`${folder}: expected one key, got ${keys.length}: say which with -k`)
-  return keys[0]
+  if (keys.length === 1) return keys[0]
+  const got = keys.length === 0 ? 'none (their names end in .key)' : keys.map(({ id }) => id).join(', ')
+  throw new Fault(`${folder}: expected one key, got ${got}: say which with -k`)
 }
 
-/** The family to knock by: as asked, or that of the address to open for, or whichever the resolver prefers. */
-function familyOf(options: Options): 0 | 4 | 6 {
-  if (options[4]) return 4
-  if (options[6]) return 6
-  return options.i === undefined || options.i === AS_SEEN || options.i === '::' ? 0 : (isIP(options.i) as 4 | 6)
+/** The family that is preferred where the server has both: that of the address to open for. */
+function familyOf(address: string | undefined): 0 | 4 | 6 {
+  return address === undefined || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
 }
 
 function printSequence({ window, ports, request }: Sequence, json: boolean): number {
@@ -226,18 +227,13 @@ function describe({ request }: Sending, host: string, address: string): string {
   return `knocking at ${at}: open ${door} for ${whom}, ${request.once ? 'one connection, ' : ''}${time}`
 }
 
-function readAddress(text: string): string | null {
-  return canonicalAddress(text)
-}
-
 function readTime(text: string): number | typeof CLOSE_FLAG | null {
   if (/^\d{1,3}$/.test(text) && Number(text) <= 255) return Number(text) === 255 ? CLOSE_FLAG : Number(text) * 60
   if (/^\d+$/.test(text))
     throw new UsageFault(
       `-t expected a unit for a number over 255, got "${text.slice(0, 20)}": write ${text.slice(0, 20)}s or ${text.slice(0, 20)}m`,
     )
-  const seconds = parseDuration(text)
-  return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
+  return parseLifetime(text)
 }
 
 function readOffset(text: string): number | null {

@@ -1,4 +1,5 @@
 import { watch } from 'node:fs'
+import { Option } from 'commander'
 import pino, { type Logger } from 'pino'
 import { Daemon } from '../daemon'
 import { Leases } from '../gate/leases'
@@ -14,10 +15,9 @@ import { nflogSource } from '../host/taps/nflog'
 import { stdinSource } from '../host/taps/stdin'
 import { checkClock } from '../host/time'
 import { program } from './options'
-import { complain, EXIT, runProgram } from './voice'
+import { complain, EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockdaemon'
-const LEVELS = ['error', 'warn', 'info', 'debug']
 /** Changes in the keyring's folder come in bursts; they are taken together after this many milliseconds. */
 const WATCH_DELAY = 30
 
@@ -36,15 +36,13 @@ const command = program(
   .option('--config <file>', 'the config', SERVER_CONFIG)
   .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')
   .option('--check', 'report every fault of config, keys and ledger, change nothing, and exit')
-  .option('--log-level <level>', `one of ${LEVELS.join(', ')}`, 'info')
+  .addOption(new Option('--log-level <level>', 'how much to say').choices(['error', 'warn', 'info', 'debug']).default('info'))
 
 runProgram(NAME, async () => {
   const options = command.parse().opts<Options>()
-  if (!LEVELS.includes(options.logLevel))
-    command.error(`error: --log-level expected one of ${LEVELS.join(', ')}, got "${options.logLevel}"`)
-  const read = await readConfig(options.config)
   if (options.check) return check(options.config)
-  if (read.faults) return failWith(read.faults)
+  const read = await readConfig(options.config)
+  if (read.faults) return failWith(NAME, read.faults)
   const log = pino(
     { level: options.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
     pino.destination({ fd: 2, sync: true }),
@@ -52,99 +50,96 @@ runProgram(NAME, async () => {
   return serve(options, read.value, log)
 })
 
-function ignore(): void {}
-
 async function check(file: string): Promise<number> {
-  const { faults, summary } = await checkDaemon(file)
-  if (faults.length > 0) return failWith(faults)
-  process.stdout.write(`${summary}\n`)
+  const { faults, warnings } = await checkDaemon(file)
+  for (const warning of warnings) warnOf(NAME, warning)
+  if (faults.length > 0) return failWith(NAME, faults)
+  process.stdout.write(`${file}: no fault\n`)
   return EXIT.ok
-}
-
-function failWith(faults: readonly Fault[]): number {
-  for (const { message } of faults) complain(NAME, message)
-  return EXIT.failure
 }
 
 /** Joins the pipeline's stages, feeds it taps, keys and signals, and ends it in order. */
 async function serve(options: Options, config: Config, log: Logger): Promise<number> {
-  // Until there is something to reload: a SIGHUP must not end us.
-  process.on('SIGHUP', ignore)
   const now = () => ({ wall: Date.now(), steady: performance.now() })
   const warn = (message: string) => log.warn(message)
   checkClock(now().wall, 'set it before the daemon starts')
-  const loaded = await loadServerKeys(config.keys, config.server)
-  let { keys } = loaded
-  if (keys.length === 0) {
-    return failWith([
-      ...loaded.faults,
-      new Fault(`${config.keys}: holds no key that can be used: make one with "knockturn key new"`),
-    ])
+
+  // Watched from before the keys are read: a key that is revoked while we start is revoked.
+  let missed = false
+  let changed = () => {
+    missed = true
+  }
+  process.on('SIGHUP', () => changed())
+  watchFolder(config.keys, () => changed(), warn)
+  let loaded = await loadServerKeys(config.keys, config.server)
+  if (loaded.keys.length === 0) {
+    const none = new Fault(`${config.keys}: holds no key that can be used: make one with "knockturn key new"`)
+    return failWith(NAME, [...loaded.faults, none])
   }
   tell(loaded, log)
+
   const { ledger, disk } = await openLedger(config.ledger.path, config.skew, now().wall, options.newLedger ?? false, warn)
   const listener = new Listener(config.skew, Math.random)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
-  const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, skew: config.skew, log, now })
-  daemon.setKeys(keys, config.neverLock)
+  const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, log, now })
+  daemon.setKeys(loaded.keys, config.neverLock)
   await daemon.restore()
   while (!listener.prepare(now())) await new Promise(setImmediate)
   if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
   daemon.warnOfFloors()
 
-  const reload = async () => {
+  let { neverLock } = config
+  changed = inTurn(async () => {
     const again = await readConfig(options.config)
-    for (const fault of again.faults ?? [])
-      log.error({ reason: fault.message }, 'the config is faulty, and what was read before holds')
-    const neverLock = again.faults ? config.neverLock : again.value.neverLock
-    if (again.value && !sameButForKeys(config, again.value)) log.warn('the config has changes that need a restart')
+    for (const { message } of again.faults ?? [])
+      log.error({ reason: message }, 'the config is faulty, and what was read before holds')
+    if (again.value) {
+      if (!sameButForLocks(config, again.value))
+        log.warn('the config has changes that need a restart: only never_lock is taken over')
+      neverLock = again.value.neverLock
+    }
     try {
-      const loaded = await loadServerKeys(config.keys, config.server, keys)
-      keys = loaded.keys
-      daemon.setKeys(keys, neverLock)
+      loaded = await loadServerKeys(config.keys, config.server, loaded.keys)
+      daemon.setKeys(loaded.keys, neverLock)
       tell(loaded, log)
-      log.info({ keys: keys.length }, 'reloaded')
+      log.info({ keys: loaded.keys.length }, 'reloaded')
     } catch (error) {
       log.error({ reason: reason(error) }, 'the keyring cannot be read, and what was read before holds')
     }
-  }
-  const reloading = inTurn(reload)
-  process.on('SIGHUP', reloading).removeListener('SIGHUP', ignore)
-  const watcher = watchFolder(config.keys, reloading, warn)
+  })
+  if (missed) changed()
 
   const { source, group, prefix } = config.taps
   const taps = source === 'nflog' ? nflogSource(group, prefix, warn) : stdinSource(prefix)
-  const ended = new Promise<void>((resolve) => {
-    process.on('SIGTERM', resolve).on('SIGINT', resolve)
+  const exitCode = await new Promise<number>((resolve) => {
+    const end = () => resolve(EXIT.ok)
+    process.on('SIGTERM', end).on('SIGINT', end)
     taps
       .start(
         (tap) => daemon.hear(tap),
-        () => daemon.finish().then(resolve),
+        () => daemon.finish().then(end),
       )
-      .then(() => log.info({ server: config.server, keys: keys.length, source }, 'ready'))
+      .then(() => log.info({ server: config.server, keys: loaded.keys.length, source }, 'ready'))
       .catch((error) => {
         complain(NAME, reason(error))
-        process.exitCode = EXIT.failure
-        resolve()
+        resolve(EXIT.failure)
       })
   })
-  await ended
-  watcher?.close()
-  process.on('SIGHUP', ignore).removeListener('SIGHUP', reloading)
+  changed = () => {}
   await taps.stop()
   await daemon.settle()
   await disk.close()
   log.info({ ...taps.counters, retransmits: daemon.retransmits }, 'ended')
-  return (process.exitCode as number | undefined) ?? EXIT.ok
+  return exitCode
 }
 
 /** Says what is wrong with the keys that are refused, while the others go on opening doors. */
 function tell({ faults, ignored }: ServerKeys, log: Logger): void {
-  for (const { message } of faults) log.error({ reason: message }, 'a key is refused')
+  for (const { message } of faults) log.error({ reason: message }, 'a key file is refused')
   for (const path of ignored) log.warn({ file: path }, 'expected <id>.key: the file is ignored')
 }
 
-const sameButForKeys = (a: Config, b: Config): boolean =>
+const sameButForLocks = (a: Config, b: Config): boolean =>
   JSON.stringify({ ...a, neverLock: null }) === JSON.stringify({ ...b, neverLock: null })
 
 /** Runs an action once at a time; calls that come meanwhile lead to one more run. */
@@ -166,17 +161,19 @@ function inTurn(action: () => Promise<void>): () => void {
 }
 
 /** Keys that are added or revoked are seen at once; where a folder can't be watched, SIGHUP does it. */
-function watchFolder(folder: string, changed: () => void, warn: (message: string) => void) {
-  let timer: NodeJS.Timeout | undefined
+function watchFolder(folder: string, changed: () => void, warn: (message: string) => void): void {
+  let isDue = false
+  const tell = () => {
+    isDue = false
+    changed()
+  }
   try {
-    const watcher = watch(folder, () => {
-      clearTimeout(timer)
-      timer = setTimeout(changed, WATCH_DELAY)
-    })
-    watcher.on('error', (error) => warn(`${folder}: no longer watched, use SIGHUP: ${reason(error)}`))
-    return watcher
+    watch(folder, { persistent: false }, () => {
+      // Not put off by what comes meanwhile: a folder that never rests must not keep a revocation waiting.
+      if (!isDue) setTimeout(tell, WATCH_DELAY).unref()
+      isDue = true
+    }).on('error', (error) => warn(`${folder}: no longer watched, use SIGHUP: ${reason(error)}`))
   } catch (error) {
     warn(`${folder}: cannot be watched, use SIGHUP: ${reason(error)}`)
-    return undefined
   }
 }

@@ -3,10 +3,11 @@ import { bytesToHex } from '@noble/hashes/utils.js'
 import { type Command, Option } from 'commander'
 import type { GrantRules } from '../gate/policy'
 import { readConfig, SERVER_CONFIG } from '../host/config'
-import { Fault, UsageFault } from '../host/fault'
+import { Fault, reason, UsageFault } from '../host/fault'
 import { writeNew } from '../host/files'
 import {
   FAMILIES,
+  type Family,
   installScript,
   readTable,
   refuseToCutOff,
@@ -14,18 +15,18 @@ import {
   restore,
   servicesInPool,
   show,
+  type Table,
   type TapRules,
 } from '../host/firewall/chains'
 import { describeGrant, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
-import { addKey, keyPath, loadKeyFile, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { addKey, findKey, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
 import { parseService } from '../host/service'
-import { checkClock, isoTime, parseDuration, parseInstant } from '../host/time'
+import { checkClock, isoTime, parseInstant, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
-import { DEFAULT_POOL, formatPool, parsePool, poolRanges } from '../protocol/pool'
-import { MAX_SECONDS } from '../protocol/request'
+import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
 import { program, reading, whole } from './options'
-import { EXIT, runProgram } from './voice'
+import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
 
@@ -84,7 +85,9 @@ subcommand(
       '22/tcp',
     ),
   )
-  .addOption(reading('--max <duration>', 'its longest lifetime', readMax, 'a duration such as 15m, 1h30m').default(3600, '1h'))
+  .addOption(
+    reading('--max <duration>', 'its longest lifetime', parseLifetime, 'a duration such as 15m, 1h30m').default(3600, '1h'),
+  )
   .addOption(
     reading(
       '--addresses <list>',
@@ -114,7 +117,7 @@ subcommand(
   .option('--lock', 'let it lock addresses out', false)
   .option(...keysFolder)
   .action(async (id: string, options: NewOptions) => {
-    if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
+    checkId(id)
     checkClock(Date.now(), 'set it first: keys and knocks hang on it')
     if (options.expires !== undefined && options.expires <= Date.now())
       throw new UsageFault(`--expires expected a time to come, got ${isoTime(options.expires)}`)
@@ -138,7 +141,7 @@ subcommand(
     }
     const path = await addKey(options.keys, key)
     print(
-      `made ${path}\nnext: "${NAME} key export ${id} --keys ${options.keys} --out ${id}.key", and carry that file to the client`,
+      `made ${path}\nnext: "${NAME} key export ${id}${options.keys === SERVER_KEYS ? '' : ` --keys ${options.keys}`} --out ${id}.key", and carry that file to the client`,
     )
   })
 
@@ -150,8 +153,11 @@ subcommand(keys, 'list', 'list the keys', 'key list --json')
     if (options.json) print(JSON.stringify(all.map(publicPart)))
     else if (all.length > 0) printTable(all)
     else print(`${options.keys}: no keys`)
-    for (const path of ignored) process.stderr.write(`${NAME}: warning: ${path}: expected <id>.key: the file is ignored\n`)
-    failWith(faulty.map(({ fault }) => fault))
+    for (const path of ignored) warnOf(NAME, `${path}: expected <id>.key: the file is ignored`)
+    process.exitCode = failWith(
+      NAME,
+      faulty.map(({ fault }) => fault),
+    )
   })
 
 subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice')
@@ -206,10 +212,9 @@ subcommand(
   .option('--print', 'print what would be fed to iptables-restore, and change nothing')
   .action(async (options: { config: string; print?: boolean }) => {
     const taps = await tapRules(options.config)
-    const tables = await Promise.all(FAMILIES.map(readTable))
+    const tables = await Promise.all(FAMILIES.map(options.print ? readTableOrNone : readTable))
     if (!options.print) for (const table of tables) await refuseToCutOff(table, taps)
-    for (const table of tables)
-      for (const line of await servicesInPool(table, taps)) process.stderr.write(`${NAME}: warning: ${line}\n`)
+    for (const line of await servicesInPool(taps)) warnOf(NAME, line)
     await apply(
       tables.map((table) => ({ family: table.family, script: installScript(table, taps) })),
       options.print,
@@ -226,20 +231,31 @@ subcommand(firewall, 'remove', 'take away all that install made, leases that are
       tables.map((table) => ({ family: table.family, script: removeScript(table) })),
       options.print,
     )
-    if (!options.print) print('removed')
+    if (!options.print) print('removed: nothing of ours is left in the firewall')
   })
 
 subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show')
   // Needed by install only; the three may be called alike.
   .addOption(configFile().hideHelp())
   .action(async () => {
-    for (const family of FAMILIES) print([`# ${family}`, ...(await show(family))].join('\n'))
+    for (const family of FAMILIES) {
+      const lines = await show(family)
+      print([`# ${family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'))
+    }
   })
 
 runProgram(NAME, async () => {
   await command.parseAsync()
   return (process.exitCode as number | undefined) ?? EXIT.ok
 })
+
+/** The filter table; an empty one for who may not look at it and only wants to read what would be done. */
+async function readTableOrNone(family: Family): Promise<Table> {
+  return readTable(family).catch((error) => {
+    warnOf(NAME, `${reason(error)}: what is printed is for an empty table`)
+    return { family, chains: [], input: [] }
+  })
+}
 
 /** Feeds the scripts to the kernel, or prints them; null: nothing to do. */
 async function apply(
@@ -262,13 +278,13 @@ async function tapRules(file: string): Promise<TapRules> {
   if (faulty.length > 0) throw faulty[0].fault
   if (all.length === 0)
     throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
-  const pool = parsePool(all.map(({ key }) => formatPool(key.pool)).join(','))
+  const pool = unite(all.map(({ key }) => key.pool))
   return { ranges: poolRanges(pool), group: taps.group, prefix: taps.prefix }
 }
 
 async function find(folder: string, id: string): Promise<KeyFile> {
   checkId(id)
-  return loadKeyFile(keyPath(folder, id))
+  return findKey(folder, id)
 }
 
 function checkId(id: string): void {
@@ -313,11 +329,6 @@ function stateOf({ revoked, expires }: KeyFile): string {
   return expires !== null && expires <= Date.now() ? 'expired' : 'valid'
 }
 
-function failWith(faults: readonly Fault[]): void {
-  for (const { message } of faults) process.stderr.write(`${NAME}: error: ${message}\n`)
-  if (faults.length > 0) process.exitCode = EXIT.failure
-}
-
 function print(text: string): void {
   process.stdout.write(`${text}\n`)
 }
@@ -331,11 +342,6 @@ function listOf<T>(read: (text: string) => T | null): (text: string) => T[] | nu
 
 function readLabel(text: string): string | null {
   return labelFault(text) === null ? text : null
-}
-
-function readMax(text: string): number | null {
-  const seconds = parseDuration(text)
-  return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
 }
 
 function readPool(text: string): Uint16Array | null {

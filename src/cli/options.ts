@@ -1,6 +1,7 @@
 import { Command, Option } from 'commander'
 import { version } from '../../package.json'
 import { UsageFault } from '../host/fault'
+import { complain } from './voice'
 
 /** A program or subcommand with the manners that all of ours share. */
 export function program(name: string, description: string, example: string): Command {
@@ -8,7 +9,8 @@ export function program(name: string, description: string, example: string): Com
     .description(description)
     .version(version, '--version', 'print the version and exit')
     .helpOption('-h, --help', 'print this help and exit')
-    .showHelpAfterError(`(see "${name} --help")`)
+    .showSuggestionAfterError(false)
+    .configureOutput({ outputError: (text) => complain(name, `${text.replace(/^error: /, '').trim()}: see "${name} --help"`) })
     .exitOverride()
     .addHelpText('after', `\nExample:\n  ${example}`)
 }

@@ -10,6 +10,17 @@ export function complain(program: string, message: string): void {
   process.stderr.write(`${program}: error: ${printable(message)}\n`)
 }
 
+/** Says faults on standard error. @returns the exit code of a failure, or of success where there are none */
+export function failWith(program: string, faults: readonly Fault[]): number {
+  for (const { message } of faults) complain(program, message)
+  return faults.length > 0 ? EXIT.failure : EXIT.ok
+}
+
+/** Says what is no fault but should be known, on standard error. */
+export function warnOf(program: string, message: string): void {
+  process.stderr.write(`${program}: warning: ${printable(message)}\n`)
+}
+
 /**
  * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 1 for failure.
  * @param main resolves to the exit code

@@ -37,7 +37,8 @@ export interface Firewall {
   /** Puts a lease in force, in place of an earlier one of the same id. */
   open(lease: Lease, replaced: Lease | null): Promise<void>
   end(lease: Lease, why: 'close' | 'expire'): Promise<void>
-  lock(lock: Lock): Promise<void>
+  /** Puts a lock in force, in place of an earlier one for the same address. */
+  lock(lock: Lock, replaced: Lock | null): Promise<void>
   unlock(lock: Lock): Promise<void>
 }
 
@@ -47,6 +48,8 @@ interface Held<T> {
   readonly ends: number
   /** What it took the place of, in case that it can't be put in force. */
   readonly before?: Held<T> | undefined
+  /** After a failure to end it, the moment of the monotonic clock before which it is not tried again. */
+  readonly notBefore?: number
 }
 
 /**
@@ -113,21 +116,29 @@ export class Leases {
   /** Takes out a key's leases for an address, all of them or those for some services; returns them. */
   close(fingerprint: string, address: string, services: readonly Service[]): Lease[] {
     return this.#take(
-      (lease) =>
+      ({ entry: lease }) =>
         lease.fingerprint === fingerprint &&
         lease.address === address &&
         (services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol)),
     )
   }
 
-  /** Takes out the leases that have ended by the monotonic clock; returns them. */
-  expire(now: Now): Lease[] {
-    return this.#take((_, ends) => ends <= now.steady)
-  }
-
-  /** Takes out the leases of keys that are gone, revoked or expired; returns them. */
-  orphans(isAlive: (fingerprint: string) => boolean): Lease[] {
-    return this.#take((lease) => !isAlive(lease.fingerprint))
+  /**
+   * Takes out what is over and returns it. `expired`: leases that have ended by the monotonic clock, or by the wall clock (the kernel
+   * has ended them then); `orphaned`: those whose key is gone, revoked or has expired; `locks`: both kinds of them.
+   */
+  ended(isAlive: (fingerprint: string) => boolean, now: Now): { expired: Lease[]; orphaned: Lease[]; locks: Lock[] } {
+    const isDue = ({ notBefore = 0 }: Held<Lease | Lock>) => now.steady >= notBefore
+    const hasExpired = ({ entry, ends }: Held<Lease | Lock>) =>
+      ends <= now.steady || (entry.until !== null && entry.until * 1000 <= now.wall)
+    const isOrphan = ({ entry }: Held<Lease | Lock>) => !isAlive(entry.fingerprint)
+    const locks = [...this.#locks.values()].filter((held) => hasExpired(held) || isOrphan(held)).map(({ entry }) => entry)
+    for (const { address } of locks) this.#locks.delete(address)
+    return {
+      expired: this.#take((held) => isDue(held) && hasExpired(held)),
+      orphaned: this.#take((held) => isDue(held) && isOrphan(held)),
+      locks,
+    }
   }
 
   /** Takes out a lease that could not be opened, or made longer: then it is again what it was. */
@@ -140,16 +151,16 @@ export class Leases {
 
   /** Puts back a lease that could not be ended, to be ended at another moment of the monotonic clock. */
   retry(lease: Lease, at: number): void {
-    if (!this.#leases.has(slot(lease))) this.#leases.set(slot(lease), { entry: lease, ends: at })
+    if (!this.#leases.has(slot(lease))) this.#leases.set(slot(lease), { entry: lease, ends: at, notBefore: at })
   }
 
-  /** Notes a lock; a longer one for the same address stays. Returns null when there are too many, or a longer one is there. */
-  lock(lock: Lock, now: Now): Lock | null {
+  /** Notes a lock; a longer one for the same address stays. @returns null when there are too many */
+  lock(lock: Lock, now: Now): { lock: Lock; replaced: Lock | null } | null {
     const before = this.#locks.get(lock.address)
     if (!before && this.#locks.size >= MAX_LOCKS) return null
-    if (before && before.entry.until >= lock.until) return null
+    if (before && before.entry.until >= lock.until) return { lock: before.entry, replaced: before.entry }
     this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
-    return lock
+    return { lock, replaced: before?.entry ?? null }
   }
 
   /** The lock on an address, or undefined. */
@@ -157,17 +168,10 @@ export class Leases {
     return this.#locks.get(address)?.entry
   }
 
-  /** Takes out the locks that are over; returns them. */
-  unlock(now: Now): Lock[] {
-    const over = [...this.#locks.values()].filter(({ ends }) => ends <= now.steady)
-    for (const { entry } of over) this.#locks.delete(entry.address)
-    return over.map(({ entry }) => entry)
-  }
-
-  #take(matches: (lease: Lease, ends: number) => boolean): Lease[] {
-    const taken = [...this.#leases.values()].filter(({ entry, ends }) => matches(entry, ends))
-    for (const { entry } of taken) this.#leases.delete(slot(entry))
-    return taken.map(({ entry }) => entry)
+  #take(matches: (held: Held<Lease>) => boolean): Lease[] {
+    const taken = [...this.#leases.values()].filter(matches).map(({ entry }) => entry)
+    for (const lease of taken) this.#leases.delete(slot(lease))
+    return taken
   }
 }
 

@@ -1,4 +1,3 @@
-import { acceptedWindows } from './clock'
 import type { Knock } from './listener'
 
 /** A line of the ledger (docs/protocol.md, "One-time rule"). */
@@ -29,13 +28,15 @@ export type Claim =
   | { readonly outcome: 'replayed' | 'retransmitted' | 'stale' | 'full' }
 
 /**
- * Rows that are held, of all keys. Only authentic knocks make rows and a floor forgets them, so this is reached by nobody but
- * the holder of a key who sends hundreds of different knocks a second; then nothing opens any more until floors rise.
+ * Knocks of one key in one window. Only the holder of a key who sends hundreds of different ones a second reaches it, and shuts out
+ * nobody but himself, until the next window.
  */
-export const MAX_ROWS = 2 ** 18
+export const MAX_WINDOW_KNOCKS = 4_096
 
 /** Rows and floor of one (fingerprint, period). */
 interface Account {
+  readonly fingerprint: string
+  readonly period: number
   floor: number
   /** window → V → the source that was first to say it (unknown after a restart) */
   readonly windows: Map<number, Map<string, string | null>>
@@ -47,7 +48,6 @@ export class Ledger {
   readonly #skew: number
   readonly #accounts = new Map<string, Account>()
   #bases: { seconds: number; ahead: number }[] = []
-  #rows = 0
 
   /** @param records what the file held, in order */
   constructor(records: Iterable<LedgerRecord>, file: LedgerFile, skew: number) {
@@ -63,16 +63,27 @@ export class Ledger {
   }
 
   /**
+   * When a key opens again whose floor is ahead of the clock, which was further on when the floor was raised.
+   * @param wall Unix milliseconds
+   * @returns Unix milliseconds, or null where the floor is in nobody's way
+   */
+  opensAt(fingerprint: string, period: number, wall: number): number | null {
+    const floor = this.floor(fingerprint, period)
+    return floor * period * 1000 > wall ? floor * period * 1000 : null
+  }
+
+  /**
    * Claims a knock, in memory at once and on the disk by `durable`: act only when that resolves.
    * A future knock is written down too, so that nobody can play it when its window comes, but raises no floor.
    */
   claim({ key, window, v, source, arrival }: Knock, fingerprint: string): Claim {
     const { period } = key
     const floor = this.floor(fingerprint, period)
-    const first = this.#accounts.get(name(fingerprint, period))?.windows.get(window)?.get(v)
+    const knocks = this.#accounts.get(name(fingerprint, period))?.windows.get(window)
+    const first = knocks?.get(v)
     if (first !== undefined) return { outcome: first === source ? 'retransmitted' : 'replayed' }
     if (window < floor) return { outcome: 'stale' }
-    if (this.#rows >= MAX_ROWS) return { outcome: 'full' }
+    if (knocks && knocks.size >= MAX_WINDOW_KNOCKS) return { outcome: 'full' }
     const raised = arrival === 'timely' ? Math.max(floor, window - 2 * this.#skew) : floor
     const record = { kind: 'spent', fingerprint, period, window, v, floor: raised } as const
     this.#read(record, source)
@@ -82,8 +93,7 @@ export class Ledger {
   /** All that must be remembered, as the fewest records: what a compacted file holds. */
   *records(): Generator<LedgerRecord> {
     for (const base of this.#bases) yield { kind: 'base', ...base }
-    for (const [account, { floor, windows }] of this.#accounts) {
-      const [fingerprint, period] = [account.split(' ')[0], Number(account.split(' ')[1])]
+    for (const { fingerprint, period, floor, windows } of this.#accounts.values()) {
       yield { kind: 'floor', fingerprint, period, floor }
       for (const [window, knocks] of windows) {
         for (const v of knocks.keys()) yield { kind: 'spent', fingerprint, period, window, v, floor }
@@ -101,18 +111,13 @@ export class Ledger {
     if (record.kind === 'spent' && record.window >= account.floor) {
       const knocks = account.windows.get(record.window) ?? new Map()
       account.windows.set(record.window, knocks)
-      if (!knocks.has(record.v)) this.#rows++
       knocks.set(record.v, source)
     }
-    for (const [window, knocks] of account.windows) {
-      if (window >= account.floor) continue
-      this.#rows -= knocks.size
-      account.windows.delete(window)
-    }
+    for (const window of account.windows.keys()) if (window < account.floor) account.windows.delete(window)
   }
 
   #account(fingerprint: string, period: number): Account {
-    const account = this.#accounts.get(name(fingerprint, period)) ?? { floor: 0, windows: new Map() }
+    const account = this.#accounts.get(name(fingerprint, period)) ?? { fingerprint, period, floor: 0, windows: new Map() }
     this.#accounts.set(name(fingerprint, period), account)
     return account
   }
@@ -123,9 +128,4 @@ const name = (fingerprint: string, period: number): string => `${fingerprint} ${
 /** The base of a ledger that knows nothing of the past: whatever may have been sent until now is dead (a wait of a minute). */
 export function freshBase(wall: number, skew: number): LedgerRecord {
   return { kind: 'base', seconds: Math.floor(wall / 1000), ahead: skew + 1 }
-}
-
-/** Whether a floor is ahead of every window that is accepted now: the clock was further on when it was raised. */
-export function floorIsAhead(floor: number, wall: number, period: number, skew: number): boolean {
-  return floor > acceptedWindows(wall, period, skew).last
 }

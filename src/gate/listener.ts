@@ -81,7 +81,6 @@ interface Session {
   decodes: number
   eager: number
   patience: number
-  thoroughAt: number | null
   attempts: Iterator<Attempt> | null
   /** The next attempt, kept while its candidate has no budget left. */
   held: Attempt | null
@@ -150,8 +149,8 @@ export class Listener {
   readonly #waiting: Set<Session>[] = Array.from({ length: MAX_SESSION_DECODES }, () => new Set())
   /** Sessions whose candidate has had its share of this slot. */
   readonly #parked = new Set<Session>()
-  /** Sessions that get a thorough attempt when their burst has had time to arrive. */
-  readonly #patient = new Set<Session>()
+  /** When sessions get a thorough attempt: their burst has had time to arrive then. In steady milliseconds. */
+  readonly #patient = new Map<Session, number>()
   /** Ended sessions with a quorum that never came to a decode: a wrong clock, perhaps. */
   readonly #ended: Session[] = []
   /** Whether the table has all that it should have. */
@@ -219,6 +218,7 @@ export class Listener {
       return []
     }
     this.#count(session, fresh ? candidates : undefined)
+    this.#prune(session)
     if (session.quorum.size === 0) return []
     this.#schedule(session, tap.port, fresh, now)
     return this.#serve(now)
@@ -227,10 +227,9 @@ export class Listener {
   /** What time brings: the next windows, attempts that were waiting, sessions that have ended. Call it every few ten milliseconds. */
   due(now: Now): Knock[] {
     this.prepare(now)
-    for (const session of this.#patient) {
-      if (session.thoroughAt === null || session.thoroughAt > now.steady) continue
+    for (const [session, thoroughAt] of this.#patient) {
+      if (thoroughAt > now.steady) continue
       this.#patient.delete(session)
-      session.thoroughAt = null
       session.patience *= 2
       // At most half of what is left, so that something is always left for the second pass of an honest knock.
       this.#enqueue(session, Math.min(GUESSES, (MAX_SESSION_DECODES - session.decodes) >> 1), now)
@@ -265,7 +264,6 @@ export class Listener {
       decodes: 0,
       eager: 0,
       patience: PATIENCE,
-      thoroughAt: null,
       attempts: null,
       held: null,
     }
@@ -321,16 +319,34 @@ export class Listener {
     }
   }
 
+  /** Candidates whose rendezvous is over are given up; with the last of them the session starts anew, however long its source goes on. */
+  #prune(session: Session): void {
+    if (session.quorum.size === 0) return
+    for (const candidate of session.quorum) if (!hasQuorum(session, candidate)) session.quorum.delete(candidate)
+    if (session.quorum.size > 0) return
+    this.#unwait(session)
+    session.decodes = 0
+    session.eager = 0
+    session.patience = PATIENCE
+    session.half?.remove(session)
+    this.#without.add(session)
+    this.#relieve(this.#without)
+  }
+
   /** A new port is tried at once; what can't be settled that way is tried thoroughly when the burst has had time to arrive. */
   #schedule(session: Session, port: number, fresh: boolean, now: Now): void {
     if (fresh && session.eager < MAX_EAGER) {
       session.eager++
       this.#enqueue(session, 0, now)
     }
-    // A rendezvous port that is touched is the sign of a further pass, which makes a new attempt worth while.
-    for (const candidate of session.quorum) if (candidate.rendezvous.includes(port)) session.patience = PATIENCE
-    session.thoroughAt ??= now.steady + session.patience
-    this.#patient.add(session)
+    let thoroughAt = this.#patient.get(session) ?? now.steady + session.patience
+    for (const candidate of session.quorum) {
+      if (!candidate.rendezvous.includes(port)) continue
+      // The sign of a further pass, which makes a new attempt worth while.
+      session.patience = PATIENCE
+      thoroughAt = Math.min(thoroughAt, now.steady + PATIENCE)
+    }
+    this.#patient.set(session, thoroughAt)
   }
 
   #enqueue(session: Session, guesses: number, now: Now): void {
@@ -349,7 +365,7 @@ export class Listener {
     for (const candidate of candidates) {
       if (!this.#table.has(candidate.key) || !hasQuorum(session, candidate)) continue
       const { touches, newest } = session
-      for (const reading of readings(touches, newest, this.#book(candidate), candidate.rendezvous, guesses, this.#random)) {
+      for (const reading of readings(touches, newest, this.#book(candidate), guesses, this.#random)) {
         yield { ...reading, candidate }
       }
     }
@@ -406,6 +422,8 @@ export class Listener {
       return null
     }
     this.#explain(session, attempt.candidate, found)
+    session.decodes = 0
+    session.eager = 0
     // What is left may hold another knock of the same source.
     this.#enqueue(session, 0, now)
     return found.knock
@@ -462,7 +480,11 @@ export class Listener {
   }
 
   #forget(session: Session): void {
+    this.#unwait(session)
     session.half?.remove(session)
+  }
+
+  #unwait(session: Session): void {
     this.#patient.delete(session)
     this.#parked.delete(session)
     this.#waiting[session.decodes]?.delete(session)

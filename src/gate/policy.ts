@@ -72,13 +72,14 @@ export function boundAddress(request: Request, source: string, grant: GrantRules
 
 /** Whether a key has been revoked or has expired. */
 export function isOver(key: ServerKey, wall: number): boolean {
-  return (key.revoked !== null && key.revoked <= wall) || (key.expires !== null && key.expires <= wall)
+  // Revoked is revoked, also by somebody whose clock was ahead.
+  return key.revoked !== null || (key.expires !== null && key.expires <= wall)
 }
 
 /**
  * What of a request is granted: pure policy, after the ledger.
  * @param address what {@link boundAddress} returned
- * @param server the address that was knocked at: never one to open for, unless it knocks itself
+ * @param destination the address that was knocked at: never one to open for, unless it knocks itself
  * @param neverLock addresses that no lock may name
  * @param wall Unix milliseconds
  */
@@ -86,7 +87,7 @@ export function decide(
   request: Request,
   address: string,
   source: string,
-  server: string,
+  destination: string,
   key: ServerKey,
   neverLock: readonly Cidr[],
   wall: number,
@@ -96,7 +97,7 @@ export function decide(
   if (grant.requireAddress && isZeroAddress(request.address)) return 'not-granted'
   if (!grant.addresses.some((block) => inCidr(block, address))) return 'not-granted'
   if (NOBODY.some((block) => inCidr(block, address))) return 'not-granted'
-  if (address !== source && (address === server || LOOPBACK.some((block) => inCidr(block, address)))) return 'not-granted'
+  if (address !== source && (address === destination || LOOPBACK.some((block) => inCidr(block, address)))) return 'not-granted'
   switch (request.action) {
     case 'open':
       return decideOpen(request, address, key, wall)

@@ -1,4 +1,4 @@
-import { type Codebook, MAX_PAGES, QUORUM, symbolOf } from '../protocol/codebook'
+import { type Codebook, MAX_PAGES, QUORUM, RENDEZVOUS, symbolOf } from '../protocol/codebook'
 import { PARITY } from '../protocol/knock'
 import { SEALED_LENGTHS } from '../protocol/seal'
 
@@ -35,11 +35,10 @@ export function* readings(
   touches: ReadonlyMap<number, Touch>,
   newest: number,
   book: Codebook,
-  rendezvous: Uint16Array,
   guesses: number,
   random: () => number,
 ): Generator<Reading, void> {
-  const tallies = horizonStarts(touches, newest, rendezvous).map((start) => tally(touches, start, book))
+  const tallies = horizonStarts(touches, newest, book.ports.subarray(0, RENDEZVOUS)).map((start) => tally(touches, start, book))
   for (const k of SEALED_LENGTHS) {
     for (const counted of tallies) {
       const reading = settled(counted, k, k + PARITY)
@@ -64,8 +63,6 @@ export function* readings(
 
 /** What each page says since some moment. */
 interface Tally {
-  /** page → touches of its most-touched symbol */
-  readonly most: Uint32Array
   /** page → its most-touched symbols; more than one is a tie, which leaves the page open */
   readonly symbols: number[][]
   readonly highest: number
@@ -86,7 +83,7 @@ function tally(touches: ReadonlyMap<number, Touch>, start: number, book: Codeboo
     } else symbols[page].push(symbol & 0xff)
     if (page > highest) highest = page
   }
-  return { most, symbols, highest }
+  return { symbols, highest }
 }
 
 /** The pages below `limit` as a reading, or null with fewer than k of them. With `random`, an open page gives one of its ties, or none. */

@@ -1,18 +1,22 @@
-import { access, constants, stat } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
-import { commandPath } from './commands'
-import { type Config, readConfig } from './config'
+import { access, constants, readFile, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { findCommand } from './commands'
+import { type Config, readConfig, readPlaces } from './config'
 import { errorCode, Fault, reason } from './fault'
 import { checkPrivate } from './files'
+import { FAMILIES, isInstalled, readTable } from './firewall/chains'
+import { MAX_LEDGER, readLedger } from './ledger-file'
 import { loadServerKeys } from './server-keys'
 import { checkClock } from './time'
 
 /**
- * Looks at all that a daemon would need, and changes nothing.
- * @returns every fault, and a line that sums up what is well
+ * Looks at all that a daemon would need, and changes nothing. A config with faults is followed as far as it can be, so that those of
+ * keys and ledger are said, too.
+ * @returns every fault, and what is no fault but will keep doors shut
  */
-export async function checkDaemon(file: string): Promise<{ faults: Fault[]; summary: string }> {
+export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warnings: string[] }> {
   const faults: Fault[] = []
+  const warnings: string[] = []
   const attempt = async <T>(look: () => Promise<T> | T): Promise<T | undefined> => {
     try {
       return await look()
@@ -24,54 +28,54 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; summ
   }
   await attempt(() => checkClock(Date.now(), 'set it before the daemon starts'))
   const read = await readConfig(file)
-  if (read.faults) return { faults: [...faults, ...read.faults], summary: '' }
-  const config = read.value
-  const keys = await attempt(() => loadServerKeys(config.keys, config.server))
-  faults.push(...(keys?.faults ?? []))
-  if (keys && keys.keys.length === 0 && keys.faults.length === 0) {
-    faults.push(new Fault(`${config.keys}: holds no key: make one with "knockturn key new"`))
+  faults.push(...(read.faults ?? []))
+  const { server, keys: folder, ledger } = read.value ?? (await readPlaces(file))
+  if (folder !== undefined && server !== undefined) {
+    const keys = await attempt(() => loadServerKeys(folder, server))
+    faults.push(...(keys?.faults ?? []))
+    warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: expected <id>.key: the file is ignored`))
+    if (keys?.keys.length === 0 && keys.faults.length === 0)
+      faults.push(new Fault(`${folder}: holds no key: make one with "knockturn key new"`))
   }
-  await attempt(() => checkLedger(config.ledger.path))
-  for (const [command, use] of neededCommands(config)) await attempt(() => checkCommand(command, use))
-  return {
-    faults,
-    summary: `${file}: no fault; server "${config.server}", ${keys?.keys.length} keys, taps from ${config.taps.source}`,
+  if (ledger.path !== undefined) warnings.push(...((await attempt(() => checkLedger(ledger.path as string))) ?? []))
+  if (read.value) {
+    for (const command of neededCommands(read.value)) await attempt(() => findCommand(command))
+    if (read.value.firewall.backend === 'iptables' && read.value.taps.source === 'nflog') {
+      const tables = await Promise.all(FAMILIES.map((family) => readTable(family).catch(() => null)))
+      if (tables.some((table) => table && !isInstalled(table)))
+        warnings.push('the log rules are not installed: run "knockturn firewall install"')
+    }
   }
+  return { faults, warnings }
 }
 
-async function checkLedger(path: string): Promise<void> {
+/** @returns what is no fault of the ledger, but will be felt */
+async function checkLedger(path: string): Promise<string[]> {
+  const missing = `${path}: there is no ledger yet: start the daemon with --new-ledger, or wait a minute after its start`
   try {
     const stats = await stat(path)
     if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
     checkPrivate(path, stats, 0o600)
     await access(path, constants.R_OK | constants.W_OK)
     await access(dirname(path), constants.W_OK)
+    if (stats.size > MAX_LEDGER) throw new Fault(`${path}: expected at most ${MAX_LEDGER} bytes, got ${stats.size}`)
+    const { state } = readLedger(await readFile(path))
+    if (state === 'damaged') return [`${path}: the ledger is damaged: nothing opens for a minute after the daemon's start`]
+    return state === 'missing' ? [missing] : []
   } catch (error) {
     if (error instanceof Fault) throw error
     if (errorCode(error) !== 'ENOENT') throw new Fault(`${path}: the ledger cannot be used: ${reason(error)}`)
     await access(dirname(path), constants.W_OK).catch((cause) => {
       throw new Fault(`${path}: the ledger cannot be made: ${reason(cause)}: make its folder, writable for the daemon`)
     })
+    return [missing]
   }
 }
 
-function neededCommands({ taps, firewall }: Config): [string, string][] {
+function neededCommands({ taps, firewall }: Config): string[] {
   return [
-    ['flock', 'util-linux'],
-    ...(taps.source === 'nflog'
-      ? [['tcpdump', 'tcpdump'] as [string, string], ['setpriv', 'util-linux'] as [string, string]]
-      : []),
-    ...(firewall.backend === 'iptables' ? ['iptables', 'ip6tables'].map((name): [string, string] => [name, 'iptables']) : []),
+    'flock',
+    ...(taps.source === 'nflog' ? ['tcpdump', 'setpriv'] : []),
+    ...(firewall.backend === 'iptables' ? ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore'] : []),
   ]
-}
-
-async function checkCommand(command: string, pack: string): Promise<void> {
-  for (const folder of commandPath().split(':').filter(Boolean)) {
-    const found = await access(join(folder, command), constants.X_OK).then(
-      () => true,
-      () => false,
-    )
-    if (found) return
-  }
-  throw new Fault(`${command} is missing: install it (Debian: apt-get install ${pack})`)
 }

@@ -1,3 +1,5 @@
+import { access, constants } from 'node:fs/promises'
+import { join } from 'node:path'
 import { execa } from 'execa'
 import { errorCode, Fault } from './fault'
 
@@ -5,6 +7,9 @@ import { errorCode, Fault } from './fault'
 const TIME_LIMIT = 15_000
 /** Most output that is read of a command: `iptables -S` with every lease that may be in force. */
 const MAX_OUTPUT = 8 * 1024 * 1024
+
+/** Arguments of a command that a fault shows: enough to know which rule, without a line of its own. */
+const SHOWN_ARGS = 6
 
 /** Where the system's tools are: an ordinary user's PATH leaves out sbin. */
 export function commandPath(): string {
@@ -28,16 +33,35 @@ export async function run(command: string, args: readonly string[], input = ''):
     })
     return stdout
   } catch (error) {
-    if (errorCode(error) === 'ENOENT')
-      throw new Fault(`${command} is missing: install it (Debian: apt-get install ${PACKAGES[command] ?? command})`)
+    if (errorCode(error) === 'ENOENT') throw missing(command)
     const { stderr, shortMessage } = error as { stderr?: string; shortMessage?: string }
     const said = stderr?.trim().split('\n')[0] || shortMessage || 'it failed'
-    throw new Fault(`${command} ${args.slice(0, 6).join(' ')}: ${said}`)
+    throw new Fault(`${command} ${args.slice(0, SHOWN_ARGS).join(' ')}: ${said}`)
   }
 }
 
+/** The fault of a command that is not installed. */
+export function missing(command: string): Fault {
+  return new Fault(`${command} is missing: install it (Debian: apt-get install ${PACKAGES[command] ?? command})`)
+}
+
+/** @throws {Fault} where a command is not installed */
+export async function findCommand(command: string): Promise<void> {
+  for (const folder of commandPath().split(':').filter(Boolean)) {
+    const found = await access(join(folder, command), constants.X_OK).then(
+      () => true,
+      () => false,
+    )
+    if (found) return
+  }
+  throw missing(command)
+}
+
+/** Debian's packages, where they are not named as the command. */
 const PACKAGES: Record<string, string> = {
   ip6tables: 'iptables',
   'iptables-restore': 'iptables',
   'ip6tables-restore': 'iptables',
+  flock: 'util-linux',
+  setpriv: 'util-linux',
 }

@@ -60,6 +60,22 @@ const schema = v.strictObject({
   ledger: v.optional(v.strictObject({ path: v.optional(path, SERVER_LEDGER) }), {}),
 })
 
+/** What of a faulty config can be followed all the same: its label and the places that it names. */
+export async function readPlaces(file: string): Promise<{ server?: string; keys?: string; ledger: { path?: string } }> {
+  const loose = v.object({
+    server: v.string(),
+    keys: v.fallback(v.string(), SERVER_KEYS),
+    ledger: v.fallback(v.object({ path: v.string() }), { path: SERVER_LEDGER }),
+  })
+  const read = await readText(file, MAX_CONFIG, false)
+    .then((text) => readToml(file, text, loose))
+    .catch(() => null)
+  if (!read?.value) return { ledger: {} }
+  const from = dirname(resolve(file))
+  const { server, keys, ledger } = read.value
+  return { server, keys: resolve(from, keys), ledger: { path: resolve(from, ledger.path) } }
+}
+
 /**
  * Reads the daemon's config; relative paths in it start from its folder.
  * @returns the config, or every fault in it with file and line

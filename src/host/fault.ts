@@ -11,7 +11,9 @@ export type Read<T> =
 
 /** The one line of any error, for a log or a fault's message. */
 export function reason(error: unknown): string {
-  return (error instanceof Error ? error.message : String(error)).split('\n')[0]
+  const [line] = (error instanceof Error ? error.message : String(error)).split('\n')
+  // Node names the path behind a comma; whoever asks for the reason has said it in front.
+  return line.replace(/, \w+ '.*'$/, '')
 }
 
 /** Node's error code, such as ENOENT, or undefined. */

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open, rename, unlink } from 'node:fs/promises'
+import { chown, type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorCode, Fault, reason } from './fault'
 
@@ -78,6 +78,9 @@ export async function replaceText(path: string, text: string): Promise<void> {
   // What a killed run left behind is nobody's.
   await unlink(next).catch(() => {})
   await writeNew(next, text)
+  // It stays its owner's: root may do this for a daemon that is not root.
+  const { uid, gid } = await stat(path)
+  if (process.getuid?.() === 0) await chown(next, uid, gid)
   await rename(next, path)
   await syncFolder(dirname(path))
 }

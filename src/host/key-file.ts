@@ -5,15 +5,14 @@ import type { GrantRules } from '../gate/policy'
 import { formatAddress, parseCidr } from '../protocol/address'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
-import { MAX_SECONDS } from '../protocol/request'
 import type { Read } from './fault'
 import { formatService, parseService } from './service'
-import { formatDuration, parseDuration } from './time'
+import { formatDuration, parseLifetime } from './time'
 import { readToml } from './toml'
 
-/** Longest key file in bytes: a grant of some thousand services fits. */
+/** Longest key file in bytes: the largest grant fits, with comments. */
 export const MAX_KEY_FILE = 64 * 1024
-/** Services and address blocks of one grant: each opens a rule of its own. */
+/** Services of one grant, each of which makes a rule of its own, and address blocks, each of which is compared for a knock. */
 const MAX_SERVICES = 64
 const MAX_BLOCKS = 256
 
@@ -21,8 +20,9 @@ const MAX_BLOCKS = 256
 export interface KeyFile {
   readonly id: string
   readonly key: Key
-  /** Unix milliseconds; null: never */
+  /** Unix milliseconds; 0 where the file does not say */
   readonly created: number
+  /** Unix milliseconds; null: never */
   readonly expires: number | null
   readonly revoked: number | null
   /** Where the client knocks, in its copy. */
@@ -91,7 +91,7 @@ const keySchema = v.strictObject({
     ),
     30,
   ),
-  pool: v.optional(text(parsePool, 'port ranges'), DEFAULT_POOL),
+  pool: v.optional(text(sharedPool, 'port ranges'), DEFAULT_POOL),
   created: v.optional(instant),
   expires: v.optional(instant),
   revoked: v.optional(instant),
@@ -157,9 +157,15 @@ export function describeGrant(grant: GrantRules) {
   }
 }
 
-function parseLifetime(input: string): number | null {
-  const seconds = parseDuration(input)
-  return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
+/** Pools by their text: ten thousand keys with one pool share its 32 KB. */
+const pools = new Map<string, Uint16Array>()
+/** Pools that are kept for sharing; more are read each for itself. */
+const MAX_SHARED_POOLS = 64
+
+function sharedPool(input: string): Uint16Array {
+  const pool = pools.get(input) ?? parsePool(input)
+  if (pools.size < MAX_SHARED_POOLS) pools.set(input, pool)
+  return pool
 }
 
 /** Base32 in any case, padded or not; null where it is not 32 bytes of it. */

@@ -1,7 +1,7 @@
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { join } from 'node:path'
-import { Fault, reason } from './fault'
+import { errorCode, Fault, reason, UsageFault } from './fault'
 import { checkPrivate, readText, replaceText, writeNew } from './files'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { isoTime } from './time'
@@ -29,10 +29,11 @@ export interface Keyring {
 
 /**
  * Reads a keyring.
+ * @param hint what to do where there is none
  * @throws {Fault} when the folder can't be read, or others than its owner may use it
  */
-export async function readKeyring(folder: string): Promise<Keyring> {
-  const names = await list(folder)
+export async function readKeyring(folder: string, hint = 'make a key with "knockturn key new"'): Promise<Keyring> {
+  const names = await list(folder, hint)
   const keys: KeyFile[] = []
   const faulty: { id: string; fault: Fault }[] = []
   for (const name of names.filter(isKeyName)) {
@@ -60,6 +61,19 @@ export async function readKeyFile(path: string) {
   return parseKeyFile(path, await readText(path, MAX_KEY_FILE, true))
 }
 
+/**
+ * Reads a key of a keyring by its id.
+ * @throws {Fault} its first fault, or that there is no such key
+ */
+export async function findKey(folder: string, id: string): Promise<KeyFile> {
+  const path = keyPath(folder, id)
+  await stat(path).catch((error) => {
+    if (errorCode(error) !== 'ENOENT') return
+    throw new Fault(`${folder}: expected a key "${id}", and there is none: "knockturn key list" shows what there is`)
+  })
+  return loadKeyFile(path)
+}
+
 /** Reads one key file, or throws its first fault. */
 export async function loadKeyFile(path: string): Promise<KeyFile> {
   const read = await readKeyFile(path)
@@ -85,7 +99,11 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
   }
   const path = keyPath(folder, key.id)
-  await writeNew(path, formatKeyFile(key))
+  const text = formatKeyFile(key)
+  // What could not be read again is not written.
+  const { faults } = parseKeyFile(path, text)
+  if (faults) throw new UsageFault(faults[0].message)
+  await writeNew(path, text)
   return path
 }
 
@@ -96,6 +114,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
  * @throws {Fault}
  */
 export async function revokeKey(folder: string, id: string, at: number): Promise<number> {
+  await findKey(folder, id)
   const path = keyPath(folder, id)
   const source = await readText(path, MAX_KEY_FILE, true)
   const before = parseKeyFile(path, source)
@@ -106,16 +125,16 @@ export async function revokeKey(folder: string, id: string, at: number): Promise
   return at
 }
 
-async function list(folder: string): Promise<string[]> {
+async function list(folder: string, hint: string): Promise<string[]> {
   try {
     checkPrivate(folder, await stat(folder), 0o700)
     const names = await readdir(folder)
     if (names.length > MAX_KEYS) throw new Fault(`${folder}: expected at most ${MAX_KEYS} files, got ${names.length}`)
     return names.sort()
   } catch (error) {
-    throw error instanceof Fault
-      ? error
-      : new Fault(`${folder}: cannot be read: ${reason(error)}: make a key with "knockturn key new"`)
+    if (error instanceof Fault) throw error
+    const next = errorCode(error) === 'EACCES' ? 'run this as its owner (root, on a server)' : hint
+    throw new Fault(`${folder}: the keyring cannot be read: ${reason(error)}: ${next}`)
   }
 }
 

@@ -4,6 +4,7 @@ import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { execa } from 'execa'
 import { freshBase, Ledger, type LedgerFile, type LedgerRecord } from '../gate/ledger'
+import { commandPath, missing } from './commands'
 import { errorCode, Fault, reason } from './fault'
 import { checkPrivate, syncFolder } from './files'
 
@@ -22,9 +23,12 @@ import { checkPrivate, syncFolder } from './files'
 const MAGIC = 'knockturn-ledger 1 '
 const HEADER = MAGIC.length + 16 + 1
 /** Largest ledger that is read. It is compacted at MAX_GROWTH, so only something else can make it this large. */
-const MAX_LEDGER = 256 * 1024 * 1024
+export const MAX_LEDGER = 256 * 1024 * 1024
 /** Bytes appended before the file is compacted while the daemon runs: some 8,000 knocks. */
 const MAX_GROWTH = 1024 * 1024
+/** How long flock(1) may take, in milliseconds, and most of what it may say, in bytes. */
+const FLOCK_LIMIT = 5_000
+const FLOCK_OUTPUT = 4_096
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
 
@@ -159,9 +163,7 @@ export class LedgerOnDisk implements LedgerFile {
   append(record: LedgerRecord): Promise<void> {
     return new Promise((resolve, reject) => {
       this.#queue.push({ line: `${formatRecord(record)}\n`, resolve, reject })
-      this.#flushing ??= this.#flush().finally(() => {
-        this.#flushing = null
-      })
+      this.#flushing ??= this.#flush()
     })
   }
 
@@ -186,6 +188,8 @@ export class LedgerOnDisk implements LedgerFile {
         for (const { reject } of batch) reject(error)
       }
     }
+    // In the same step as the last look at the queue: who appends from now on starts the next flush.
+    this.#flushing = null
   }
 
   async #write(lines: string): Promise<void> {
@@ -255,11 +259,16 @@ async function hold(path: string, file: FileHandle): Promise<void> {
   try {
     await execa('flock', ['--nonblock', '--exclusive', '3'], {
       stdio: ['ignore', 'ignore', 'pipe', file.fd as 3],
-      timeout: 5_000,
-      maxBuffer: 4_096,
+      env: { PATH: commandPath() },
+      timeout: FLOCK_LIMIT,
+      maxBuffer: FLOCK_OUTPUT,
     })
   } catch (error) {
-    if (errorCode(error) === 'ENOENT') throw new Fault('flock is missing: install util-linux')
-    throw new Fault(`${path}: the ledger is held by another daemon: end that one, or give this one a ledger of its own`)
+    if (errorCode(error) === 'ENOENT') throw missing('flock')
+    // flock(1) ends with 1 where somebody else has the lock.
+    if ((error as { exitCode?: number }).exitCode === 1) {
+      throw new Fault(`${path}: the ledger is held by another daemon: end that one, or give this one a ledger of its own`)
+    }
+    throw new Fault(`${path}: the ledger cannot be locked: ${reason(error)}`)
   }
 }

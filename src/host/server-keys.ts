@@ -1,5 +1,6 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import type { ServerKey } from '../gate/policy'
+import { formatPool } from '../protocol/pool'
 import { Fault } from './fault'
 import type { KeyFile } from './key-file'
 import { keyPath, readKeyring } from './keyring'
@@ -26,35 +27,38 @@ export async function loadServerKeys(folder: string, server: string, before: rea
     const fingerprint = bytesToHex(file.key.fingerprint)
     byFingerprint.set(fingerprint, [...(byFingerprint.get(fingerprint) ?? []), file])
   }
-  const keys = before.filter(({ id }) => faulty.some((other) => other.id === id))
+  const faultyIds = new Set(faulty.map(({ id }) => id))
+  const keys = before.filter(({ id }) => faultyIds.has(id))
+  const known = new Map(before.map((key) => [key.fingerprint, key]))
   for (const [fingerprint, [file, twin]] of byFingerprint) {
     const path = keyPath(folder, file.id)
     if (twin) {
       faults.push(new Fault(`${path}: holds the same secret as ${keyPath(folder, twin.id)}: remove one of the two`))
     } else if (file.key.server !== server) {
       faults.push(
-        new Fault(`${path}: expected server "${server}", as in the config, got "${file.key.server}": make a key for this server`),
+        new Fault(
+          `${path}: expected server "${server}", as in the config, got "${file.key.server}": make a key for this server, or mend the config`,
+        ),
       )
     } else if (!file.grant) {
       faults.push(new Fault(`${path}: expected a table [grant], and it is missing: a client's copy opens nothing on a server`))
     } else {
-      keys.push(serverKey(file, fingerprint, file.grant, before))
+      keys.push(serverKey(file, fingerprint, file.grant, known.get(fingerprint)))
     }
   }
   return { keys, faults, ignored }
 }
 
 function serverKey(
-  file: KeyFile,
+  { id, key, expires, revoked }: KeyFile,
   fingerprint: string,
   grant: NonNullable<KeyFile['grant']>,
-  before: readonly ServerKey[],
+  before: ServerKey | undefined,
 ): ServerKey {
-  const { id, expires, revoked } = file
-  const same = before.find((other) => other.fingerprint === fingerprint && sameMaterial(other.key, file.key))
-  return { id, key: same?.key ?? file.key, fingerprint, expires, revoked, grant }
+  return { id, key: before && sameMaterial(before.key, key) ? before.key : key, fingerprint, expires, revoked, grant }
 }
 
+/** Keys of one fingerprint have one secret and label; period and pool remain. */
 function sameMaterial(a: KeyFile['key'], b: KeyFile['key']): boolean {
-  return a.period === b.period && a.pool.length === b.pool.length && a.pool.every((port, i) => port === b.pool[i])
+  return a.period === b.period && (a.pool === b.pool || formatPool(a.pool) === formatPool(b.pool))
 }

@@ -11,18 +11,22 @@ const NOT_SENT = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EACCES', 'EPERM', 'EM
 
 /**
  * Finds a server's address: the first that the system's resolver gives, as other programs will.
- * @param family 4, 6 or 0 for either
+ * @param required 4 or 6 where only that family will do, else 0
+ * @param preferred the family to take where there is a choice, or 0
  * @throws {Fault} when there is none
  */
-export async function resolveHost(host: string, family: 0 | 4 | 6): Promise<string> {
-  const what = family === 0 ? 'an address' : `an IPv${family} address`
+export async function resolveHost(host: string, required: 0 | 4 | 6, preferred: 0 | 4 | 6 = 0): Promise<string> {
+  const what = required === 0 ? 'an address' : `an IPv${required} address`
   const literal = isIP(host)
-  if (literal && family && literal !== family)
-    throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${family}`)
+  if (literal && required && literal !== required)
+    throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${required}`)
   try {
-    return (await lookup(host, { family })).address
+    const all = await lookup(host, { family: required, all: true })
+    return (all.find(({ family }) => family === preferred) ?? all[0]).address
   } catch (error) {
-    throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: check the name, or give an address with -r`)
+    throw new Fault(
+      `${host}: expected a host with ${what}: ${reason(error)}: give its name or address alone, without port or brackets`,
+    )
   }
 }
 
@@ -45,8 +49,7 @@ export async function touchTcp(address: string, ports: readonly number[], pace: 
   }
   await sleep(HOLD)
   for (const socket of sockets) socket.destroy()
-  if (failures.length === ports.length)
-    throw new Fault(`${address}: nothing could be sent: ${reason(failures[0])}: check this machine's network`)
+  if (failures.length === ports.length) throw nothingSent(address, failures[0])
 }
 
 /** Touches ports by UDP: one empty datagram each, in order. Like {@link touchTcp} otherwise. */
@@ -65,8 +68,11 @@ export async function touchUdp(address: string, ports: readonly number[], pace: 
   })
   await Promise.all(sent)
   socket.close()
-  if (failures.length >= ports.length)
-    throw new Fault(`${address}: nothing could be sent: ${reason(failures[0])}: check this machine's network`)
+  if (failures.length >= ports.length) throw nothingSent(address, failures[0])
+}
+
+function nothingSent(address: string, error: Error): Fault {
+  return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`)
 }
 
 /** Tries a TCP connection; resolves to whether the service answered within `limit` milliseconds. */

@@ -25,11 +25,22 @@ export function parsePool(text: string): Uint16Array {
     }
     inside.fill(1, low, high + 1)
   }
-  const size = inside.reduce((sum, one) => sum + one, 0)
-  if (size < MIN_POOL) throw new RangeError(`expected at least ${MIN_POOL} ports, got ${size}`)
-  const ports = new Uint16Array(size)
-  for (let port = 1, i = 0; port < 65536; port++) if (inside[port]) ports[i++] = port
-  return ports
+  const pool = portsOf(inside)
+  if (pool.length < MIN_POOL) throw new RangeError(`expected at least ${MIN_POOL} ports, got ${pool.length}`)
+  return pool
+}
+
+/** All ports of several pools. */
+export function unite(pools: Iterable<Uint16Array>): Uint16Array {
+  const inside = new Uint8Array(65536)
+  for (const pool of new Set(pools)) for (const port of pool) inside[port] = 1
+  return portsOf(inside)
+}
+
+function portsOf(inside: Uint8Array): Uint16Array {
+  const ports: number[] = []
+  for (let port = 1; port < 65536; port++) if (inside[port]) ports.push(port)
+  return Uint16Array.from(ports)
 }
 
 /** A pool as the shortest text that {@link parsePool} reads back. */

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { formatAddress } from '../../protocol/address'
+import { canonicalAddress, formatAddress } from '../../protocol/address'
 import { run } from '../commands'
 import { Fault } from '../fault'
 
@@ -46,6 +46,11 @@ export async function readTable(family: Family): Promise<Table> {
     chains: lines.filter((line) => line.startsWith('-N ')).map((line) => line.slice(3)),
     input: lines.filter((line) => line.startsWith('-A INPUT ')),
   }
+}
+
+/** Whether the log rules are in place. */
+export function isInstalled({ chains, input }: Table): boolean {
+  return chains.includes(MAIN) && chains.includes(TAPS) && input.some(isOurJump)
 }
 
 /**
@@ -98,11 +103,11 @@ export async function show(family: Family): Promise<string[]> {
  * @throws {Fault}
  */
 export async function refuseToCutOff(table: Table, { ranges }: TapRules): Promise<void> {
-  const sockets = await tcpSockets(table.family)
+  const sockets = await readSockets('tcp')
   const listening = new Set(sockets.filter(({ state }) => state === LISTEN).map(({ port }) => port))
   for (const { state, port, peer } of sockets) {
-    if (state !== ESTABLISHED || !ranges.some(([low, high]) => port >= low && port <= high)) continue
-    if (isLoopback(peer)) continue
+    const concernsUs = state === ESTABLISHED && familyOf(peer) === table.family && !isLoopback(peer) && inRanges(port, ranges)
+    if (!concernsUs) continue
     const connection = `the connection from ${peer} to port ${port}`
     if (listening.has(port)) {
       throw new Fault(
@@ -129,7 +134,7 @@ const isOurJump = (rule: string): boolean => rule === `-A INPUT -j ${MAIN}`
 
 /**
  * The log rules of a range, and its silence. The limit per source keeps a flood from one address out of everybody's way; its table
- * is sized for a flood from many (docs/decisions.md). Loopback is heard, but local services in the pool keep working.
+ * is sized for a flood from many: with the default size a third of 50,000 packets a second was lost. Loopback is heard, but local services in the pool keep working.
  */
 function tapRules([low, high]: readonly [number, number], { group, prefix }: TapRules): string[] {
   const ports = `--dport ${low}:${high}`
@@ -146,26 +151,38 @@ function tapRules([low, high]: readonly [number, number], { group, prefix }: Tap
   ]
 }
 
-/** Local services whose new connections will be dropped, as lines for a warning: ports in the pool that somebody listens on. */
-export async function servicesInPool({ family }: Table, { ranges }: TapRules): Promise<string[]> {
-  const listening = (await tcpSockets(family)).filter(({ state }) => state === LISTEN)
-  const ports = listening.filter(({ local }) => !isLoopback(local)).map(({ port }) => port)
-  return [...new Set(ports)]
-    .filter((port) => ranges.some(([low, high]) => port >= low && port <= high))
-    .map((port) => `a service listens on TCP port ${port}, which lies in the pool: no new connection will reach it`)
+/**
+ * Services that strangers can't reach any more, as lines for a warning: ports in the pool that something waits on. A UDP port may be
+ * a service's (WireGuard's 51820 lies in the default pool) or just a program's own for a while; /proc doesn't tell.
+ */
+export async function servicesInPool({ ranges }: TapRules): Promise<string[]> {
+  const waiting = async (protocol: 'tcp' | 'udp', state: number) =>
+    (await readSockets(protocol))
+      .filter((socket) => socket.state === state && !isLoopback(socket.local) && inRanges(socket.port, ranges))
+      .map(({ port }) => `port ${port}/${protocol} is in use and lies in the pool: no new connection from outside will reach it`)
+  return [...new Set([...(await waiting('tcp', LISTEN)), ...(await waiting('udp', UNCONNECTED))])]
 }
 
-const isLoopback = (address: string): boolean => /^(127\.|::1$|::ffff:127\.)/.test(address)
+const inRanges = (port: number, ranges: TapRules['ranges']): boolean => ranges.some(([low, high]) => port >= low && port <= high)
+const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '::1'
 
+/* States in /proc/net/tcp and /proc/net/udp (net/tcp_states.h). */
 const ESTABLISHED = 1
+const UNCONNECTED = 7
 const LISTEN = 10
 
-/** The TCP sockets of this machine, from /proc/net: local address and port, peer and state. */
-async function tcpSockets(family: Family): Promise<{ state: number; local: string; port: number; peer: string }[]> {
-  const text = await readFile(family === 'iptables' ? '/proc/net/tcp' : '/proc/net/tcp6', 'latin1').catch(() => '')
-  return text
-    .split('\n')
-    .slice(1)
+interface Socket {
+  readonly state: number
+  readonly local: string
+  readonly port: number
+  readonly peer: string
+}
+
+/** The sockets of this machine, both families, from /proc/net. An IPv4 peer of an IPv6 socket counts as IPv4, as its packets do. */
+async function readSockets(protocol: 'tcp' | 'udp'): Promise<Socket[]> {
+  const texts = await Promise.all(['', '6'].map((six) => readFile(`/proc/net/${protocol}${six}`, 'latin1').catch(() => '')))
+  return texts
+    .flatMap((text) => text.split('\n').slice(1))
     .map((line) => line.trim().split(/\s+/))
     .filter((fields) => fields.length > 3)
     .map(([, local, remote, state]) => ({
@@ -179,5 +196,5 @@ async function tcpSockets(family: Family): Promise<{ state: number; local: strin
 /** /proc/net prints addresses as 32-bit words in the machine's byte order. */
 function procAddress(hex: string): string {
   const words = Uint32Array.from(hex.match(/.{8}/g) ?? [], (word) => Number.parseInt(word, 16))
-  return formatAddress(new Uint8Array(words.buffer))
+  return canonicalAddress(formatAddress(new Uint8Array(words.buffer))) ?? ''
 }

@@ -47,11 +47,19 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
     open: (lease, replaced) =>
       inTurn(async () => {
         // The new rule first: between the two the door stays open.
-        await add(lease.address, leaseRule(lease))
+        await add(lease.address, leaseRule(lease)).catch(async (error) => {
+          // After a time limit nobody knows whether it is there.
+          await drop(lease.address, leaseRule(lease)).catch(() => {})
+          throw error
+        })
         if (replaced) await drop(replaced.address, leaseRule(replaced)).catch((error) => warn(reason(error)))
       }),
     end: (lease) => inTurn(() => drop(lease.address, leaseRule(lease))),
-    lock: (lock) => inTurn(() => add(lock.address, lockRule(lock)).then(() => {})),
+    lock: (lock, replaced) =>
+      inTurn(async () => {
+        await add(lock.address, lockRule(lock))
+        if (replaced) await drop(replaced.address, lockRule(replaced)).catch((error) => warn(reason(error)))
+      }),
     unlock: (lock) => inTurn(() => drop(lock.address, lockRule(lock))),
   }
 }

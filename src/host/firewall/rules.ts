@@ -53,9 +53,12 @@ const ONCE = [
   ...['--hashlimit-htable-expire', '86400000'],
 ]
 
+/** Latest stop that iptables takes, in Unix seconds; what ends later is ended by the daemon alone. */
+const MAX_DATESTOP = 2 ** 31 - 1
+
 /** The kernel's stop is the last second that still matches. */
 function stop(until: number | null): string[] {
-  return until === null ? [] : ['-m', 'time', '--datestop', isoTime((until - 1) * 1000).slice(0, 19)]
+  return until === null || until > MAX_DATESTOP ? [] : ['-m', 'time', '--datestop', isoTime((until - 1) * 1000).slice(0, 19)]
 }
 
 function comment(kind: 'lease' | 'lock', { id, key, fingerprint }: Lease | Lock): string[] {

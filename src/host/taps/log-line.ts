@@ -12,12 +12,12 @@ export const MAX_LINE = 4_096
  */
 export function logLineReader(prefix: string): (line: string) => Tap | null {
   // A head may hold what syslog, journald or the kernel put in front, but nothing that looks like a field of a packet.
-  const head = '(?:[^=]{0,200}[ \\]])?'
+  const head = '(?:[^=]{0,200}[ \\];])?'
   const link = 'IN=\\S{0,15} OUT=\\S{0,15} (?:PHYSIN=\\S{1,15} )?(?:PHYSOUT=\\S{1,15} )?(?:MAC=[0-9a-f:]* +)?'
   const v4 = 'LEN=\\d+ TOS=(?:0x)?[0-9A-F]{2} PREC=0x[0-9A-F]{2} TTL=\\d+ ID=\\d+ (?:(?:CE|DF|MF) )*'
   const v6 = 'LEN=\\d+ TC=\\d+ HOPLIMIT=\\d+ FLOWLBL=\\d+ '
   const tcp =
-    'PROTO=TCP SPT=\\d{1,5} DPT=(\\d{1,5}) (?:SEQ=\\d+ ACK=\\d+ )?WINDOW=\\d+ RES=0x[0-9a-f]{2} (?:CWR )?(?:ECE )?SYN URGP=\\d+'
+    'PROTO=TCP SPT=\\d{1,5} DPT=(\\d{1,5}) (?:SEQ=\\d+ ACK=\\d+ )?WINDOW=\\d+ (?:RES=0x[0-9a-f]{2} )?(?:CWR )?(?:ECE )?SYN URGP=\\d+'
   const udp = 'PROTO=UDP SPT=\\d{1,5} DPT=(\\d{1,5}) LEN=\\d+'
   const tail = '(?: OPT \\([0-9A-F]*\\)| UID=\\d+| GID=\\d+| MARK=(?:0x)?[0-9a-f]+)* ?'
   const ours = prefix.trimEnd().replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')

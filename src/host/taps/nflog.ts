@@ -1,6 +1,7 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
 import type { Tap } from '../../gate/listener'
-import { commandPath } from '../commands'
+import { commandPath, missing } from '../commands'
 import { Fault, reason } from '../fault'
 import { packetReader } from './packet'
 import { pcapReader } from './pcap'
@@ -8,24 +9,22 @@ import type { TapSource } from './source'
 
 /** Bytes of a packet that are asked for: the longest headers that are read, and a datagram knock. */
 const SNAP_LENGTH = 256
-/** The capture's buffer in KiB: what came through a flood of 50,000 packets a second without loss (docs/decisions.md). */
+/** The capture's buffer in KiB: with it a flood of 50,000 packets a second came through without loss. */
 const BUFFER = 8192
 /** Waits between restarts, in milliseconds: doubled up to the last. */
 const FIRST_WAIT = 100
 const LAST_WAIT = 5_000
-const MISSING = 'tcpdump is missing: install it (Debian: apt-get install tcpdump), or set [taps] source to another'
 /** How long a capture has to start, in milliseconds. */
 const START_LIMIT = 10_000
 
 /**
- * The firewall's NFLOG group, read by tcpdump as a child: it holds the one privilege that this needs, and what it writes is a
- * stream that we parse strictly. Restarted when it dies.
+ * The firewall's NFLOG group, read by tcpdump as a child: what it writes is a stream that we parse strictly. Restarted when it dies.
  * @param warn told when the capture has died
  */
 export function nflogSource(group: number, prefix: string, warn: (message: string) => void): TapSource {
   const counters = { seen: 0, ignored: 0 }
   const readPacket = packetReader(prefix)
-  let stopped = false
+  const stopping = new AbortController()
   let end = () => {}
   let life: Promise<void> = Promise.resolve()
 
@@ -57,6 +56,8 @@ export function nflogSource(group: number, prefix: string, warn: (message: strin
         read(chunk)
       } catch (error) {
         complaint = reason(error)
+        // What follows can't be read any more.
+        child.stdout.destroy()
         child.kill('SIGTERM')
       }
     })
@@ -65,7 +66,7 @@ export function nflogSource(group: number, prefix: string, warn: (message: strin
       .trim()
       .split('\n')
       .findLast((line) => !/packets|listening on/.test(line))
-    return /failed to execute|ENOENT/.test(said || shortMessage || '') ? MISSING : said || shortMessage || 'it ended'
+    return said || shortMessage || 'it ended'
   }
 
   return {
@@ -73,9 +74,9 @@ export function nflogSource(group: number, prefix: string, warn: (message: strin
     start(hear) {
       return new Promise((resolve, reject) => {
         let begun = false
-        const limit = setTimeout(() => end(), START_LIMIT)
+        const limit = setTimeout(() => end(), START_LIMIT).unref()
         const live = async () => {
-          for (let wait = FIRST_WAIT; !stopped; wait = Math.min(2 * wait, LAST_WAIT)) {
+          for (let wait = FIRST_WAIT; !stopping.signal.aborted; wait = Math.min(2 * wait, LAST_WAIT)) {
             const why = await run(hear, () => {
               if (begun) warn('tcpdump hears again')
               begun = true
@@ -83,10 +84,13 @@ export function nflogSource(group: number, prefix: string, warn: (message: strin
               clearTimeout(limit)
               resolve()
             })
-            if (stopped) return
-            if (!begun) throw new Fault(`tcpdump cannot hear NFLOG group ${group}: ${why}`)
+            if (stopping.signal.aborted) return
+            if (!begun)
+              throw /failed to execute|ENOENT/.test(why)
+                ? missing('tcpdump')
+                : new Fault(`tcpdump cannot hear NFLOG group ${group}: ${why}`)
             warn(`tcpdump has ended and is started again: ${why}`)
-            await new Promise((again) => setTimeout(again, wait))
+            await sleep(wait, undefined, { signal: stopping.signal }).catch(() => {})
           }
         }
         life = live().catch((error) => {
@@ -96,7 +100,7 @@ export function nflogSource(group: number, prefix: string, warn: (message: strin
       })
     },
     async stop() {
-      stopped = true
+      stopping.abort()
       end()
       await life
     },

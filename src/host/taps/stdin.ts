@@ -18,10 +18,11 @@ export function stdinSource(prefix: string, input: Readable = process.stdin): Ta
       })
       input.setEncoding('latin1')
       input.on('data', lines.push)
-      input.on('end', () => {
+      const end = () => {
         lines.end()
         ended()
-      })
+      }
+      input.once('end', end).once('error', end)
     },
     async stop() {
       input.removeAllListeners('data')
