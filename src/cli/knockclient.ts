@@ -126,13 +126,14 @@ runProgram(NAME, async () => {
     timeOffset: options.timeOffset,
     random: Math.random,
   }
-  if (options.dryRun) return printSequence(checkPace(prepare(sending, Date.now()), options.pace), options.json ?? false)
+  const draft = checkPace(prepare(sending, Date.now()), options.pace)
+  if (options.dryRun) return printSequence(draft, options.json ?? false)
 
   const host = options.r ?? key.host
   if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
   const address = await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0, familyOf(options.i))
-  // Only now: a slow resolver must not age the window.
-  const sequence = checkPace(prepare(sending, Date.now()), options.pace)
+  // Made anew: a slow resolver must not age the window.
+  const sequence = prepare(sending, Date.now())
   const say = speaker(options, started)
   say(true, `${describe(sending, host, address)}, with key ${key.id}`)
   const told = (pass: number) =>

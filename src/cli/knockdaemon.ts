@@ -15,7 +15,7 @@ import { nflogSource } from '../host/taps/nflog'
 import { stdinSource } from '../host/taps/stdin'
 import { checkClock } from '../host/time'
 import { program } from './options'
-import { complain, EXIT, failWith, runProgram, warnOf } from './voice'
+import { complain, EXIT, failWith, runProgram } from './voice'
 
 const NAME = 'knockdaemon'
 /** Changes in the keyring's folder come in bursts; they are taken together after this many milliseconds. */
@@ -52,7 +52,7 @@ runProgram(NAME, async () => {
 
 async function check(file: string): Promise<number> {
   const { faults, warnings } = await checkDaemon(file)
-  for (const warning of warnings) warnOf(NAME, warning)
+  for (const warning of warnings) process.stdout.write(`note: ${warning}\n`)
   if (faults.length > 0) return failWith(NAME, faults)
   process.stdout.write(`${file}: no fault\n`)
   return EXIT.ok

@@ -92,17 +92,17 @@ export function keyPath(folder: string, id: string): string {
  * @throws {Fault}
  */
 export async function addKey(folder: string, key: KeyFile): Promise<string> {
+  const path = keyPath(folder, key.id)
+  const text = formatKeyFile(key)
+  // What could not be read again is not written.
+  const { faults } = parseKeyFile(path, text)
+  if (faults) throw new UsageFault(faults[0].message)
   try {
     await mkdir(folder, { recursive: true, mode: 0o700 })
     checkPrivate(folder, await stat(folder), 0o700)
   } catch (error) {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
   }
-  const path = keyPath(folder, key.id)
-  const text = formatKeyFile(key)
-  // What could not be read again is not written.
-  const { faults } = parseKeyFile(path, text)
-  if (faults) throw new UsageFault(faults[0].message)
   await writeNew(path, text)
   return path
 }

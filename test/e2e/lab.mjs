@@ -56,6 +56,7 @@ export async function makeLab(clients = ['client']) {
 export class Lab {
   /** What to do at the end, the last made first. @type {(() => unknown)[]} */
   endings = []
+  moves = 0
 
   /** @param {string} name @param {string[]} hosts */
   constructor(name, hosts) {
@@ -172,6 +173,16 @@ export class Host {
     return this.must(['ip', ...family, 'address', 'add', address, 'dev', 'eth0', ...now])
   }
 
+  /** Moves the host to addresses that nobody has had: what is remembered of its old ones is none of its business. */
+  async moveOn() {
+    const number = 100 + this.lab.moves++
+    this.ipv4 = `198.51.100.${number}`
+    this.ipv6 = `2001:db8:7::${number}`
+    await this.must(['ip', 'address', 'flush', 'dev', 'eth0', 'scope', 'global'])
+    await this.addAddress(`${this.ipv4}/24`)
+    await this.addAddress(`${this.ipv6}/64`)
+  }
+
   /**
    * Loses this part of all packets that arrive from now on, before any other rule or tap sees them.
    * @param {number} probability 0 to 1; 0 ends the loss
@@ -269,6 +280,22 @@ export class Host {
       isAlive: (ms = 500) => this.#ask('isAlive', id, ms),
       end: () => this.#ask('release', id),
     }
+  }
+
+  /**
+   * Waits until a TCP door is open to this host, or silent.
+   * @param {string} address @param {number} port @param {'open' | 'silence'} state
+   */
+  becomes(address, port, state, timeoutMs = 10_000) {
+    const isSo = async () => (await this.connect(address, port, 200)).saw === state
+    return until(isSo, `${address} port ${port} to ${this.name}: ${state}`, timeoutMs)
+  }
+
+  /** The rules of a client's leases in this host's firewall, in both families. @param {Host} client @returns {Promise<string[]>} */
+  async leases(client) {
+    const chains = await Promise.all(['iptables', 'ip6tables'].map((iptables) => this.must([iptables, '-S', 'KNOCKTURN-LEASES'])))
+    const ours = [`-s ${client.ipv4}/32 `, `-s ${client.ipv6}/128 `]
+    return chains.flatMap((chain) => chain.split('\n').filter((line) => ours.some((source) => line.includes(source))))
   }
 
   /** Serves a port, TCP (a greeting, then an echo) and UDP (an echo), in both families, until the lab's end. @param {number} port */
@@ -414,11 +441,11 @@ function readTaps(text) {
  * Makes a key, its client's copy and a config in a temporary folder, and the server's firewall: first the administrator's
  * own rules, then ours behind them. Starts the daemon.
  * @param {Lab} lab
- * @param {{id?: string, keyOptions?: string[], skew?: number}} [options] keyOptions: for `knockturn key new`
+ * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[]}} [options] keyOptions: for `knockturn key new`
  */
 export async function provision(
   lab,
-  { id = 'traveller', keyOptions = ['--services', '22/tcp,443/tcp', '--max', '1h'], skew = 1 } = {},
+  { id = 'traveller', keyOptions = ['--services', '22/tcp,443/tcp', '--max', '1h'], skew = 1, neverLock = [] } = {},
 ) {
   const { server } = lab
   const folder = lab.folder()
@@ -441,6 +468,7 @@ export async function provision(
     `server = "gate.example"
 keys = ${JSON.stringify(keys)}
 skew = ${skew}
+never_lock = ${JSON.stringify(neverLock)}
 [taps]
 source = "nflog"
 group = 5
@@ -485,6 +513,51 @@ export function logged(msg, fields = {}) {
 /** The command of a knock. @param {{key: string}} gate @param {string[]} options */
 export function knock(gate, ...options) {
   return [join(BIN, 'knockclient'), '-k', gate.key, ...options]
+}
+
+// ---- knocks, for tests
+
+/**
+ * What the daemon says of a knock: its first line `accepted` or `refused` from now on.
+ * @param {Child} daemon @param {() => Promise<unknown>} send
+ * @returns {Promise<Record<string, any>>}
+ */
+export async function verdict(daemon, send, timeoutMs = 5_000) {
+  const since = daemon.lines.length
+  await send()
+  return JSON.parse(await daemon.line((line) => logged('accepted')(line) || logged('refused')(line), timeoutMs, since))
+}
+
+/** Knocks once over and gives the daemon's verdict. @param {Host} host @param {Child} daemon @param {string} key @param {string[]} options */
+export function knocked(host, daemon, key, ...options) {
+  return verdict(daemon, () => host.must(knock({ key }, '--passes', '1', ...options)))
+}
+
+/**
+ * A knock that is not sent: what to touch, the rendezvous ports first.
+ * @param {Host} host @param {string} key @param {string[]} options
+ * @returns {Promise<{window: number, touches: Touch[]}>}
+ */
+export async function compose(host, key, ...options) {
+  const { window, ports } = JSON.parse(await host.must(knock({ key }, '--dry-run', '--json', ...options)))
+  return { window, touches: ports.map((/** @type {number} */ port) => ({ protocol: 'tcp', port })) }
+}
+
+/** Numbers from 0 to 1, the same ones for the same seed (mulberry32). @param {number} seed */
+export function seeded(seed) {
+  let state = seed
+  return () => {
+    state = (state + 0x6d2b79f5) | 0
+    let t = Math.imul(state ^ (state >>> 15), 1 | state)
+    t = (t + Math.imul(t ^ (t >>> 7), 61 | t)) ^ t
+    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
+  }
+}
+
+/** @template T @param {readonly T[]} items @param {() => number} random @returns {T[]} */
+export function shuffled(items, random) {
+  const rest = [...items]
+  return items.map(() => /** @type {T} */ (rest.splice(Math.floor(random() * rest.length), 1)[0]))
 }
 
 // ---- the agent: runs in a host's namespace, does what the lab asks over node's own channel

@@ -23,7 +23,7 @@ const MAX_EXTENSIONS = 8
  */
 export function packetReader(prefix: string): (packet: Buffer) => Tap | null {
   const little = endianness() === 'LE'
-  const ours = prefix.trimEnd()
+  const ours = Buffer.from(`${prefix}\0`, 'latin1')
   return (packet) => {
     // Family, version 0, the group; then the attributes.
     if (packet.length < 4 || packet[1] !== 0) return null
@@ -35,7 +35,7 @@ export function packetReader(prefix: string): (packet: Buffer) => Tap | null {
       // The last attribute may be cut off by the capture's length, and only the payload is long.
       if (length < 4 || (at + length > packet.length && type !== PAYLOAD)) return null
       const value = packet.subarray(at + 4, at + length)
-      if (type === PREFIX) wanted = value.toString('latin1').replace(/ ?\0$/, '') === ours
+      if (type === PREFIX) wanted = value.equals(ours)
       if (type === PAYLOAD) payload = value
       at += (length + 3) & ~3
     }

@@ -1,0 +1,456 @@
+import { createSocket, type Socket } from 'node:dgram'
+import { once } from 'node:events'
+import { chmodSync, mkdirSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { parseKeyFile } from '../../src/host/key-file'
+import { windowAt } from '../../src/protocol/key'
+import { compose } from '../../src/protocol/knock'
+import type { Request } from '../../src/protocol/request'
+import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { run } from './programs'
+
+const SECRET = secretOf(3)
+const TEXT = keyText({ secret: SECRET, more: 'host = "gate.invalid"\n', grant: '' })
+const folder = scratch()
+const FILE = put(folder, 'alice.key', TEXT)
+const key = (() => {
+  const { value } = parseKeyFile(FILE, TEXT)
+  if (!value) throw new Error('the test’s own key is faulty')
+  return value.key
+})()
+
+interface Printed {
+  window: number
+  ports: number[]
+  request: Request
+}
+
+const knock = (...args: string[]) => run('knockclient', ['-k', FILE, ...args])
+
+/** What a knock would be, on its own, with the port that it needs unless another is given. */
+async function printed(...args: string[]): Promise<Printed> {
+  const port = args.some((arg) => ['-p', '--close', '--lock', '255'].includes(arg)) ? [] : ['-p', '22']
+  const { code, stdout, stderr } = await knock('--dry-run', '--json', ...port, ...args)
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  return JSON.parse(stdout)
+}
+
+describe('--dry-run --json', () => {
+  it('prints window, ports and request, and nothing else', async () => {
+    const { code, stdout, stderr } = await knock('--dry-run', '--json', '-p', '22')
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    expect(stdout.split('\n')).toHaveLength(2)
+    const knocking = JSON.parse(stdout)
+    expect(Object.keys(knocking)).toEqual(['window', 'ports', 'request'])
+    expect(Object.keys(knocking.request)).toEqual(['action', 'protocol', 'once', 'salt', 'port', 'seconds', 'address'])
+  })
+
+  it.each([
+    ['IPv4', []],
+    ['IPv6', ['-i', '2001:db8::7']],
+    ['parity 0', ['--parity', '0']],
+    ['parity 35', ['--parity', '35']],
+  ])('prints the ports of its request (%s)', async (_, args) => {
+    const { window, ports, request } = await printed(...args)
+    const parity = args[0] === '--parity' ? Number(args[1]) : undefined
+    expect(ports).toEqual(compose(key, window, request, parity))
+  })
+
+  it('prints this moment’s window', async () => {
+    const before = windowAt(Date.now() / 1000, 30)
+    const { window } = await printed()
+    expect([before, windowAt(Date.now() / 1000, 30)]).toContain(window)
+  })
+
+  it('prints another salt each time', async () => {
+    const salts = await Promise.all(Array.from({ length: 4 }, async () => (await printed()).request.salt))
+    expect(new Set(salts).size).toBeGreaterThan(1)
+  })
+
+  it('asks to open for the address that is seen, 5 minutes, any protocol', async () => {
+    const { salt: _, ...request } = (await printed()).request
+    expect(request).toEqual({ action: 'open', protocol: 'any', once: false, port: 22, seconds: 300, address: '0.0.0.0' })
+  })
+})
+
+describe('--dry-run', () => {
+  it('prints the ports, one on a line', async () => {
+    const { stdout } = await knock('--dry-run', '-p', '22')
+    expect(stdout).toMatch(/^(\d{5}\n){52}$/)
+  })
+
+  it('resolves nothing', async () => {
+    expect(await knock('--dry-run', '-p', '22', '-r', 'no.such.host.invalid')).toMatchObject({ code: 0, stderr: '' })
+  })
+})
+
+describe('the request', () => {
+  it.each<[string[], Partial<Request>]>([
+    [['-t', '0'], { action: 'open', seconds: 0 }],
+    [['-t', '1'], { action: 'open', seconds: 60 }],
+    [['-t', '15'], { action: 'open', seconds: 900 }],
+    [['-t', '254'], { action: 'open', seconds: 15_240 }],
+    [['-t', '255'], { action: 'close', seconds: 0, port: 0 }],
+    [['-t', '255', '-p', '22'], { action: 'close', seconds: 0, port: 22 }],
+    [['-t', '90s'], { seconds: 90 }],
+    [['-t', '15m'], { seconds: 900 }],
+    [['-t', '1h30m'], { seconds: 5400 }],
+    [['-t', '256s'], { seconds: 256 }],
+    [['-t', '16777215s'], { seconds: 0xffffff }],
+    [['-p', '0'], { port: 0 }],
+    [['-p', '65535'], { port: 65_535 }],
+    [['-i', '198.51.100.7'], { address: '198.51.100.7' }],
+    [['-i', '2001:DB8:0:0:0:0:0:7'], { address: '2001:db8::7' }],
+    [['-i', '::ffff:198.51.100.7'], { address: '198.51.100.7' }],
+    [['-i', '0.0.0.0'], { address: '0.0.0.0' }],
+    [['-i', '::'], { address: '::' }],
+    [['--close'], { action: 'close', port: 0, seconds: 0 }],
+    [['--close', '-p', '22', '-i', '198.51.100.7'], { action: 'close', port: 22, address: '198.51.100.7' }],
+    [['--lock'], { action: 'lock', seconds: 0 }],
+    [['--lock', '-t', '10'], { action: 'lock', seconds: 600 }],
+    [['--once'], { action: 'open', once: true }],
+    [['--protocol', 'tcp'], { protocol: 'tcp' }],
+    [['--protocol', 'udp'], { protocol: 'udp' }],
+    [['--protocol', 'any'], { protocol: 'any' }],
+  ])('of %j is what it says', async (args, part) => {
+    expect((await printed(...args)).request).toMatchObject(part)
+  })
+
+  it.each([
+    [['--parity', '0'], 36],
+    [['--parity', '16'], 52],
+    [['--parity', '35'], 71],
+    [['-i', '2001:db8::7'], 64],
+    [['-i', '2001:db8::7', '--parity', '35'], 71],
+  ])('of %j takes %i ports', async (args, count) => {
+    expect((await printed(...args)).ports).toHaveLength(count)
+  })
+
+  it.each([-86_400, 86_400])('is moved by --time-offset %i', async (offset) => {
+    const at = () => windowAt(Date.now() / 1000 + offset, 30)
+    const before = at()
+    const { window } = await printed('--time-offset', String(offset))
+    expect([before, at()]).toContain(window)
+  })
+
+  it.each([
+    ['-4'],
+    ['-6'],
+    ['--udp'],
+    ['--quiet'],
+    ['-v'],
+    ['--pace', '10'],
+    ['--passes', '3'],
+    ['-r', 'x.invalid'],
+    ['--wait', '1'],
+  ])('is not changed by %s', async (...args) => {
+    const { salt: _, ...request } = (await printed(...args)).request
+    expect(request).toEqual({ action: 'open', protocol: 'any', once: false, port: 22, seconds: 300, address: '0.0.0.0' })
+  })
+})
+
+describe('a fault of usage', () => {
+  it.each<[string[], RegExp]>([
+    [['-p', '22', '-t', '256'], /-t expected a unit for a number over 255, got "256": write 256s or 256m$/],
+    [['-p', '22', '-t', '1440'], /a unit .* got "1440"/],
+    [['-p', '22', '-t', '16777216s'], /-t expected .*at most 2\^24-1 s\), got "16777216s"$/],
+    [['-p', '22', '-t', '0s'], /-t expected .*, got "0s"$/],
+    [['-p', '22', '-t', '1d'], /-t expected .*, got "1d"$/],
+    [['-p', '22', '-t', '-5'], /-t expected .*, got "-5"$/],
+    [['-p', '22', '-t', '1.5'], /-t expected .*, got "1.5"$/],
+    [['-p', '22', '-t', ''], /-t expected .*, got ""$/],
+    [[], /-p expected/],
+    [['-p', '65536'], /-p expected a port from 0 to 65535, got "65536"$/],
+    [['-p', '-1'], /-p expected a port from 0 to 65535, got "-1"$/],
+    [['-p', 'ssh'], /-p expected a port from 0 to 65535, got "ssh"$/],
+    [['-p', '22', '-i', 'gate.example'], /-i expected an IPv4 or IPv6 address, got "gate\.example"$/],
+    [['-p', '22', '-i', '198.51.100.256'], /-i expected an IPv4 or IPv6 address/],
+    [['-p', '22', '-i', '198.51.100.0/24'], /-i expected an IPv4 or IPv6 address/],
+    [['-p', '22', '-i', 'fe80::1%eth0'], /-i expected an IPv4 or IPv6 address/],
+    [['--close', '--lock'], /expected --close or --lock, got both$/],
+    [['-p', '22', '-4', '-6'], /expected -4 or -6, got both$/],
+    [['-p', '22', '--json'], /--json goes with --dry-run$/],
+    [['--close', '--once'], /--once goes with opening only$/],
+    [['--lock', '-t', '255'], /-t 255 means close/],
+    [['--close', '--wait'], /--wait goes with opening only$/],
+    [['-p', '0', '--wait'], /--wait expected one TCP port/],
+    [['-p', '22', '--protocol', 'udp', '--wait'], /--wait expected one TCP port/],
+    [['-p', '22', '--once', '--wait'], /--wait would use up the one connection/],
+    [['-p', '22', '--wait', '0'], /--wait expected seconds from 1 to 3600, got "0"$/],
+    [['-p', '22', '--passes', '0'], /--passes expected a number from 1 to 10, got "0"$/],
+    [['-p', '22', '--passes', '11'], /--passes expected a number from 1 to 10, got "11"$/],
+    [['-p', '22', '--parity', '36'], /--parity expected a number from 0 to 35, got "36"$/],
+    [['-p', '22', '--pace', '-1'], /--pace expected milliseconds/],
+    [['-p', '22', '--pace', '193'], /--pace expected at most 192 for 52 ports: a knock must fit into 10 s$/],
+    [['-p', '22', '--time-offset', '1h'], /--time-offset expected whole seconds.*, got "1h"$/],
+    [['-p', '22', '--protocol', 'sctp'], /--protocol .*sctp/],
+    [['-p', '22', '--loud'], /unknown option '--loud'/],
+    [['-p', '22', 'gate.example'], /too many arguments/],
+    [['-p'], /argument missing/],
+  ])('in %j is told, with exit code 2', async (args, message) => {
+    const { code, stdout, stderr } = await knock(...args)
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr.split('\n')[0]).toMatch(message)
+  })
+
+  it.each([[['-p', '22', '-t', '256']], [['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])(
+    'in %j is one line',
+    async (args) => {
+      expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+    },
+  )
+
+  it('is a key without a host, and no -r', async () => {
+    const bare = put(scratch(), 'bare.key', keyText({ grant: '' }))
+    const { code, stderr } = await run('knockclient', ['-k', bare, '-p', '22'])
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringMatching(/^knockclient: error: -r expected/) })
+  })
+
+  it('shows no control characters', async () => {
+    const { stderr } = await knock('-p', '22\u001b[2J\n\u0007')
+    expect(stderr.trimEnd()).not.toMatch(/\p{Cc}/u)
+  })
+})
+
+describe('a failure', () => {
+  const failing = async (args: string[], env: NodeJS.ProcessEnv = {}) => {
+    const { code, stdout, stderr } = await run('knockclient', ['--dry-run', '-p', '22', ...args], { env })
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+    return stderr
+  }
+
+  it('is a key file that is missing', async () => {
+    const path = join(scratch(), 'none.key')
+    expect(await failing(['-k', path])).toContain(`${path}: cannot be read: ENOENT`)
+  })
+
+  it('is a key file that others may read', async () => {
+    const path = put(scratch(), 'alice.key', TEXT, 0o644)
+    expect(await failing(['-k', path])).toContain(`${path}: expected mode 0600, got 0644: run "chmod 600 ${path}"`)
+  })
+
+  it('is a key file with a fault', async () => {
+    const path = put(scratch(), 'alice.key', TEXT.replace(SECRET, SECRET.slice(1)))
+    expect(await failing(['-k', path])).toContain(`${path}:2: "secret" expected base32 of 32 bytes`)
+  })
+
+  it('is a clock before 2020', async () => {
+    expect(await failing(['-k', FILE, '--time-offset', '-999999999'])).toMatch(
+      /expected a clock in 2020 or later, got .*--time-offset/,
+    )
+  })
+
+  it('is a keyring that is missing', async () => {
+    const home = scratch()
+    expect(await failing([], { HOME: home })).toMatch(new RegExp(`${home}/.config/knockturn/keys: .*, or give its file with -k`))
+  })
+
+  it('is a host that is not there', async () => {
+    const { code, stdout, stderr } = await knock('-p', '22', '-r', 'no such host')
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^knockclient: error: no such host: expected a host with an address: [^\n]+\n$/)
+  })
+
+  it.each([
+    ['-4', '::1'],
+    ['-6', '127.0.0.1'],
+  ])('is %s for the address %s', async (family, host) => {
+    expect(await knock('-p', '22', family, '-r', host)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining(`${host}: expected`),
+    })
+  })
+
+  it.each<[string, string, number]>([
+    ['a wrong secret', TEXT.replace(SECRET, `${SECRET.slice(0, -1)}!`), 0o600],
+    ['no quotes', TEXT.replace(`"${SECRET}"`, SECRET), 0o600],
+    ['a missing quote', TEXT.replace(`${SECRET}"`, SECRET), 0o600],
+    ['a loose mode', TEXT, 0o644],
+    ['an unknown key', `${TEXT}secrets = "x"\n`, 0o600],
+  ])('shows nothing of the secret (%s)', async (_, text, mode) => {
+    const stderr = await failing(['-k', put(scratch(), 'alice.key', text, mode)])
+    for (let at = 0; at + 6 <= SECRET.length; at++) expect(stderr).not.toContain(SECRET.slice(at, at + 6))
+  })
+})
+
+describe('the key', () => {
+  /** A keyring with some keys, found by the environment. */
+  function keyring(ids: string[]) {
+    const config = scratch()
+    const keys = join(config, 'knockturn', 'keys')
+    mkdirSync(keys, { recursive: true })
+    chmodSync(keys, 0o700)
+    for (const [n, id] of ids.entries()) put(keys, `${id}.key`, keyText({ id, secret: secretOf(n + 3), grant: '' }))
+    return { config, keys }
+  }
+  const dry = (env: NodeJS.ProcessEnv) => run('knockclient', ['--dry-run', '--json', '-p', '22'], { env })
+
+  it('is the only one in XDG_CONFIG_HOME', async () => {
+    const { code, stdout } = await dry({ XDG_CONFIG_HOME: keyring(['alice']).config })
+    const { window, ports, request } = JSON.parse(stdout)
+    expect({ code, ports }).toEqual({ code: 0, ports: compose(key, window, request) })
+  })
+
+  it('is the only one in ~/.config', async () => {
+    const home = scratch()
+    const keys = join(home, '.config', 'knockturn', 'keys')
+    mkdirSync(keys, { recursive: true })
+    chmodSync(keys, 0o700)
+    put(keys, 'alice.key', TEXT)
+    expect((await dry({ HOME: home })).code).toBe(0)
+  })
+
+  it.each([[[]], [['alice', 'bob']]])('must be named where there are %j', async (ids) => {
+    const { config, keys } = keyring(ids)
+    const { code, stderr } = await dry({ XDG_CONFIG_HOME: config })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `knockclient: error: ${keys}: expected one key, got ${ids.join(', ') || 'none (their names end in .key)'}: say which with -k\n`,
+    })
+  })
+
+  it('is judged by itself with -k, wherever it lies', async () => {
+    const shared = scratch()
+    const path = put(shared, 'alice.key', TEXT)
+    chmodSync(shared, 0o755)
+    expect((await run('knockclient', ['-k', path, '--dry-run', '-p', '22'])).code).toBe(0)
+  })
+})
+
+describe('sending', () => {
+  const HERE = '127.0.0.1'
+  /** A key of its own, whose pool lies below the ports that this machine gives out by itself. */
+  const pool = '10000-22000'
+  const text = keyText({ secret: SECRET, more: `host = "${HERE}"\nperiod = 300\npool = "${pool}"\n`, grant: '' })
+  const file = put(folder, 'here.key', text)
+  const servers: Server[] = []
+  const sockets: Socket[] = []
+  afterEach(() => {
+    for (const server of servers.splice(0)) server.close()
+    for (const socket of sockets.splice(0)) socket.close()
+  })
+
+  const here = (() => {
+    const { value } = parseKeyFile(file, text)
+    if (!value) throw new Error('the test’s own key is faulty')
+    return value.key
+  })()
+  /** A window's rendezvous ports are the same in every knock: those of this one and the next are listened on. */
+  function rendezvous() {
+    const now = windowAt(Date.now() / 1000, 300)
+    const request: Request = { action: 'open', protocol: 'any', once: false, salt: 0, port: 0, seconds: 0, address: '0.0.0.0' }
+    return [now, now + 1].map((window) => compose(here, window, request).slice(0, 8))
+  }
+  const send = (...args: string[]) => run('knockclient', ['-k', file, '-p', '22', ...args])
+
+  /** How often each port is touched by TCP. */
+  async function listenTcp(ports: number[]) {
+    const touched: number[] = []
+    for (const port of ports) {
+      const server = createServer((socket) => {
+        touched.push(port)
+        socket.on('error', () => {}).resume()
+      })
+      servers.push(server)
+      server.on('error', () => {}).listen(port, HERE)
+      await Promise.race([once(server, 'listening'), once(server, 'error')])
+    }
+    return touched
+  }
+  async function listenUdp(ports: number[]) {
+    const touched: number[] = []
+    for (const port of ports) {
+      const socket = createSocket('udp4')
+      sockets.push(socket)
+      socket.on('message', ({ length }) => touched.push(length === 0 ? port : -1))
+      socket.bind(port, HERE)
+      await once(socket, 'listening')
+    }
+    return touched
+  }
+  const counts = (touched: number[], ports: number[]) => ports.map((port) => touched.filter((other) => other === port).length)
+
+  it.each([
+    [1, ['--passes', '1']],
+    [2, []],
+    [3, ['--passes', '3']],
+  ])('touches each port once a pass, %i times', async (times, args) => {
+    const windows = rendezvous()
+    const touched = await listenTcp(windows.flat())
+    expect(await send(...args)).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect(windows.map((ports) => counts(touched, ports))).toContainEqual(Array(8).fill(times))
+  })
+
+  it('goes to an address of the other family than the one to open for', async () => {
+    const windows = rendezvous()
+    const touched = await listenTcp(windows.flat())
+    expect(await send('-i', '2001:db8::7', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect(windows.map((ports) => counts(touched, ports))).toContainEqual(Array(8).fill(1))
+  })
+
+  it('touches by UDP, with empty datagrams', async () => {
+    const windows = rendezvous()
+    const touched = await listenUdp(windows.flat())
+    expect(await send('--udp', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect(windows.map((ports) => counts(touched, ports))).toContainEqual(Array(8).fill(1))
+  })
+
+  it('says with -v what it does, and how long it took', async () => {
+    const { stdout, stderr } = await send('-v', '-t', '15')
+    expect(stdout).toBe('')
+    expect(stderr.split('\n')).toEqual([
+      expect.stringMatching(/^ *\d+ ms {2}knocking at 127\.0\.0\.1: open port 22 for this address, 15 minutes, with key alice$/),
+      expect.stringMatching(/^ *\d+ ms {2}sent 52 ports by TCP, pass 1$/),
+      expect.stringMatching(/^ *\d+ ms {2}sent 52 ports by TCP, pass 2$/),
+      '',
+    ])
+  })
+
+  it('says nothing with --quiet, whatever -v says', async () => {
+    expect(await send('--quiet', '-v', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
+  })
+
+  it('says nothing where there is no terminal', async () => {
+    expect(await send('--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
+  })
+
+  it('fails where nothing can be sent', async () => {
+    const { code, stderr } = await send('-r', '255.255.255.255', '--passes', '1')
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^knockclient: error: 255\.255\.255\.255: nothing could be sent: [^\n]+\n$/),
+    })
+  })
+
+  describe('with --wait', () => {
+    let port = 0
+    let service: Server
+    beforeAll(async () => {
+      service = createServer((socket) => socket.on('error', () => {}).end()).listen(0, HERE)
+      await once(service, 'listening')
+      const address = service.address()
+      port = typeof address === 'object' && address ? address.port : 0
+    })
+    afterAll(() => {
+      service.close()
+    })
+
+    it('ends when the service answers', async () => {
+      expect(await run('knockclient', ['-k', file, '-p', String(port), '--wait'])).toEqual({ code: 0, stdout: '', stderr: '' })
+    })
+
+    it('says with -v that it is open', async () => {
+      const { stderr } = await run('knockclient', ['-k', file, '-p', String(port), '--wait', '-v'])
+      expect(stderr.trimEnd().split('\n').at(-1)).toMatch(new RegExp(`^ *\\d+ ms {2}127\\.0\\.0\\.1 port ${port} is open$`))
+    })
+
+    it('gives up when nothing answers', async () => {
+      const { code, stdout, stderr } = await run('knockclient', ['-k', file, '-p', '1', '--wait', '1'])
+      expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
+      expect(stderr).toMatch(/^knockclient: error: 127\.0\.0\.1 \(127\.0\.0\.1\) port 1 has not answered within 1 s: [^\n]+\n$/)
+    })
+  })
+})

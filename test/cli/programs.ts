@@ -1,0 +1,156 @@
+import { type ChildProcessByStdio, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
+import type { Readable, Writable } from 'node:stream'
+import { fileURLToPath } from 'node:url'
+import { afterEach, vi } from 'vitest'
+
+// Programs are started by the dozen: on a busy machine that takes what it takes.
+vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
+
+export type Program = 'knockturn' | 'knockclient' | 'knockdaemon'
+
+export const programPath = (program: Program) => fileURLToPath(new URL(`../../bin/${program}`, import.meta.url))
+
+/** The environment without what slows a start or points a client at somebody's keys. */
+export function environment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
+  const { NODE_EXTRA_CA_CERTS: _, XDG_CONFIG_HOME: __, ...rest } = process.env
+  return { ...rest, HOME: '/nonexistent', ...more }
+}
+
+type Child = ChildProcessByStdio<Writable, Readable, Readable>
+const children = new Set<Child>()
+afterEach(async () => {
+  for (const child of children) {
+    child.kill('SIGKILL')
+    await once(child, 'close')
+  }
+})
+
+function launch(
+  program: string,
+  args: readonly string[],
+  { env = {}, cwd }: { env?: NodeJS.ProcessEnv; cwd?: string | undefined },
+) {
+  const child = spawn(process.execPath, [program, ...args], { cwd, env: environment(env), stdio: ['pipe', 'pipe', 'pipe'] })
+  children.add(child)
+  child.once('close', () => children.delete(child))
+  // Whoever ends while we still write to it has had enough.
+  child.stdin.on('error', () => {})
+  return child
+}
+
+export interface Outcome {
+  readonly code: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** Runs a program to its end. */
+export async function run(
+  program: Program | { path: string },
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+): Promise<Outcome> {
+  const child = launch(typeof program === 'string' ? programPath(program) : program.path, args, options)
+  let [stdout, stderr] = ['', '']
+  child.stdout.setEncoding('utf8').on('data', (text) => {
+    stdout += text
+  })
+  child.stderr.setEncoding('utf8').on('data', (text) => {
+    stderr += text
+  })
+  child.stdin.end(options.input ?? '')
+  const [code] = await once(child, 'close')
+  return { code, stdout, stderr }
+}
+
+type Json = Record<string, unknown>
+
+/** The lines of a stream: those that have come, and waiting for one that is yet to come. */
+class Lines {
+  readonly all: string[] = []
+  readonly #waiting = new Set<() => void>()
+  #over = false
+
+  constructor(stream: Readable) {
+    const lines = createInterface({ input: stream })
+    const tell = () => {
+      for (const look of this.#waiting) look()
+    }
+    lines.on('line', (line) => {
+      this.all.push(line)
+      tell()
+    })
+    lines.on('close', () => {
+      this.#over = true
+      tell()
+    })
+  }
+
+  get json(): Json[] {
+    return this.all.map((line) => JSON.parse(line))
+  }
+
+  /** The first line, from the `from`th on, that `fits`; rejects when the stream ends without one. */
+  find(fits: (line: Json) => boolean, from = 0): Promise<Json> {
+    return new Promise((resolve, reject) => {
+      let at = from
+      const look = () => {
+        for (; at < this.all.length; at++) {
+          const line: Json = JSON.parse(this.all[at])
+          if (!fits(line)) continue
+          this.#waiting.delete(look)
+          return resolve(line)
+        }
+        if (this.#over) {
+          this.#waiting.delete(look)
+          reject(new Error(`the stream has ended without the line:\n${this.all.join('\n')}`))
+        }
+      }
+      this.#waiting.add(look)
+      look()
+    })
+  }
+}
+
+/** A daemon that reads LOG lines on standard input and says on standard output what it would do. */
+export class RunningDaemon {
+  readonly out: Lines
+  readonly log: Lines
+  readonly #child: Child
+  readonly #closed: Promise<unknown[]>
+
+  constructor(args: readonly string[]) {
+    this.#child = launch(programPath('knockdaemon'), args, {})
+    this.out = new Lines(this.#child.stdout)
+    this.log = new Lines(this.#child.stderr)
+    this.#closed = once(this.#child, 'close')
+  }
+
+  /** Resolves when it hears. */
+  async ready(): Promise<this> {
+    await this.log.find(({ msg }) => msg === 'ready')
+    return this
+  }
+
+  feed(text: string): void {
+    this.#child.stdin.write(text)
+  }
+
+  signal(name: NodeJS.Signals): void {
+    this.#child.kill(name)
+  }
+
+  /** Its exit code, or the signal that killed it. */
+  async end(): Promise<number | string | null> {
+    const [code, signal] = await this.#closed
+    return (code ?? signal) as number | string | null
+  }
+
+  /** Ends its input and waits for it to end. */
+  finish(): Promise<number | string | null> {
+    this.#child.stdin.end()
+    return this.end()
+  }
+}

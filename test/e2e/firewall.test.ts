@@ -1,0 +1,343 @@
+import { existsSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+
+const SSH = 22
+const WEB = 443
+const IN_POOL = 50_000
+const FAMILIES = ['iptables', 'ip6tables']
+const KNOCKTURN = join(import.meta.dirname, '../../bin/knockturn')
+const KNOCKDAEMON = join(import.meta.dirname, '../../bin/knockdaemon')
+const ESTABLISHED = '-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'
+const JUMP = '-A INPUT -j KNOCKTURN'
+
+let lab: Lab
+let server: Host
+let client: Host
+let gate: Gate
+
+beforeAll(async () => {
+  lab = await makeLab(['client', 'stranger', 'admin'])
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  await server.service(SSH)
+  await server.service(WEB)
+  gate = await provision(lab)
+})
+afterAll(() => lab?.end())
+
+/** Every rule of the filter tables. */
+const rules = async (host: Host) =>
+  (await Promise.all(FAMILIES.map((iptables) => host.must([iptables, '-S'])))).join('').split('\n')
+const inputOf = (all: string[]) => all.filter((line) => line.startsWith('-A INPUT'))
+const sees = async (port = SSH) => (await client.connect(server.ipv4, port)).saw
+
+describe('knockturn firewall', () => {
+  let admin: Host
+  const firewall = (...argv: string[]) => admin.run([KNOCKTURN, 'firewall', ...argv, '--config', gate.config])
+
+  /** An administrator who had rules before us. */
+  const ALLOWED = [
+    '-A INPUT -i lo -j ACCEPT',
+    ESTABLISHED,
+    '-A INPUT -p tcp -m tcp --dport 80 -m comment --comment "our web" -j ACCEPT',
+  ]
+  const give = async (lines: string[]) => {
+    for (const iptables of FAMILIES) {
+      await admin.must([iptables, '-F'])
+      await admin.must([iptables, '-X'])
+      await admin.must([`${iptables}-restore`, '--noflush'], { input: ['*filter', ...lines, 'COMMIT', ''].join('\n') })
+    }
+  }
+
+  beforeAll(() => {
+    admin = lab.hosts.admin
+  })
+  beforeEach(() => give(ALLOWED))
+
+  it('install stands right behind the rule for established connections, and leaves every other rule as it was', async () => {
+    expect((await firewall('install')).code).toBe(0)
+    const [lo, established, web] = ALLOWED
+    const family = [lo, established, JUMP, web]
+    expect(inputOf(await rules(admin))).toEqual([...family, ...family])
+  })
+
+  it('install brings its own rule for established connections where there is none', async () => {
+    await give(['-A INPUT -i lo -j ACCEPT'])
+    await firewall('install')
+    const all = await rules(admin)
+    expect(inputOf(all).slice(0, 2)).toEqual([JUMP, '-A INPUT -i lo -j ACCEPT'])
+    expect(all.find((line) => line.startsWith('-A KNOCKTURN '))).toBe(ESTABLISHED.replace('INPUT', 'KNOCKTURN'))
+  })
+
+  it('install is the same twice as once, and keeps the leases that are in force', async () => {
+    await firewall('install')
+    await admin.must(['iptables', '-A', 'KNOCKTURN-LEASES', '-s', client.ipv4, '-p', 'tcp', '--dport', '22', '-j', 'ACCEPT'])
+    const before = await rules(admin)
+    expect((await firewall('install')).code).toBe(0)
+    expect(await rules(admin)).toEqual(before)
+  })
+
+  it('install puts back what was lost of it', async () => {
+    await firewall('install')
+    const before = await rules(admin)
+    await admin.must(['iptables', '-F', 'KNOCKTURN-TAPS'])
+    await admin.must(['ip6tables', '-D', 'INPUT', '-j', 'KNOCKTURN'])
+    await firewall('install')
+    expect(await rules(admin)).toEqual(before)
+  })
+
+  it('remove takes everything away and leaves the rest as it was', async () => {
+    const before = await rules(admin)
+    await firewall('install')
+    expect(await rules(admin)).not.toEqual(before)
+    expect((await firewall('remove')).code).toBe(0)
+    expect(await rules(admin)).toEqual(before)
+  })
+
+  it('remove where nothing is changes nothing', async () => {
+    const before = await rules(admin)
+    expect((await firewall('remove')).code).toBe(0)
+    expect(await rules(admin)).toEqual(before)
+  })
+
+  it.each(['install', 'remove'])('%s --print prints what it would do and changes nothing', async (what) => {
+    if (what === 'remove') await firewall('install')
+    const before = await rules(admin)
+    const { code, stdout } = await firewall(what, '--print')
+    expect([code, stdout.match(/^\*filter$/gm)?.length]).toEqual([0, 2])
+    expect(await rules(admin)).toEqual(before)
+  })
+
+  it('show shows our chains and our jump, and nothing else', async () => {
+    await firewall('install')
+    const { stdout } = await firewall('show')
+    const ours = (await rules(admin)).filter((line) => line.includes('KNOCKTURN'))
+    expect(stdout.split('\n').filter((line) => line.startsWith('-'))).toEqual(ours)
+  })
+
+  /** One line on standard error, exit 1, and nothing is changed. */
+  const expectRefusal = async (says: RegExp) => {
+    const before = await rules(admin)
+    const { code, stdout, stderr } = await firewall('install')
+    expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 1])
+    expect(stderr).toMatch(says)
+    expect(await rules(admin)).toEqual(before)
+  }
+
+  it.each(['ipv4', 'ipv6'] as const)(
+    'install refuses to shut a service in the pool that somebody is connected to (%s)',
+    async (family) => {
+      const port = family === 'ipv4' ? IN_POOL : IN_POOL + 1
+      await admin.service(port)
+      const connection = await client.hold(admin[family], port)
+      await expectRefusal(new RegExp(`^knockturn: error: .*port ${port}`))
+      expect(await connection.isAlive()).toBe(true)
+      await connection.end()
+      // Its other end waits a moment until it is really gone.
+      await until(async () => (await firewall('install')).code === 0, 'an installation when nobody is connected')
+    },
+  )
+
+  it('install refuses to cut off a connection of ours from a port in the pool where nothing accepts established ones', async () => {
+    const { stranger } = lab.hosts
+    await stranger.service(WEB)
+    const range = `${IN_POOL + 100} ${IN_POOL + 200}`
+    await admin.must(['sh', '-c', `echo ${range} > /proc/sys/net/ipv4/ip_local_port_range`])
+    const connection = await admin.hold(stranger.ipv4, WEB)
+    await give([])
+    await expectRefusal(/^knockturn: error: .*ESTABLISHED,RELATED -j ACCEPT/)
+    await give(ALLOWED)
+    expect([(await firewall('install')).code, await connection.isAlive()]).toEqual([0, true])
+    await connection.end()
+  })
+
+  it('nothing is ever sent back from the pool: no answer to a SYN, an ACK or a datagram', async () => {
+    // A connection of the client to the stranger, whose address then becomes the admin's: its packets are ACKs out of nowhere.
+    const { stranger } = lab.hosts
+    const [moved, mac] = ['198.51.100.250', (await admin.must(['cat', '/sys/class/net/eth0/address'])).trim()]
+    await stranger.service(IN_POOL + 2)
+    await stranger.addAddress(`${moved}/24`)
+    const connection = await client.hold(moved, IN_POOL + 2)
+    await stranger.must(['ip', 'address', 'del', `${moved}/24`, 'dev', 'eth0'])
+    await admin.addAddress(`${moved}/24`)
+    await client.must(['ip', 'neigh', 'replace', moved, 'lladdr', mac, 'dev', 'eth0'])
+
+    await firewall('install')
+    const wire = lab.wire.start([
+      'tcpdump',
+      '-Z',
+      'root',
+      '--immediate-mode',
+      '-l',
+      '-nn',
+      '-i',
+      'admin',
+      'not arp and (ip or ip6)',
+    ])
+    await wire.line((line) => line.includes('listening on'))
+    for (const address of [admin.ipv4, admin.ipv6]) {
+      const pool = [49_152, IN_POOL + 300, 65_535]
+      await client.replay(
+        pool.flatMap((port) => [
+          { protocol: 'tcp', port },
+          { protocol: 'udp', port },
+        ]),
+        address,
+      )
+    }
+    expect(await connection.isAlive()).toBe(false)
+    await connection.end()
+    // A port outside the pool answers, as the administrator's rules let it: so all answers before are on the tape.
+    for (const address of [admin.ipv4, admin.ipv6]) expect((await client.connect(address, 9)).saw).toBe('refused')
+    const answer = (address: string) => (line: string) => line.includes(` ${address}.9 > `) && line.includes('Flags [R')
+    await wire.line(answer(admin.ipv4))
+    await wire.line(answer(admin.ipv6))
+    await wire.end()
+
+    const probes = wire.lines.filter((line) => line.includes(` > ${moved}.${IN_POOL + 2}: Flags [P`))
+    expect(probes).not.toEqual([])
+    const sent = wire.lines.filter((line) =>
+      [moved, admin.ipv4, admin.ipv6].some(
+        (address) => line.includes(` ${address}`) && new RegExp(`IP6? ${address}(\\.\\d+)? > `).test(line),
+      ),
+    )
+    const answers = sent.filter((line) => !answer(admin.ipv4)(line) && !answer(admin.ipv6)(line) && !line.includes('neighbor'))
+    expect(answers).toEqual([])
+  })
+})
+
+describe('a daemon', () => {
+  let daemon: Child
+
+  const start = async () => {
+    daemon = await gate.startDaemon()
+  }
+  const stop = (signal: NodeJS.Signals) => daemon.end(signal)
+  const open = (...options: string[]) => knocked(client, daemon, gate.key, '-p', String(SSH), ...options)
+  const leases = () => server.leases(client)
+
+  beforeAll(() => {
+    daemon = gate.daemon
+  })
+  beforeEach(async () => {
+    await client.moveOn()
+    if (daemon.child.exitCode !== null || daemon.child.signalCode !== null) await start()
+  })
+
+  it.each(['SIGTERM', 'SIGKILL'] as const)(
+    'leaves running leases to the kernel at %s; the next one keeps them, and closes them',
+    async (signal) => {
+      await open()
+      const before = await leases()
+      await stop(signal)
+      expect([await leases(), await sees()]).toEqual([before, 'open'])
+      await start()
+      expect([await leases(), await sees()]).toEqual([before, 'open'])
+      await knocked(client, daemon, gate.key, '--close')
+      expect([await leases(), await sees()]).toEqual([[], 'silence'])
+    },
+  )
+
+  it('extends a lease that it has read back', async () => {
+    const { lease } = await open('-t', '1m')
+    await stop('SIGTERM')
+    await start()
+    expect((await open('-t', '10m')).lease).toBe(lease)
+    expect(await leases()).toHaveLength(1)
+  })
+
+  it('ends a lease that it has read back', async () => {
+    await open('-t', '6s')
+    await stop('SIGKILL')
+    await start()
+    await until(async () => (await leases()).length === 0, 'the rule is gone', 15_000)
+  })
+
+  it('keeps a lock that it has read back', async () => {
+    const since = daemon.lines.length
+    const key = await gate.newKey('locker', '--lock')
+    await daemon.line(logged('reloaded'), 5_000, since)
+    await knocked(client, daemon, key, '--lock', '-t', '1h')
+    await stop('SIGKILL')
+    await start()
+    expect(await knocked(client, daemon, key, '-p', String(SSH))).toMatchObject({ msg: 'refused', refusal: 'locked' })
+    expect(await sees()).toBe('silence')
+  })
+
+  it('ends in order at SIGTERM', async () => {
+    expect(await stop('SIGTERM')).toEqual({ code: 0, signal: null })
+  })
+
+  it('leaves no tcpdump behind when it is killed', async () => {
+    await stop('SIGKILL')
+    await until(async () => (await server.processes()).length === 0, 'nothing runs on the server')
+  })
+
+  it('sweeps the lease that ended while it was away', async () => {
+    await open('-t', '2s')
+    await stop('SIGKILL')
+    await client.becomes(server.ipv4, SSH, 'silence')
+    expect(await leases()).toHaveLength(1)
+    await start()
+    expect(await leases()).toEqual([])
+  })
+
+  it.each([
+    ['removed', async (id: string) => rmSync(join(gate.keys, `${id}.key`))],
+    ['revoked', async (id: string) => gate.knockturn('key', 'revoke', id, '--keys', gate.keys)],
+  ])('sweeps the leases of a key that was %s while it was away, and keeps the others', async (what, act) => {
+    const id = `${what}-away`
+    const since = daemon.lines.length
+    const key = await gate.newKey(id)
+    await daemon.line(logged('reloaded'), 5_000, since)
+    await knocked(client, daemon, key, '-p', String(SSH))
+    await open('-p', String(WEB))
+    await stop('SIGTERM')
+    await act(id)
+    await start()
+    const left = await leases()
+    expect([left.length, left[0].includes(':traveller:'), await sees(), await sees(WEB)]).toEqual([1, true, 'silence', 'open'])
+  })
+
+  it('closes the leases of a key as soon as it is revoked, and opens nothing for it any more', async () => {
+    const since = daemon.lines.length
+    const key = await gate.newKey('revoked')
+    await daemon.line(logged('reloaded'), 5_000, since)
+    await knocked(client, daemon, key, '-p', String(SSH))
+    await open('-p', String(WEB))
+    await gate.knockturn('key', 'revoke', 'revoked', '--keys', gate.keys)
+    await client.becomes(server.ipv4, SSH, 'silence')
+    expect([(await leases()).length, await sees(WEB)]).toEqual([1, 'open'])
+    expect(await knocked(client, daemon, key, '-p', String(SSH))).toMatchObject({ msg: 'refused', refusal: 'revoked' })
+    expect(await sees()).toBe('silence')
+  })
+
+  it('drops no lease at SIGHUP, and hears on', async () => {
+    await open()
+    const before = await leases()
+    const since = daemon.lines.length
+    daemon.child.kill('SIGHUP')
+    await daemon.line(logged('reloaded'), 5_000, since)
+    expect([await leases(), await sees()]).toEqual([before, 'open'])
+    expect(await open('-p', String(WEB))).toMatchObject({ msg: 'accepted' })
+  })
+
+  it('starts tcpdump again when that is killed, and hears on', async () => {
+    const isTcpdump = (pid: number) =>
+      existsSync(`/proc/${pid}`) && readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'tcpdump'
+    const [tcpdump, ...others] = (await server.processes()).filter(isTcpdump)
+    expect(others).toEqual([])
+    const since = daemon.lines.length
+    process.kill(tcpdump, 'SIGKILL')
+    await daemon.line(logged('tcpdump hears again'), 10_000, since)
+    expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
+  })
+
+  it('is refused beside another on the same ledger, which goes on', async () => {
+    const { code, stdout, stderr } = await server.run([KNOCKDAEMON, '--config', gate.config])
+    expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 1])
+    expect(stderr).toMatch(/^knockdaemon: error: .*held by another daemon/)
+    expect(await open()).toMatchObject({ msg: 'accepted' })
+  })
+})

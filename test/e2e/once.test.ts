@@ -1,0 +1,108 @@
+import { realpathSync, symlinkSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Child, type Gate, type Host, knock, knocked, type Lab, makeLab, provision } from './lab.mjs'
+
+const SSH = 22
+const WEB = 443
+const PATH = process.env.PATH ?? ''
+
+/** A folder whose iptables is the old one: the lab and the daemon find their iptables by PATH. */
+async function legacyTools(lab: Lab): Promise<string> {
+  const folder = lab.folder()
+  const program = realpathSync((await lab.server.must(['sh', '-c', 'command -v iptables-legacy'])).trim())
+  for (const name of ['iptables', 'ip6tables'])
+    for (const tool of [name, `${name}-save`, `${name}-restore`]) symlinkSync(program, join(folder, tool))
+  return folder
+}
+
+describe.each([
+  ['nf_tables', async () => ''],
+  ['legacy', legacyTools],
+] as const)('a lease for one connection, by iptables (%s)', (backend, toolsOf) => {
+  let lab: Lab
+  let server: Host
+  let client: Host
+  let stranger: Host
+  let gate: Gate
+  let daemon: Child
+
+  beforeAll(async () => {
+    lab = await makeLab(['client', 'stranger'])
+    ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
+    process.env.PATH = [await toolsOf(lab), PATH].filter(Boolean).join(':')
+    await server.service(SSH)
+    await server.service(WEB)
+    gate = await provision(lab)
+    daemon = gate.daemon
+  })
+  afterAll(() => {
+    process.env.PATH = PATH
+    return lab?.end()
+  })
+  beforeEach(() => client.moveOn())
+
+  const sees = async (family: 'ipv4' | 'ipv6' = 'ipv4', port = SSH) => (await client.connect(server[family], port)).saw
+  const once = (family: 'ipv4' | 'ipv6' = 'ipv4') =>
+    knocked(client, daemon, gate.key, '-r', server[family], family === 'ipv4' ? '-4' : '-6', '-p', String(SSH), '--once')
+
+  it('is made with the iptables that is meant', async () => {
+    expect(await server.must(['iptables', '--version'])).toContain(`(${backend})`)
+  })
+
+  it.each(['ipv4', 'ipv6'] as const)('admits one connection and no second, and the first lives on (%s)', async (family) => {
+    await once(family)
+    const first = await client.hold(server[family], SSH)
+    expect([await sees(family), await first.isAlive()]).toEqual(['silence', true])
+    await first.end()
+    expect(await sees(family)).toBe('silence')
+  })
+
+  it('is for who knocked', async () => {
+    await once()
+    expect([(await stranger.connect(server.ipv4, SSH)).saw, await sees()]).toEqual(['silence', 'open'])
+  })
+
+  it('admits one more connection for one more knock', async () => {
+    await once()
+    expect([await sees(), await sees()]).toEqual(['open', 'silence'])
+    await once()
+    expect([await sees(), await sees()]).toEqual(['open', 'silence'])
+  })
+
+  it('is not armed again by the second pass of its knock', async () => {
+    await client.must(knock(gate, '-p', String(SSH), '--once'))
+    expect([await sees(), await sees()]).toEqual(['open', 'silence'])
+  })
+
+  it('is not armed again by leases that are opened and closed', async () => {
+    await once()
+    expect(await sees()).toBe('open')
+    await knocked(stranger, daemon, gate.key, '-p', String(SSH))
+    expect(await sees()).toBe('silence')
+    await knocked(stranger, daemon, gate.key, '--close')
+    expect(await sees()).toBe('silence')
+    await knocked(client, daemon, gate.key, '-p', String(WEB))
+    expect([await sees(), await sees('ipv4', WEB)]).toEqual(['silence', 'open'])
+  })
+
+  it.each([
+    ['ipv4', 'iptables-save | iptables-restore'],
+    ['ipv6', 'ip6tables-save | ip6tables-restore'],
+  ] as const)('is not armed again by saving and restoring the rules (%s)', async (family, command) => {
+    await once(family)
+    expect(await sees(family)).toBe('open')
+    const before = await server.leases(client)
+    await server.must(['sh', '-c', command])
+    expect(await server.leases(client)).toEqual(before)
+    expect(await sees(family)).toBe('silence')
+  })
+
+  it('is not armed again by a restart of the daemon', async () => {
+    await once()
+    expect(await sees()).toBe('open')
+    await daemon.end()
+    daemon = await gate.startDaemon()
+    expect([await sees(), (await server.leases(client)).length]).toEqual(['silence', 1])
+  })
+})

@@ -1,0 +1,272 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import {
+  type Child,
+  compose,
+  type Gate,
+  type Host,
+  knock,
+  knocked,
+  type Lab,
+  logged,
+  makeLab,
+  provision,
+  verdict,
+} from './lab.mjs'
+
+const SSH = 22
+const NOBODY_SERVES = 443
+const DNS = 5353
+
+let lab: Lab
+let server: Host
+let client: Host
+let stranger: Host
+let gate: Gate
+let daemon: Child
+const keys: Record<string, string> = {}
+
+beforeAll(async () => {
+  lab = await makeLab(['client', 'stranger', 'friend'])
+  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
+  await server.service(SSH)
+  await server.service(DNS)
+  const services = ['--services', `${SSH}/tcp,${NOBODY_SERVES}/tcp,${DNS}/udp`]
+  gate = await provision(lab, { keyOptions: [...services, '--max', '1h'], neverLock: [lab.hosts.friend.ipv4] })
+  daemon = gate.daemon
+  keys.traveller = gate.key
+  keys.free = await gate.newKey('free', ...services, '--no-bind-source')
+  keys.patient = await gate.newKey('patient', ...services, '--allow-until-closed')
+  keys.exact = await gate.newKey('exact', ...services, '--require-address')
+  keys.elsewhere = await gate.newKey('elsewhere', ...services, '--addresses', '203.0.113.0/24')
+  keys.locker = await gate.newKey('locker', ...services, '--lock')
+  await daemon.line(logged('reloaded', { keys: 6 }))
+})
+afterAll(() => lab?.end())
+
+/** Each test has a client that was not there before. */
+beforeEach(() => client.moveOn())
+
+const sees = async (host: Host, port = SSH, address = server.ipv4) => (await host.connect(address, port)).saw
+const open = (...options: string[]) => knocked(client, daemon, keys.traveller, '-p', String(SSH), ...options)
+/** Opens all that the grant lists, and waits until the last of it is open. */
+async function openAll() {
+  const since = daemon.lines.length
+  await client.must(knock(gate, '--passes', '1', '-p', '0'))
+  for (const service of [`${SSH}/tcp`, `${NOBODY_SERVES}/tcp`, `${DNS}/udp`])
+    await daemon.line(logged('accepted', { service }), 5_000, since)
+}
+
+describe.each(['ipv4', 'ipv6'] as const)('over %s', (family) => {
+  const flag = family === 'ipv4' ? '-4' : '-6'
+  const doors = async () => [await sees(client, SSH, server[family]), await sees(stranger, SSH, server[family])]
+  it.each([
+    ['TCP', []],
+    ['UDP', ['--udp']],
+  ])('a knock by %s opens the port to who knocked and to nobody else', async (_, options) => {
+    expect(await doors()).toEqual(['silence', 'silence'])
+    expect(await open('-r', server[family], flag, ...options)).toMatchObject({ msg: 'accepted', address: client[family] })
+    expect(await doors()).toEqual(['open', 'silence'])
+  })
+
+  it('the client as it is without options but port and time opens the port', async () => {
+    await client.must(knock(gate, '-r', server[family], '-p', String(SSH), '-t', '1'))
+    await client.becomes(server[family], SSH, 'open')
+  })
+
+  it('an address that is named opens to that address', async () => {
+    await open('-r', server[family], '-i', client[family])
+    expect(await doors()).toEqual(['open', 'silence'])
+  })
+})
+
+describe('what is asked', () => {
+  it('a UDP service opens to who knocked and to nobody else', async () => {
+    const hears = async () => [(await client.echo(server.ipv4, DNS)).saw, (await stranger.echo(server.ipv4, DNS)).saw]
+    expect(await hears()).toEqual(['silence', 'silence'])
+    await knocked(client, daemon, keys.traveller, '-p', String(DNS), '--protocol', 'udp')
+    expect(await hears()).toEqual(['open', 'silence'])
+  })
+
+  it('port 0 opens all that the grant lists', async () => {
+    await openAll()
+    const doors = (await server.leases(client)).map((rule) =>
+      rule
+        .match(/-p (\w+) .*--dport (\d+)/)
+        ?.slice(1)
+        .join(' '),
+    )
+    expect(doors.sort()).toEqual([`tcp ${SSH}`, `tcp ${NOBODY_SERVES}`, `udp ${DNS}`].sort())
+    expect([await sees(client), (await client.echo(server.ipv4, DNS)).saw]).toEqual(['open', 'open'])
+  })
+
+  it('an opening is good for the port that it names and for no other', async () => {
+    await open()
+    expect((await server.leases(client)).map((rule) => rule.match(/--dport (\d+)/)?.[1])).toEqual([String(SSH)])
+  })
+
+  it('a key that is bound to its source opens for no other address', async () => {
+    expect(await open('-i', stranger.ipv4)).toMatchObject({ msg: 'refused', refusal: 'address-mismatch' })
+    expect([await sees(client), await sees(stranger)]).toEqual(['silence', 'silence'])
+  })
+
+  it('a knock that names another address is not spent by whoever is quicker with a copy of it', async () => {
+    const { touches } = await compose(client, keys.traveller, '-p', String(SSH), '-i', client.ipv4)
+    const theirs = await verdict(daemon, () => stranger.replay(touches, server.ipv4))
+    expect(theirs).toMatchObject({ msg: 'refused', refusal: 'address-mismatch' })
+    const ours = await verdict(daemon, () => client.replay(touches, server.ipv4))
+    expect(ours).toMatchObject({ msg: 'accepted', address: client.ipv4 })
+  })
+
+  it('a key that is not bound opens for the address that it names, and not for its source', async () => {
+    await knocked(client, daemon, keys.free, '-p', String(SSH), '-i', stranger.ipv4, '-t', '1m')
+    expect([await sees(client), await sees(stranger)]).toEqual(['silence', 'open'])
+    await knocked(client, daemon, keys.free, '-i', stranger.ipv4, '--close')
+  })
+
+  it('a key may open an IPv6 address by a knock over IPv4', async () => {
+    await knocked(client, daemon, keys.free, '-4', '-p', String(SSH), '-i', client.ipv6)
+    expect([await sees(client), await sees(client, SSH, server.ipv6)]).toEqual(['silence', 'open'])
+  })
+
+  it.each([
+    ['a port', 'traveller', ['-p', '23']],
+    ['a protocol', 'traveller', ['-p', String(SSH), '--protocol', 'udp']],
+    ['a lifetime', 'traveller', ['-p', String(SSH), '-t', '1h1s']],
+    ['an opening until it is closed', 'traveller', ['-p', String(SSH), '-t', '0']],
+    ['an address', 'elsewhere', ['-p', String(SSH)]],
+    ['an opening without naming an address', 'exact', ['-p', String(SSH)]],
+    ['a lock', 'traveller', ['--lock']],
+  ])('%s that is not granted is refused', async (_, key, options) => {
+    expect(await knocked(client, daemon, keys[key], ...options)).toMatchObject({ msg: 'refused', refusal: 'not-granted' })
+    expect([await sees(client), await server.leases(client)]).toEqual(['silence', []])
+  })
+})
+
+describe('the end of a lease', () => {
+  it.each([
+    ['--close', ['--close']],
+    ['-t 255', ['-p', String(SSH), '-t', '255']],
+  ])('%s shuts the door, and a connection that is there lives on', async (_, options) => {
+    await open()
+    const connection = await client.hold(server.ipv4, SSH)
+    expect(await knocked(client, daemon, keys.traveller, ...options)).toMatchObject({ msg: 'accepted', action: 'close' })
+    expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
+    await connection.end()
+  })
+
+  it('closing one port leaves the other open', async () => {
+    await openAll()
+    await knocked(client, daemon, keys.traveller, '-p', String(NOBODY_SERVES), '--close')
+    expect((await server.leases(client)).map((rule) => Number(rule.match(/--dport (\d+)/)?.[1])).sort()).toEqual([SSH, DNS])
+  })
+
+  it('closing leaves the leases of other keys and of other addresses', async () => {
+    await open()
+    await knocked(client, daemon, keys.free, '-p', String(SSH))
+    await knocked(stranger, daemon, keys.traveller, '-p', String(SSH))
+    await knocked(client, daemon, keys.traveller, '--close')
+    expect((await server.leases(client)).map((rule) => rule.match(/knockturn:lease:\w+:(\w+):/)?.[1])).toEqual(['free'])
+    expect(await sees(stranger)).toBe('open')
+    await knocked(stranger, daemon, keys.traveller, '--close')
+  })
+
+  it('a lease until it is closed has no end of its own, and is closed', async () => {
+    expect(await knocked(client, daemon, keys.patient, '-p', String(SSH), '-t', '0')).toMatchObject({ until: null })
+    expect((await server.leases(client)).filter((rule) => rule.includes('--datestop'))).toEqual([])
+    expect(await sees(client)).toBe('open')
+    await knocked(client, daemon, keys.patient, '-t', '255')
+    expect(await sees(client)).toBe('silence')
+  })
+
+  it('a lease ends by itself, its rule is taken away, and a connection that is there lives on', async () => {
+    const since = daemon.lines.length
+    await open('-t', '2s')
+    const connection = await client.hold(server.ipv4, SSH)
+    await daemon.line(logged('expired', { key: 'traveller' }), 10_000, since)
+    expect(await server.leases(client)).toEqual([])
+    expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
+    await connection.end()
+  })
+
+  it('with the daemon killed, the kernel ends a lease', async () => {
+    await open('-t', '3s')
+    await daemon.end('SIGKILL')
+    try {
+      const connection = await client.hold(server.ipv4, SSH)
+      await client.becomes(server.ipv4, SSH, 'silence')
+      expect(await server.leases(client)).toHaveLength(1)
+      expect(await connection.isAlive()).toBe(true)
+      await connection.end()
+    } finally {
+      daemon = await gate.startDaemon()
+    }
+  })
+})
+
+describe('knocking again', () => {
+  const ends = async () => (await server.leases(client)).map((rule) => Date.parse(`${rule.match(/--datestop (\S+)/)?.[1]}Z`))
+
+  it('extends the lease, which stays one rule', async () => {
+    const first = await open('-t', '1m')
+    const before = await ends()
+    const second = await open('-t', '10m')
+    const after = await ends()
+    expect([after.length, second.lease]).toEqual([1, first.lease])
+    expect(after[0]).toBeGreaterThan(before[0])
+    expect(await sees(client)).toBe('open')
+  })
+
+  it('for a shorter time leaves the lease as it is', async () => {
+    await open('-t', '10m')
+    const before = await ends()
+    await open('-t', '1m')
+    expect(await ends()).toEqual(before)
+  })
+})
+
+describe('a lock', () => {
+  const lock = (host: Host, ...options: string[]) => knocked(host, daemon, keys.locker, '--lock', ...options)
+  const knockOf = (host: Host) => knocked(host, daemon, keys.locker, '-p', String(SSH), '-t', '1m')
+
+  it('ends what the key has open for the address, and further knocks from there are refused, until it ends itself', async () => {
+    await knockOf(client)
+    expect(await sees(client)).toBe('open')
+    expect(await lock(client, '-t', '6s')).toMatchObject({ msg: 'accepted', action: 'lock' })
+    expect(await sees(client)).toBe('silence')
+    expect(await knockOf(client)).toMatchObject({ msg: 'refused', refusal: 'locked', source: client.ipv4 })
+    expect(await sees(client)).toBe('silence')
+    await client.must(knock({ key: keys.locker }, '-p', String(SSH), '--wait', '20'))
+  })
+
+  it('leaves other addresses their leases and their knocks', async () => {
+    await knockOf(stranger)
+    await lock(client, '-t', '1m')
+    expect(await sees(stranger)).toBe('open')
+    expect(await knocked(stranger, daemon, keys.locker, '--close')).toMatchObject({ msg: 'accepted', action: 'close' })
+  })
+
+  it('of an address that must never be locked is refused, and it knocks on', async () => {
+    const { friend } = lab.hosts
+    expect(await lock(friend, '-t', '1m')).toMatchObject({ msg: 'refused', refusal: 'not-granted' })
+    expect(await knockOf(friend)).toMatchObject({ msg: 'accepted', action: 'open' })
+  })
+})
+
+describe('knockclient', () => {
+  it('--wait ends with 0 when the service answers', async () => {
+    const { code } = await client.run(knock(gate, '-p', String(SSH), '--wait'))
+    expect([code, await sees(client)]).toEqual([0, 'open'])
+  })
+
+  it('--wait ends with 3 where nobody serves the port', async () => {
+    expect((await client.run(knock(gate, '-p', String(NOBODY_SERVES), '--wait', '2'))).code).toBe(3)
+  })
+
+  it('knocks without any privilege', async () => {
+    const powerless = ['setpriv', '--ambient-caps', '-all', '--inh-caps', '-all', '--bounding-set', '-all', '--no-new-privs']
+    const status = await client.must([...powerless, 'cat', '/proc/self/status'])
+    expect(status).toMatch(/^CapEff:\t0+$/m)
+    await client.must([...powerless, ...knock(gate, '-p', String(SSH))])
+    await client.becomes(server.ipv4, SSH, 'open')
+  })
+})

@@ -1,0 +1,90 @@
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import {
+  type Child,
+  compose,
+  type Gate,
+  type Host,
+  knock,
+  knocked,
+  type Lab,
+  logged,
+  makeLab,
+  provision,
+  until,
+  verdict,
+} from './lab.mjs'
+
+const SSH = 22
+const PERIOD = 30
+const SHORT_PERIOD = 10
+/** Far knocks are told apart when their taps are over, 10 s after the last. */
+const FAR_LIMIT = 20_000
+
+let lab: Lab
+let server: Host
+let client: Host
+let stranger: Host
+let gate: Gate
+let daemon: Child
+let short: string
+
+beforeAll(async () => {
+  lab = await makeLab(['client', 'stranger'])
+  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
+  await server.service(SSH)
+  gate = await provision(lab)
+  daemon = gate.daemon
+  short = await gate.newKey('short', '--period', String(SHORT_PERIOD))
+  await daemon.line(logged('reloaded', { keys: 2 }))
+})
+afterAll(() => lab?.end())
+beforeEach(() => client.moveOn())
+
+const place = (period: number) => (Date.now() / 1000) % period
+const windowNow = (period: number) => Math.floor(Date.now() / 1000 / period)
+const sees = async (host: Host) => (await host.connect(server.ipv4, SSH)).saw
+
+/** Seconds to the middle of the window that is `away` from this one, where there is time left in this one to use them. */
+async function middleOf(away: number, period = PERIOD): Promise<string> {
+  await until(() => place(period) < period - 4, 'time in this window', 6_000)
+  return String(Math.round((away + 0.5) * period - place(period)))
+}
+
+describe('a knock of window', () => {
+  it.each([-1, 0, 1])('%i is accepted', async (away) => {
+    const offset = await middleOf(away)
+    const now = windowNow(PERIOD)
+    const { window } = await compose(client, gate.key, '-p', String(SSH), '--time-offset', offset)
+    expect(window - now).toBe(away)
+    const said = await knocked(client, daemon, gate.key, '-p', String(SSH), '--time-offset', offset)
+    expect([said.msg, await sees(client)]).toEqual(['accepted', 'open'])
+  })
+
+  it.each([
+    [-2, 'stale', /^the sender's clock is \d+ s behind$/],
+    [2, 'future', /^the sender's clock is \d+ s ahead$/],
+  ] as const)('%i is refused as %s, and the log says how wrong the clock is', async (away, refusal, clock) => {
+    const offset = await middleOf(away)
+    const send = () => client.must(knock(gate, '--passes', '1', '-p', String(SSH), '--time-offset', offset))
+    const said = await verdict(daemon, send, FAR_LIMIT)
+    expect(said).toMatchObject({ msg: 'refused', refusal, source: client.ipv4, key: 'traveller' })
+    expect(said.clock).toMatch(clock)
+    expect(await sees(client)).toBe('silence')
+  })
+})
+
+describe('a future knock that was heard', () => {
+  it('opens nothing when its window has come, from anywhere', async () => {
+    const offset = await middleOf(2, SHORT_PERIOD)
+    const { touches, window } = await compose(client, short, '-p', String(SSH), '--time-offset', offset)
+    expect(window - windowNow(SHORT_PERIOD)).toBe(2)
+    const first = await verdict(daemon, () => client.replay(touches, server.ipv4), FAR_LIMIT)
+    expect(first).toMatchObject({ refusal: 'future', source: client.ipv4 })
+
+    await until(() => windowNow(SHORT_PERIOD) >= window, 'its window', 2 * SHORT_PERIOD * 1000)
+    const second = await verdict(daemon, () => stranger.replay(touches, server.ipv4))
+    expect(second).toMatchObject({ refusal: 'replayed', source: stranger.ipv4 })
+    await client.replay(touches, server.ipv4)
+    expect([await sees(client), await sees(stranger)]).toEqual(['silence', 'silence'])
+  })
+})

@@ -1,0 +1,157 @@
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { readConfig } from '../../src/host/config'
+import { formatAddress } from '../../src/protocol/address'
+import { put, scratch } from './scratch'
+
+const ALL = [
+  'server = "gate.example"',
+  'keys = "/keys"',
+  'skew = 2',
+  'never_lock = ["192.0.2.1", "2001:db8::/32"]',
+  '[taps]',
+  'source = "stdin"',
+  'group = 7',
+  'prefix = "DOOR: "',
+  '[firewall]',
+  'backend = "dry-run"',
+  '[ledger]',
+  'path = "/ledger"',
+]
+const lineOf = (name: string) => ALL.findIndex((line) => line.startsWith(name)) + 1
+const replaced = (name: string, line: string) => ALL.map((old) => (old.startsWith(name) ? line : old)).join('\n')
+
+async function read(text: string, folder = scratch()) {
+  const { value, faults } = await readConfig(put(folder, 'knockturn.toml', text, 0o644))
+  if (!value) throw faults[0]
+  return value
+}
+/** The messages of the faults, without the file in front: `LINE: …`. */
+async function faultsOf(text: string) {
+  const path = put(scratch(), 'knockturn.toml', text)
+  const { faults } = await readConfig(path)
+  return (faults ?? []).map(({ message }) => {
+    expect(message.startsWith(`${path}:`)).toBe(true)
+    return message.slice(path.length + 1)
+  })
+}
+
+describe('the config', () => {
+  it('has the documented defaults', async () => {
+    expect(await read('server = "gate.example"')).toEqual({
+      server: 'gate.example',
+      keys: '/etc/knockturn/keys',
+      skew: 1,
+      neverLock: [],
+      taps: { source: 'nflog', group: 5, prefix: 'KNOCK: ' },
+      firewall: { backend: 'iptables' },
+      ledger: { path: '/var/lib/knockturn/ledger' },
+    })
+  })
+
+  it('gives all that it says', async () => {
+    const { neverLock, ...rest } = await read(ALL.join('\n'))
+    expect(neverLock.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`)).toEqual(['192.0.2.1/32', '2001:db8::/32'])
+    expect(rest).toEqual({
+      server: 'gate.example',
+      keys: '/keys',
+      skew: 2,
+      taps: { source: 'stdin', group: 7, prefix: 'DOOR: ' },
+      firewall: { backend: 'dry-run' },
+      ledger: { path: '/ledger' },
+    })
+  })
+
+  it('takes relative paths from its own folder', async () => {
+    const folder = scratch()
+    const { keys, ledger } = await read('server = ""\nkeys = "keys"\n[ledger]\npath = "../state/ledger"', folder)
+    expect([keys, ledger.path]).toEqual([join(folder, 'keys'), join(folder, '../state/ledger')])
+  })
+
+  it.each([
+    ['skew = 0', { skew: 0 }],
+    ['skew = 10', { skew: 10 }],
+    ['[taps]\ngroup = 0', { taps: { group: 0 } }],
+    ['[taps]\ngroup = 65535', { taps: { group: 65535 } }],
+    [`[taps]\nprefix = "${'x'.repeat(29)}"`, { taps: { prefix: 'x'.repeat(29) } }],
+  ])('may say %j', async (line, part) => {
+    expect(await read(`server = "gate.example"\n${line}`)).toMatchObject(part)
+  })
+})
+
+describe('a fault in the config', () => {
+  it.each([
+    ['server', 'server = 7', /expected a string, got 7$/],
+    ['server', `server = "${'x'.repeat(256)}"`, /expected at most 255 bytes/],
+    ['keys', 'keys = ""', /expected a path, got ""$/],
+    ['keys', 'keys = ["/keys"]', /expected a string, got \["\/keys"\]$/],
+    ['skew', 'skew = 11', /expected a whole number from 0 to 10, got 11$/],
+    ['skew', 'skew = -1', /expected a whole number from 0 to 10, got -1$/],
+    ['skew', 'skew = 0.5', /expected a whole number from 0 to 10, got 0\.5$/],
+    ['skew', 'skew = "1"', /expected a number, got "1"$/],
+    ['never_lock', 'never_lock = ["192.0.2.1/24"]', /expected an address or a block .*, got "192\.0\.2\.1\/24"$/],
+    ['never_lock', 'never_lock = ["192.0.2.0/33"]', /expected an address or a block .*, got "192\.0\.2\.0\/33"$/],
+    ['never_lock', 'never_lock = "192.0.2.1"', /expected an array, got "192\.0\.2\.1"$/],
+    ['source', 'source = "syslog"', /expected .*"nflog".*"stdin".*, got "syslog"$/],
+    ['group', 'group = 65536', /expected a whole number from 0 to 65535, got 65536$/],
+    ['group', 'group = -1', /expected a whole number from 0 to 65535, got -1$/],
+    ['prefix', 'prefix = ""', /expected printable ASCII, got ""$/],
+    ['prefix', 'prefix = "KNÖCK: "', /expected printable ASCII, got "KNÖCK: "$/],
+    ['prefix', 'prefix = "KNOCK\\n"', /expected printable ASCII, got "KNOCK\\n"$/],
+    ['prefix', `prefix = "${'x'.repeat(30)}"`, /expected at most 29 characters, got "x{30}"$/],
+    ['backend', 'backend = "nftables"', /expected .*"iptables".*"dry-run".*, got "nftables"$/],
+    ['path', 'path = ""', /expected a path, got ""$/],
+  ])('in %s (%j) is one line with its place', async (name, line, message) => {
+    const faults = await faultsOf(replaced(name, line))
+    expect(faults).toEqual([expect.stringMatching(message)])
+    expect(faults[0]).toMatch(new RegExp(`^${lineOf(name)}: "(taps\\.|firewall\\.|ledger\\.)?${name}" [^\n]+$`))
+  })
+
+  it('does not hide the others', async () => {
+    const text = replaced('skew', 'skew = 11').replace('"stdin"', '"tail"').replace('"/ledger"', '""').replace('"dry-run"', '7')
+    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 10, 12])
+  })
+
+  it('is a missing server', async () => {
+    expect(await faultsOf(replaced('server', ''))).toEqual([expect.stringMatching(/^1: expected "server".*, and it is missing$/)])
+  })
+
+  it.each([
+    ['at the top', 'skew', 'skews = 1', 'skews'],
+    ['in a table', 'group', 'groups = 5', 'taps.groups'],
+  ])('is an unknown key %s', async (_, name, line, key) => {
+    expect(await faultsOf(replaced(name, line))).toEqual([`${lineOf(name)}: unknown key "${key}"`])
+  })
+
+  it('of syntax has its line', async () => {
+    expect(await faultsOf(replaced('group', 'group = '))).toEqual([expect.stringMatching(`^${lineOf('group')}: [^\n]+$`)])
+  })
+})
+
+describe('a config file', () => {
+  async function refused(path: string) {
+    return (await readConfig(path)).faults?.map(({ message }) => message)
+  }
+
+  it('that is missing is one fault', async () => {
+    const path = join(scratch(), 'knockturn.toml')
+    expect(await refused(path)).toEqual([expect.stringMatching(`^${path}: cannot be read: ENOENT`)])
+  })
+
+  it('that is a folder is one fault', async () => {
+    const path = join(scratch(), 'knockturn.toml')
+    mkdirSync(path)
+    expect(await refused(path)).toEqual([`${path}: expected a file, got something else`])
+  })
+
+  it('that is too long is one fault', async () => {
+    const path = put(scratch(), 'knockturn.toml', '\n'.repeat(65_537))
+    expect(await refused(path)).toEqual([`${path}: expected at most 65536 bytes, got 65537`])
+  })
+
+  it('that is no UTF-8 is one fault', async () => {
+    const path = put(scratch(), 'knockturn.toml', Uint8Array.of(0xff))
+    expect(await refused(path)).toEqual([`${path}: expected UTF-8 text, got other bytes`])
+  })
+})
