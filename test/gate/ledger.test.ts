@@ -1,0 +1,388 @@
+import fc from 'fast-check'
+import { describe, expect, it, vi } from 'vitest'
+import { freshBase, Ledger, type LedgerRecord, MAX_WINDOW_KNOCKS } from '../../src/gate/ledger'
+import type { Knock } from '../../src/gate/listener'
+import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
+
+// Many runs take their time on a busy machine.
+vi.setConfig({ testTimeout: 60_000 })
+
+/** Fingerprints. */
+const KEY = 'c0ffee'
+const ANOTHER = 'decade'
+const keys = { 30: keyOf(1, 30), 60: keyOf(1, 60) }
+
+/** A disk: what was appended is still there after a restart, unless it is broken. */
+class Disk {
+  broken = false
+  constructor(public records: LedgerRecord[] = []) {}
+  async append(record: LedgerRecord): Promise<void> {
+    if (this.broken) throw new Error('no space left on device')
+    this.records.push(record)
+  }
+  start(skew = 1): Ledger {
+    return new Ledger(this.records, this, skew)
+  }
+  /** The file as a compaction leaves it. */
+  compact(skew = 1): void {
+    this.records = [...this.start(skew).records()]
+  }
+}
+
+interface Saying {
+  window?: number
+  v?: string
+  source?: string
+  arrival?: Knock['arrival']
+  period?: 30 | 60
+}
+function knock({ window = WINDOW, v = 'a', source = SOURCE, arrival = 'timely', period = 30 }: Saying = {}): Knock {
+  return { key: keys[period], window, v, source, arrival, destination: '198.51.100.1', request: requestOf(1) }
+}
+const claim = (ledger: Ledger, saying: Saying = {}, fingerprint = KEY) => ledger.claim(knock(saying), fingerprint).outcome
+
+describe('a knock is accepted', () => {
+  it('when it is new', () => {
+    expect(claim(new Disk().start())).toBe('spent')
+  })
+
+  it('when another knock of its window has been', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(claim(ledger, { v: 'b' })).toBe('spent')
+  })
+
+  it.each([-2, -1, 1, 2])('when its own V has been in the window %i away', (step) => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(claim(ledger, { window: WINDOW + step })).toBe('spent')
+  })
+
+  it('when its V has been another key’s', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(claim(ledger, {}, ANOTHER)).toBe('spent')
+  })
+})
+
+describe('a knock that has been accepted', () => {
+  it('is retransmitted from its own source', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(claim(ledger)).toBe('retransmitted')
+  })
+
+  it('is replayed from another source', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(claim(ledger, { source: OTHER })).toBe('replayed')
+  })
+
+  it('stays its first source’s when another has replayed it', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    claim(ledger, { source: OTHER })
+    expect([claim(ledger, { source: OTHER }), claim(ledger)]).toEqual(['replayed', 'retransmitted'])
+  })
+
+  it.each([SOURCE, OTHER])('is replayed after a restart, from %s', (source) => {
+    const disk = new Disk()
+    claim(disk.start())
+    expect(claim(disk.start(), { source })).toBe('replayed')
+  })
+
+  it('is replayed after a compaction', () => {
+    const disk = new Disk()
+    claim(disk.start())
+    disk.compact()
+    expect(claim(disk.start())).toBe('replayed')
+  })
+
+  it('is stale when its row has been forgotten', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    claim(ledger, { window: WINDOW + 3 })
+    expect(claim(ledger)).toBe('stale')
+  })
+
+  it('stays spent when it could not be written', async () => {
+    const disk = new Disk()
+    const ledger = disk.start()
+    disk.broken = true
+    const first = ledger.claim(knock(), KEY)
+    await expect(first.outcome === 'spent' && first.durable).rejects.toThrow('no space left')
+    disk.broken = false
+    expect(claim(ledger, { source: OTHER })).toBe('replayed')
+  })
+
+  it('is on the disk when its claim is durable', async () => {
+    const disk = new Disk()
+    const first = disk.start().claim(knock(), KEY)
+    if (first.outcome === 'spent') await first.durable
+    expect(disk.records).toEqual([{ kind: 'spent', fingerprint: KEY, period: 30, window: WINDOW, v: 'a', floor: WINDOW - 2 }])
+  })
+})
+
+describe('the floor', () => {
+  it.each([
+    [0, WINDOW],
+    [1, WINDOW - 2],
+    [10, WINDOW - 20],
+  ])('with a skew of %i is, of a knock in window 59,000,000, %i', (skew, floor) => {
+    const ledger = new Disk().start(skew)
+    claim(ledger)
+    expect(ledger.floor(KEY, 30)).toBe(floor)
+  })
+
+  it.each([
+    [-1, 'stale'],
+    [0, 'spent'],
+  ])('has a knock %i beside it %s', (step, outcome) => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(claim(ledger, { v: 'b', window: WINDOW - 2 + step })).toBe(outcome)
+  })
+
+  it('is not lowered by a knock of an earlier window', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    claim(ledger, { window: WINDOW - 2 })
+    expect(ledger.floor(KEY, 30)).toBe(WINDOW - 2)
+  })
+
+  it('is not lowered by restarts with another skew, 0 then 10 then 0', () => {
+    const disk = new Disk()
+    const floors = [0, 10, 0].map((skew, i) => {
+      const ledger = disk.start(skew)
+      claim(ledger, { window: WINDOW + i, v: `${i}` })
+      return ledger.floor(KEY, 30)
+    })
+    expect(floors).toEqual([WINDOW, WINDOW, WINDOW + 2])
+  })
+
+  it('is the highest that is written, wherever it stands', () => {
+    const floors = [WINDOW, WINDOW + 2, WINDOW + 1]
+    const ledger = new Disk(floors.map((floor) => ({ kind: 'floor', fingerprint: KEY, period: 30, floor }))).start()
+    expect(ledger.floor(KEY, 30)).toBe(WINDOW + 2)
+  })
+
+  it('is not lowered by a compaction with another skew', () => {
+    const disk = new Disk()
+    claim(disk.start(0))
+    disk.compact(10)
+    expect(disk.start(10).floor(KEY, 30)).toBe(WINDOW)
+  })
+
+  it.each(['future', 'stale'] as const)('is not raised by a %s knock', (arrival) => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    claim(ledger, { window: WINDOW + 5, v: 'b', arrival })
+    expect(ledger.floor(KEY, 30)).toBe(WINDOW - 2)
+  })
+
+  it('is not raised by a knock that is replayed', () => {
+    const ledger = new Disk().start()
+    claim(ledger, { window: WINDOW + 5, arrival: 'future' })
+    claim(ledger, { window: WINDOW + 5, source: OTHER })
+    expect(ledger.floor(KEY, 30)).toBe(0)
+  })
+
+  it('belongs to one key', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect(ledger.floor(ANOTHER, 30)).toBe(0)
+  })
+
+  it('belongs to one period', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect([claim(ledger, { period: 60, window: WINDOW / 2 }), ledger.floor(KEY, 60)]).toEqual(['spent', WINDOW / 2 - 2])
+  })
+
+  it.each([
+    [WINDOW * 30_000, null],
+    [WINDOW * 30_000 - 1, WINDOW * 30_000],
+    [WINDOW * 30_000 - 3_600_000, WINDOW * 30_000],
+  ])('is, where the clock says %i, in the way until %s', (wall, opens) => {
+    const ledger = new Disk().start(0)
+    claim(ledger)
+    expect(ledger.opensAt(KEY, 30, wall)).toBe(opens)
+  })
+})
+
+describe('a future knock', () => {
+  it('is replayed when its window has come', () => {
+    const ledger = new Disk().start()
+    claim(ledger, { window: WINDOW + 5, arrival: 'future' })
+    expect(claim(ledger, { window: WINDOW + 5, source: OTHER })).toBe('replayed')
+  })
+
+  it('is replayed when its window has come after a restart and a compaction', () => {
+    const disk = new Disk()
+    claim(disk.start(), { window: WINDOW + 5, arrival: 'future' })
+    disk.compact()
+    expect(claim(disk.start(), { window: WINDOW + 5 })).toBe('replayed')
+  })
+
+  it('opens nothing of its own source either when its window has come', () => {
+    const ledger = new Disk().start()
+    claim(ledger, { window: WINDOW + 5, arrival: 'future' })
+    expect(claim(ledger, { window: WINDOW + 5 })).not.toBe('spent')
+  })
+})
+
+describe.each([0, 1, 10])('a ledger without a past, with a skew of %i,', (skew) => {
+  const fresh = () => new Disk([freshBase(WINDOW * 30_000 + 29_999, skew)])
+
+  it('has every window that is accepted now stale', () => {
+    const ledger = fresh().start(skew)
+    expect([-skew, 0, skew].map((step) => claim(ledger, { window: WINDOW + step, v: `${step}` }))).toEqual(Array(3).fill('stale'))
+  })
+
+  it('accepts the first window beyond', () => {
+    expect(claim(fresh().start(skew), { window: WINDOW + skew + 1 })).toBe('spent')
+  })
+
+  it('has windows of another period stale as well', () => {
+    expect(claim(fresh().start(skew), { period: 60, window: WINDOW / 2 + skew })).toBe('stale')
+  })
+
+  it('keeps that in mind over a compaction with another skew', () => {
+    const disk = fresh()
+    disk.compact(3)
+    expect(disk.start(3).floor(KEY, 30)).toBe(WINDOW + skew + 1)
+  })
+})
+
+describe('what a ledger holds', () => {
+  const rows = (ledger: Ledger) => [...ledger.records()].filter(({ kind }) => kind === 'spent').length
+
+  it('is no row below the floor', () => {
+    const ledger = new Disk().start()
+    for (let window = WINDOW; window < WINDOW + 1_000; window++) claim(ledger, { window })
+    expect(rows(ledger)).toBe(3)
+  })
+
+  it('is no row below the floor after a restart', () => {
+    const disk = new Disk()
+    const ledger = disk.start()
+    for (let window = WINDOW; window < WINDOW + 1_000; window++) claim(ledger, { window })
+    expect(rows(disk.start())).toBe(3)
+  })
+
+  /** A ledger in which one key has said all that it may in one window. */
+  function full(): Ledger {
+    const ledger = new Disk().start()
+    for (let i = 0; i < MAX_WINDOW_KNOCKS; i++) claim(ledger, { v: `${i}` })
+    return ledger
+  }
+
+  it('is 4,096 knocks of a key in a window at most: then it accepts no more of them', () => {
+    expect(claim(full(), { v: 'one more' })).toBe('full')
+  })
+
+  it('forgets none of them for that', () => {
+    expect(claim(full(), { v: '0', source: OTHER })).toBe('replayed')
+  })
+
+  it('has room for the same key’s next window', () => {
+    expect(claim(full(), { window: WINDOW + 1 })).toBe('spent')
+  })
+
+  it('has room for another key', () => {
+    expect(claim(full(), {}, ANOTHER)).toBe('spent')
+  })
+})
+
+/* Whatever happens: a model that remembers every knock that was ever accepted. */
+
+type Step =
+  | { kind: 'claim'; ahead: number; v: string; source: string; fingerprint: string; period: 30 | 60 }
+  | { kind: 'restart'; compact: boolean; skew: number }
+  | { kind: 'clock'; windows: number }
+  | { kind: 'break' | 'mend' | 'base' }
+
+const skews = fc.constantFrom(0, 1, 2, 10)
+const steps: fc.Arbitrary<Step> = fc.oneof(
+  {
+    weight: 6,
+    arbitrary: fc.record({
+      kind: fc.constant('claim' as const),
+      ahead: fc.integer({ min: -3, max: 12 }),
+      v: fc.constantFrom('a', 'b'),
+      source: fc.constantFrom(SOURCE, OTHER),
+      fingerprint: fc.constantFrom(KEY, ANOTHER),
+      period: fc.constantFrom(30 as const, 60 as const),
+    }),
+  },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), compact: fc.boolean(), skew: skews }) },
+  { weight: 2, arbitrary: fc.record({ kind: fc.constant('clock' as const), windows: fc.integer({ min: -3, max: 5 }) }) },
+  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('break' as const, 'mend' as const, 'base' as const) }) },
+)
+
+describe('whatever is claimed, restarted, compacted, broken, mended and set', () => {
+  /** Runs the steps as a daemon would, and hands every accepted knock and every floor to its caller. */
+  async function run(
+    sequence: Step[],
+    skew: number,
+    accepted: (name: string) => void,
+    floor: (name: string, at: number) => void,
+  ) {
+    const disk = new Disk()
+    let ledger = disk.start(skew)
+    let clock = WINDOW
+    for (const step of sequence) {
+      if (step.kind === 'claim') {
+        const { period, fingerprint, v, source } = step
+        const now = Math.floor((clock * 30) / period)
+        const window = now + step.ahead
+        const arrival = step.ahead < -skew ? 'stale' : step.ahead > skew ? 'future' : 'timely'
+        const claim = ledger.claim(knock({ window, v, source, arrival, period }), fingerprint)
+        const durable = claim.outcome === 'spent' && (await claim.durable.then(() => true).catch(() => false))
+        if (durable) accepted(`${fingerprint} ${period} ${window} ${v}`)
+        floor(`${fingerprint} ${period}`, ledger.floor(fingerprint, period))
+      } else if (step.kind === 'restart') {
+        skew = step.skew
+        if (step.compact) disk.compact(skew)
+        ledger = disk.start(skew)
+      } else if (step.kind === 'clock') clock += step.windows
+      else if (step.kind === 'base') disk.records.push(freshBase(clock * 30_000, skew))
+      else disk.broken = step.kind === 'break'
+    }
+  }
+
+  it('no knock is accepted twice', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(steps, { maxLength: 60 }), skews, async (sequence, skew) => {
+        const seen: string[] = []
+        await run(
+          sequence,
+          skew,
+          (name) => seen.push(name),
+          () => {},
+        )
+        expect(seen).toEqual([...new Set(seen)])
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
+  it('no floor falls, as long as the disk keeps what it is given', async () => {
+    const sound = steps.filter(({ kind }) => kind !== 'break')
+    await fc.assert(
+      fc.asyncProperty(fc.array(sound, { maxLength: 60 }), skews, async (sequence, skew) => {
+        const floors = new Map<string, number>()
+        await run(
+          sequence,
+          skew,
+          () => {},
+          (name, at) => {
+            expect(at).toBeGreaterThanOrEqual(floors.get(name) ?? 0)
+            floors.set(name, at)
+          },
+        )
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
