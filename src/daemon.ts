@@ -8,7 +8,7 @@ import { Quiet } from './gate/quiet'
 import { reason } from './host/fault'
 import { formatService } from './host/service'
 import { isoTime } from './host/time'
-import { type Cidr, isZeroAddress } from './protocol/address'
+import { type Cidr, inCidr, isZeroAddress } from './protocol/address'
 import type { Key } from './protocol/key'
 
 /** Milliseconds between looks at what is due: when nothing waits, and when a burst is arriving. */
@@ -138,12 +138,13 @@ export class Daemon {
     log.info(line, 'accepted')
   }
 
-  /** Takes over the keys, at the start and whenever they change; leases of keys that are gone end. */
-  setKeys(keys: readonly ServerKey[], neverLock: readonly Cidr[]): void {
+  /** Takes over the keys, at the start and whenever they change; resolves when all of them are heard. Leases of keys that are gone end. */
+  async setKeys(keys: readonly ServerKey[], neverLock: readonly Cidr[]): Promise<void> {
     this.#keys = new Map(keys.map((key) => [key.key, key]))
     this.#neverLock = neverLock
     this.#stages.listener.setKeys(keys.map(({ key }) => key))
     if (this.#timer) this.#wake(0)
+    while (!this.#stages.listener.prepare(this.#stages.now())) await new Promise(setImmediate)
   }
 
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
@@ -207,7 +208,7 @@ export class Daemon {
   #tick(): void {
     const { listener, leases, now } = this.#stages
     this.#take(listener.due(now()))
-    const ended = leases.ended(this.#isAlive, now())
+    const ended = leases.ended(this.#isAlive, this.#isSpared, now())
     this.#run(this.#end(ended.expired, 'expire'))
     this.#run(this.#end(ended.orphaned, 'close'))
     this.#run(this.#unlock(ended.locks))
@@ -247,6 +248,8 @@ export class Daemon {
     for (const key of this.#keys.values()) if (key.fingerprint === fingerprint) return !isOver(key, this.#stages.now().wall)
     return false
   }
+
+  readonly #isSpared = (address: string): boolean => this.#neverLock.some((block) => inCidr(block, address))
 
   #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
     const { request, source, window, v, arrival } = knock

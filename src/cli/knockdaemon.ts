@@ -1,4 +1,4 @@
-import { watch } from 'node:fs'
+import { statSync, watch } from 'node:fs'
 import { Option } from 'commander'
 import pino, { type Logger } from 'pino'
 import { Daemon } from '../daemon'
@@ -20,6 +20,8 @@ import { complain, EXIT, failWith, runProgram } from './voice'
 const NAME = 'knockdaemon'
 /** Changes in the keyring's folder come in bursts; they are taken together after this many milliseconds. */
 const WATCH_DELAY = 30
+/** Milliseconds between two looks at the folder itself. */
+const LOOK = 1_000
 
 interface Options {
   config: string
@@ -43,10 +45,15 @@ runProgram(NAME, async () => {
   if (options.check) return check(options.config)
   const read = await readConfig(options.config)
   if (read.faults) return failWith(NAME, read.faults)
-  const log = pino(
-    { level: options.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime },
-    pino.destination({ fd: 2, sync: true }),
-  )
+  const destination = pino.destination({ fd: 2, sync: true })
+  // A log that can't be written (a full disk) must not shut doors; what was to be said is lost.
+  destination.on('error', () => {})
+  const log = pino({ level: options.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+  // Node says twice that it has no file descriptor for a child: once to who asked, and once to nobody.
+  process.on('uncaughtException', (error) => {
+    log.error({ reason: reason(error) }, 'an error that nobody caught')
+    if (!('syscall' in error && String(error.syscall).startsWith('spawn'))) process.exit(EXIT.failure)
+  })
   return serve(options, read.value, log)
 })
 
@@ -82,9 +89,8 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   const listener = new Listener(config.skew, Math.random)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
   const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, log, now })
-  daemon.setKeys(loaded.keys, config.neverLock)
+  await daemon.setKeys(loaded.keys, config.neverLock)
   await daemon.restore()
-  while (!listener.prepare(now())) await new Promise(setImmediate)
   if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
   daemon.warnOfFloors()
 
@@ -100,7 +106,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
     }
     try {
       loaded = await loadServerKeys(config.keys, config.server, loaded.keys)
-      daemon.setKeys(loaded.keys, neverLock)
+      await daemon.setKeys(loaded.keys, neverLock)
       tell(loaded, log)
       log.info({ keys: loaded.keys.length }, 'reloaded')
     } catch (error) {
@@ -135,7 +141,8 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
 
 /** Says what is wrong with the keys that are refused, while the others go on opening doors. */
 function tell({ faults, ignored }: ServerKeys, log: Logger): void {
-  for (const { message } of faults) log.error({ reason: message }, 'a key file is refused')
+  for (const { message } of faults)
+    log.error({ reason: message }, 'a key file is faulty: its key is refused, or stays as it was read before')
   for (const path of ignored) log.warn({ file: path }, 'expected <id>.key: the file is ignored')
 }
 
@@ -160,20 +167,39 @@ function inTurn(action: () => Promise<void>): () => void {
   }
 }
 
-/** Keys that are added or revoked are seen at once; where a folder can't be watched, SIGHUP does it. */
+/**
+ * Keys that are added or revoked are seen at once. What no watch sees (another folder in the place of this one, a filesystem that
+ * can't be watched) is seen by looking.
+ */
 function watchFolder(folder: string, changed: () => void, warn: (message: string) => void): void {
   let isDue = false
   const tell = () => {
     isDue = false
     changed()
   }
-  try {
-    watch(folder, { persistent: false }, () => {
-      // Not put off by what comes meanwhile: a folder that never rests must not keep a revocation waiting.
-      if (!isDue) setTimeout(tell, WATCH_DELAY).unref()
-      isDue = true
-    }).on('error', (error) => warn(`${folder}: no longer watched, use SIGHUP: ${reason(error)}`))
-  } catch (error) {
-    warn(`${folder}: cannot be watched, use SIGHUP: ${reason(error)}`)
+  const soon = () => {
+    // Not put off by what comes meanwhile: a folder that never rests must not keep a revocation waiting.
+    if (!isDue) setTimeout(tell, WATCH_DELAY).unref()
+    isDue = true
   }
+  const observe = () => {
+    try {
+      const watcher = watch(folder, { persistent: false }, soon)
+      return watcher.on('error', (error) => warn(`${folder}: is no longer watched: ${reason(error)}`))
+    } catch (error) {
+      warn(`${folder}: cannot be watched: ${reason(error)}`)
+      return undefined
+    }
+  }
+  let watcher = observe()
+  let before = statSync(folder, { throwIfNoEntry: false })
+  setInterval(() => {
+    const after = statSync(folder, { throwIfNoEntry: false })
+    if (after && after.ino !== before?.ino) {
+      watcher?.close()
+      watcher = observe()
+    }
+    if (after?.ino !== before?.ino || after?.mtimeMs !== before?.mtimeMs) soon()
+    before = after
+  }, LOOK).unref()
 }

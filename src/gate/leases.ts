@@ -3,6 +3,8 @@ import type { Grant, Service } from './policy'
 
 /** Leases in force, of all keys: a bound on rules, far above what people ask. */
 export const MAX_LEASES = 4_096
+/** Leases in force of one key, so that none can use up the room of the others. */
+export const MAX_KEY_LEASES = 256
 /** Locks in force. Only keys that may lock make them. */
 export const MAX_LOCKS = 4_096
 
@@ -105,6 +107,8 @@ export class Leases {
     }))
     const added = wanted.filter((lease) => !this.#leases.has(slot(lease)))
     if (this.#leases.size + added.length > MAX_LEASES) return null
+    const own = [...this.#leases.values()].filter(({ entry }) => entry.fingerprint === fingerprint)
+    if (own.length + added.length > MAX_KEY_LEASES) return null
     return wanted.map((lease) => {
       const before = this.#leases.get(slot(lease))
       const longer = before && !lease.once ? extend(before, lease, now) : { entry: lease, ends: endOf(lease.until, now) }
@@ -125,14 +129,21 @@ export class Leases {
 
   /**
    * Takes out what is over and returns it. `expired`: leases that have ended by the monotonic clock, or by the wall clock (the kernel
-   * has ended them then); `orphaned`: those whose key is gone, revoked or has expired; `locks`: both kinds of them.
+   * has ended them then); `orphaned`: those whose key is gone, revoked or has expired; `locks`: both kinds of
+   * them, and those on addresses that no lock may name any more.
    */
-  ended(isAlive: (fingerprint: string) => boolean, now: Now): { expired: Lease[]; orphaned: Lease[]; locks: Lock[] } {
+  ended(
+    isAlive: (fingerprint: string) => boolean,
+    isSpared: (address: string) => boolean,
+    now: Now,
+  ): { expired: Lease[]; orphaned: Lease[]; locks: Lock[] } {
     const isDue = ({ notBefore = 0 }: Held<Lease | Lock>) => now.steady >= notBefore
     const hasExpired = ({ entry, ends }: Held<Lease | Lock>) =>
       ends <= now.steady || (entry.until !== null && entry.until * 1000 <= now.wall)
     const isOrphan = ({ entry }: Held<Lease | Lock>) => !isAlive(entry.fingerprint)
-    const locks = [...this.#locks.values()].filter((held) => hasExpired(held) || isOrphan(held)).map(({ entry }) => entry)
+    const locks = [...this.#locks.values()]
+      .filter((held) => hasExpired(held) || isOrphan(held) || isSpared(held.entry.address))
+      .map(({ entry }) => entry)
     for (const { address } of locks) this.#locks.delete(address)
     return {
       expired: this.#take((held) => isDue(held) && hasExpired(held)),

@@ -335,7 +335,7 @@ export class Listener {
 
   /** A new port is tried at once; what can't be settled that way is tried thoroughly when the burst has had time to arrive. */
   #schedule(session: Session, port: number, fresh: boolean, now: Now): void {
-    if (fresh && session.eager < MAX_EAGER) {
+    if (fresh && session.eager < MAX_EAGER && session.decodes < MAX_SESSION_DECODES / 2) {
       session.eager++
       this.#enqueue(session, 0, now)
     }
@@ -350,9 +350,10 @@ export class Listener {
   }
 
   #enqueue(session: Session, guesses: number, now: Now): void {
-    const timely = [...session.quorum].filter((candidate) => this.#arrival(candidate, session.newest, now) === 'timely')
-    if (timely.length === 0) return
-    session.attempts = this.#attempts(session, timely, guesses)
+    // Future ones, too: what is not written down before its window comes could be played by somebody else then.
+    const wanted = [...session.quorum].filter((candidate) => this.#arrival(candidate, session.newest, now) !== 'stale')
+    if (wanted.length === 0) return
+    session.attempts = this.#attempts(session, wanted, guesses)
     session.held = null
     this.#wait(session)
   }

@@ -61,7 +61,7 @@ async function checkLedger(path: string): Promise<string[]> {
     if (stats.size > MAX_LEDGER) throw new Fault(`${path}: expected at most ${MAX_LEDGER} bytes, got ${stats.size}`)
     const { state } = readLedger(await readFile(path))
     if (state === 'damaged') return [`${path}: the ledger is damaged: nothing opens for a minute after the daemon's start`]
-    return state === 'missing' ? [missing] : []
+    return []
   } catch (error) {
     if (error instanceof Fault) throw error
     if (errorCode(error) !== 'ENOENT') throw new Fault(`${path}: the ledger cannot be used: ${reason(error)}`)

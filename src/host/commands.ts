@@ -1,5 +1,5 @@
 import { access, constants } from 'node:fs/promises'
-import { join } from 'node:path'
+import { isAbsolute, join } from 'node:path'
 import { execa } from 'execa'
 import { errorCode, Fault } from './fault'
 
@@ -11,15 +11,28 @@ const MAX_OUTPUT = 8 * 1024 * 1024
 /** Arguments of a command that a fault shows: enough to know which rule, without a line of its own. */
 const SHOWN_ARGS = 6
 
+/** A command that ran and failed; without an exit code it was ended, by its time limit or otherwise. */
+export class CommandFault extends Fault {
+  constructor(
+    message: string,
+    readonly exitCode: number | undefined,
+  ) {
+    super(message)
+  }
+}
+
 /** Where the system's tools are: an ordinary user's PATH leaves out sbin. */
 export function commandPath(): string {
-  return `${process.env.PATH ?? ''}:/usr/sbin:/sbin:/usr/bin:/bin`
+  // An empty or relative element would be the current folder's: never for a program that may be root.
+  const own = (process.env.PATH ?? '').split(':').filter(isAbsolute)
+  return [...own, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].join(':')
 }
 
 /**
  * Runs a command with a list of arguments: never a shell.
  * @returns its standard output
- * @throws {Fault} with what the command said, when it fails, takes too long or is missing
+ * @throws {CommandFault} with what the command said, when it fails or takes too long
+ * @throws {Fault} when it is missing
  */
 export async function run(command: string, args: readonly string[], input = ''): Promise<string> {
   try {
@@ -34,9 +47,9 @@ export async function run(command: string, args: readonly string[], input = ''):
     return stdout
   } catch (error) {
     if (errorCode(error) === 'ENOENT') throw missing(command)
-    const { stderr, shortMessage } = error as { stderr?: string; shortMessage?: string }
+    const { stderr, shortMessage, exitCode } = error as { stderr?: string; shortMessage?: string; exitCode?: number }
     const said = stderr?.trim().split('\n')[0] || shortMessage || 'it failed'
-    throw new Fault(`${command} ${args.slice(0, SHOWN_ARGS).join(' ')}: ${said}`)
+    throw new CommandFault(`${command} ${args.slice(0, SHOWN_ARGS).join(' ')}: ${said}`, exitCode)
   }
 }
 
@@ -47,7 +60,7 @@ export function missing(command: string): Fault {
 
 /** @throws {Fault} where a command is not installed */
 export async function findCommand(command: string): Promise<void> {
-  for (const folder of commandPath().split(':').filter(Boolean)) {
+  for (const folder of commandPath().split(':')) {
     const found = await access(join(folder, command), constants.X_OK).then(
       () => true,
       () => false,

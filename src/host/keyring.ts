@@ -9,6 +9,7 @@ import { isoTime } from './time'
 /** Most keys of a keyring: a bound on a folder's listing. */
 const MAX_KEYS = 100_000
 const SUFFIX = '.key'
+const REVOKED = /^\s*"?revoked"?\s*=/m
 /** What may lie in a keyring's folder besides keys (the keyring of a checkout has both). */
 const COMPANIONS = ['README.md', '.gitignore']
 
@@ -19,10 +20,17 @@ export function clientKeys(): string {
   return join(process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'knockturn', 'keys')
 }
 
+/** A key file that is refused; `revoked`: it says so all the same, in a line that can't be read. */
+export interface FaultyKey {
+  readonly id: string
+  readonly fault: Fault
+  readonly revoked: boolean
+}
+
 /** What a keyring's folder holds. A faulty key is refused by itself: the others still open doors. */
 export interface Keyring {
   readonly keys: readonly KeyFile[]
-  readonly faulty: readonly { readonly id: string; readonly fault: Fault }[]
+  readonly faulty: readonly FaultyKey[]
   /** Files that were passed over because of their names. */
   readonly ignored: readonly string[]
 }
@@ -35,18 +43,21 @@ export interface Keyring {
 export async function readKeyring(folder: string, hint = 'make a key with "knockturn key new"'): Promise<Keyring> {
   const names = await list(folder, hint)
   const keys: KeyFile[] = []
-  const faulty: { id: string; fault: Fault }[] = []
+  const faulty: FaultyKey[] = []
   for (const name of names.filter(isKeyName)) {
     const id = name.slice(0, -SUFFIX.length)
     const path = join(folder, name)
     try {
-      const read = await readKeyFile(path)
-      if (read.faults) faulty.push(...read.faults.map((fault) => ({ id, fault })))
-      else if (read.value.id === id) keys.push(read.value)
-      else faulty.push({ id, fault: new Fault(`${path}: expected the key "${id}", got "${read.value.id}": rename the file`) })
+      const source = await readText(path, MAX_KEY_FILE, true)
+      const read = parseKeyFile(path, source)
+      if (read.value?.id === id) keys.push(read.value)
+      const faults =
+        read.faults ??
+        (read.value.id === id ? [] : [new Fault(`${path}: expected the key "${id}", got "${read.value.id}": rename the file`)])
+      faulty.push(...faults.map((fault) => ({ id, fault, revoked: REVOKED.test(source) })))
     } catch (error) {
       if (!(error instanceof Fault)) throw error
-      faulty.push({ id, fault: error })
+      faulty.push({ id, fault: error, revoked: false })
     }
   }
   const ignored = names.filter((name) => !isKeyName(name) && !COMPANIONS.includes(name))

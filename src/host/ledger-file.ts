@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open, rename, stat, statfs, unlink } from 'node:fs/promises'
+import { type FileHandle, open, realpath, rename, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { execa } from 'execa'
@@ -77,7 +77,6 @@ export interface Found {
 
 /** Reads a ledger's bytes. Pure, so that every tear and every flipped bit can be tried. */
 export function readLedger(bytes: Buffer): Found {
-  if (bytes.length === 0) return { state: 'missing', records: [] }
   const synced = new RegExp(`^${MAGIC}(\\d{16})\\n`).exec(bytes.toString('latin1', 0, HEADER))?.[1]
   const records: LedgerRecord[] = []
   let at = HEADER
@@ -100,7 +99,8 @@ export function readLedger(bytes: Buffer): Found {
  * @throws {Fault} when the ledger can't be read or is held by another daemon
  */
 export async function openLedger(path: string, skew: number, wall: number, isNew: boolean, warn: (message: string) => void) {
-  const { disk, found, volatile } = await LedgerOnDisk.open(path)
+  // By its real name: compaction would put a file in the place of a link.
+  const { disk, found, volatile } = await LedgerOnDisk.open(await realpath(path).catch(() => path))
   const records = [...found.records]
   if (found.state === 'damaged' || (found.state === 'missing' && !isNew)) {
     warn(`${path}: the ledger is ${found.state}: nothing that was sent before the next minute or so opens`)
@@ -138,7 +138,7 @@ export class LedgerOnDisk implements LedgerFile {
    * @throws {Fault} when it can't be read, others may read it, or another daemon holds it
    */
   static async open(path: string): Promise<{ disk: LedgerOnDisk; found: Found; volatile: boolean }> {
-    const file = await openHeld(path)
+    const { file, isNew } = await openHeld(path)
     const { size } = await file.stat()
     if (size > MAX_LEDGER) throw new Fault(`${path}: expected at most ${MAX_LEDGER} bytes, got ${size}`)
     const bytes = Buffer.alloc(size)
@@ -146,7 +146,7 @@ export class LedgerOnDisk implements LedgerFile {
     const { type } = await statfs(path)
     return {
       disk: new LedgerOnDisk(path, file),
-      found: readLedger(bytes),
+      found: isNew ? { state: 'missing', records: [] } : readLedger(bytes),
       volatile: type === TMPFS_MAGIC || type === RAMFS_MAGIC,
     }
   }
@@ -231,22 +231,40 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
   for (let at = 0; at < bytes.length; ) at += (await file.write(bytes, at, bytes.length - at, position + at)).bytesWritten
 }
 
-/** Opens the file behind the path and holds it; where it was replaced in between, once more. */
-async function openHeld(path: string): Promise<FileHandle> {
+/**
+ * Opens the file behind the path and holds it; where it was replaced in between, once more.
+ * @returns `isNew`: it was not there before. One that was there and is empty has been emptied: that is damage.
+ */
+async function openHeld(path: string): Promise<{ file: FileHandle; isNew: boolean }> {
   for (;;) {
-    let file: FileHandle
-    try {
-      file = await open(path, constants.O_RDWR | constants.O_CREAT | constants.O_NONBLOCK, 0o600)
-    } catch (error) {
-      throw new Fault(`${path}: the ledger cannot be opened: ${reason(error)}: set [ledger] path to a file that you may write`)
-    }
+    const { file, isNew } = await openOrMake(path)
     const stats = await file.stat()
     if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    // Compaction puts another file in its place, and the other name would keep the old one.
+    if (stats.nlink > 1)
+      throw new Fault(`${path}: expected a file with one name, got one with ${stats.nlink}: give the ledger a file of its own`)
     checkPrivate(path, stats, 0o600)
     await hold(path, file)
-    if (sameFile(stats, await stat(path).catch(() => null))) return file
+    if (sameFile(stats, await stat(path).catch(() => null))) return { file, isNew }
     await file.close()
   }
+}
+
+async function openOrMake(path: string): Promise<{ file: FileHandle; isNew: boolean }> {
+  const flags = constants.O_RDWR | constants.O_NONBLOCK
+  try {
+    return { file: await open(path, flags | constants.O_CREAT | constants.O_EXCL, 0o600), isNew: true }
+  } catch (error) {
+    if (errorCode(error) === 'EEXIST') {
+      const file = await open(path, flags).catch((cause) => Promise.reject(cannotOpen(path, cause)))
+      return { file, isNew: false }
+    }
+    throw cannotOpen(path, error)
+  }
+}
+
+function cannotOpen(path: string, error: unknown): Fault {
+  return new Fault(`${path}: the ledger cannot be opened: ${reason(error)}: set [ledger] path to a file that you may write`)
 }
 
 const sameFile = (a: Stats, b: Stats | null): boolean => a.ino === b?.ino && a.dev === b.dev

@@ -16,7 +16,7 @@ export interface ServerKeys {
  * Loads a daemon's keys (docs/protocol.md, "Derivation": one label, and no fingerprint twice).
  * @param server the daemon's own label
  * @param before keys loaded earlier: those whose material has not changed keep their objects, and so their place in the table;
- *   one whose file has become faulty stays as it was, until it is mended or removed
+ *   one whose file has become faulty stays as it was, until it is mended or removed, but a word of `revoked` in it counts
  * @throws {Fault} when the keyring can't be read at all
  */
 export async function loadServerKeys(folder: string, server: string, before: readonly ServerKey[] = []): Promise<ServerKeys> {
@@ -27,8 +27,10 @@ export async function loadServerKeys(folder: string, server: string, before: rea
     const fingerprint = bytesToHex(file.key.fingerprint)
     byFingerprint.set(fingerprint, [...(byFingerprint.get(fingerprint) ?? []), file])
   }
-  const faultyIds = new Set(faulty.map(({ id }) => id))
-  const keys = before.filter(({ id }) => faultyIds.has(id))
+  const faultyById = new Map(faulty.map((one) => [one.id, one]))
+  const keys = before
+    .filter(({ id }) => faultyById.has(id))
+    .map((key) => (faultyById.get(key.id)?.revoked ? { ...key, revoked: 0 } : key))
   const known = new Map(before.map((key) => [key.fingerprint, key]))
   for (const [fingerprint, [file, twin]] of byFingerprint) {
     const path = keyPath(folder, file.id)

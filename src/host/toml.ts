@@ -2,6 +2,9 @@ import { parse, TomlError, type TomlTable } from 'smol-toml'
 import * as v from 'valibot'
 import { Fault, type Read } from './fault'
 
+/** Faults of one file that are told: enough to see what is wrong with it. */
+const MAX_FAULTS = 20
+
 /**
  * Reads a TOML text by a schema.
  * @param secrets keys whose values never appear in a message
@@ -23,7 +26,7 @@ export function readToml<S extends v.GenericSchema>(
   }
   const result = v.safeParse(schema, table)
   if (result.success) return { value: result.output }
-  return { faults: result.issues.map((issue) => new Fault(describe(path, text, issue, secrets))) }
+  return { faults: result.issues.slice(0, MAX_FAULTS).map((issue) => new Fault(describe(path, text, issue, secrets))) }
 }
 
 function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secrets: readonly string[]): string {
@@ -59,8 +62,8 @@ function lineOf(text: string, keys: readonly string[]): number {
   for (let depth = keys.length; depth > 0; depth--) {
     let table = ''
     for (let i = 0; i < lines.length; i++) {
-      const header = /^\s*\[\[?\s*([^\]]+?)\s*\]/.exec(lines[i])
-      if (header) table = header[1]
+      const header = /^\s*\[\[?([^\]]*)\]/.exec(lines[i])
+      if (header) table = header[1].trim()
       const key = header ? undefined : /^\s*("?)([\w-]+)\1\s*=/.exec(lines[i])?.[2]
       const name = [table, key].filter(Boolean).join('.')
       if (name === keys.slice(0, depth).join('.')) return i + 1

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Lease, Leases, type Lock, MAX_LEASES, MAX_LOCKS } from '../../src/gate/leases'
+import { type Lease, Leases, type Lock, MAX_KEY_LEASES, MAX_LEASES, MAX_LOCKS } from '../../src/gate/leases'
 import type { Grant, Service } from '../../src/gate/policy'
 
 /** Unix seconds. */
@@ -32,10 +32,11 @@ const lock = (id: string, until: number, more: Partial<Lock> = {}): Lock => ({
 const ids = (entries: readonly { id: string }[] | undefined | null) => entries?.map(({ id }) => id)
 
 const everyKey = () => true
+const nobody = () => false
 /** What has ended by itself. */
-const expired = (leases: Leases, now: ReturnType<typeof at>) => ids(leases.ended(everyKey, now).expired)
+const expired = (leases: Leases, now: ReturnType<typeof at>) => ids(leases.ended(everyKey, nobody, now).expired)
 /** The locks that are over. */
-const unlocked = (leases: Leases, now: ReturnType<typeof at>) => ids(leases.ended(everyKey, now).locks)
+const unlocked = (leases: Leases, now: ReturnType<typeof at>) => ids(leases.ended(everyKey, nobody, now).locks)
 
 /** Leases, and `open` with names for what it does not vary. */
 function held(...opens: [id: string, grant: Grant, fingerprint?: string][]) {
@@ -115,16 +116,26 @@ describe('opening', () => {
   it('is refused beyond 4,096 leases, all or nothing', () => {
     const leases = new Leases()
     for (let i = 0; i < MAX_LEASES - 1; i++)
-      leases.open(`${i}`, 'alice', ALICE, grant(60, { address: `10.0.${i >> 8}.${i & 255}` }), at())
+      leases.open(`${i}`, 'alice', `key ${i >> 7}`, grant(60, { address: `10.0.${i >> 8}.${i & 255}` }), at())
     expect(leases.open('x', 'alice', ALICE, grant(60, { services: [SSH, DNS] }), at())).toBeNull()
     expect(leases.size).toBe(MAX_LEASES - 1)
+  })
+
+  it('is refused to a key beyond 256 leases, and not to another', () => {
+    const leases = new Leases()
+    for (let i = 0; i < MAX_KEY_LEASES; i++) leases.open(`${i}`, 'alice', ALICE, grant(60, { address: `10.0.0.${i}` }), at())
+    const another = grant(60, { address: '10.0.1.1' })
+    expect([leases.open('x', 'alice', ALICE, another, at()), leases.open('y', 'bob', BOB, another, at())?.length]).toEqual([
+      null,
+      1,
+    ])
   })
 
   it('of what is there is not refused at 4,096 leases', () => {
     const leases = new Leases()
     for (let i = 0; i < MAX_LEASES; i++)
-      leases.open(`${i}`, 'alice', ALICE, grant(60, { address: `10.0.${i >> 8}.${i & 255}` }), at())
-    expect(leases.open('x', 'alice', ALICE, grant(90, { address: '10.0.0.7' }), at())?.[0].lease.id).toBe('7')
+      leases.open(`${i}`, 'alice', `key ${i >> 7}`, grant(60, { address: `10.0.${i >> 8}.${i & 255}` }), at())
+    expect(leases.open('x', 'alice', 'key 0', grant(90, { address: '10.0.0.7' }), at())?.[0].lease.id).toBe('7')
   })
 })
 
@@ -189,13 +200,13 @@ describe('a lease', () => {
 
   it('of a key that is gone is an orphan', () => {
     const leases = held(['x', grant(60)], ['y', grant(60), BOB])
-    expect(ids(leases.ended((fingerprint) => fingerprint === BOB, at()).orphaned)).toEqual(['x'])
+    expect(ids(leases.ended((fingerprint) => fingerprint === BOB, nobody, at()).orphaned)).toEqual(['x'])
     expect(ids(leases.all())).toEqual(['y'])
   })
 
   it('of a key that is gone and that could not be ended is left alone until the time given', () => {
     const leases = held(['x', grant(60)])
-    const orphaned = (seconds: number) => leases.ended(() => false, at(seconds)).orphaned
+    const orphaned = (seconds: number) => leases.ended(() => false, nobody, at(seconds)).orphaned
     for (const lease of orphaned(0)) leases.retry(lease, at(1).steady)
     expect([orphaned(0.9), leases.size]).toEqual([[], 1])
   })
@@ -305,10 +316,16 @@ describe('a lock', () => {
     expect([noted?.id, replaced?.id, leases.locked(HOME)?.until]).toEqual([name, 'old', until])
   })
 
+  it('on an address that no lock may name any more is over', () => {
+    const leases = new Leases()
+    leases.lock(lock('z', 60), at())
+    expect(ids(leases.ended(everyKey, (address) => address === HOME, at()).locks)).toEqual(['z'])
+  })
+
   it('of a key that is gone is over', () => {
     const leases = new Leases()
     leases.lock(lock('z', 60), at())
-    expect(ids(leases.ended(() => false, at()).locks)).toEqual(['z'])
+    expect(ids(leases.ended(() => false, nobody, at()).locks)).toEqual(['z'])
   })
 
   it.each([

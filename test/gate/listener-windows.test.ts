@@ -47,7 +47,26 @@ describe('a knock for the window', () => {
 })
 
 describe('a knock for a far window', () => {
-  it('is not reported before its session ends', () => {
+  it('of the future is reported at once, so that it can be written down before its window comes', () => {
+    const ear = new Ear([key])
+    ear.taps(knockOf(key, 1, WINDOW + 2))
+    expect(arrivals(ear)).toEqual(['future'])
+  })
+
+  it.each([
+    ['goes on with other taps', (ear: Ear, n: number) => ear.tap(50_000 + n)],
+    ['goes on with other knocks', (ear: Ear, n: number) => ear.taps(knockOf(key, 100 + n, WINDOW + 2))],
+  ])('of the future is reported though its source %s', (_, noise) => {
+    const ear = new Ear([key])
+    for (let n = 0; n < 4; n++) {
+      noise(ear, n)
+      ear.wait(5_000)
+    }
+    ear.taps(knockOf(key, 1, WINDOW + 3))
+    expect(ear.salts).toContain(1)
+  })
+
+  it('of the past is not reported before its session ends', () => {
     const ear = new Ear([key])
     ear.taps(knockOf(key, 1, WINDOW - 2))
     ear.wait(9_900)
@@ -64,10 +83,10 @@ describe('a knock for a far window', () => {
     expect(arrivals(ear)).toEqual(['stale'])
   })
 
-  it('is reported at the end of input', () => {
+  it('of the past is reported at the end of input', () => {
     const ear = new Ear([key])
-    ear.taps(knockOf(key, 1, WINDOW + 2))
-    expect(ear.listener.end(ear.now).map(({ arrival }) => arrival)).toEqual(['future'])
+    ear.taps(knockOf(key, 1, WINDOW - 2))
+    expect(ear.listener.end(ear.now).map(({ arrival }) => arrival)).toEqual(['stale'])
   })
 
   it('is not reported where it is no knock', () => {
@@ -107,14 +126,14 @@ describe('a knock is judged by the arrival of its newest tap', () => {
     expect(arrivals(ear)).not.toContain('timely')
   })
 
-  it('that comes when its window, once future, is accepted', () => {
+  it('that would come when its window, once future, is accepted: too late, the knock has been written down', () => {
     const ear = new Ear([key], { seconds: BEFORE_THE_NEXT })
     const ports = knockOf(key, 1, WINDOW + 2)
     ear.taps(ports)
     ear.wait(1_000)
     ear.taps(ports)
     ear.wait(12_000)
-    expect(arrivals(ear)).toEqual(['timely'])
+    expect(arrivals(ear)).toEqual(['future'])
   })
 
   it('and not by a stranger’s tap after it', () => {

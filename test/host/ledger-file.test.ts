@@ -1,6 +1,6 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync, readFileSync, rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import { linkSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
@@ -88,8 +88,8 @@ describe('a record', () => {
 describe('the bytes of a ledger', () => {
   const bytes = file(SAMPLES)
 
-  it('that are none are a missing ledger', () => {
-    expect(readLedger(Buffer.alloc(0))).toEqual({ state: 'missing', records: [] })
+  it('that are none are damage: an empty file has been emptied', () => {
+    expect(readLedger(Buffer.alloc(0))).toEqual({ state: 'damaged', records: [] })
   })
 
   it('that are all there are a whole one', () => {
@@ -336,6 +336,26 @@ describe('a ledger that knows nothing of the past', () => {
     const { claim, warnings } = await start(join(scratch(), 'ledger'), { isNew: true })
     expect(await claim(1)).toBe('spent')
     expect(warnings()).toEqual([])
+  })
+
+  it('takes a file that was emptied for damage, whatever the word', async () => {
+    const path = put(scratch(), 'ledger', '')
+    const { claim } = await start(path, { isNew: true })
+    expect(await claim(1)).toBe('stale')
+  })
+
+  it('keeps its place behind a link', async () => {
+    const folder = scratch()
+    const path = join(folder, 'ledger')
+    symlinkSync(put(folder, 'real', ''), path)
+    await start(path, { isNew: true })
+    expect([lstatSync(path).isSymbolicLink(), readLedger(readFileSync(join(folder, 'real'))).state]).toEqual([true, 'whole'])
+  })
+
+  it('is refused with two names', async () => {
+    const folder = scratch()
+    linkSync(put(folder, 'one', ''), join(folder, 'two'))
+    await expect(start(join(folder, 'two'))).rejects.toThrow('two: expected a file with one name, got one with 2')
   })
 
   it('does not take that word where it is damaged', async () => {

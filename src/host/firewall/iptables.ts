@@ -1,4 +1,5 @@
 import type { Firewall, Lease, Lock } from '../../gate/leases'
+import { CommandFault } from '../commands'
 import { reason } from '../fault'
 import { FAMILIES, type Family, familyOf, installScript, iptables, LEASES, MAIN, readTable, restore } from './chains'
 import { leaseRule, lockRule, readRule } from './rules'
@@ -14,18 +15,25 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
     last = next
     return next
   }
-  const add = (address: string, rule: string[]) => iptables(familyOf(address), ['-A', LEASES, ...rule])
+  const add = async (address: string, rule: string[]) => {
+    const family = familyOf(address)
+    const args = ['-A', LEASES, ...rule]
+    // Somebody may have flushed and deleted our chains: once more with new ones.
+    await iptables(family, args).catch(async (error) => {
+      if (!(await ensureChains(family, warn))) throw error
+      await iptables(family, args)
+    })
+  }
   const drop = async (address: string, rule: string[]) => {
-    try {
-      await iptables(familyOf(address), ['-D', LEASES, ...rule])
-    } catch (error) {
-      // Somebody else may have taken it away: then it is what we wanted.
-      const there = await iptables(familyOf(address), ['-C', LEASES, ...rule]).then(
-        () => true,
+    const family = familyOf(address)
+    await iptables(family, ['-D', LEASES, ...rule]).catch(async (error) => {
+      // Somebody else may have taken it away: then it is what we wanted. Only this one exit code says so.
+      const gone = await iptables(family, ['-C', LEASES, ...rule]).then(
         () => false,
+        (cause) => cause instanceof CommandFault && cause.exitCode === 1,
       )
-      if (there) throw error
-    }
+      if (!gone) throw error
+    })
   }
 
   return {
@@ -64,10 +72,11 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
   }
 }
 
-/** What leases need is put in place; what hears knocks is the administrator's to install. */
-async function ensureChains(family: Family, warn: (message: string) => void): Promise<void> {
+/** What leases need is put in place; what hears knocks is the administrator's to install. @returns whether anything was missing */
+async function ensureChains(family: Family, warn: (message: string) => void): Promise<boolean> {
   const table = await readTable(family)
-  if (table.chains.includes(MAIN) && table.chains.includes(LEASES)) return
+  if (table.chains.includes(MAIN) && table.chains.includes(LEASES)) return false
   warn(`${family}: our chains are missing and are made anew, without the log rules: run "knockturn firewall install"`)
   await restore(family, installScript(table, null))
+  return true
 }

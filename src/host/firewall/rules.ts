@@ -29,6 +29,8 @@ export function lockRule(lock: Lock): string[] {
  */
 export function readRule(line: string): { lease: Lease; lock?: undefined } | { lock: Lock; lease?: undefined } | null {
   const words = line.split(' ')
+  // Just the form that our rules have: `! -s` would be everybody else.
+  if (words[0] !== '-A' || words[2] !== '-s') return null
   const after = (option: string) => words[words.indexOf(option) + 1]
   const has = (option: string) => words.includes(option)
   const [program, kind, id, key, fingerprint] = (after('--comment') ?? '').replaceAll('"', '').split(':')

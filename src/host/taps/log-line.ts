@@ -13,7 +13,7 @@ export const MAX_LINE = 4_096
 export function logLineReader(prefix: string): (line: string) => Tap | null {
   // A head may hold what syslog, journald or the kernel put in front, but nothing that looks like a field of a packet.
   const head = '(?:[^=]{0,200}[ \\];])?'
-  const link = 'IN=\\S{0,15} OUT=\\S{0,15} (?:PHYSIN=\\S{1,15} )?(?:PHYSOUT=\\S{1,15} )?(?:MAC=[0-9a-f:]* +)?'
+  const link = 'IN=\\S{1,15} OUT=\\S{0,15} (?:PHYSIN=\\S{1,15} )?(?:PHYSOUT=\\S{1,15} )?(?:MAC=[0-9a-f:]* +)?'
   const v4 = 'LEN=\\d+ TOS=(?:0x)?[0-9A-F]{2} PREC=0x[0-9A-F]{2} TTL=\\d+ ID=\\d+ (?:(?:CE|DF|MF) )*'
   const v6 = 'LEN=\\d+ TC=\\d+ HOPLIMIT=\\d+ FLOWLBL=\\d+ '
   const tcp =
