@@ -94,48 +94,55 @@ export class Daemon {
     else this.#refuseKnock(knock, key, outcome, outcome === 'stale' ? this.#floorAhead(key) : undefined)
   }
 
-  /** Leases → firewall. */
+  /** Leases → firewall, and one line in the log. */
   async #enforce(knock: Knock, key: ServerKey, grant: Grant): Promise<void> {
-    const { leases, firewall, now, log } = this.#stages
-    const { address, action, until } = grant
     const id = knock.v.slice(0, 8)
-    const whose = { key: key.id, fingerprint: key.fingerprint }
-    const said = { ...whose, action, source: knock.source, address, until: until === null ? null : isoTime(until * 1000) }
-    if (action === 'open') {
-      const opened = leases.open(id, key.id, key.fingerprint, grant, now())
-      if (!opened) return this.#refuseKnock(knock, key, 'not-granted', 'too many leases are in force')
-      for (const { lease, replaced } of opened) {
-        const line = {
-          ...said,
-          service: formatService(lease),
-          lease: lease.id,
-          once: lease.once,
-          until: lease.until && isoTime(lease.until * 1000),
-        }
-        if (lease === replaced) log.info(line, 'accepted')
-        else
-          await this.#try(
-            () => firewall.open(lease, replaced).then(() => log.info(line, 'accepted')),
-            line,
-            () => leases.undo(lease),
-          )
-      }
-      return
+    const { action, address, until } = grant
+    const said = { key: key.id, fingerprint: key.fingerprint, action, source: knock.source, address }
+    const done =
+      action === 'open'
+        ? await this.#open(id, said, key, grant)
+        : await this.#shut(id, said, key, { ...grant, until: until ?? 0 })
+    if (typeof done === 'string') this.#refuseKnock(knock, key, 'not-granted', done)
+    else if (done) this.#stages.log.info({ ...said, ...done }, 'accepted')
+  }
+
+  /** Opens every service of a grant. @returns what to say of it, why it is refused, or null where the firewall failed */
+  async #open(id: string, said: object, key: ServerKey, grant: Grant): Promise<object | string | null> {
+    const { leases, firewall, now } = this.#stages
+    const opened = leases.open(id, key.id, key.fingerprint, grant, now())
+    if (!opened) return 'too many leases are in force'
+    const open: Lease[] = []
+    for (const { lease, replaced } of opened) {
+      const about = { ...said, service: formatService(lease) }
+      const isThere =
+        lease === replaced ||
+        (await this.#try(
+          () => firewall.open(lease, replaced),
+          about,
+          () => leases.undo(lease),
+        ))
+      if (isThere) open.push(lease)
     }
-    // A lock, too, ends what the key has open for the address.
-    const ended = leases.close(key.fingerprint, address, grant.services)
+    if (open.length === 0) return null
+    const until = open[0].until === null ? null : isoTime(open[0].until * 1000)
+    return { service: open.map(formatService).join(','), until, lease: open.map((lease) => lease.id).join(','), once: grant.once }
+  }
+
+  /** Closes what the key has open for the address; a lock then keeps it shut. @returns as {@link Daemon.#open} */
+  async #shut(id: string, said: object, key: ServerKey, grant: Grant & { until: number }): Promise<object | string | null> {
+    const { leases, firewall, now } = this.#stages
+    const { action, address, services, until } = grant
+    const ended = leases.close(key.fingerprint, address, services)
     await this.#end(ended, 'close')
-    const line = {
-      ...said,
-      service: grant.services.map(formatService).join(',') || 'all',
-      leases: ended.map((lease) => lease.id),
-    }
-    if (action === 'lock' && until !== null) {
-      const locked = leases.lock({ id, ...whose, address, until }, now())
-      if (!locked) return this.#refuseKnock(knock, key, 'not-granted', 'too many locks are in force')
-      if (locked.lock !== locked.replaced) await this.#try(() => firewall.lock(locked.lock, locked.replaced), line)
-    }
-    log.info(line, 'accepted')
+    const about = { service: services.map(formatService).join(',') || 'all', lease: ended.map((lease) => lease.id).join(',') }
+    if (action !== 'lock') return { ...about, until: null }
+    const locked = leases.lock({ id, key: key.id, fingerprint: key.fingerprint, address, until }, now())
+    if (!locked) return 'too many locks are in force'
+    const { lock, replaced } = locked
+    // Where the firewall fails, the lock holds all the same: it is we who ignore the taps. Only a restart would forget it.
+    if (lock !== replaced) await this.#try(() => firewall.lock(lock, replaced), { ...said, ...about })
+    return { ...about, until: isoTime(lock.until * 1000) }
   }
 
   /** Takes over the keys, at the start and whenever they change; resolves when all of them are heard. Leases of keys that are gone end. */
@@ -230,17 +237,24 @@ export class Daemon {
     const { firewall, leases, now, log } = this.#stages
     for (const lease of ended) {
       const line = { key: lease.key, lease: lease.id, address: lease.address, service: formatService(lease) }
-      const done = () => firewall.end(lease, why).then(() => log.info(line, why === 'close' ? 'closed' : 'expired'))
-      await this.#try(done, line, () => leases.retry(lease, now().steady + RETRY))
+      const isGone = await this.#try(
+        () => firewall.end(lease, why),
+        line,
+        () => leases.retry(lease, now().steady + RETRY),
+      )
+      if (isGone) log.info(line, why === 'close' ? 'closed' : 'expired')
     }
   }
 
-  async #try(change: () => Promise<void>, about: object, undo = () => {}): Promise<void> {
+  /** @returns whether it went well; where it did not, the log says so */
+  async #try(change: () => Promise<void>, about: object, undo = () => {}): Promise<boolean> {
     try {
       await change()
+      return true
     } catch (error) {
       undo()
       this.#stages.log.error({ ...about, reason: reason(error) }, 'the firewall failed')
+      return false
     }
   }
 

@@ -67,7 +67,7 @@ export class Leases {
     const kept = (entry: Lease | Lock) => isAlive(entry.fingerprint) && !(entry.until !== null && entry.until * 1000 <= now.wall)
     // A run that was killed while it extended a lease leaves it twice: the longer one counts.
     const longestFirst = <T extends Lease | Lock>(entries: readonly T[]) =>
-      [...entries].sort((a, b) => endOf(b.until, now) - endOf(a.until, now))
+      [...entries].sort((a, b) => (b.until ?? Number.MAX_VALUE) - (a.until ?? Number.MAX_VALUE))
     const over: { leases: Lease[]; locks: Lock[] } = { leases: [], locks: [] }
     for (const lease of longestFirst(leases)) {
       if (!kept(lease) || this.#leases.has(slot(lease))) over.leases.push(lease)
