@@ -126,7 +126,7 @@ export class Daemon {
     }
     if (open.length === 0) return null
     const until = open[0].until === null ? null : isoTime(open[0].until * 1000)
-    return { service: open.map(formatService).join(','), until, lease: open.map((lease) => lease.id).join(','), once: grant.once }
+    return { service: open.map(formatService).join(','), until, leases: open.map((lease) => lease.id), once: grant.once }
   }
 
   /** Closes what the key has open for the address; a lock then keeps it shut. @returns as {@link Daemon.#open} */
@@ -135,7 +135,7 @@ export class Daemon {
     const { action, address, services, until } = grant
     const ended = leases.close(key.fingerprint, address, services)
     await this.#end(ended, 'close')
-    const about = { service: services.map(formatService).join(',') || 'all', lease: ended.map((lease) => lease.id).join(',') }
+    const about = { service: services.map(formatService).join(',') || 'all', leases: ended.map((lease) => lease.id) }
     if (action !== 'lock') return { ...about, until: null }
     const locked = leases.lock({ id, key: key.id, fingerprint: key.fingerprint, address, until }, now())
     if (!locked) return 'too many locks are in force'
