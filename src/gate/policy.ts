@@ -57,7 +57,7 @@ export interface Grant {
 }
 
 /** hashlimit forgets after a day, so that a `once` rule must not live that long: it lasts an hour at most, in seconds. */
-export const MAX_ONCE = 3_600
+const MAX_ONCE = 3_600
 
 /**
  * The address that a request is about, before anything is claimed (docs/protocol.md, "Receiving" 6: a quicker listener's copy

@@ -3,7 +3,7 @@ import type { Key } from '../protocol/key'
 import { acceptedWindows } from './clock'
 
 /** Most entries of a table that also holds far windows: some 350 keys (docs/protocol.md, "Receiving" 1). */
-export const MAX_ENTRIES_WITH_FAR = 65_536
+const MAX_ENTRIES_WITH_FAR = 65_536
 /** Windows beyond each side that are held to tell a user of a wrong clock (docs/protocol.md, "Receiving" 1). */
 export const FAR = 10
 /** Windows beyond each side that are always held: the next one is ready before its time, the last one still explains a late knock. */

@@ -65,14 +65,6 @@ export async function readKeyring(folder: string, hint = 'make a key with "knock
 }
 
 /**
- * Reads one key file, judging its own mode and owner and nothing else's.
- * @throws {Fault} when it can't be read or others may read it
- */
-export async function readKeyFile(path: string) {
-  return parseKeyFile(path, await readText(path, MAX_KEY_FILE, true))
-}
-
-/**
  * Reads a key of a keyring by its id.
  * @throws {Fault} its first fault, or that there is no such key
  */
@@ -85,9 +77,12 @@ export async function findKey(folder: string, id: string): Promise<KeyFile> {
   return loadKeyFile(path)
 }
 
-/** Reads one key file, or throws its first fault. */
+/**
+ * Reads one key file, judging its own mode and owner and nothing else's.
+ * @throws {Fault} its first fault, or that it can't be read, or that others may read it
+ */
 export async function loadKeyFile(path: string): Promise<KeyFile> {
-  const read = await readKeyFile(path)
+  const read = parseKeyFile(path, await readText(path, MAX_KEY_FILE, true))
   if (read.faults) throw read.faults[0]
   return read.value
 }

@@ -25,7 +25,7 @@ export interface Codebook {
 }
 
 /** How many pages a pool of `size` ports gives (docs/protocol.md, "Constants"). */
-export function pageCount(size: number): number {
+function pageCount(size: number): number {
   return Math.min(MAX_PAGES, Math.floor((size - RENDEZVOUS) / PAGE))
 }
 

@@ -10,7 +10,7 @@ export const SECRET_BYTES = 32
 export const MIN_PERIOD = 10
 export const MAX_PERIOD = 300
 /** Longest server label in bytes of UTF-8 (docs/protocol.md, "Derivation"). */
-export const MAX_LABEL_BYTES = 255
+const MAX_LABEL_BYTES = 255
 
 /** What client and daemon share. `pool` is ascending and without duplicates, see {@link parsePool}. */
 export interface KeyMaterial {

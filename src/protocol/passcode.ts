@@ -2,10 +2,10 @@ import { generateSync } from 'otplib'
 import type { Key } from './key'
 
 /** Digits of the TOTP part, and most digits of a PIN (docs/protocol.md, "Passcode knock"). */
-export const CODE_DIGITS = 8
-export const MAX_PIN_DIGITS = 4
+const CODE_DIGITS = 8
+const MAX_PIN_DIGITS = 4
 /** First passcode port by default; position i uses the ten ports from base + 10 i. */
-export const PASSCODE_BASE = 48000
+const PASSCODE_BASE = 48000
 
 /** The 8 digits that an authenticator app shows for this key in this window (RFC 6238, SHA-1, the key's period). */
 export function passcode(key: Key, window: number): string {

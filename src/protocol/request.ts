@@ -1,7 +1,7 @@
 import { addressBytes, formatAddress } from './address'
 
 /** The version that this build speaks (docs/protocol.md, "Request"). */
-export const VERSION = 1
+const VERSION = 1
 /** Bytes of a request before its address. */
 const HEAD = 8
 /** Longest lifetime in seconds: 24 bits. */
