@@ -46,6 +46,11 @@ export function prepare(sending: Sending, wall: number): Sequence {
   return { window, ports: compose(sending.key, window, request, sending.parity), request }
 }
 
+/** The sequence as it is, or a new one where the window has turned. @param wall Unix milliseconds, as for {@link prepare} */
+export function upToDate(sending: Sending, sequence: Sequence, wall: number): Sequence {
+  return windowNow(sending, wall) === sequence.window ? sequence : prepare(sending, wall)
+}
+
 /**
  * Ports → transport: sends a knock, the same ports in every pass, so that it stays the same knock.
  * @param told is called after each pass, with its number from 1
@@ -75,7 +80,7 @@ export async function knockUntilOpen(
   const left = () => limit - (performance.now() - start)
   let current = sequence
   for (let pass = 1; left() > 0; pass++) {
-    if (windowNow(sending, Date.now()) !== current.window) current = prepare(sending, Date.now())
+    current = upToDate(sending, current, Date.now())
     await send(sending, address, current)
     told(pass)
     const next = performance.now() + passPause(sending)

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { type Command, Option } from 'commander'
-import { knock, knockUntilOpen, prepare, type Sending, type Sequence } from '../client'
+import { knock, knockUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
 import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, loadKeyFile, readKeyring } from '../host/keyring'
@@ -132,8 +132,8 @@ runProgram(NAME, async () => {
   const host = options.r ?? key.host
   if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
   const address = await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0, familyOf(options.i))
-  // Made anew: a slow resolver must not age the window.
-  const sequence = prepare(sending, Date.now())
+  // A slow resolver must not age the window.
+  const sequence = upToDate(sending, draft, Date.now())
   const say = speaker(options, started)
   say(true, `${describe(sending, host, address)}, with key ${key.id}`)
   const told = (pass: number) =>

@@ -49,11 +49,9 @@ export async function readKeyring(folder: string, hint = 'make a key with "knock
     const path = join(folder, name)
     try {
       const source = await readText(path, MAX_KEY_FILE, true)
-      const read = parseKeyFile(path, source)
-      if (read.value?.id === id) keys.push(read.value)
-      const faults =
-        read.faults ??
-        (read.value.id === id ? [] : [new Fault(`${path}: expected the key "${id}", got "${read.value.id}": rename the file`)])
+      const { value, faults = [] } = parseKeyFile(path, source)
+      if (value?.id === id) keys.push(value)
+      else if (value) faults.push(new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`))
       faulty.push(...faults.map((fault) => ({ id, fault, revoked: REVOKED.test(source) })))
     } catch (error) {
       if (!(error instanceof Fault)) throw error
