@@ -1,16 +1,17 @@
 import { isIP } from 'node:net'
 import { type Command, Option } from 'commander'
 import { knock, knockUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
+import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, loadKeyFile, readKeyring } from '../host/keyring'
-import { humanDuration, parseLifetime } from '../host/time'
+import { parseLifetime } from '../host/time'
 import { resolveHost } from '../host/transport'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import { MAX_PARITY } from '../protocol/knock'
 import type { Action, Protocol } from '../protocol/request'
 import { program, reading, whole } from './options'
-import { complain, EXIT, runProgram } from './voice'
+import { complain, EXIT, runProgram, warnOf } from './voice'
 
 const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
@@ -108,6 +109,7 @@ runProgram(NAME, async () => {
   const started = performance.now()
   const options = command.parse().opts<Options>()
   const { action, seconds } = checkOptions(options)
+  forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const key = await findKey(options.k)
   const sending: Sending = {
     key: key.key,
@@ -135,9 +137,11 @@ runProgram(NAME, async () => {
   // A slow resolver must not age the window.
   const sequence = upToDate(sending, draft, Date.now())
   const say = speaker(options, started)
-  say(true, `${describe(sending, host, address)}, with key ${key.id}`)
-  const told = (pass: number) =>
-    say(pass === 1 || options.v === true, `sent ${sequence.ports.length} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+  // The packets first: it takes longer to find the words for them.
+  if (say) setImmediate(async () => say(`${await describe(sending, host, address)}, with key ${key.id}`))
+  const told = (pass: number) => {
+    if (pass === 1 || options.v) say?.(`sent ${sequence.ports.length} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+  }
   if (options.wait === undefined) {
     await knock(sending, address, sequence, told)
     return EXIT.ok
@@ -150,7 +154,7 @@ runProgram(NAME, async () => {
     complain(NAME, `${host} (${address}) port ${port} has not answered within ${options.wait} s: ${hints}`)
     return EXIT.timeLimit
   }
-  say(true, `${host} port ${port} is open`)
+  say?.(`${host} port ${port} is open`)
   return EXIT.ok
 })
 
@@ -206,18 +210,17 @@ function printSequence({ window, ports, request }: Sequence, json: boolean): num
 }
 
 /** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
-function speaker({ quiet, v }: Options, started: number): (worth: boolean, text: string) => void {
-  const speaks = !quiet && (process.stderr.isTTY || v)
-  return (worth, text) => {
-    if (speaks && worth) process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
-  }
+function speaker({ quiet, v }: Options, started: number): ((text: string) => void) | null {
+  if (quiet || !(process.stderr.isTTY || v)) return null
+  return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
 }
 
-function describe({ request }: Sending, host: string, address: string): string {
+async function describe({ request }: Sending, host: string, address: string): Promise<string> {
   const door = request.port === 0 ? 'every granted port' : `port ${request.port}`
   const at = host === address ? host : `${host} (${address})`
   const whom = request.address === AS_SEEN ? 'this address' : request.address
   if (request.action === 'close') return `knocking at ${at}: close ${door} for ${whom}`
+  const { humanDuration } = await import('../host/calendar')
   const time =
     request.seconds === 0
       ? request.action === 'lock'

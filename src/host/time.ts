@@ -1,4 +1,3 @@
-import { DateTime, Duration } from 'luxon'
 import { MAX_SECONDS } from '../protocol/request'
 import { Fault } from './fault'
 
@@ -30,23 +29,9 @@ export function formatDuration(seconds: number): string {
   return `${h ? `${h}h` : ''}${m ? `${m}m` : ''}${s || seconds === 0 ? `${s}s` : ''}`
 }
 
-/** Seconds in words, for people: `1 hour, 30 minutes`. */
-export function humanDuration(seconds: number): string {
-  return Duration.fromObject({ seconds }).rescale().toHuman()
-}
-
 /** Unix milliseconds as ISO 8601 in UTC, whole seconds. */
 export function isoTime(milliseconds: number): string {
   return `${new Date(milliseconds).toISOString().slice(0, -5)}Z`
-}
-
-/**
- * Reads a date or an instant as ISO 8601; without an offset it is UTC, a bare date is its beginning.
- * @returns Unix milliseconds, or null
- */
-export function parseInstant(text: string): number | null {
-  const instant = DateTime.fromISO(text, { zone: 'utc' })
-  return instant.isValid ? instant.toMillis() : null
 }
 
 /** @throws {Fault} when the clock can't be true: everything here hangs on it */

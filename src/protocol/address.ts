@@ -10,14 +10,28 @@ const MAX_ADDRESS_TEXT = 45
 export function addressBytes(text: string): Uint8Array | null {
   if (text.length > MAX_ADDRESS_TEXT) return null
   if (text.includes(':')) return ipv6Bytes(text)
-  const parts = text.split('.')
-  if (parts.length !== 4) return null
+  return ipv4Bytes(text)
+}
+
+/** Character by character: a listener reads two of these for each line of a flood. */
+function ipv4Bytes(text: string): Uint8Array | null {
   const bytes = new Uint8Array(4)
-  for (let i = 0; i < 4; i++) {
-    if (!/^(0|[1-9]\d{0,2})$/.test(parts[i]) || Number(parts[i]) > 255) return null
-    bytes[i] = Number(parts[i])
+  let part = 0
+  let digits = 0
+  for (let i = 0; i < text.length; i++) {
+    const digit = text.charCodeAt(i) - 48
+    if (digit === -2) {
+      if (digits === 0 || ++part > 3) return null
+      digits = 0
+      continue
+    }
+    if (digit < 0 || digit > 9 || (digits > 0 && bytes[part] === 0)) return null
+    const value = bytes[part] * 10 + digit
+    if (value > 255) return null
+    bytes[part] = value
+    digits++
   }
-  return bytes
+  return part === 3 && digits > 0 ? bytes : null
 }
 
 function ipv6Bytes(text: string): Uint8Array | null {
@@ -25,7 +39,7 @@ function ipv6Bytes(text: string): Uint8Array | null {
   let tail = text.slice(head.length)
   if (tail.includes('.')) {
     // ipaddr.js takes octal and hexadecimal parts here, and reads ::a.b.c.d as ::ffff:a.b.c.d: it gets to see groups only.
-    const bytes = addressBytes(tail)
+    const bytes = ipv4Bytes(tail)
     if (!bytes) return null
     tail = `${((bytes[0] << 8) | bytes[1]).toString(16)}:${((bytes[2] << 8) | bytes[3]).toString(16)}`
   }

@@ -49,10 +49,11 @@ export function rendezvous(key: Key, window: number): Uint16Array {
 
 /**
  * The codebook of a window: a Fisher-Yates shuffle of the pool from the front.
+ * @param most pages that the caller needs: the shuffle goes no further, and a sender starts that much sooner
  * @see docs/protocol.md, "Derivation"; ChaCha20 is RFC 8439's, counter from 0
  */
-export function codebook(key: Key, window: number): Codebook {
-  const pages = pageCount(key.pool.length)
+export function codebook(key: Key, window: number, most = MAX_PAGES): Codebook {
+  const pages = Math.min(most, pageCount(key.pool.length))
   const size = RENDEZVOUS + pages * PAGE
   const ports = key.pool.slice()
   const first = rendezvousDraws(key, window)

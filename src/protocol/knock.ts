@@ -18,10 +18,9 @@ export function compose(key: Key, window: number, request: Request, parity = PAR
   if (!Number.isInteger(parity) || parity < 0 || parity > MAX_PARITY) {
     throw new RangeError(`"parity" expected 0 to ${MAX_PARITY}, got ${parity}`)
   }
-  const book = codebook(key, window)
   const sealed = seal(key, window, encodeRequest(request))
-  const n = Math.min(sealed.length + parity, book.pages)
-  return [...book.ports.subarray(0, RENDEZVOUS), ...symbolPorts(book, sealed, n)]
+  const book = codebook(key, window, sealed.length + parity)
+  return [...book.ports.subarray(0, RENDEZVOUS), ...symbolPorts(book, sealed)]
 }
 
 /** What a knock turned out to carry. */
@@ -44,9 +43,9 @@ export function open(key: Key, window: number, places: Uint8Array, symbols: Uint
   return request && { request, sealed }
 }
 
-/** The symbol ports of a sealed request, the first `n` of its codeword; all that a sender may use where n is left out. */
-export function symbolPorts(book: Codebook, sealed: Uint8Array, n = book.pages): number[] {
-  return Array.from(encode(sealed, n), (byte, page) => symbolPort(book, page, byte))
+/** The symbol ports of a sealed request: one for each page of the codebook. */
+export function symbolPorts(book: Codebook, sealed: Uint8Array): number[] {
+  return Array.from(encode(sealed, book.pages), (byte, page) => symbolPort(book, page, byte))
 }
 
 /** V: the identity of a knock within its key and window, whichever of its symbols were seen (docs/protocol.md, "Sealing"). */

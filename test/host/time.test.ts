@@ -1,8 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { humanDuration, parseInstant } from '../../src/host/calendar'
 import { Fault } from '../../src/host/fault'
 import { formatService, parseService } from '../../src/host/service'
-import { checkClock, formatDuration, humanDuration, isoTime, parseDuration, parseInstant } from '../../src/host/time'
+import { checkClock, formatDuration, isoTime, parseDuration } from '../../src/host/time'
 
 describe('a duration', () => {
   it('comes back from its text', () => {
