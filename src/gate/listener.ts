@@ -6,6 +6,7 @@ import type { Request } from '../protocol/request'
 import { SEALED_LENGTHS } from '../protocol/seal'
 import { acceptedWindows, type Now } from './clock'
 import { Explained } from './explained'
+import { PortFilter } from './port-filter'
 import { type Reading, readings, type Touch } from './readings'
 import { Strays } from './strays'
 import { type Candidate, Table } from './table'
@@ -41,6 +42,15 @@ const SLOT = 100
 const PATIENCE = 50
 /** Attempts of one session that new ports may cause while its burst arrives; the rest is kept for the thorough attempts. */
 const MAX_EAGER = 64
+/**
+ * Taps within which a burst says its rendezvous and all the rest. Where a candidate's quorum took longer it is likely a scan that came
+ * across it, as it does with thousands of keys, and waits for its thorough attempts.
+ */
+const BURST_TAPS = 96
+/** Sessions that have a filter at a time, 8 KB each; the others have theirs made anew at their next tap. */
+const MAX_FILTERS = 1_024
+/** What nearly every tap opens. */
+const NONE: Knock[] = []
 /** Ended sessions are looked for this often, in milliseconds. */
 const SWEEP = 1_000
 /** Candidates that are computed in one slice: a few milliseconds. */
@@ -75,9 +85,16 @@ interface Session {
   /** Where it is held; null once forgotten. */
   half: Half | null
   newest: number
+  /** Taps so far. */
+  heard: number
   /** Whether candidates have been counted: only from 32 ports on. */
   counted: boolean
-  readonly quorum: Set<Candidate>
+  filter: PortFilter | null
+  /** Ports that are still in the filter and no longer in the session. */
+  gone: number
+  /** Candidates that have their quorum; where it is shaken, one of them has lost a port. */
+  quorum: readonly Candidate[]
+  shaken: boolean
   decodes: number
   eager: number
   patience: number
@@ -96,7 +113,7 @@ interface Found {
 
 /** Half of the sessions: those without a quorum, or those with one. A flood of either kind can't push out the other. */
 class Half {
-  readonly sessions = new Map<string, Session>()
+  sessions = 0
   taps = 0
   /**
    * Sessions by age, with those that have gone since the last tidying. A Map gives its oldest entry, too, but walks over
@@ -107,27 +124,27 @@ class Half {
 
   add(session: Session): void {
     session.half = this
-    this.sessions.set(session.name, session)
+    this.sessions++
     this.taps += session.touches.size
     this.#byAge.push(session)
   }
 
   remove(session: Session): void {
     session.half = null
-    this.sessions.delete(session.name)
+    this.sessions--
     this.taps -= session.touches.size
   }
 
   /** The session to give up, oldest first: fewest taps first would push out the honest newcomer. */
   get surplus(): Session | undefined {
-    if (this.sessions.size <= MAX_SESSIONS / 2 && this.taps <= MAX_TAPS / 2) return undefined
+    if (this.sessions <= MAX_SESSIONS / 2 && this.taps <= MAX_TAPS / 2) return undefined
     while (this.#byAge[this.#oldest].half !== this) this.#oldest++
     return this.#byAge[this.#oldest]
   }
 
   /** Lets go of what has gone. */
   tidy(): void {
-    this.#byAge = [...this.sessions.values()]
+    this.#byAge = [...new Set(this.#byAge)].filter(({ half }) => half === this)
     this.#oldest = 0
   }
 }
@@ -142,11 +159,16 @@ export class Listener {
   readonly #table: Table
   readonly #strays = new Strays()
   readonly #explained: Explained
+  readonly #sessions = new Map<string, Session>()
   readonly #without = new Half()
   readonly #with = new Half()
+  /** Sessions with a filter, and some that have lost theirs, the oldest first. */
+  readonly #filtered: Session[] = []
   readonly #books = new Map<Candidate, Codebook>()
   /** Sessions with an attempt to make, by the decodes that they have had: fewest are served first. */
   readonly #waiting: Set<Session>[] = Array.from({ length: MAX_SESSION_DECODES }, () => new Set())
+  /** Nobody waits who has had fewer decodes than this. */
+  #fewest = MAX_SESSION_DECODES
   /** Sessions whose candidate has had its share of this slot. */
   readonly #parked = new Set<Session>()
   /** When sessions get a thorough attempt: their burst has had time to arrive then. In steady milliseconds. */
@@ -189,7 +211,7 @@ export class Listener {
   /** What is held right now, for the log and for tests of the bounds. */
   get sizes(): { sessions: number; taps: number; strays: number; explained: number; codebooks: number } {
     return {
-      sessions: this.#without.sessions.size + this.#with.sessions.size,
+      sessions: this.#sessions.size,
       taps: this.#without.taps + this.#with.taps,
       strays: this.#strays.size,
       explained: this.#explained.size,
@@ -200,26 +222,25 @@ export class Listener {
   /** Takes one tap; returns the knocks that it completed, nearly always none. */
   hear(tap: Tap, now: Now): Knock[] {
     const name = `${tap.source} ${tap.destination}`
-    if (this.#explained.has(name, tap.port, now)) return []
-    const candidates = this.#table.at(tap.port)
-    let session = this.#without.sessions.get(name) ?? this.#with.sessions.get(name)
+    if (this.#explained.has(name, tap.port, now)) return NONE
+    let session = this.#sessions.get(name)
     if (!session) {
-      if (!candidates) {
+      if (!this.#table.knows(tap.port)) {
         this.#strays.add(name, tap.port, now.steady)
-        return []
+        return NONE
       }
       session = this.#begin(name, tap, now)
     }
     const fresh = this.#touch(session, tap.port, now.steady)
-    if (session.half === null) return []
+    if (session.half === null) return NONE
     if (session.touches.size < MIN_PORTS) {
       // What is heard from here on is not counted, so that everything must be when the ports are enough again.
       session.counted = false
-      return []
+      return NONE
     }
-    this.#count(session, fresh ? candidates : undefined)
+    this.#count(session, tap.port, fresh)
     this.#prune(session)
-    if (session.quorum.size === 0) return []
+    if (session.quorum.length === 0) return NONE
     this.#schedule(session, tap.port, fresh, now)
     return this.#serve(now)
   }
@@ -232,7 +253,7 @@ export class Listener {
       this.#patient.delete(session)
       session.patience *= 2
       // At most half of what is left, so that something is always left for the second pass of an honest knock.
-      this.#enqueue(session, Math.min(GUESSES, (MAX_SESSION_DECODES - session.decodes) >> 1), now)
+      this.#enqueue(session, session.quorum, Math.min(GUESSES, (MAX_SESSION_DECODES - session.decodes) >> 1), now)
     }
     if (now.steady - this.#swept >= SWEEP) this.#sweep(now.steady)
     return [...this.#serve(now), ...this.#tryEnded(now)]
@@ -259,14 +280,19 @@ export class Listener {
       touches: new Map(),
       half: null,
       newest: now.steady,
+      heard: 0,
       counted: false,
-      quorum: new Set(),
+      filter: null,
+      gone: 0,
+      quorum: [],
+      shaken: false,
       decodes: 0,
       eager: 0,
       patience: PATIENCE,
       attempts: null,
       held: null,
     }
+    this.#sessions.set(name, session)
     this.#without.add(session)
     for (const { port, at } of this.#strays.take(name)) {
       if (at >= now.steady - TAP_LIFE) this.#touch(session, port, at)
@@ -280,13 +306,13 @@ export class Listener {
     const before = touches.size
     for (const [old, { last }] of touches) {
       if (last >= at - TAP_LIFE) break
-      touches.delete(old)
+      this.#drop(session, old)
     }
     const touch = touches.get(port)
     // Deleted and set again, so that the map stays in order of the latest touch.
     touches.delete(port)
-    touches.set(port, { count: (touch?.count ?? 0) + 1, last: at })
-    if (touches.size > MAX_PORTS) touches.delete(touches.keys().next().value as number)
+    touches.set(port, { count: (touch?.count ?? 0) + 1, last: at, number: session.heard++ })
+    if (touches.size > MAX_PORTS) this.#drop(session, touches.keys().next().value as number)
     session.newest = at
     if (half) {
       half.taps += touches.size - before
@@ -295,35 +321,56 @@ export class Listener {
     return touch === undefined
   }
 
+  #drop(session: Session, port: number): void {
+    session.touches.delete(port)
+    session.gone++
+    session.shaken ||= session.quorum.some(({ rendezvous }) => rendezvous.includes(port))
+  }
+
   #relieve(half: Half): void {
     for (let surplus = half.surplus; surplus; surplus = half.surplus) this.#forget(surplus)
   }
 
   /** Finds candidates with a quorum: all of them when the session reaches 32 ports, then those of each new port. */
-  #count(session: Session, candidates: readonly Candidate[] = []): void {
+  #count(session: Session, port: number, fresh: boolean): void {
     if (!session.counted) {
       session.counted = true
-      for (const port of session.touches.keys()) this.#consider(session, this.#table.at(port) ?? [])
-    } else this.#consider(session, candidates)
+      session.filter = null
+      for (const touched of session.touches.keys()) this.#consider(session, touched)
+    } else if (fresh) this.#consider(session, port)
   }
 
-  #consider(session: Session, candidates: readonly Candidate[]): void {
-    for (const candidate of candidates) {
-      if (session.quorum.has(candidate) || !hasQuorum(session, candidate)) continue
-      if (session.quorum.size === 0) {
+  #consider(session: Session, port: number): void {
+    for (const candidate of this.#table.suspects(port, this.#filter(session, port))) {
+      if (session.quorum.includes(candidate) || !hasQuorum(session, candidate)) continue
+      if (session.quorum.length === 0) {
         this.#without.remove(session)
         this.#with.add(session)
         this.#relieve(this.#with)
       }
-      session.quorum.add(candidate)
+      session.quorum = [...session.quorum, candidate]
     }
+  }
+
+  /** The session's filter, with a port that it has touched. */
+  #filter(session: Session, port: number): PortFilter {
+    if (session.filter && session.gone <= MAX_PORTS) {
+      session.filter.add(port)
+      return session.filter
+    }
+    if (!session.filter) this.#filtered.push(session)
+    if (this.#filtered.length > MAX_FILTERS) (this.#filtered.shift() as Session).filter = null
+    session.filter = new PortFilter(session.touches.keys())
+    session.gone = 0
+    return session.filter
   }
 
   /** Candidates whose rendezvous is over are given up; with the last of them the session starts anew, however long its source goes on. */
   #prune(session: Session): void {
-    if (session.quorum.size === 0) return
-    for (const candidate of session.quorum) if (!hasQuorum(session, candidate)) session.quorum.delete(candidate)
-    if (session.quorum.size > 0) return
+    if (!session.shaken) return
+    session.shaken = false
+    session.quorum = session.quorum.filter((candidate) => hasQuorum(session, candidate))
+    if (session.quorum.length > 0) return
     this.#unwait(session)
     session.decodes = 0
     session.eager = 0
@@ -336,8 +383,11 @@ export class Listener {
   /** A new port is tried at once; what can't be settled that way is tried thoroughly when the burst has had time to arrive. */
   #schedule(session: Session, port: number, fresh: boolean, now: Now): void {
     if (fresh && session.eager < MAX_EAGER && session.decodes < MAX_SESSION_DECODES / 2) {
-      session.eager++
-      this.#enqueue(session, 0, now)
+      const bursting = session.quorum.filter((candidate) => isBurst(session, candidate))
+      if (bursting.length > 0) {
+        session.eager++
+        this.#enqueue(session, bursting, 0, now)
+      }
     }
     let thoroughAt = this.#patient.get(session) ?? now.steady + session.patience
     for (const candidate of session.quorum) {
@@ -349,9 +399,9 @@ export class Listener {
     this.#patient.set(session, thoroughAt)
   }
 
-  #enqueue(session: Session, guesses: number, now: Now): void {
+  #enqueue(session: Session, candidates: readonly Candidate[], guesses: number, now: Now): void {
     // Future ones, too: what is not written down before its window comes could be played by somebody else then.
-    const wanted = [...session.quorum].filter((candidate) => this.#arrival(candidate, session.newest, now) !== 'stale')
+    const wanted = candidates.filter((candidate) => this.#arrival(candidate, session.newest, now) !== 'stale')
     if (wanted.length === 0) return
     session.attempts = this.#attempts(session, wanted, guesses)
     session.held = null
@@ -359,7 +409,9 @@ export class Listener {
   }
 
   #wait(session: Session): void {
-    if (session.half && session.decodes < MAX_SESSION_DECODES) this.#waiting[session.decodes].add(session)
+    if (!session.half || session.decodes >= MAX_SESSION_DECODES) return
+    this.#waiting[session.decodes].add(session)
+    this.#fewest = Math.min(this.#fewest, session.decodes)
   }
 
   *#attempts(session: Session, candidates: Iterable<Candidate>, guesses: number): Generator<Attempt, void> {
@@ -394,7 +446,8 @@ export class Listener {
   }
 
   #fewestDecodes(): Session | undefined {
-    for (const sessions of this.#waiting) {
+    for (; this.#fewest < MAX_SESSION_DECODES; this.#fewest++) {
+      const sessions = this.#waiting[this.#fewest]
       for (const session of sessions) {
         sessions.delete(session)
         return session
@@ -426,7 +479,7 @@ export class Listener {
     session.decodes = 0
     session.eager = 0
     // What is left may hold another knock of the same source.
-    this.#enqueue(session, 0, now)
+    this.#enqueue(session, session.quorum, 0, now)
     return found.knock
   }
 
@@ -459,14 +512,12 @@ export class Listener {
   /** Forgets sessions whose last tap is over; a quorum that never came to a decode is put aside for step 8. */
   #sweep(steady: number): void {
     this.#swept = steady
-    for (const half of [this.#without, this.#with]) {
-      for (const session of half.sessions.values()) {
-        if (session.newest >= steady - TAP_LIFE) continue
-        if (session.quorum.size > 0 && session.decodes === 0 && this.#ended.length < MAX_FAR) this.#ended.push(session)
-        this.#forget(session)
-      }
-      half.tidy()
+    for (const session of this.#sessions.values()) {
+      if (session.newest >= steady - TAP_LIFE) continue
+      if (session.quorum.length > 0 && session.decodes === 0 && this.#ended.length < MAX_FAR) this.#ended.push(session)
+      this.#forget(session)
     }
+    for (const half of [this.#without, this.#with]) half.tidy()
   }
 
   /** Step 8: an authentic knock of a far window tells its user of a wrong clock. */
@@ -482,6 +533,7 @@ export class Listener {
 
   #forget(session: Session): void {
     this.#unwait(session)
+    this.#sessions.delete(session.name)
     session.half?.remove(session)
   }
 
@@ -505,6 +557,16 @@ export class Listener {
     if (this.#books.size > MAX_CODEBOOKS) this.#books.delete(this.#books.keys().next().value as Candidate)
     return book
   }
+}
+
+/** Whether a candidate's quorum lies within the latest taps. */
+function isBurst(session: Session, candidate: Candidate): boolean {
+  let recent = 0
+  for (const port of candidate.rendezvous) {
+    const touch = session.touches.get(port)
+    if (touch && touch.number >= session.heard - BURST_TAPS) recent++
+  }
+  return recent >= QUORUM
 }
 
 function hasQuorum(session: Session, candidate: Candidate): boolean {

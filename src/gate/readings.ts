@@ -10,10 +10,11 @@ const HORIZONS = [100, 500, 2_000, 10_000]
  */
 const RENDEZVOUS_SLACK = 10
 
-/** How often a port was touched, and when last (steady milliseconds). */
+/** How often a port was touched, when last (steady milliseconds), and by which tap of its session. */
 export interface Touch {
-  count: number
-  last: number
+  readonly count: number
+  readonly last: number
+  readonly number: number
 }
 
 /** One way to read a session's taps as a codeword: which pages say what, and the length of sealed request that is tried. */

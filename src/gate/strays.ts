@@ -10,12 +10,16 @@ export interface Stray {
 
 /**
  * One ring of the last taps on ports that mean nothing, from sources that mean nothing: all that a stranger's packet leaves behind,
- * so that the symbols that overtake their rendezvous are not lost.
+ * so that the symbols that overtake their rendezvous are not lost. Taps are numbered as they come; the ring holds the last of them,
+ * each with the number of the tap before it from the same source.
  */
 export class Strays {
-  readonly #ring: (string | undefined)[] = new Array(MAX_STRAYS)
-  /** source → its taps in the ring, oldest first */
-  readonly #bySource = new Map<string, Stray[]>()
+  readonly #sources: (string | undefined)[] = new Array(MAX_STRAYS).fill(undefined)
+  readonly #ports = new Uint16Array(MAX_STRAYS)
+  readonly #times = new Float64Array(MAX_STRAYS)
+  readonly #before = new Float64Array(MAX_STRAYS)
+  /** source → the number of its newest tap */
+  readonly #newest = new Map<string, number>()
   #next = 0
   #size = 0
 
@@ -24,24 +28,31 @@ export class Strays {
   }
 
   add(source: string, port: number, at: number): void {
-    const overwritten = this.#ring[this.#next]
-    const taps = overwritten === undefined ? undefined : this.#bySource.get(overwritten)
-    // A slot may name a source whose taps have been taken out since; a shift then is for a later tap of it, and does no harm.
-    if (taps?.shift()) this.#size--
-    if (taps?.length === 0) this.#bySource.delete(overwritten as string)
-    this.#ring[this.#next] = source
-    this.#next = (this.#next + 1) % MAX_STRAYS
-    const own = this.#bySource.get(source)
-    if (own) own.push({ port, at })
-    else this.#bySource.set(source, [{ port, at }])
-    this.#size++
+    const number = this.#next++
+    const slot = number % MAX_STRAYS
+    const overwritten = this.#sources[slot]
+    if (overwritten === undefined) this.#size++
+    else if (this.#newest.get(overwritten) === number - MAX_STRAYS) this.#newest.delete(overwritten)
+    this.#sources[slot] = source
+    this.#ports[slot] = port
+    this.#times[slot] = at
+    this.#before[slot] = this.#newest.get(source) ?? -1
+    this.#newest.set(source, number)
   }
 
   /** Takes a source's taps out of the ring, oldest first. */
   take(source: string): Stray[] {
-    const taps = this.#bySource.get(source) ?? []
-    this.#bySource.delete(source)
-    this.#size -= taps.length
-    return taps
+    const taps: Stray[] = []
+    let number = this.#newest.get(source) ?? -1
+    // What is older than the ring has been overwritten.
+    while (number >= 0 && number >= this.#next - MAX_STRAYS) {
+      const slot = number % MAX_STRAYS
+      taps.push({ port: this.#ports[slot], at: this.#times[slot] })
+      this.#sources[slot] = undefined
+      this.#size--
+      number = this.#before[slot]
+    }
+    this.#newest.delete(source)
+    return taps.reverse()
   }
 }

@@ -1,6 +1,7 @@
-import { RENDEZVOUS, rendezvous } from '../protocol/codebook'
+import { QUORUM, RENDEZVOUS, rendezvous } from '../protocol/codebook'
 import type { Key } from '../protocol/key'
 import { acceptedWindows } from './clock'
+import type { PortFilter } from './port-filter'
 
 /** Most entries of a table that also holds far windows: some 350 keys (docs/protocol.md, "Receiving" 1). */
 const MAX_ENTRIES_WITH_FAR = 65_536
@@ -8,6 +9,10 @@ const MAX_ENTRIES_WITH_FAR = 65_536
 export const FAR = 10
 /** Windows beyond each side that are always held: the next one is ready before its time, the last one still explains a late knock. */
 const MARGIN = 1
+/** Places of a new table; it grows by doubling. */
+const FIRST_PLACES = 1_024
+/** No candidates: one array for all calls, of which nearly every one has none. */
+const NONE: Candidate[] = []
 
 /** One key in one window: what a rendezvous port may point to. */
 export interface Candidate {
@@ -18,30 +23,51 @@ export interface Candidate {
 
 /** One window of all keys of one period. */
 interface Column {
-  readonly candidates: Map<Key, Candidate>
+  /** key → its candidate's place */
+  readonly places: Map<Key, number>
   readonly missing: Key[]
 }
 
 /**
  * The rendezvous ports of every window of interest of every key, by port (docs/protocol.md, "Receiving" 1).
- * It is filled and emptied in slices, so that ten thousand keys do not hold up the loop when a window passes.
+ * It is filled and emptied in slices, so that ten thousand keys do not hold up the loop when a window passes. Candidates have places, by
+ * number, and their ports lie side by side: where a port has two dozen candidates, to follow each by reference is what costs.
  */
 export class Table {
   readonly #skew: number
-  readonly #ports: (Candidate[] | undefined)[] = new Array(65536)
+  /** port → places of the candidates that it may point to */
+  readonly #ports: (number[] | undefined)[] = new Array(65536)
+  readonly #candidates: (Candidate | undefined)[] = []
+  /** 8 rendezvous ports for each place */
+  #rendezvous = new Uint16Array(RENDEZVOUS * FIRST_PLACES)
+  readonly #free: number[] = []
   readonly #keys = new Set<Key>()
   /** period → window → column */
   readonly #columns = new Map<number, Map<number, Column>>()
-  readonly #passed: Candidate[] = []
+  readonly #passed: number[] = []
   #margin = FAR
 
   constructor(skew: number) {
     this.#skew = skew
   }
 
-  /** The candidates that a port may point to, or undefined: a stranger's port. */
-  at(port: number): readonly Candidate[] | undefined {
-    return this.#ports[port]
+  /** Whether a port points to any candidate; nearly all are a stranger's. */
+  knows(port: number): boolean {
+    return this.#ports[port] !== undefined
+  }
+
+  /** The candidates that a port points to and whose quorum the filter can't rule out. */
+  suspects(port: number, heard: PortFilter): readonly Candidate[] {
+    let found: Candidate[] = NONE
+    const places = this.#ports[port]
+    if (!places) return found
+    const rendezvous = this.#rendezvous
+    for (let i = 0; i < places.length; i++) {
+      if (heard.countOf8(rendezvous, RENDEZVOUS * places[i]) < QUORUM) continue
+      if (found === NONE) found = []
+      found.push(this.#candidates[places[i]] as Candidate)
+    }
+    return found
   }
 
   /** Whether a key is listened for. */
@@ -76,7 +102,7 @@ export class Table {
       const { first, last } = acceptedWindows(wall, period, this.#skew)
       for (const [window, column] of columns) {
         if (window >= first - this.#margin && window <= last + this.#margin) continue
-        for (const candidate of column.candidates.values()) this.#passed.push(candidate)
+        for (const place of column.places.values()) this.#passed.push(place)
         columns.delete(window)
       }
       for (const window of nearestFirst(first, last, this.#margin)) {
@@ -85,12 +111,12 @@ export class Table {
         rest ||= column.missing.length > 0
       }
     }
-    while (this.#passed.length > 0 && left-- > 0) this.#unlink(this.#passed.pop() as Candidate)
+    while (this.#passed.length > 0 && left-- > 0) this.#unlink(this.#passed.pop() as number)
     return !rest && this.#passed.length === 0
   }
 
   #newColumn(period: number, window: number): Column {
-    const column = { candidates: new Map(), missing: [...this.#keys].filter((key) => key.period === period) }
+    const column = { places: new Map(), missing: [...this.#keys].filter((key) => key.period === period) }
     this.#columns.get(period)?.set(window, column)
     return column
   }
@@ -99,19 +125,29 @@ export class Table {
     // A clock before 1970 has windows that no knock can name.
     if (window < 0) return
     const candidate = { key, window, rendezvous: rendezvous(key, window) }
-    column.candidates.set(key, candidate)
+    const place = this.#free.pop() ?? this.#candidates.length
+    this.#candidates[place] = candidate
+    if (RENDEZVOUS * place >= this.#rendezvous.length) {
+      const longer = new Uint16Array(2 * this.#rendezvous.length)
+      longer.set(this.#rendezvous)
+      this.#rendezvous = longer
+    }
+    this.#rendezvous.set(candidate.rendezvous, RENDEZVOUS * place)
+    column.places.set(key, place)
     for (const port of candidate.rendezvous) {
       const there = this.#ports[port]
-      if (there) there.push(candidate)
-      else this.#ports[port] = [candidate]
+      if (there) there.push(place)
+      else this.#ports[port] = [place]
     }
   }
 
-  #unlink(candidate: Candidate): void {
-    for (const port of candidate.rendezvous) {
-      const rest = this.#ports[port]?.filter((other) => other !== candidate)
+  #unlink(place: number): void {
+    for (const port of this.#candidates[place]?.rendezvous ?? []) {
+      const rest = this.#ports[port]?.filter((other) => other !== place)
       this.#ports[port] = rest?.length ? rest : undefined
     }
+    this.#candidates[place] = undefined
+    this.#free.push(place)
   }
 
   #add(key: Key): void {
@@ -124,9 +160,9 @@ export class Table {
   #drop(key: Key): void {
     this.#keys.delete(key)
     for (const column of this.#columns.get(key.period)?.values() ?? []) {
-      const candidate = column.candidates.get(key)
-      if (candidate) this.#unlink(candidate)
-      column.candidates.delete(key)
+      const place = column.places.get(key)
+      if (place !== undefined) this.#unlink(place)
+      column.places.delete(key)
       const at = column.missing.indexOf(key)
       if (at >= 0) column.missing.splice(at, 1)
     }

@@ -233,7 +233,7 @@ function packetsOf(chunks: Buffer[]) {
   let begun = 0
   const read = pcapReader(
     () => begun++,
-    (packet) => packets.push(packet.toString('hex')),
+    (bytes, from, to) => packets.push(bytes.toString('hex', from, to)),
   )
   for (const chunk of chunks) read(chunk)
   return { packets, begun }
@@ -320,7 +320,7 @@ describe('what tcpdump 4.99 wrote of nflog, little-endian', () => {
     const taps: unknown[] = []
     pcapReader(
       () => {},
-      (packet) => taps.push(readPacket(packet)),
+      (...packet) => taps.push(readPacket(...packet)),
     )(capture)
     expect(taps).toEqual([
       { source: '198.51.100.2', destination: '198.51.100.1', port: 50_001 },

@@ -27,6 +27,7 @@ export function logLineReader(prefix: string): (line: string) => Tap | null {
     if (text.length > MAX_LINE) return null
     const match = line.exec(text)
     if (!match) return null
+    // Written anew, both of them: a part of the line would keep the whole chunk that it was read with in memory.
     const source = canonicalAddress(match[1])
     const destination = canonicalAddress(match[2])
     const port = Number(match[3] ?? match[4])

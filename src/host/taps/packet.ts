@@ -16,68 +16,99 @@ const FRAGMENT = 44
 const EXTENSIONS = new Set([0, 43, FRAGMENT, 60])
 const MAX_EXTENSIONS = 8
 
+/** Addresses whose text is kept: those of a burst, and the server's own. A power of two. */
+const KEPT_ADDRESSES = 16
+
 /**
- * Makes a reader of NFLOG packets.
+ * Makes a reader of NFLOG packets. It looks at the bytes where they lie: under a flood every copy counts.
  * @param prefix of our log rule; packets of other rules in the group are none of ours
- * @returns a tap for a new packet (TCP SYN without ACK, or UDP) of IPv4 or IPv6, null for anything else
+ * @returns takes bytes of which those from `from` to `to` (exclusive) are a packet; gives a tap for a new packet (TCP SYN without ACK, or
+ *   UDP) of IPv4 or IPv6, null for anything else
  */
-export function packetReader(prefix: string): (packet: Buffer) => Tap | null {
+export function packetReader(prefix: string): (bytes: Uint8Array, from?: number, to?: number) => Tap | null {
   const little = endianness() === 'LE'
   const ours = Buffer.from(`${prefix}\0`, 'latin1')
-  return (packet) => {
+  const readAddress = addressReader()
+  return (bytes, from = 0, to = bytes.length) => {
     // Family, version 0, the group; then the attributes.
-    if (packet.length < 4 || packet[1] !== 0) return null
-    let payload: Buffer | null = null
-    let wanted = false
-    for (let at = 4; at + 4 <= packet.length; ) {
-      const length = little ? packet.readUInt16LE(at) : packet.readUInt16BE(at)
-      const type = (little ? packet.readUInt16LE(at + 2) : packet.readUInt16BE(at + 2)) & 0x7fff
+    if (to - from < 4 || bytes[from + 1] !== 0) return null
+    let payload = -1
+    let end = -1
+    let isOurs = false
+    for (let at = from + 4; at + 4 <= to; ) {
+      const length = little ? bytes[at] | (bytes[at + 1] << 8) : (bytes[at] << 8) | bytes[at + 1]
+      const type = (little ? bytes[at + 2] | (bytes[at + 3] << 8) : (bytes[at + 2] << 8) | bytes[at + 3]) & 0x7fff
       // The last attribute may be cut off by the capture's length, and only the payload is long.
-      if (length < 4 || (at + length > packet.length && type !== PAYLOAD)) return null
-      const value = packet.subarray(at + 4, at + length)
-      if (type === PREFIX) wanted = value.equals(ours)
-      if (type === PAYLOAD) payload = value
+      if (length < 4 || (at + length > to && type !== PAYLOAD)) return null
+      if (type === PREFIX) isOurs = length - 4 === ours.length && holds(bytes, at + 4, ours)
+      if (type === PAYLOAD) {
+        payload = at + 4
+        end = Math.min(at + length, to)
+      }
       at += (length + 3) & ~3
     }
-    return wanted && payload ? readIp(payload) : null
+    return isOurs && payload >= 0 ? readIp(bytes, payload, end, readAddress) : null
   }
 }
 
-function readIp(packet: Buffer): Tap | null {
-  if (packet.length < 20) return null
-  return packet[0] >> 4 === 4 ? readIpv4(packet) : packet[0] >> 4 === 6 ? readIpv6(packet) : null
+function holds(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
+  for (let i = 0; i < wanted.length; i++) if (bytes[at + i] !== wanted[i]) return false
+  return true
 }
 
-function readIpv4(packet: Buffer): Tap | null {
-  const header = 4 * (packet[0] & 15)
+type AddressReader = (bytes: Uint8Array, at: number, length: 4 | 16) => string | null
+
+function readIp(bytes: Uint8Array, at: number, end: number, readAddress: AddressReader): Tap | null {
+  if (end - at < 20) return null
+  const version = bytes[at] >> 4
+  return version === 4 ? readIpv4(bytes, at, end, readAddress) : version === 6 ? readIpv6(bytes, at, end, readAddress) : null
+}
+
+function readIpv4(bytes: Uint8Array, at: number, end: number, readAddress: AddressReader): Tap | null {
+  const header = 4 * (bytes[at] & 15)
   // Only the first fragment has ports.
-  if (header < 20 || packet.readUInt16BE(6) & 0x1fff) return null
-  const port = newPort(packet[9], packet.subarray(header))
+  if (header < 20 || u16(bytes, at + 6) & 0x1fff) return null
+  const port = newPort(bytes[at + 9], bytes, at + header, end)
   if (port === null) return null
-  return { source: formatAddress(packet.subarray(12, 16)), destination: formatAddress(packet.subarray(16, 20)), port }
+  return tapOf(readAddress(bytes, at + 12, 4), readAddress(bytes, at + 16, 4), port)
 }
 
-function readIpv6(packet: Buffer): Tap | null {
-  if (packet.length < 40) return null
-  let protocol = packet[6]
-  let at = 40
+function readIpv6(bytes: Uint8Array, at: number, end: number, readAddress: AddressReader): Tap | null {
+  if (end - at < 40) return null
+  let protocol = bytes[at + 6]
+  let next = at + 40
   for (let i = 0; EXTENSIONS.has(protocol); i++) {
-    if (i === MAX_EXTENSIONS || at + 8 > packet.length) return null
-    if (protocol === FRAGMENT && packet.readUInt16BE(at + 2) & 0xfff8) return null
-    const length = protocol === FRAGMENT ? 8 : 8 * (packet[at + 1] + 1)
-    protocol = packet[at]
-    at += length
+    if (i === MAX_EXTENSIONS || next + 8 > end) return null
+    if (protocol === FRAGMENT && u16(bytes, next + 2) & 0xfff8) return null
+    const length = protocol === FRAGMENT ? 8 : 8 * (bytes[next + 1] + 1)
+    protocol = bytes[next]
+    next += length
   }
-  const port = newPort(protocol, packet.subarray(at))
+  const port = newPort(protocol, bytes, next, end)
   if (port === null) return null
-  const source = canonicalAddress(formatAddress(packet.subarray(8, 24)))
-  const destination = canonicalAddress(formatAddress(packet.subarray(24, 40)))
-  return source && destination ? { source, destination, port } : null
+  return tapOf(readAddress(bytes, at + 8, 16), readAddress(bytes, at + 24, 16), port)
 }
+
+const tapOf = (source: string | null, destination: string | null, port: number): Tap | null =>
+  source && destination ? { source, destination, port } : null
 
 /** The destination port of a new TCP connection or of a UDP datagram. */
-function newPort(protocol: number, segment: Buffer): number | null {
-  if (protocol === TCP && (segment.length < 14 || (segment[13] & (SYN | NOT_NEW)) !== SYN)) return null
-  if ((protocol !== TCP && protocol !== UDP) || segment.length < 8) return null
-  return segment.readUInt16BE(2) || null
+function newPort(protocol: number, bytes: Uint8Array, at: number, end: number): number | null {
+  if (protocol === TCP && (end - at < 14 || (bytes[at + 13] & (SYN | NOT_NEW)) !== SYN)) return null
+  if ((protocol !== TCP && protocol !== UDP) || end - at < 8) return null
+  return u16(bytes, at + 2) || null
+}
+
+const u16 = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[at + 1]
+
+/** Makes a reader of addresses that writes the text of one that keeps coming only once. */
+function addressReader(): AddressReader {
+  const kept = Array.from({ length: KEPT_ADDRESSES }, () => ({ bytes: new Uint8Array(), text: null as string | null }))
+  return (bytes, at, length) => {
+    const slot = kept[(bytes[at + length - 1] ^ bytes[at + length - 2]) & (KEPT_ADDRESSES - 1)]
+    if (slot.bytes.length === length && holds(bytes, at, slot.bytes)) return slot.text
+    slot.bytes = bytes.slice(at, at + length)
+    slot.text = length === 4 ? formatAddress(slot.bytes) : canonicalAddress(formatAddress(slot.bytes))
+    return slot.text
+  }
 }

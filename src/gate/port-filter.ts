@@ -1,0 +1,33 @@
+/** Slots of a filter, a byte each: with at most twice 256 ports in it, one answer in sixteen is "perhaps" without need. */
+const SLOTS = 8_192
+
+/**
+ * Which ports a session may have touched: never wrong about those that it says no to. It is asked for every candidate of a port, of which ten
+ * thousand keys have two dozen, where the session's own map would be ten times as slow.
+ */
+export class PortFilter {
+  readonly #slots = new Uint8Array(SLOTS)
+
+  constructor(ports: Iterable<number>) {
+    for (const port of ports) this.add(port)
+  }
+
+  add(port: number): void {
+    this.#slots[port & (SLOTS - 1)] = 1
+  }
+
+  /** How many of the 8 ports from `at` on may be in it. Written out: it is where the time of a scan goes. */
+  countOf8(ports: Uint16Array, at: number): number {
+    const slots = this.#slots
+    return (
+      slots[ports[at] & (SLOTS - 1)] +
+      slots[ports[at + 1] & (SLOTS - 1)] +
+      slots[ports[at + 2] & (SLOTS - 1)] +
+      slots[ports[at + 3] & (SLOTS - 1)] +
+      slots[ports[at + 4] & (SLOTS - 1)] +
+      slots[ports[at + 5] & (SLOTS - 1)] +
+      slots[ports[at + 6] & (SLOTS - 1)] +
+      slots[ports[at + 7] & (SLOTS - 1)]
+    )
+  }
+}
