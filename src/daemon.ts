@@ -18,6 +18,11 @@ const BUSY = 10
 const QUIET = 60_000
 /** A lease that could not be ended is tried again after this many milliseconds. */
 const RETRY = 1_000
+/** Milliseconds by which the wall clock must jump to be told: a usual window, which the skew forgives. */
+const JUMP = 30_000
+
+/** Milliseconds between two looks at the firewall: other programs flush it. */
+const MEND = 5_000
 
 /** What the pipeline runs through, in this order, and the log that says what came of it. */
 export interface Stages {
@@ -43,6 +48,9 @@ export class Daemon {
   #timer: NodeJS.Timeout | undefined
   #soon = false
   #settled = false
+  /** By how much the wall clock is ahead of the monotonic one; undefined before the first look. */
+  #drift: number | undefined
+  #mended = 0
   retransmits = 0
 
   constructor(stages: Stages) {
@@ -173,6 +181,24 @@ export class Daemon {
     }
   }
 
+  /** Says when the clock has jumped: windows, floors and leases go by it. */
+  #watchClock({ wall, steady }: Now): void {
+    const jump = wall - steady - (this.#drift ?? wall - steady)
+    this.#drift = wall - steady
+    const way = jump < 0 ? 'back' : 'forward'
+    if (Math.abs(jump) < JUMP || !this.#quiet.may(`clock ${way}`, steady)) return
+    let opens = 0
+    for (const { key, fingerprint } of this.#keys.values())
+      opens = Math.max(opens, this.#stages.ledger.opensAt(fingerprint, key.period, wall) ?? 0)
+    const next =
+      opens > 0
+        ? `: keys whose floor is ahead of it open nothing before ${isoTime(opens)}`
+        : jump > 0
+          ? ': if it is wrong now, set it before the next knock: the key of that knock would wait for this time'
+          : ''
+    this.#stages.log.warn(`the clock has jumped ${way} by ${Math.round(Math.abs(jump) / 1000)} s${next}`)
+  }
+
   /** Why a key opens nothing right now: its floor, where that is ahead of the clock. */
   #floorAhead({ fingerprint, key }: ServerKey): string | undefined {
     const { ledger, now } = this.#stages
@@ -214,11 +240,13 @@ export class Daemon {
   /** What time brings: windows, waiting attempts, leases that end. It never waits for the firewall, which may take seconds. */
   #tick(): void {
     const { listener, leases, now } = this.#stages
+    this.#watchClock(now())
     this.#take(listener.due(now()))
     const ended = leases.ended(this.#isAlive, this.#isSpared, now())
     this.#run(this.#end(ended.expired, 'expire'))
     this.#run(this.#end(ended.orphaned, 'close'))
     this.#run(this.#unlock(ended.locks))
+    if (now().steady - this.#mended >= MEND) this.#run(this.#mend())
     this.#wake(listener.busy ? BUSY : IDLE)
   }
 
@@ -227,6 +255,20 @@ export class Daemon {
     if (this.#settled) return
     this.#soon = after <= BUSY
     this.#timer = setTimeout(() => this.#tick(), after)
+  }
+
+  /** Another program may have flushed our chains: what should be in force is put back, leases too. */
+  async #mend(): Promise<void> {
+    const { firewall, log, now } = this.#stages
+    // Not again before this one has ended, however long the firewall takes.
+    this.#mended = Infinity
+    const mended = await firewall.mend().catch((error) => {
+      if (this.#quiet.may('not mended', now().steady)) log.error({ reason: reason(error) }, 'the firewall cannot be looked after')
+      return 0
+    })
+    this.#mended = now().steady
+    if (mended > 0 && this.#quiet.may('mended', now().steady))
+      log.warn({ rules: mended }, 'another program has changed the firewall: our rules are put back')
   }
 
   async #unlock(locks: readonly Lock[]): Promise<void> {
@@ -281,7 +323,8 @@ export class Daemon {
       ...clock,
       ...(why ? { reason: why } : {}),
     }
-    this.#refuse(refusal, about, `${refusal} ${v} ${window}`)
+    // A disk that fails refuses every knock alike: each key is told of it once in a while.
+    this.#refuse(refusal, about, refusal === 'ledger-unavailable' ? `${refusal} ${key.fingerprint}` : `${refusal} ${v} ${window}`)
   }
 
   #refuse(refusal: Refusal, about: object, name: string): void {

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Lease, Lock } from '../../src/gate/leases'
-import { installScript, removeScript, type Table, type TapRules } from '../../src/host/firewall/chains'
+import { installScript, parseTable, removeScript, type Table, type TapRules } from '../../src/host/firewall/chains'
 import { leaseRule, lockRule, readRule } from '../../src/host/firewall/rules'
 import { KEY_ID } from '../../src/host/key-file'
 
@@ -136,8 +136,8 @@ describe('a rule', () => {
 })
 
 describe('the installation', () => {
-  const TAPS: TapRules = { ranges: [[49_152, 65_535]], group: 5, prefix: 'KNOCK: ' }
-  const bare: Table = { family: 'iptables', chains: [], input: [] }
+  const TAPS: TapRules = { ranges: [[49_152, 65_535]], target: 'nflog', group: 5, prefix: 'KNOCK: ' }
+  const bare = parseTable('iptables', '')
   const ESTABLISHED = '-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'
   const JUMP = '-A INPUT -j KNOCKTURN'
   const OURS = ['KNOCKTURN', 'KNOCKTURN-LEASES', 'KNOCKTURN-TAPS']
@@ -214,6 +214,12 @@ describe('the installation', () => {
       expect(line).toMatch(/--hashlimit-mode srcip .*--hashlimit-htable-size 65536 --hashlimit-htable-max 262144/)
       expect(line).toMatch(/-j NFLOG --nflog-group 5 --nflog-prefix "KNOCK: " --nflog-threshold 1$/)
     }
+  })
+
+  it('logs by the kernel’s log where that is heard, below what a console shows, within the same limit', () => {
+    const rules = (target: TapRules['target']) => linesOf({}, { ...TAPS, target }).filter((line) => / -j (NF)?LOG /.test(line))
+    const asLog = rules('nflog').map((line) => line.replace(/-j .*/, '-j LOG --log-level debug --log-prefix "KNOCK: "'))
+    expect([rules('log').length, rules('log')]).toEqual([2, asLog])
   })
 
   it('logs nothing of TCP but SYN', () => {

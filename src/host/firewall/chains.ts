@@ -24,9 +24,10 @@ export function iptables(family: Family, args: readonly string[]): Promise<strin
   return run(family, ['-w', LOCK_WAIT, ...args])
 }
 
-/** What the log rule must hear: the ports of every pool, the NFLOG group and the prefix that the daemon reads. */
+/** What the log rules must hear, the ports of every pool, and how they say it to the daemon: target, NFLOG group and prefix. */
 export interface TapRules {
   readonly ranges: readonly (readonly [number, number])[]
+  readonly target: 'nflog' | 'log'
   readonly group: number
   readonly prefix: string
 }
@@ -36,16 +37,34 @@ export interface Table {
   readonly family: Family
   readonly chains: readonly string[]
   readonly input: readonly string[]
+  /** The rules of our own chains, as `iptables -S` prints them. */
+  readonly main: readonly string[]
+  readonly leases: readonly string[]
+  readonly taps: readonly string[]
 }
 
 /** Reads the filter table of a family. */
 export async function readTable(family: Family): Promise<Table> {
-  const lines = (await iptables(family, ['-S'])).split('\n')
+  return parseTable(family, await iptables(family, ['-S']))
+}
+
+/** Reads what `iptables -S` prints; nothing is an empty table. */
+export function parseTable(family: Family, text: string): Table {
+  const lines = text.split('\n')
+  const rulesOf = (chain: string) => lines.filter((line) => line.startsWith(`-A ${chain} `))
   return {
     family,
     chains: lines.filter((line) => line.startsWith('-N ')).map((line) => line.slice(3)),
-    input: lines.filter((line) => line.startsWith('-A INPUT ')),
+    input: rulesOf('INPUT'),
+    main: rulesOf(MAIN),
+    leases: rulesOf(LEASES),
+    taps: rulesOf(TAPS),
   }
+}
+
+/** Whether packets reach our chains, and the leases in them. */
+export function isConnected({ chains, input, main }: Table): boolean {
+  return chains.includes(MAIN) && chains.includes(LEASES) && input.some((rule) => rule.endsWith(` -j ${MAIN}`)) && main.length > 0
 }
 
 /** Whether the log rules are in place. */
@@ -57,8 +76,9 @@ export function isInstalled({ chains, input }: Table): boolean {
  * What puts our chains in place, as input for iptables-restore --noflush: one step for the kernel, and the same result however
  * often. Leases that are in force stay.
  * @param taps null: only what leases need, for a daemon that finds its chains gone
+ * @param more rules to put back into our chains
  */
-export function installScript(table: Table, taps: TapRules | null): string {
+export function installScript(table: Table, taps: TapRules | null, more: readonly string[] = []): string {
   const established = establishedRule(table)
   return [
     '*filter',
@@ -71,6 +91,7 @@ export function installScript(table: Table, taps: TapRules | null): string {
     `-A ${MAIN} -j ${TAPS}`,
     ...(taps ? taps.ranges.flatMap((range) => tapRules(range, taps)) : []),
     ...(table.input.some(isOurJump) ? [] : [`-I INPUT ${established + 1} -j ${MAIN}`]),
+    ...more,
     'COMMIT',
     '',
   ].join('\n')
@@ -136,12 +157,17 @@ const isOurJump = (rule: string): boolean => rule === `-A INPUT -j ${MAIN}`
  * The log rules of a range, and its silence. The limit per source keeps a flood from one address out of everybody's way; its table
  * is sized for a flood from many: with the default size a third of 50,000 packets a second was lost. Loopback is heard, but local services in the pool keep working.
  */
-function tapRules([low, high]: readonly [number, number], { group, prefix }: TapRules): string[] {
+function tapRules([low, high]: readonly [number, number], { target, group, prefix }: TapRules): string[] {
   const ports = `--dport ${low}:${high}`
   const limit =
     '-m hashlimit --hashlimit-upto 200/sec --hashlimit-burst 300 --hashlimit-mode srcip --hashlimit-name knockturn' +
     ' --hashlimit-htable-size 65536 --hashlimit-htable-max 262144 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500'
-  const log = `-j NFLOG --nflog-group ${group} --nflog-prefix "${prefix.replace(/["\\]/g, '\\$&')}" --nflog-threshold 1`
+  const quoted = `"${prefix.replace(/["\\]/g, '\\$&')}"`
+  const log =
+    target === 'nflog'
+      ? `-j NFLOG --nflog-group ${group} --nflog-prefix ${quoted} --nflog-threshold 1`
+      : // Level debug: each line of a higher one would also be written to the console, and a serial console holds up the kernel.
+        `-j LOG --log-level debug --log-prefix ${quoted}`
   const unknown = '-m conntrack ! --ctstate ESTABLISHED,RELATED'
   return [
     `-A ${TAPS} -p tcp -m tcp ${ports} --syn ${limit} ${log}`,
@@ -149,6 +175,18 @@ function tapRules([low, high]: readonly [number, number], { group, prefix }: Tap
     `-A ${TAPS} ! -i lo -p tcp -m tcp ${ports} ${unknown} -j DROP`,
     `-A ${TAPS} ! -i lo -p udp -m udp ${ports} ${unknown} -j DROP`,
   ]
+}
+
+/** How many packets the log rules of both families have logged. @throws {Fault} where they can't be looked at, or are not there */
+export async function loggedPackets(): Promise<number> {
+  const chains = await Promise.all(FAMILIES.map((family) => iptables(family, ['-v', '-S', TAPS])))
+  return chains.reduce((sum, chain) => sum + countLogged(chain), 0)
+}
+
+/** The packets of the log rules in a chain, as `iptables -v -S` prints it. */
+export function countLogged(chain: string): number {
+  const counts = chain.matchAll(/^-A .* -c (\d+) \d+ -j (?:NFLOG|LOG) /gm)
+  return [...counts].reduce((sum, [, packets]) => sum + Number(packets), 0)
 }
 
 /**

@@ -1,0 +1,165 @@
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+
+const SSH = 22
+const WEB = 443
+const FAMILIES = ['iptables', 'ip6tables']
+
+let lab: Lab
+let server: Host
+let client: Host
+let gate: Gate
+let daemon: Child
+
+beforeAll(async () => {
+  lab = await makeLab(['client'])
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  await server.service(SSH)
+  await server.service(WEB)
+  gate = await provision(lab)
+  await gate.daemon.end('SIGTERM')
+})
+afterAll(() => lab?.end())
+
+const sees = async (port = SSH) => (await client.connect(server.ipv4, port)).saw
+const open = (...options: string[]) => knocked(client, daemon, gate.key, '-p', String(SSH), '-t', '1h', ...options)
+const close = () => knocked(client, daemon, gate.key, '--close')
+const save = (family: string) => server.must([`${family}-save`, '-t', 'filter'])
+const PUT_BACK = 'another program has changed the firewall: our rules are put back'
+/** The rules of a table without their counters and comments, which tell when it was printed. */
+const rulesOf = async (family: string) =>
+  (await save(family))
+    .split('\n')
+    .filter((line) => /^[-:]/.test(line))
+    .map(bare)
+    .sort()
+const bare = (line: string) => line.replace(/ \[\d+:\d+\]$/, '')
+
+describe('another program that', () => {
+  beforeAll(async () => {
+    daemon = await gate.startDaemon()
+  })
+  afterAll(() => daemon?.end('SIGTERM'))
+  beforeEach(async () => {
+    await close()
+  })
+
+  /** What the firewall is once all is as it was, and how often the daemon has said that it has put something back. */
+  const restored = async (change: () => Promise<unknown>) => {
+    const before = await Promise.all(FAMILIES.map(rulesOf))
+    const since = daemon.lines.length
+    await change()
+    await until(
+      async () => JSON.stringify(await Promise.all(FAMILIES.map(rulesOf))) === JSON.stringify(before),
+      'the rules are as they were',
+      15_000,
+    )
+    return daemon.lines.slice(since).filter((line) => logged(PUT_BACK)(line)).length
+  }
+  /** Loads a table anew, without what is ours, as a firewall's own start script does. */
+  const reload = async (family: string) => {
+    const others = (await save(family)).split('\n').filter((line) => !line.includes('KNOCKTURN'))
+    await server.must([`${family}-restore`], { input: others.join('\n') })
+  }
+
+  it('loads its own tables in the place of all chains has ours back, leases too, and is named once', async () => {
+    await open()
+    expect(await restored(() => Promise.all(FAMILIES.map(reload)))).toBe(1)
+    expect(await sees()).toBe('open')
+    expect(await knocked(client, daemon, gate.key, '-p', String(WEB))).toMatchObject({ msg: 'accepted' })
+    // Told once, however often it is done.
+    expect(await restored(() => Promise.all(FAMILIES.map(reload)))).toBe(0)
+  })
+
+  it.each(['KNOCKTURN', 'KNOCKTURN-LEASES', 'KNOCKTURN-TAPS'])('flushes %s has its rules back', async (chain) => {
+    await open()
+    await restored(() => server.must(['iptables', '-F', chain]))
+    expect(await sees()).toBe('open')
+  })
+
+  it('takes away our jump has it back', async () => {
+    await open()
+    await restored(() => server.must(['iptables', '-D', 'INPUT', '-j', 'KNOCKTURN']))
+    expect(await sees()).toBe('open')
+  })
+
+  it('takes away a lock has it back', async () => {
+    const key = await gate.newKey('locker', '--services', '22/tcp', '--lock')
+    await daemon.line(logged('reloaded'), 5_000)
+    await client.moveOn()
+    await knocked(client, daemon, key, '--lock', '-t', '1h')
+    await restored(() => server.must(['iptables', '-F', 'KNOCKTURN-LEASES']))
+    await gate.knockturn('key', 'revoke', 'locker', '--keys', gate.keys)
+    await client.moveOn()
+  })
+
+  it('takes away a lease for one connection does not make it two', async () => {
+    await open('--once')
+    expect(await sees()).toBe('open')
+    await server.must(['iptables', '-F', 'KNOCKTURN-LEASES'])
+    // A lease that is put back tells that the daemon has looked.
+    await knocked(client, daemon, gate.key, '-p', String(WEB), '-t', '1h')
+    await restored(() => server.must(['iptables', '-F', 'KNOCKTURN-LEASES']))
+    expect(await sees()).toBe('silence')
+  })
+})
+
+describe('iptables that fails', () => {
+  let tools: string
+  /** Has iptables fail where its arguments hold these words. */
+  const fail = (words: string) => writeFileSync(join(tools, 'words'), words)
+  const mend = () => rmSync(join(tools, 'words'), { force: true })
+
+  beforeAll(async () => {
+    tools = join(gate.folder, 'tools')
+    mkdirSync(tools, { mode: 0o755 })
+    for (const family of FAMILIES) {
+      const real = (await server.must(['sh', '-c', `command -v ${family}`])).trim()
+      const script = `#!/bin/sh
+words=$(cat ${tools}/words 2>/dev/null) && case "$*" in *$words*) echo "Another app is currently holding the xtables lock." >&2; exit 4;; esac
+exec ${real} "$@"
+`
+      writeFileSync(join(tools, family), script)
+      chmodSync(join(tools, family), 0o755)
+    }
+    daemon = server.start(['env', `PATH=${tools}:${process.env.PATH}`, ...gate.command])
+    await daemon.line(logged('ready'), 10_000)
+  })
+  afterAll(() => daemon?.end('SIGTERM'))
+  beforeEach(async () => {
+    mend()
+    await close()
+  })
+
+  it('leaves the door shut and says what it said; the next knock opens', async () => {
+    fail('-A KNOCKTURN-LEASES')
+    const since = daemon.lines.length
+    await client.must([join(import.meta.dirname, '../../bin/knockclient'), '-k', gate.key, '-p', String(SSH), '--passes', '1'])
+    const line = JSON.parse(await daemon.line(logged('the firewall failed'), 10_000, since))
+    expect([await sees(), line.reason]).toEqual(['silence', expect.stringContaining('holding the xtables lock')])
+    mend()
+    expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
+  })
+
+  it('half-way through a grant leaves what is open open, and says so', async () => {
+    fail('--dport 443')
+    const accepted = await knocked(client, daemon, gate.key, '-p', '0', '-t', '1h')
+    expect([accepted, await sees(SSH), await sees(WEB)]).toMatchObject([
+      { msg: 'accepted', service: '22/tcp', leases: [expect.anything()] },
+      'open',
+      'silence',
+    ])
+  })
+
+  it('to close a door is asked again until it is shut', async () => {
+    await open()
+    fail('-D KNOCKTURN-LEASES')
+    const since = daemon.lines.length
+    await client.must([join(import.meta.dirname, '../../bin/knockclient'), '-k', gate.key, '--close', '--passes', '1'])
+    await daemon.line(logged('the firewall failed'), 10_000, since)
+    mend()
+    await client.becomes(server.ipv4, SSH, 'silence')
+  })
+})
