@@ -7,6 +7,7 @@ import { checkPrivate } from './files'
 import { FAMILIES, isInstalled, readTable } from './firewall/chains'
 import { MAX_LEDGER, readLedger } from './ledger-file'
 import { loadServerKeys } from './server-keys'
+import { tapCommands } from './taps/open'
 import { checkClock } from './time'
 
 /**
@@ -40,7 +41,9 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warn
   if (ledger.path !== undefined) warnings.push(...((await attempt(() => checkLedger(ledger.path as string))) ?? []))
   if (read.value) {
     for (const command of neededCommands(read.value)) await attempt(() => findCommand(command))
-    if (read.value.firewall.backend === 'iptables' && read.value.taps.source === 'nflog') {
+    const { file } = read.value.taps
+    if (file !== null) warnings.push(...((await attempt(() => checkLog(file))) ?? []))
+    if (read.value.firewall.backend === 'iptables' && read.value.taps.source !== 'stdin') {
       const tables = await Promise.all(FAMILIES.map((family) => readTable(family).catch(() => null)))
       if (tables.some((table) => table && !isInstalled(table)))
         warnings.push('the log rules are not installed: run "knockturn firewall install"')
@@ -72,10 +75,23 @@ async function checkLedger(path: string): Promise<string[]> {
   }
 }
 
+/** The file that taps are read from. @returns what is no fault, but will be felt */
+async function checkLog(path: string): Promise<string[]> {
+  try {
+    if (!(await stat(path)).isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    await access(path, constants.R_OK)
+    return []
+  } catch (error) {
+    if (error instanceof Fault) throw error
+    if (errorCode(error) === 'ENOENT') return [`${path}: is not there yet: the daemon waits for it, and hears nothing before`]
+    throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+  }
+}
+
 function neededCommands({ taps, firewall }: Config): string[] {
   return [
     'flock',
-    ...(taps.source === 'nflog' ? ['tcpdump', 'setpriv'] : []),
+    ...tapCommands(taps),
     ...(firewall.backend === 'iptables' ? ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore'] : []),
   ]
 }

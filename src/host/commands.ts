@@ -55,7 +55,8 @@ export async function run(command: string, args: readonly string[], input = ''):
 
 /** The fault of a command that is not installed. */
 export function missing(command: string): Fault {
-  return new Fault(`${command} is missing: install it (Debian: apt-get install ${PACKAGES[command] ?? command})`)
+  const instead = INSTEAD[command] ?? ''
+  return new Fault(`${command} is missing: install it (Debian: apt-get install ${PACKAGES[command] ?? command})${instead}`)
 }
 
 /** @throws {Fault} where a command is not installed */
@@ -76,5 +77,13 @@ const PACKAGES: Record<string, string> = {
   'iptables-restore': 'iptables',
   'ip6tables-restore': 'iptables',
   flock: 'util-linux',
+  prlimit: 'util-linux',
   setpriv: 'util-linux',
+  journalctl: 'systemd',
+}
+
+/** What to do without it, where that is possible. */
+const INSTEAD: Record<string, string> = {
+  tcpdump: ', or set source = "file" or "journal" in [taps]',
+  journalctl: ', or set source = "nflog" or "file" in [taps]',
 }

@@ -16,13 +16,24 @@ const MAX_SKEW = 10
 /** Longest log prefix that the kernel's NFLOG and LOG targets both take. */
 const MAX_PREFIX = 29
 
+/** Where taps come from, and which rule of the firewall's says them. */
+export interface TapsConfig {
+  readonly source: 'nflog' | 'file' | 'journal' | 'stdin'
+  /** What the source "file" follows; null with any other. */
+  readonly file: string | null
+  /** The log rule's target: NFLOG, or the kernel's own log. */
+  readonly target: 'nflog' | 'log'
+  readonly group: number
+  readonly prefix: string
+}
+
 /** The daemon's config. Paths are absolute. */
 export interface Config {
   readonly server: string
   readonly keys: string
   readonly skew: number
   readonly neverLock: readonly Cidr[]
-  readonly taps: { readonly source: 'nflog' | 'stdin'; readonly group: number; readonly prefix: string }
+  readonly taps: TapsConfig
   readonly firewall: { readonly backend: 'iptables' | 'dry-run' }
   readonly ledger: { readonly path: string }
 }
@@ -33,26 +44,45 @@ const whole = (low: number, high: number) => {
 }
 const path = v.pipe(v.string(), v.minLength(1, 'a path'))
 
+const tapsSchema = v.strictObject({
+  source: v.optional(v.picklist(['nflog', 'file', 'journal', 'stdin'], '"nflog", "file", "journal" or "stdin"'), 'nflog'),
+  file: v.optional(path),
+  target: v.optional(v.picklist(['nflog', 'log'], '"nflog" or "log"')),
+  group: v.optional(whole(0, 65535), 5),
+  prefix: v.optional(
+    v.pipe(
+      v.string(),
+      v.regex(/^[\x21-\x7e][\x20-\x7e]*$/, 'printable ASCII'),
+      v.maxLength(MAX_PREFIX, `at most ${MAX_PREFIX} characters`),
+    ),
+    'KNOCK: ',
+  ),
+})
+
+/** The journal holds what the kernel logs; the others are fed by NFLOG if nothing else is said. */
+const targetOf = ({ source, target }: v.InferOutput<typeof tapsSchema>) => target ?? (source === 'journal' ? 'log' : 'nflog')
+
+/** What of [taps] must fit together, where each by itself is right. */
+const fitting = v.rawCheck<v.InferOutput<typeof tapsSchema>>(({ dataset, addIssue }) => {
+  if (!dataset.typed || dataset.issues) return
+  const { value } = dataset
+  const expect = (key: keyof typeof value, message: string) =>
+    addIssue({ message, input: value[key], path: [{ type: 'object', origin: 'value', input: value, key, value: value[key] }] })
+  const { source, file, target, prefix } = value
+  if (source === 'file' && file === undefined) expect('source', 'file = "/the/file" beside it')
+  if (source !== 'file' && file !== undefined) expect('file', 'source = "file" beside it')
+  if (source === 'nflog' && target === 'log') expect('target', '"nflog" with source = "nflog"')
+  if (source === 'journal' && target === 'nflog') expect('target', '"log" with source = "journal"')
+  // NFLOG's readers put a space behind the prefix, the kernel's log does not.
+  if (targetOf(value) === 'log' && !prefix.endsWith(' ')) expect('prefix', "a space at its end, for the kernel's log")
+})
+
 const schema = v.strictObject({
   server: serverLabel,
   keys: v.optional(path, SERVER_KEYS),
   skew: v.optional(whole(0, MAX_SKEW), 1),
   never_lock: v.optional(v.array(cidr), []),
-  taps: v.optional(
-    v.strictObject({
-      source: v.optional(v.picklist(['nflog', 'stdin'], '"nflog" or "stdin"'), 'nflog'),
-      group: v.optional(whole(0, 65535), 5),
-      prefix: v.optional(
-        v.pipe(
-          v.string(),
-          v.regex(/^[\x21-\x7e][\x20-\x7e]*$/, 'printable ASCII'),
-          v.maxLength(MAX_PREFIX, `at most ${MAX_PREFIX} characters`),
-        ),
-        'KNOCK: ',
-      ),
-    }),
-    {},
-  ),
+  taps: v.optional(v.pipe(tapsSchema, fitting), {}),
   firewall: v.optional(
     v.strictObject({ backend: v.optional(v.picklist(['iptables', 'dry-run'], '"iptables" or "dry-run"'), 'iptables') }),
     {},
@@ -98,7 +128,11 @@ export async function readConfig(file: string): Promise<Read<Config>> {
       keys: resolve(from, keys),
       skew,
       neverLock: never_lock,
-      taps,
+      taps: {
+        ...taps,
+        file: taps.file === undefined ? null : resolve(from, taps.file),
+        target: targetOf(taps),
+      },
       firewall,
       ledger: { path: resolve(from, ledger.path) },
     },

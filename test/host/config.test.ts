@@ -12,6 +12,7 @@ const ALL = [
   'never_lock = ["192.0.2.1", "2001:db8::/32"]',
   '[taps]',
   'source = "stdin"',
+  'target = "log"',
   'group = 7',
   'prefix = "DOOR: "',
   '[firewall]',
@@ -44,7 +45,7 @@ describe('the config', () => {
       keys: '/etc/knockturn/keys',
       skew: 1,
       neverLock: [],
-      taps: { source: 'nflog', group: 5, prefix: 'KNOCK: ' },
+      taps: { source: 'nflog', file: null, target: 'nflog', group: 5, prefix: 'KNOCK: ' },
       firewall: { backend: 'iptables' },
       ledger: { path: '/var/lib/knockturn/ledger' },
     })
@@ -57,7 +58,7 @@ describe('the config', () => {
       server: 'gate.example',
       keys: '/keys',
       skew: 2,
-      taps: { source: 'stdin', group: 7, prefix: 'DOOR: ' },
+      taps: { source: 'stdin', file: null, target: 'log', group: 7, prefix: 'DOOR: ' },
       firewall: { backend: 'dry-run' },
       ledger: { path: '/ledger' },
     })
@@ -65,8 +66,9 @@ describe('the config', () => {
 
   it('takes relative paths from its own folder', async () => {
     const folder = scratch()
-    const { keys, ledger } = await read('server = ""\nkeys = "keys"\n[ledger]\npath = "../state/ledger"', folder)
-    expect([keys, ledger.path]).toEqual([join(folder, 'keys'), join(folder, '../state/ledger')])
+    const text = 'server = ""\nkeys = "keys"\n[taps]\nsource = "file"\nfile = "log/knocks"\n[ledger]\npath = "../state/ledger"'
+    const { keys, taps, ledger } = await read(text, folder)
+    expect([keys, taps.file, ledger.path]).toEqual(['keys', 'log/knocks', '../state/ledger'].map((path) => join(folder, path)))
   })
 
   it.each([
@@ -75,6 +77,9 @@ describe('the config', () => {
     ['[taps]\ngroup = 0', { taps: { group: 0 } }],
     ['[taps]\ngroup = 65535', { taps: { group: 65535 } }],
     [`[taps]\nprefix = "${'x'.repeat(29)}"`, { taps: { prefix: 'x'.repeat(29) } }],
+    ['[taps]\nsource = "journal"', { taps: { source: 'journal', file: null, target: 'log' } }],
+    ['[taps]\nsource = "file"\nfile = "/log"', { taps: { source: 'file', file: '/log', target: 'nflog' } }],
+    ['[taps]\nsource = "file"\nfile = "/log"\ntarget = "log"', { taps: { file: '/log', target: 'log' } }],
   ])('may say %j', async (line, part) => {
     expect(await read(`server = "gate.example"\n${line}`)).toMatchObject(part)
   })
@@ -93,7 +98,9 @@ describe('a fault in the config', () => {
     ['never_lock', 'never_lock = ["192.0.2.1/24"]', /expected an address or a block .*, got "192\.0\.2\.1\/24"$/],
     ['never_lock', 'never_lock = ["192.0.2.0/33"]', /expected an address or a block .*, got "192\.0\.2\.0\/33"$/],
     ['never_lock', 'never_lock = "192.0.2.1"', /expected an array, got "192\.0\.2\.1"$/],
-    ['source', 'source = "syslog"', /expected .*"nflog".*"stdin".*, got "syslog"$/],
+    ['source', 'source = "syslog"', /expected "nflog", "file", "journal" or "stdin", got "syslog"$/],
+    ['target', 'target = "ulog"', /expected "nflog" or "log", got "ulog"$/],
+    ['target', 'target = 5', /expected "nflog" or "log", got 5$/],
     ['group', 'group = 65536', /expected a whole number from 0 to 65535, got 65536$/],
     ['group', 'group = -1', /expected a whole number from 0 to 65535, got -1$/],
     ['prefix', 'prefix = ""', /expected printable ASCII, got ""$/],
@@ -108,9 +115,24 @@ describe('a fault in the config', () => {
     expect(faults[0]).toMatch(new RegExp(`^${lineOf(name)}: "(taps\\.|firewall\\.|ledger\\.)?${name}" [^\n]+$`))
   })
 
+  it.each([
+    ['source = "nflog"\nfile = "/log"', '4: "taps.file" expected source = "file" beside it, got "/log"'],
+    ['file = "/log"', '3: "taps.file" expected source = "file" beside it, got "/log"'],
+    ['source = "file"', '3: "taps.source" expected file = "/the/file" beside it, got "file"'],
+    ['source = "file"\nfile = ""', '4: "taps.file" expected a path, got ""'],
+    ['target = "log"', '3: "taps.target" expected "nflog" with source = "nflog", got "log"'],
+    ['source = "journal"\ntarget = "nflog"', '4: "taps.target" expected "log" with source = "journal", got "nflog"'],
+    [
+      'source = "journal"\nprefix = "KNOCK:"',
+      '4: "taps.prefix" expected a space at its end, for the kernel\'s log, got "KNOCK:"',
+    ],
+  ])('is taps that do not fit together: %j', async (lines, fault) => {
+    expect(await faultsOf(`server = "gate.example"\n[taps]\n${lines}`)).toEqual([fault])
+  })
+
   it('does not hide the others', async () => {
     const text = replaced('skew', 'skew = 11').replace('"stdin"', '"tail"').replace('"/ledger"', '""').replace('"dry-run"', '7')
-    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 10, 12])
+    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 11, 13])
   })
 
   it('is a missing server', async () => {

@@ -2,8 +2,9 @@ import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Tap } from '../../src/gate/listener'
+import { lineSplitter } from '../../src/host/taps/lines'
 import { logLineReader, MAX_LINE } from '../../src/host/taps/log-line'
-import { lineSplitter, stdinSource } from '../../src/host/taps/stdin'
+import { stdinSource } from '../../src/host/taps/stdin'
 
 const read = logLineReader('KNOCK: ')
 
@@ -303,7 +304,7 @@ describe('standard input', () => {
   it('gives the taps of its lines and counts the others', async () => {
     expect(await hear([`${LINE}\nhello\n${KERNEL[6][1]}\n`])).toEqual({
       taps: [v4(50001), v4(50002)],
-      counters: { seen: 3, ignored: 1 },
+      counters: { seen: 3, ignored: 1, dropped: null },
     })
   })
 

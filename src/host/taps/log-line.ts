@@ -23,14 +23,17 @@ export function logLineReader(prefix: string): (line: string) => Tap | null {
   const ours = prefix.trimEnd().replace(/[\\^$.*+?()[\]{}|]/g, '\\$&')
   const address = '([0-9a-fA-F.:]{2,45})'
   const line = new RegExp(`^${head}${ours} {1,2}${link}SRC=${address} DST=${address} (?:${v4}|${v6})(?:${tcp}|${udp})${tail}$`)
+  let last: Tap = { source: '', destination: '', port: 0 }
   return (text) => {
     if (text.length > MAX_LINE) return null
     const match = line.exec(text)
     if (!match) return null
-    // Written anew, both of them: a part of the line would keep the whole chunk that it was read with in memory.
-    const source = canonicalAddress(match[1])
-    const destination = canonicalAddress(match[2])
+    // Written anew where they are not those of the line before: a part of the line would keep the whole chunk that it was read with in memory.
+    const source = match[1] === last.source ? last.source : canonicalAddress(match[1])
+    const destination = match[2] === last.destination ? last.destination : canonicalAddress(match[2])
     const port = Number(match[3] ?? match[4])
-    return source && destination && port > 0 && port < 65536 ? { source, destination, port } : null
+    if (!source || !destination || port < 1 || port > 65535) return null
+    last = { source, destination, port }
+    return last
   }
 }

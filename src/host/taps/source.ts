@@ -5,11 +5,15 @@ export interface TapCounters {
   /** Lines or packets seen, and those of them that are no taps. */
   seen: number
   ignored: number
+  /** Packets that the kernel has dropped before we could see them; null where the source can't tell. */
+  dropped: number | null
 }
 
 /** Where taps come from. It does not open anything before {@link TapSource.start}. */
 export interface TapSource {
   readonly counters: TapCounters
+  /** Brings {@link TapCounters.dropped} up to date, in a source that has to ask for it. */
+  readonly count?: () => Promise<void>
   /**
    * Starts to deliver taps; resolves when it hears.
    * @param hear takes each tap as it is read; the reader's time is the tap's time

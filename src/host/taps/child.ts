@@ -1,0 +1,128 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { execa } from 'execa'
+import { commandPath, findCommand } from '../commands'
+import { Fault, reason } from '../fault'
+import { lineSplitter } from './lines'
+
+/** Waits between restarts, in milliseconds: doubled up to the last, and short again for a child that has lived longer than that. */
+const FIRST_WAIT = 100
+const LAST_WAIT = 5_000
+/** How long a child has to start hearing, in milliseconds. */
+const START_LIMIT = 10_000
+
+/** A program whose output has no end. */
+export interface Program {
+  readonly argv: readonly [string, ...string[]]
+  /** What it hears, for a fault. */
+  readonly hears: string
+  /**
+   * Makes the reader of one life's output; where the reader throws, that life is ended.
+   * @param begun to be called when the program hears
+   */
+  readonly reader: (begun: () => void) => (chunk: Buffer) => void
+  /** For a program that is silent until it has something to say: it hears when it has lived for this many milliseconds. */
+  readonly settle?: number
+  /** Lines of its standard error that are no complaints. */
+  readonly chatter?: RegExp
+}
+
+/** A child that lives as long as we do. */
+export interface Child {
+  /** Of the life that is going on. */
+  readonly pid: number | undefined
+  /** Resolves when it hears. @throws {Fault} when it cannot be started */
+  start(): Promise<void>
+  stop(): Promise<void>
+}
+
+/**
+ * Runs a program as a child, and starts it again when it dies.
+ * @param warn told when it has died, and when it hears again
+ */
+export function keepAlive({ argv, hears, reader, settle, chatter }: Program, warn: (message: string) => void): Child {
+  const [name] = argv
+  const stopping = new AbortController()
+  let pid: number | undefined
+  let end = () => {}
+  let life: Promise<void> = Promise.resolve()
+
+  /** One life. @returns why it has ended */
+  const live = async (begun: () => void): Promise<string> => {
+    // If we are killed, it must not live on: tcpdump would keep its group from the next daemon.
+    const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+      buffer: false,
+      reject: false,
+      stdin: 'ignore',
+      // The stream has no end, and so neither a time limit nor a largest size; each record or line in it has one.
+      env: { PATH: commandPath() },
+    })
+    pid = child.pid
+    end = () => child.kill('SIGTERM')
+    const limit = setTimeout(end, START_LIMIT)
+    const hearing = () => {
+      clearTimeout(limit)
+      begun()
+    }
+    const settled = settle === undefined ? undefined : setTimeout(hearing, settle)
+    let complaint = ''
+    const complaints = lineSplitter((line) => {
+      if (line && !chatter?.test(line)) complaint = line
+    })
+    child.stderr.setEncoding('utf8').on('data', complaints.push)
+    const read = reader(hearing)
+    child.stdout.on('data', (chunk: Buffer) => {
+      try {
+        read(chunk)
+      } catch (error) {
+        complaints.push(`${reason(error)}\n`)
+        // What follows can't be read any more.
+        child.stdout.destroy()
+        end()
+      }
+    })
+    const { signal, exitCode, shortMessage } = await child
+    clearTimeout(limit)
+    clearTimeout(settled)
+    complaints.end()
+    if (complaint) return complaint
+    return signal ? `killed by ${signal}` : exitCode === undefined ? `${shortMessage}` : `exit ${exitCode}`
+  }
+
+  /** One life after another. @param begun called in each that hears */
+  const liveOn = async (begun: () => void): Promise<void> => {
+    let hasHeard = false
+    let said = ''
+    for (let wait = FIRST_WAIT; !stopping.signal.aborted; wait = Math.min(2 * wait, LAST_WAIT)) {
+      const born = performance.now()
+      const why = await live(() => {
+        if (said) warn(`${name} hears again`)
+        said = ''
+        hasHeard = true
+        begun()
+      })
+      if (stopping.signal.aborted) return
+      if (!hasHeard) throw new Fault(`${name} cannot hear ${hears}: ${why}`)
+      if (why !== said) warn(`${name} has ended and is started again: ${why}`)
+      said = why
+      if (performance.now() - born > LAST_WAIT) wait = FIRST_WAIT
+      await sleep(wait, undefined, { signal: stopping.signal }).catch(() => {})
+    }
+  }
+
+  return {
+    get pid() {
+      return pid
+    },
+    async start() {
+      for (const command of ['setpriv', name]) await findCommand(command)
+      await new Promise<void>((resolve, reject) => {
+        life = liveOn(resolve).catch(reject)
+      })
+    },
+    async stop() {
+      stopping.abort()
+      end()
+      await life
+    },
+  }
+}

@@ -1,0 +1,51 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { Deafness } from '../../gate/deafness'
+import { Quiet } from '../../gate/quiet'
+import type { TapSource } from './source'
+
+/** Milliseconds between two looks. */
+const LOOK = 10_000
+/** Drops are said once in so many milliseconds: under a flood they don't end. */
+const QUIET = 60_000
+
+const DEAF =
+  'the firewall logs packets and none of them is heard, so no knock opens: compare [taps] in the config with "knockturn firewall show", ' +
+  'and run "knockturn firewall install" where they differ'
+
+/** Looks at a source again and again, from now on until it is aborted. */
+export async function watchTaps(look: (steady: number) => Promise<void>, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await look(performance.now())
+    await sleep(LOOK, undefined, { signal, ref: false }).catch(() => {})
+  }
+}
+
+/**
+ * Makes a look at whether what the firewall logs comes through.
+ * @param logged how many packets the firewall has logged, or null where that is nobody's business; where it fails, nothing is concluded
+ * @param warn told when the kernel has dropped packets, when none comes through, and when that is over
+ * @returns takes a look, at so many milliseconds on a monotonic clock
+ */
+export function tapWatch(
+  taps: TapSource,
+  logged: (() => Promise<number>) | null,
+  warn: (message: string) => void,
+): (steady: number) => Promise<void> {
+  const deafness = new Deafness()
+  const quiet = new Quiet(QUIET)
+  let told = 0
+  return async (steady) => {
+    await taps.count?.()
+    const dropped = taps.counters.dropped ?? 0
+    if (dropped > told && quiet.may('dropped', steady)) {
+      warn(`the kernel has dropped ${dropped - told} packets before they were read: knocks among them need another pass`)
+      told = dropped
+    }
+    const packets = await logged?.().catch(() => undefined)
+    if (packets === undefined) return
+    // Asked only now: what the firewall has counted may have come meanwhile.
+    const { seen, ignored } = taps.counters
+    const change = deafness.look(packets, seen - ignored, steady)
+    if (change) warn(change === 'deaf' ? DEAF : 'what the firewall logs is heard again')
+  }
+}
