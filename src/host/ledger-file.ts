@@ -6,7 +6,7 @@ import { execa } from 'execa'
 import { freshBase, Ledger, type LedgerFile, type LedgerRecord } from '../gate/ledger'
 import { commandPath, missing } from './commands'
 import { errorCode, Fault, reason } from './fault'
-import { checkPrivate, syncFolder } from './files'
+import { checkPrivate, syncFolder, writeNew } from './files'
 
 /*
  * The ledger is a text file. Its first line says how many bytes have been synced, in a fixed width:
@@ -26,6 +26,8 @@ const HEADER = MAGIC.length + 16 + 1
 export const MAX_LEDGER = 256 * 1024 * 1024
 /** Bytes appended before the file is compacted while the daemon runs: some 8,000 knocks. */
 const MAX_GROWTH = 1024 * 1024
+/** Bytes of a damaged ledger that are kept aside: more than a sound one grows to. */
+export const MAX_DAMAGED = 4 * 1024 * 1024
 /** How long flock(1) may take, in milliseconds, and most of what it may say, in bytes. */
 const FLOCK_LIMIT = 5_000
 const FLOCK_OUTPUT = 4_096
@@ -100,64 +102,79 @@ export function readLedger(bytes: Buffer): Found {
  */
 export async function openLedger(path: string, skew: number, wall: number, isNew: boolean, warn: (message: string) => void) {
   // By its real name: compaction would put a file in the place of a link.
-  const { disk, found, volatile } = await LedgerOnDisk.open(await realpath(path).catch(() => path))
+  const { disk, found, volatile } = await LedgerOnDisk.open(await realpath(path).catch(() => path), warn)
   const records = [...found.records]
   if (found.state === 'damaged' || (found.state === 'missing' && !isNew)) {
-    warn(`${path}: the ledger is ${found.state}: nothing that was sent before the next minute or so opens`)
+    const aside = found.state === 'damaged' ? `; what it held is kept as ${disk.aside}` : ''
+    warn(`${path}: the ledger is ${found.state}: nothing that was sent before the next minute or so opens${aside}`)
     records.push(freshBase(wall, skew))
   }
   if (volatile) warn(`${path}: the ledger lies on tmpfs and is lost with the machine's power: move it to a disk`)
   const ledger = new Ledger(records, disk, skew)
-  await disk
-    .compact(() => ledger.records())
-    .catch((error) => {
-      warn(`${path}: the ledger cannot be written, and nothing opens until it can: ${reason(error)}`)
-    })
+  await disk.compact(() => ledger.records())
   return { ledger, disk }
 }
 
 /** The durable ledger: one file, held by one daemon, group commit. */
 export class LedgerOnDisk implements LedgerFile {
   readonly #path: string
+  readonly #warn: (message: string) => void
   #file: FileHandle
   #length = 0
   #growth = 0
   /** Whether the file's state is unknown, so that it must be written anew before anything counts as durable. */
   #doubtful = true
+  /** Whether the last attempt to write failed, which has been said. */
+  #failing = false
+  /** The bytes of a damaged ledger, until they are kept aside. */
+  #damaged: Buffer | null
   #queue: { line: string; resolve: () => void; reject: (error: unknown) => void }[] = []
   #flushing: Promise<void> | null = null
   #snapshot: () => Iterable<LedgerRecord> = () => []
 
-  private constructor(path: string, file: FileHandle) {
+  private constructor(path: string, file: FileHandle, damaged: Buffer | null, warn: (message: string) => void) {
     this.#path = path
     this.#file = file
+    this.#damaged = damaged
+    this.#warn = warn
   }
 
   /**
    * Opens a ledger, making it where it is missing, and holds it until the process ends, however it ends.
+   * @param warn told when it can't be written, and when it can again
    * @throws {Fault} when it can't be read, others may read it, or another daemon holds it
    */
-  static async open(path: string): Promise<{ disk: LedgerOnDisk; found: Found; volatile: boolean }> {
+  static async open(
+    path: string,
+    warn: (message: string) => void,
+  ): Promise<{ disk: LedgerOnDisk; found: Found; volatile: boolean }> {
     const { file, isNew } = await openHeld(path)
     const { size } = await file.stat()
     if (size > MAX_LEDGER) throw new Fault(`${path}: expected at most ${MAX_LEDGER} bytes, got ${size}`)
     const bytes = Buffer.alloc(size)
-    await file.read(bytes, 0, size, 0)
+    await file.read(bytes, 0, size, 0).catch((cause) => Promise.reject(cannotOpen(path, cause)))
+    const found: Found = isNew ? { state: 'missing', records: [] } : readLedger(bytes)
     const { type } = await statfs(path)
     return {
-      disk: new LedgerOnDisk(path, file),
-      found: isNew ? { state: 'missing', records: [] } : readLedger(bytes),
+      disk: new LedgerOnDisk(path, file, found.state === 'damaged' ? Buffer.from(bytes.subarray(0, MAX_DAMAGED)) : null, warn),
+      found,
       volatile: type === TMPFS_MAGIC || type === RAMFS_MAGIC,
     }
   }
 
+  /** Where the bytes of a damaged ledger are kept. */
+  get aside(): string {
+    return `${this.#path}.damaged`
+  }
+
   /**
-   * Writes the ledger anew with all that must be remembered, and does so again whenever it has grown or gone wrong.
+   * Writes the ledger anew with all that must be remembered, and does so again whenever it has grown or gone wrong. Where that
+   * fails, nothing is durable until it works.
    * @param snapshot every record that counts, at the time of the call
    */
   async compact(snapshot: () => Iterable<LedgerRecord>): Promise<void> {
     this.#snapshot = snapshot
-    await this.#rewrite()
+    await this.#attempt(() => this.#rewrite()).catch(() => {})
   }
 
   append(record: LedgerRecord): Promise<void> {
@@ -179,17 +196,31 @@ export class LedgerOnDisk implements LedgerFile {
       this.#queue = []
       try {
         // The snapshot holds the batch: it was claimed in memory before it came here.
-        if (this.#doubtful || this.#growth > MAX_GROWTH) await this.#rewrite()
-        else await this.#write(batch.map(({ line }) => line).join(''))
+        if (this.#doubtful || this.#growth > MAX_GROWTH) await this.#attempt(() => this.#rewrite())
+        else await this.#attempt(() => this.#write(batch.map(({ line }) => line).join('')))
         for (const { resolve } of batch) resolve()
       } catch (error) {
-        // After a failed sync nobody knows what is on the disk, so that nothing is built on it.
-        this.#doubtful = true
         for (const { reject } of batch) reject(error)
       }
     }
     // In the same step as the last look at the queue: who appends from now on starts the next flush.
     this.#flushing = null
+  }
+
+  /** Writes, and says when that begins to fail and when it works again: once each, however many knocks come meanwhile. */
+  async #attempt(write: () => Promise<void>): Promise<void> {
+    try {
+      await write()
+    } catch (error) {
+      // After a failed sync nobody knows what is on the disk, so that nothing is built on it.
+      this.#doubtful = true
+      if (!this.#failing)
+        this.#warn(`${this.#path}: the ledger cannot be written, and nothing opens until it can: ${reason(error)}`)
+      this.#failing = true
+      throw error
+    }
+    if (this.#failing) this.#warn(`${this.#path}: the ledger can be written again`)
+    this.#failing = false
   }
 
   async #write(lines: string): Promise<void> {
@@ -204,6 +235,11 @@ export class LedgerOnDisk implements LedgerFile {
   async #rewrite(): Promise<void> {
     const next = `${this.#path}.new`
     const lines = Buffer.from([...this.#snapshot()].map((record) => `${formatRecord(record)}\n`).join(''), 'latin1')
+    if (this.#damaged) {
+      await unlink(this.aside).catch(() => {})
+      await writeNew(this.aside, this.#damaged)
+      this.#damaged = null
+    }
     await unlink(next).catch(() => {})
     const file = await open(next, 'wx+', 0o600)
     try {
@@ -255,12 +291,15 @@ async function openOrMake(path: string): Promise<{ file: FileHandle; isNew: bool
   try {
     return { file: await open(path, flags | constants.O_CREAT | constants.O_EXCL, 0o600), isNew: true }
   } catch (error) {
-    if (errorCode(error) === 'EEXIST') {
-      const file = await open(path, flags).catch((cause) => Promise.reject(cannotOpen(path, cause)))
-      return { file, isNew: false }
-    }
-    throw cannotOpen(path, error)
+    if (errorCode(error) !== 'EEXIST') throw cannotOpen(path, error)
   }
+  // On a disk that is read-only for now, what is spent can be read at least; it is written again when that is over.
+  const readOnly = (error: unknown) =>
+    errorCode(error) === 'EROFS' ? open(path, constants.O_RDONLY | constants.O_NONBLOCK) : Promise.reject(error)
+  const file = await open(path, flags)
+    .catch(readOnly)
+    .catch((cause) => Promise.reject(cannotOpen(path, cause)))
+  return { file, isNew: false }
 }
 
 function cannotOpen(path: string, error: unknown): Fault {

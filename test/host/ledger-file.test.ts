@@ -1,15 +1,26 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { linkSync, lstatSync, mkdirSync, readFileSync, rmdirSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  existsSync,
+  linkSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  rmdirSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { open as openFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { buildSync } from 'esbuild'
 import fc from 'fast-check'
-import { afterEach, describe, expect, it } from 'vitest'
+import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { LedgerRecord } from '../../src/gate/ledger'
 import type { Knock } from '../../src/gate/listener'
-import { formatRecord, LedgerOnDisk, openLedger, parseRecord, readLedger } from '../../src/host/ledger-file'
+import { formatRecord, LedgerOnDisk, MAX_DAMAGED, openLedger, parseRecord, readLedger } from '../../src/host/ledger-file'
 import { deriveKey } from '../../src/protocol/key'
 import { parsePool } from '../../src/protocol/pool'
 import { put, scratch } from './scratch'
@@ -209,16 +220,16 @@ describe('a ledger’s file', () => {
 
   it.each([0o644, 0o640, 0o606])('of mode %o is refused with the remedy', async (mode) => {
     const path = put(scratch(), 'ledger', file(SAMPLES), mode)
-    await expect(LedgerOnDisk.open(path)).rejects.toThrow(`run "chmod 600 ${path}"`)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(`run "chmod 600 ${path}"`)
   })
 
   it('in a missing folder is refused', async () => {
     const path = join(scratch(), 'missing', 'ledger')
-    await expect(LedgerOnDisk.open(path)).rejects.toThrow(`${path}: the ledger cannot be opened: ENOENT`)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(`${path}: the ledger cannot be opened: ENOENT`)
   })
 
   it('that is a folder is refused', async () => {
-    await expect(LedgerOnDisk.open(scratch())).rejects.toThrow('the ledger cannot be opened: EISDIR')
+    await expect(LedgerOnDisk.open(scratch(), () => {})).rejects.toThrow('the ledger cannot be opened: EISDIR')
   })
 
   it('has mode 0600 after it was written anew, whatever the umask', async () => {
@@ -323,13 +334,15 @@ describe('a ledger that knows nothing of the past', () => {
   })
 
   it.each([
-    ['missing', undefined],
-    ['damaged', file(SAMPLES).subarray(0, -1)],
-  ])('(%s) is told', async (state, content) => {
+    ['missing', undefined, ''],
+    ['damaged', file(SAMPLES).subarray(0, -1), '; what it held is kept as PATH.damaged'],
+  ])('(%s) is told', async (state, content, kept) => {
     const path = join(scratch(), 'ledger')
     if (content !== undefined) put(dirname(path), 'ledger', content)
     const { warnings } = await start(path)
-    expect(warnings()).toEqual([`${path}: the ledger is ${state}: nothing that was sent before the next minute or so opens`])
+    expect(warnings()).toEqual([
+      `${path}: the ledger is ${state}: nothing that was sent before the next minute or so opens${kept.replace('PATH', path)}`,
+    ])
   })
 
   it('admits at once on the administrator’s word that there was none', async () => {
@@ -377,6 +390,44 @@ describe('a ledger that knows nothing of the past', () => {
   })
 })
 
+describe('the bytes of a damaged ledger', () => {
+  const DAMAGED = file(SAMPLES).subarray(0, -1)
+
+  it('are kept aside, of mode 0600, before it is written anew', async () => {
+    const path = put(scratch(), 'ledger', DAMAGED)
+    await start(path)
+    expect(readFileSync(`${path}.damaged`)).toEqual(DAMAGED)
+    expect(statSync(`${path}.damaged`).mode & 0o777).toBe(0o600)
+  })
+
+  it('take the place of those of an earlier one', async () => {
+    const path = put(scratch(), 'ledger', DAMAGED)
+    put(dirname(path), 'ledger.damaged', 'an earlier one')
+    await start(path)
+    expect(readFileSync(`${path}.damaged`)).toEqual(DAMAGED)
+  })
+
+  it('are kept up to 4 MiB', async () => {
+    const path = put(scratch(), 'ledger', Buffer.alloc(MAX_DAMAGED + 1, 'x'))
+    await start(path)
+    expect(statSync(`${path}.damaged`).size).toBe(4 * 1024 * 1024)
+  })
+
+  it('are not written over where they cannot be kept', async () => {
+    const path = put(scratch(), 'ledger', DAMAGED)
+    mkdirSync(`${path}.damaged`)
+    const { warnings } = await start(path)
+    expect(readFileSync(path)).toEqual(DAMAGED)
+    expect(warnings()).toContainEqual(expect.stringContaining(`nothing opens until it can: ${path}.damaged: cannot be written`))
+  })
+
+  it('are the only ones that are kept: a whole ledger leaves none', async () => {
+    const path = put(scratch(), 'ledger', file(SAMPLES))
+    await start(path)
+    expect(existsSync(`${path}.damaged`)).toBe(false)
+  })
+})
+
 describe('a ledger that cannot be written', () => {
   /** Nothing, not even root, can put a file in the place of a folder. */
   async function blocked() {
@@ -384,12 +435,26 @@ describe('a ledger that cannot be written', () => {
     mkdirSync(`${path}.new`)
     return { ...(await start(path, { isNew: true })), path, unblock: () => rmdirSync(`${path}.new`) }
   }
+  const failing = (path: string) =>
+    expect.stringMatching(`^${path}: the ledger cannot be written, and nothing opens until it can: `)
 
   it('is told at the start', async () => {
     const { warnings, path } = await blocked()
-    expect(warnings()).toEqual([
-      expect.stringMatching(`^${path}: the ledger cannot be written, and nothing opens until it can: EEXIST`),
-    ])
+    expect(warnings()).toEqual([failing(path)])
+  })
+
+  it('is told once, however many knocks come', async () => {
+    const { claim, warnings, path } = await blocked()
+    for (const n of [1, 2, 3]) await claim(n).catch(() => {})
+    expect(warnings()).toEqual([failing(path)])
+  })
+
+  it('is told to be well when it is, and to be ill again when it is that', async () => {
+    const { claim, warnings, path, unblock } = await blocked()
+    unblock()
+    await claim(1)
+    await fails('write', 'EROFS', () => claim(2))
+    expect(warnings()).toEqual([failing(path), `${path}: the ledger can be written again`, failing(path)])
   })
 
   it('makes nothing durable', async () => {
@@ -413,6 +478,32 @@ describe('a ledger that cannot be written', () => {
     await stop(disk)
     expect(await (await start(path)).claim(1)).toBe('replayed')
   })
+
+  /** What a disk does that fails under an open file: this one call of it. */
+  async function fails<T>(call: 'write' | 'datasync', code: string, action: () => Promise<T>): Promise<T | undefined> {
+    const handle = await openFile(put(scratch(), 'any', ''))
+    const failure = vi.spyOn(Object.getPrototypeOf(handle), call).mockRejectedValueOnce(Object.assign(new Error(code), { code }))
+    try {
+      return await action().catch(() => undefined)
+    } finally {
+      failure.mockRestore()
+      await handle.close()
+    }
+  }
+
+  it.each([
+    ['write', 'ENOSPC'],
+    ['write', 'EROFS'],
+    ['datasync', 'EIO'],
+  ] as const)('while the daemon runs (%s: %s) makes nothing durable, and then is written anew', async (call, code) => {
+    const path = join(scratch(), 'ledger')
+    const { claim, ledger } = await start(path, { isNew: true })
+    await claim(1)
+    expect(await fails(call, code, () => claim(2))).toBeUndefined()
+    expect(await claim(3)).toBe('spent')
+    expect(readLedger(readFileSync(path))).toEqual({ state: 'whole', records: [...ledger.records()] })
+    expect(await claim(2)).toBe('retransmitted')
+  })
 })
 
 describe('a ledger that is held', () => {
@@ -421,7 +512,7 @@ describe('a ledger that is held', () => {
   it('is refused to a second daemon', async () => {
     const path = join(scratch(), 'ledger')
     await start(path, { isNew: true })
-    await expect(LedgerOnDisk.open(path)).rejects.toThrow(`${path}: ${HELD}`)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(`${path}: ${HELD}`)
   })
 
   it('is still refused after it was written anew', async () => {
@@ -429,14 +520,14 @@ describe('a ledger that is held', () => {
     const { disk, claim, ledger } = await start(path, { isNew: true })
     await disk.compact(() => ledger.records())
     await claim(1)
-    await expect(LedgerOnDisk.open(path)).rejects.toThrow(HELD)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(HELD)
   })
 
   it('is refused by another name', async () => {
     const folder = scratch()
     await start(join(folder, 'ledger'), { isNew: true })
     symlinkSync('ledger', join(folder, 'other'))
-    await expect(LedgerOnDisk.open(join(folder, 'other'))).rejects.toThrow(HELD)
+    await expect(LedgerOnDisk.open(join(folder, 'other'), () => {})).rejects.toThrow(HELD)
   })
 
   it('is free when it was closed', async () => {
@@ -450,7 +541,7 @@ describe('a ledger that is held', () => {
     const { claim } = await start(path, { isNew: true })
     await claim(1)
     const before = readFileSync(path)
-    await LedgerOnDisk.open(path).catch(() => {})
+    await LedgerOnDisk.open(path, () => {}).catch(() => {})
     expect(readFileSync(path)).toEqual(before)
   })
 
@@ -479,7 +570,7 @@ describe('a ledger that is held', () => {
     const path = join(scratch(), 'ledger')
     const { child, line } = await holder(path)
     expect(line).toBe('held')
-    await expect(LedgerOnDisk.open(path)).rejects.toThrow(HELD)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(HELD)
     child.kill('SIGKILL')
     await once(child, 'exit')
     await expect(start(path)).resolves.toBeDefined()
