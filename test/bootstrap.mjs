@@ -1,6 +1,6 @@
-// npm run demo, npm test: from a bare clone to a run, as root or as an ordinary user.
+// npm run demo, npm test, npm run bench: from a bare clone to a run, as root or as an ordinary user.
 //
-//     node test/bootstrap.mjs demo|test
+//     node test/bootstrap.mjs demo|test|bench [options of test/bench/bench.mjs]
 //
 // What it does to your machine, in this order:
 //   1. A clone that is not ours (root in somebody's folder, or a folder we may not write) is copied and left untouched.
@@ -28,6 +28,8 @@ const COMMANDS = {
   setpriv: 'util-linux',
   flock: 'util-linux',
 }
+/** Those that only the tests need, likewise. @type {Record<string, string>} */
+const TEST_COMMANDS = { 'systemd-analyze': 'systemd', ulogd: 'ulogd2', rsyslogd: 'rsyslog' }
 
 /** Set inside our namespaces: they are not nested, and the lab refuses to work outside them. */
 const INSIDE = 'KNOCKTURN_NAMESPACE'
@@ -118,13 +120,14 @@ function needTreeOfOurOwn() {
   root = copy
 }
 
-async function needPackages() {
+/** @param {Record<string, string>} commands */
+async function needPackages(commands) {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin']
   process.env.PATH = [...new Set(folders)].filter(Boolean).join(delimiter)
   const has = (/** @type {string} */ command) => folders.some((folder) => existsSync(join(folder, command)))
-  const missing = Object.keys(COMMANDS).filter((command) => !has(command))
+  const missing = Object.keys(commands).filter((command) => !has(command))
   if (missing.length === 0) return
-  const packages = [...new Set(missing.map((command) => COMMANDS[command]))]
+  const packages = [...new Set(missing.map((command) => commands[command]))]
   const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...packages]
   if (!isRoot || !has('apt-get')) throw new Plain(`Missing: ${missing.join(', ')}. As root: ${install.join(' ')}`)
   const env = { DEBIAN_FRONTEND: 'noninteractive' }
@@ -185,11 +188,12 @@ function surroundings() {
   return { TMPDIR: join(scratch, 'tmp'), NODE_EXTRA_CA_CERTS: undefined }
 }
 
-// ---- the two things to run
+// ---- the three things to run
 
-async function demo() {
+/** Runs a program in namespaces. @param {string} program @param {string[]} options */
+async function inNamespaces(program, ...options) {
   const enter = await findNamespaces()
-  const { code } = await run(enter([process.execPath, 'test/e2e/demo.mjs']), { env: surroundings() })
+  const { code } = await run(enter([process.execPath, program, ...options]), { env: surroundings() })
   return code
 }
 
@@ -234,15 +238,21 @@ async function test() {
 
 // ---- on one screen
 
+const RUNS = {
+  demo: () => inNamespaces('test/e2e/demo.mjs'),
+  test,
+  bench: (/** @type {string[]} */ ...options) => inNamespaces('test/bench/bench.mjs', ...options),
+}
+
 async function main() {
-  const name = process.argv[2]
-  if (name !== 'demo' && name !== 'test') throw new Plain('usage: node test/bootstrap.mjs demo|test')
+  const [name = '', ...options] = process.argv.slice(2)
+  if (!Object.hasOwn(RUNS, name)) throw new Plain(`usage: node test/bootstrap.mjs ${Object.keys(RUNS).join('|')}`)
   needNode()
   needTreeOfOurOwn()
-  await needPackages()
+  await needPackages(name === 'test' ? { ...COMMANDS, ...TEST_COMMANDS } : COMMANDS)
   await needNodeModules()
   await prepare(['npm', 'run', '--silent', 'build'])
-  return name === 'demo' ? demo() : test()
+  return RUNS[/** @type {keyof typeof RUNS} */ (name)](...options)
 }
 
 for (const signal of /** @type {const} */ (['SIGINT', 'SIGTERM', 'SIGHUP'])) {

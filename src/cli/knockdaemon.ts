@@ -6,16 +6,19 @@ import { Leases } from '../gate/leases'
 import { Listener } from '../gate/listener'
 import { checkDaemon } from '../host/check'
 import { type Config, readConfig, SERVER_CONFIG } from '../host/config'
+import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, reason } from '../host/fault'
+import { loggedPackets } from '../host/firewall/chains'
 import { dryRunFirewall } from '../host/firewall/dry-run'
 import { iptablesFirewall } from '../host/firewall/iptables'
 import { openLedger } from '../host/ledger-file'
+import { checkPrivileges } from '../host/privileges'
 import { loadServerKeys, type ServerKeys } from '../host/server-keys'
-import { nflogSource } from '../host/taps/nflog'
-import { stdinSource } from '../host/taps/stdin'
+import { openTaps } from '../host/taps/open'
+import { tapWatch, watchTaps } from '../host/taps/watch'
 import { checkClock } from '../host/time'
 import { program } from './options'
-import { complain, EXIT, failWith, runProgram } from './voice'
+import { complain, EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockdaemon'
 /** Changes in the keyring's folder come in bursts; they are taken together after this many milliseconds. */
@@ -26,6 +29,7 @@ const LOOK = 1_000
 interface Options {
   config: string
   newLedger?: boolean
+  allowRoot?: boolean
   check?: boolean
   logLevel: string
 }
@@ -37,11 +41,13 @@ const command = program(
 )
   .option('--config <file>', 'the config', SERVER_CONFIG)
   .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')
+  .option('--allow-root', 'run with more privileges than are needed, such as those of root')
   .option('--check', 'report every fault of config, keys and ledger, change nothing, and exit')
   .addOption(new Option('--log-level <level>', 'how much to say').choices(['error', 'warn', 'info', 'debug']).default('info'))
 
 runProgram(NAME, async () => {
   const options = command.parse().opts<Options>()
+  forbidCoreDumps((message) => warnOf(NAME, message))
   if (options.check) return check(options.config)
   const read = await readConfig(options.config)
   if (read.faults) return failWith(NAME, read.faults)
@@ -70,6 +76,8 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   const now = () => ({ wall: Date.now(), steady: performance.now() })
   const warn = (message: string) => log.warn(message)
   checkClock(now().wall, 'set it before the daemon starts')
+  const work = { firewall: config.firewall.backend === 'iptables', capture: config.taps.source === 'nflog' }
+  await checkPrivileges(work, options.allowRoot ?? false, process.argv.slice(1).join(' '), warn)
 
   // Watched from before the keys are read: a key that is revoked while we start is revoked.
   let missed = false
@@ -115,8 +123,8 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   })
   if (missed) changed()
 
-  const { source, group, prefix } = config.taps
-  const taps = source === 'nflog' ? nflogSource(group, prefix, warn) : stdinSource(prefix)
+  const taps = openTaps(config.taps, warn)
+  const ending = new AbortController()
   const exitCode = await new Promise<number>((resolve) => {
     const end = () => resolve(EXIT.ok)
     process.on('SIGTERM', end).on('SIGINT', end)
@@ -125,13 +133,17 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
         (tap) => daemon.hear(tap),
         () => daemon.finish().then(end),
       )
-      .then(() => log.info({ server: config.server, keys: loaded.keys.length, source }, 'ready'))
+      .then(() => {
+        log.info({ server: config.server, keys: loaded.keys.length, source: config.taps.source }, 'ready')
+        return watchTaps(tapWatch(taps, config.firewall.backend === 'iptables' ? loggedPackets : null, warn), ending.signal)
+      })
       .catch((error) => {
         complain(NAME, reason(error))
         resolve(EXIT.failure)
       })
   })
   changed = () => {}
+  ending.abort()
   await taps.stop()
   await daemon.settle()
   await disk.close()

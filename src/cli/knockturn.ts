@@ -2,13 +2,16 @@ import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { type Command, Option } from 'commander'
 import type { GrantRules } from '../gate/policy'
+import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
+import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, reason, UsageFault } from '../host/fault'
-import { writeNew } from '../host/files'
+import { asOwner, writeNew } from '../host/files'
 import {
   FAMILIES,
   type Family,
   installScript,
+  parseTable,
   readTable,
   refuseToCutOff,
   removeScript,
@@ -21,7 +24,7 @@ import {
 import { describeGrant, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
 import { addKey, findKey, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
 import { parseService } from '../host/service'
-import { checkClock, isoTime, parseInstant, parseLifetime } from '../host/time'
+import { checkClock, isoTime, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
@@ -139,7 +142,7 @@ subcommand(
         lock: options.lock,
       },
     }
-    const path = await addKey(options.keys, key)
+    const path = await asOwner(options.keys, () => addKey(options.keys, key))
     print(
       `made ${path}\nnext: "${NAME} key export ${id}${options.keys === SERVER_KEYS ? '' : ` --keys ${options.keys}`} --out ${id}.key", and carry that file to the client`,
     )
@@ -149,7 +152,7 @@ subcommand(keys, 'list', 'list the keys', 'key list --json')
   .option(...keysFolder)
   .option('--json', 'print as JSON')
   .action(async (options: { keys: string; json?: boolean }) => {
-    const { keys: all, faulty, ignored } = await readKeyring(options.keys)
+    const { keys: all, faulty, ignored } = await asOwner(options.keys, () => readKeyring(options.keys))
     if (options.json) print(JSON.stringify(all.map(publicPart)))
     else if (all.length > 0) printTable(all)
     else print(`${options.keys}: no keys`)
@@ -195,7 +198,7 @@ subcommand(keys, 'revoke <id>', 'revoke a key: the daemon sees it at once and en
   .action(async (id: string, options: { keys: string }) => {
     checkId(id)
     const now = Math.floor(Date.now() / 1000) * 1000
-    const at = await revokeKey(options.keys, id, now)
+    const at = await asOwner(options.keys, () => revokeKey(options.keys, id, now))
     print(at === now ? `revoked ${id}` : `${id} has been revoked since ${isoTime(at)}`)
   })
 
@@ -245,6 +248,7 @@ subcommand(firewall, 'show', 'show our chains and the leases that are in force',
   })
 
 runProgram(NAME, async () => {
+  forbidCoreDumps((message) => warnOf(NAME, message))
   await command.parseAsync()
   return (process.exitCode as number | undefined) ?? EXIT.ok
 })
@@ -253,7 +257,7 @@ runProgram(NAME, async () => {
 async function readTableOrNone(family: Family): Promise<Table> {
   return readTable(family).catch((error) => {
     warnOf(NAME, `${reason(error)}: what is printed is for an empty table`)
-    return { family, chains: [], input: [] }
+    return parseTable(family, '')
   })
 }
 
@@ -274,17 +278,17 @@ async function tapRules(file: string): Promise<TapRules> {
   const read = await readConfig(file)
   if (read.faults) throw read.faults[0]
   const { keys: folder, taps } = read.value
-  const { keys: all, faulty } = await readKeyring(folder)
+  const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
   if (faulty.length > 0) throw faulty[0].fault
   if (all.length === 0)
     throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
   const pool = unite(all.map(({ key }) => key.pool))
-  return { ranges: poolRanges(pool), group: taps.group, prefix: taps.prefix }
+  return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix }
 }
 
 async function find(folder: string, id: string): Promise<KeyFile> {
   checkId(id)
-  return findKey(folder, id)
+  return asOwner(folder, () => findKey(folder, id))
 }
 
 function checkId(id: string): void {

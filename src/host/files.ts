@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { chown, type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorCode, Fault, reason } from './fault'
 
@@ -35,13 +35,34 @@ export async function readText(path: string, max: number, secret: boolean): Prom
 /** @throws {Fault} where others than its owner may use a file or folder, or its owner is neither we nor root */
 export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700): void {
   // No modes and owners where there is no uid, as on Windows.
-  const uid = process.getuid?.()
+  const uid = process.geteuid?.()
   if (uid === undefined) return
   const mode = stats.mode & 0o777
   const mend = `chmod ${wanted.toString(8)} ${path}`
   if (mode & 0o077) throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}: run "${mend}"`)
   if (stats.uid !== uid && stats.uid !== 0) {
-    throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${stats.uid}: run "chown ${uid} ${path}", then "${mend}"`)
+    // Root is here for somebody else, more likely than not: the daemon's user.
+    const next = uid === 0 ? 'run this as that user, or ' : ''
+    throw new Fault(
+      `${path}: expected owner ${uid} (you) or root, got ${stats.uid}: ${next}run "chown ${uid} ${path}", then "${mend}"`,
+    )
+  }
+}
+
+/**
+ * Works in a folder as the user who owns it, where root does that for somebody else, such as a daemon that has a user of its own: what
+ * is made there is theirs, and no link that they put there leads root astray. Nothing else may go on meanwhile.
+ */
+export async function asOwner<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  const owner = process.geteuid?.() === 0 ? await stat(folder).catch(() => null) : null
+  if (!owner || owner.uid === 0) return work()
+  process.setegid?.(owner.gid)
+  process.seteuid?.(owner.uid)
+  try {
+    return await work()
+  } finally {
+    process.seteuid?.(0)
+    process.setegid?.(0)
   }
 }
 
@@ -49,7 +70,7 @@ export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700):
  * Writes a new file of mode 0600, whole and durable, or nothing at all; never over an existing one.
  * @throws {Fault}
  */
-export async function writeNew(path: string, text: string): Promise<void> {
+export async function writeNew(path: string, text: string | Uint8Array): Promise<void> {
   let file: FileHandle
   try {
     file = await open(path, 'wx', 0o600)
@@ -78,9 +99,6 @@ export async function replaceText(path: string, text: string): Promise<void> {
   // What a killed run left behind is nobody's.
   await unlink(next).catch(() => {})
   await writeNew(next, text)
-  // It stays its owner's: root may do this for a daemon that is not root.
-  const { uid, gid } = await stat(path)
-  if (process.getuid?.() === 0) await chown(next, uid, gid)
   await rename(next, path)
   await syncFolder(dirname(path))
 }

@@ -8,6 +8,8 @@ import { isoTime } from './time'
 
 /** Most keys of a keyring: a bound on a folder's listing. */
 const MAX_KEYS = 100_000
+/** Files that are read at a time: some of them while others are parsed, and no more open than need be. */
+const READ_AT_ONCE = 16
 const SUFFIX = '.key'
 const REVOKED = /^\s*"?revoked"?\s*=/m
 /** What may lie in a keyring's folder besides keys (the keyring of a checkout has both). */
@@ -44,22 +46,30 @@ export async function readKeyring(folder: string, hint = 'make a key with "knock
   const names = await list(folder, hint)
   const keys: KeyFile[] = []
   const faulty: FaultyKey[] = []
-  for (const name of names.filter(isKeyName)) {
-    const id = name.slice(0, -SUFFIX.length)
-    const path = join(folder, name)
-    try {
-      const source = await readText(path, MAX_KEY_FILE, true)
-      const { value, faults = [] } = parseKeyFile(path, source)
-      if (value?.id === id) keys.push(value)
-      else if (value) faults.push(new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`))
-      faulty.push(...faults.map((fault) => ({ id, fault, revoked: REVOKED.test(source) })))
-    } catch (error) {
-      if (!(error instanceof Fault)) throw error
-      faulty.push({ id, fault: error, revoked: false })
+  const found = names.filter(isKeyName)
+  for (let at = 0; at < found.length; at += READ_AT_ONCE) {
+    for (const read of await Promise.all(found.slice(at, at + READ_AT_ONCE).map((name) => readKey(folder, name)))) {
+      if (read.key) keys.push(read.key)
+      faulty.push(...read.faulty)
     }
   }
   const ignored = names.filter((name) => !isKeyName(name) && !COMPANIONS.includes(name))
   return { keys, faulty, ignored: ignored.map((name) => join(folder, name)) }
+}
+
+async function readKey(folder: string, name: string): Promise<{ key?: KeyFile; faulty: FaultyKey[] }> {
+  const id = name.slice(0, -SUFFIX.length)
+  const path = join(folder, name)
+  try {
+    const source = await readText(path, MAX_KEY_FILE, true)
+    const { value, faults = [] } = parseKeyFile(path, source)
+    if (value?.id === id) return { key: value, faulty: [] }
+    if (value) faults.push(new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`))
+    return { faulty: faults.map((fault) => ({ id, fault, revoked: REVOKED.test(source) })) }
+  } catch (error) {
+    if (error instanceof Fault) return { faulty: [{ id, fault: error, revoked: false }] }
+    throw error
+  }
 }
 
 /**
@@ -137,7 +147,7 @@ async function list(folder: string, hint: string): Promise<string[]> {
     return names.sort()
   } catch (error) {
     if (error instanceof Fault) throw error
-    const next = errorCode(error) === 'EACCES' ? 'run this as its owner (root, on a server)' : hint
+    const next = errorCode(error) === 'EACCES' ? 'run this as its owner, or as root' : hint
     throw new Fault(`${folder}: the keyring cannot be read: ${reason(error)}: ${next}`)
   }
 }

@@ -5,6 +5,9 @@ import { Fault } from './fault'
 import type { KeyFile } from './key-file'
 import { keyPath, readKeyring } from './keyring'
 
+/** Keys that are looked at before others get their turn: with thousands of them the loop must not be held up. */
+const AT_ONCE = 1_000
+
 /** The keys that a daemon listens for, and what was wrong with the others. */
 export interface ServerKeys {
   readonly keys: readonly ServerKey[]
@@ -23,7 +26,8 @@ export async function loadServerKeys(folder: string, server: string, before: rea
   const { keys: files, faulty, ignored } = await readKeyring(folder)
   const faults = faulty.map(({ fault }) => fault)
   const byFingerprint = new Map<string, KeyFile[]>()
-  for (const file of files) {
+  for (const [i, file] of files.entries()) {
+    if (i % AT_ONCE === AT_ONCE - 1) await new Promise(setImmediate)
     const fingerprint = bytesToHex(file.key.fingerprint)
     byFingerprint.set(fingerprint, [...(byFingerprint.get(fingerprint) ?? []), file])
   }
@@ -32,7 +36,9 @@ export async function loadServerKeys(folder: string, server: string, before: rea
     .filter(({ id }) => faultyById.has(id))
     .map((key) => (faultyById.get(key.id)?.revoked ? { ...key, revoked: 0 } : key))
   const known = new Map(before.map((key) => [key.fingerprint, key]))
+  let done = 0
   for (const [fingerprint, [file, twin]] of byFingerprint) {
+    if (++done % AT_ONCE === 0) await new Promise(setImmediate)
     const path = keyPath(folder, file.id)
     if (twin) {
       faults.push(new Fault(`${path}: holds the same secret as ${keyPath(folder, twin.id)}: remove one of the two`))

@@ -526,6 +526,44 @@ describe('the daemon', () => {
   })
 })
 
+describe('input that is no text', () => {
+  const MEGABYTE = 1024 * 1024
+  /** Every byte but the end of a line. */
+  const BYTES = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte).filter((byte) => byte !== 10))
+  it.each<[string, string | Buffer]>([
+    ['a line of 10 MB', 'x'.repeat(10 * MEGABYTE)],
+    ['10 MB of NULs', Buffer.alloc(10 * MEGABYTE)],
+    ['10 MB of invalid UTF-8', Buffer.alloc(10 * MEGABYTE, 0xff)],
+    ['10 MB of all bytes', Buffer.alloc(10 * MEGABYTE, BYTES)],
+    ['a million empty lines', '\n'.repeat(1_000_000)],
+    ['a knock whose lines end in NULs', knock().replaceAll('\n', '\0')],
+  ])('(%s) opens nothing and is not mentioned, and the knock after it opens', async (_, input) => {
+    const daemon = await server().run()
+    daemon.feed(input)
+    daemon.feed(`\n${knock()}`)
+    expect(await daemon.finish()).toBe(0)
+    expect(daemon.out.json).toMatchObject([{ do: 'open', address: SOURCE }])
+    expect(daemon.log.json.map(({ msg }) => msg).filter((msg) => !String(msg).includes('tmpfs'))).toEqual([
+      'ready',
+      'accepted',
+      'ended',
+    ])
+  })
+
+  it('(a line of 200 MB) takes no memory to speak of', async () => {
+    const daemon = await server().run()
+    /** The most memory that it has had when it has opened to a source. */
+    const peakAfter = async (input: string, source: string) => {
+      daemon.feed(input)
+      daemon.feed(`\n${knock({}, { source })}`)
+      await daemon.out.find(({ address }) => address === source)
+      return Number(/VmHWM:\s+(\d+) kB/.exec(readFileSync(`/proc/${daemon.pid}/status`, 'utf8'))?.[1]) * 1024
+    }
+    const before = await peakAfter('x'.repeat(10 * MEGABYTE), '203.0.113.1')
+    expect(await peakAfter('x'.repeat(200 * MEGABYTE), '203.0.113.2')).toBeLessThan(before + 100 * MEGABYTE)
+  })
+})
+
 describe('--check', () => {
   it('finds no fault where there is none, and makes no ledger', async () => {
     const { file, folder, ledger } = server()

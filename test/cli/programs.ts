@@ -18,6 +18,9 @@ export function environment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   return { ...rest, HOME: '/nonexistent', ...more }
 }
 
+/** Without capabilities, also where the tests run as root: knockdaemon refuses those, and none of these tests needs one. */
+const UNPRIVILEGED = process.getuid?.() === 0 ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all'] : []
+
 type Child = ChildProcessByStdio<Writable, Readable, Readable>
 const children = new Set<Child>()
 afterEach(async () => {
@@ -32,7 +35,8 @@ function launch(
   args: readonly string[],
   { env = {}, cwd }: { env?: NodeJS.ProcessEnv; cwd?: string | undefined },
 ) {
-  const child = spawn(process.execPath, [program, ...args], { cwd, env: environment(env), stdio: ['pipe', 'pipe', 'pipe'] })
+  const [command, ...rest] = [...UNPRIVILEGED, process.execPath, program, ...args]
+  const child = spawn(command, rest, { cwd, env: environment(env), stdio: ['pipe', 'pipe', 'pipe'] })
   children.add(child)
   child.once('close', () => children.delete(child))
   // Whoever ends while we still write to it has had enough.
@@ -134,7 +138,11 @@ export class RunningDaemon {
     return this
   }
 
-  feed(text: string): void {
+  get pid(): number {
+    return this.#child.pid as number
+  }
+
+  feed(text: string | Uint8Array): void {
     this.#child.stdin.write(text)
   }
 

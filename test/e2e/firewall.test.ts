@@ -8,7 +8,6 @@ const WEB = 443
 const IN_POOL = 50_000
 const FAMILIES = ['iptables', 'ip6tables']
 const KNOCKTURN = join(import.meta.dirname, '../../bin/knockturn')
-const KNOCKDAEMON = join(import.meta.dirname, '../../bin/knockdaemon')
 const ESTABLISHED = '-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'
 const JUMP = '-A INPUT -j KNOCKTURN'
 
@@ -335,7 +334,7 @@ describe('a daemon', () => {
   })
 
   it('is refused beside another on the same ledger, which goes on', async () => {
-    const { code, stdout, stderr } = await server.run([KNOCKDAEMON, '--config', gate.config])
+    const { code, stdout, stderr } = await server.run(gate.command)
     expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 1])
     expect(stderr).toMatch(/^knockdaemon: error: .*held by another daemon/)
     expect(await open()).toMatchObject({ msg: 'accepted' })

@@ -11,7 +11,7 @@
 import { spawn } from 'node:child_process'
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
-import { mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
+import { chownSync, cpSync, mkdirSync, mkdtempSync, rmSync, statfsSync, writeFileSync } from 'node:fs'
 import { connect, createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -22,6 +22,17 @@ import { fileURLToPath } from 'node:url'
 const HERE = fileURLToPath(import.meta.url)
 const BIN = fileURLToPath(new URL('../../bin/', import.meta.url))
 const TMPFS = 0x01021994
+
+/** The daemon's user: nobody where we are root, and else the only one that there is. */
+const OURSELVES = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
+const USER = OURSELVES.uid === 0 ? { uid: 65_534, gid: 65_534 } : OURSELVES
+/** What docs/systemd/knockdaemon.service gives the daemon, and no more. */
+export const PRIVILEGES = [
+  'setpriv',
+  ...(OURSELVES.uid === 0 ? ['--reuid', `${USER.uid}`, '--regid', `${USER.gid}`, '--clear-groups'] : []),
+  ...['--inh-caps', '--ambient-caps', '--bounding-set'].map((set) => `${set}=-all,+net_admin`),
+  '--no-new-privs',
+]
 
 /**
  * @typedef {{timeoutMs?: number, input?: string, env?: NodeJS.ProcessEnv}} RunOptions
@@ -97,6 +108,32 @@ export class Lab {
     const path = mkdtempSync(join(parent, 'knockturn-lab-'))
     this.endings.push(() => rmSync(path, { recursive: true, force: true }))
     return path
+  }
+
+  /**
+   * A daemon as it is installed, for whatever user it has and wherever this clone, its node and its temporary folder lie.
+   * @param {{uid: number, gid: number}} user
+   * @returns how to run it, and a folder on a disk that is the user's
+   */
+  async install({ uid, gid }) {
+    const place = mkdtempSync('/run/knockturn-')
+    this.endings.push(() => rmSync(place, { recursive: true }))
+    for (const part of ['bin', 'dist']) cpSync(join(BIN, '..', part), join(place, part), { recursive: true })
+    const [node, folder] = [join(place, 'node'), join(place, 'state')]
+    writeFileSync(node, '')
+    mkdirSync(folder)
+    await must(['chmod', '-R', 'a+rX', place])
+    /** @type {[string, string][]} */
+    const bound = [
+      [process.execPath, node],
+      [this.folder(), folder],
+    ]
+    for (const [what, where] of bound) {
+      await must(['mount', '--bind', what, where])
+      this.endings.push(() => must(['umount', where]))
+    }
+    chownSync(folder, uid, gid)
+    return { folder, knockdaemon: [node, join(place, 'bin', 'knockdaemon')] }
   }
 
   async end() {
@@ -441,22 +478,40 @@ function readTaps(text) {
  * Makes a key, its client's copy and a config in a temporary folder, and the server's firewall: first the administrator's
  * own rules, then ours behind them. Starts the daemon.
  * @param {Lab} lab
- * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[]}} [options] keyOptions: for `knockturn key new`
+ * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[], allowRoot?: boolean, disk?: string}} [options]
+ *   keyOptions: for `knockturn key new`; allowRoot: the daemon may do what we may, instead of what its unit lets it; disk: the
+ *   size of one that is made for the ledger alone
  */
 export async function provision(
   lab,
-  { id = 'traveller', keyOptions = ['--services', '22/tcp,443/tcp', '--max', '1h'], skew = 1, neverLock = [] } = {},
+  {
+    id = 'traveller',
+    keyOptions = ['--services', '22/tcp,443/tcp', '--max', '1h'],
+    skew = 1,
+    neverLock = [],
+    allowRoot = false,
+    disk = '',
+  } = {},
 ) {
   const { server } = lab
-  const folder = lab.folder()
+  const user = allowRoot ? OURSELVES : USER
+  const { folder, knockdaemon } = await lab.install(user)
+  const copies = lab.folder() // the clients'
   const keys = join(folder, 'keys')
+  mkdirSync(keys, { mode: 0o700 })
+  chownSync(keys, user.uid, user.gid)
   const config = join(folder, 'knockturn.toml')
-  const ledger = join(folder, 'ledger')
+  const ledger = join(folder, ...(disk ? ['disk', 'ledger'] : ['ledger']))
+  if (disk) {
+    mkdirSync(join(folder, 'disk'))
+    await must(['mount', '-t', 'tmpfs', '-o', `size=${disk},uid=${user.uid},gid=${user.gid}`, 'disk', join(folder, 'disk')])
+    lab.endings.push(() => must(['umount', join(folder, 'disk')]))
+  }
   const knockturn = (/** @type {string[]} */ ...argv) => server.must([join(BIN, 'knockturn'), ...argv])
 
   /** Another key in the server's keyring (the daemon reads it at SIGHUP); gives the path of the client's copy. */
   const newKey = async (/** @type {string} */ name, /** @type {string[]} */ ...options) => {
-    const copy = join(folder, `${name}.key`)
+    const copy = join(copies, `${name}.key`)
     await knockturn('key', 'new', name, '--server', 'gate.example', '--host', server.ipv4, ...options, '--keys', keys)
     await knockturn('key', 'export', name, '--out', copy, '--keys', keys)
     return copy
@@ -488,14 +543,18 @@ path = ${JSON.stringify(ledger)}
   await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT']) // neighbour discovery
   await knockturn('firewall', 'install', '--config', config)
 
+  /** The daemon's command, with the privileges that it is to have. */
+  const command = [...(allowRoot ? [] : PRIVILEGES), ...knockdaemon, '--config', config, ...(allowRoot ? ['--allow-root'] : [])]
+
   /** Starts the daemon and waits until it hears. */
   const startDaemon = async (/** @type {string[]} */ ...options) => {
-    const daemon = server.start([join(BIN, 'knockdaemon'), '--config', config, ...options])
+    const daemon = server.start([...command, ...options])
     await daemon.line(logged('ready'), 10_000)
     return daemon
   }
 
-  return { folder, keys, config, ledger, key, knockturn, newKey, startDaemon, daemon: await startDaemon('--new-ledger') }
+  const daemon = await startDaemon('--new-ledger')
+  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, startDaemon, daemon }
 }
 
 /**

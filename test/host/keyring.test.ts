@@ -93,7 +93,7 @@ describe('a key file', () => {
 describe('an owner', () => {
   const owned = (by: number) => ({ mode: 0o100600, uid: by }) as Stats
   beforeEach(() => {
-    vi.spyOn(process, 'getuid').mockReturnValue(1000)
+    vi.spyOn(process, 'geteuid').mockReturnValue(1000)
   })
   afterEach(() => {
     vi.restoreAllMocks()

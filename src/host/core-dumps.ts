@@ -1,0 +1,30 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { commandPath, missing } from './commands'
+import { errorCode, reason } from './fault'
+
+/** Milliseconds that prlimit may take. */
+const TIME_LIMIT = 5_000
+
+/**
+ * Sees to it that no crash writes our memory to a disk, with the keys in it. Node can't do that by itself: it costs a process,
+ * but only where the limit is not 0 already. That is started without execa, which a client has no other use for: loading it takes 30 ms.
+ * @param warn told where it can't be done
+ */
+export function forbidCoreDumps(warn: (message: string) => void): void {
+  try {
+    if (/^Max core file size +0 /m.test(readFileSync('/proc/self/limits', 'latin1'))) return
+  } catch {
+    // Only Linux has it, and prlimit.
+    return
+  }
+  const { error, status, stderr } = spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], {
+    env: { PATH: commandPath() },
+    stdio: ['ignore', 'ignore', 'pipe'],
+    encoding: 'utf8',
+    timeout: TIME_LIMIT,
+  })
+  if (status === 0) return
+  const why = errorCode(error) === 'ENOENT' ? missing('prlimit') : (error ?? new Error(stderr.trim() || 'prlimit has failed'))
+  warn(`a crash may leave the keys in a core dump: ${reason(why)}`)
+}

@@ -1,0 +1,145 @@
+import { readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Gate, type Host, knocked, type Lab, logged, makeLab, PRIVILEGES, provision } from './lab.mjs'
+
+const SSH = 22
+const isRoot = process.getuid?.() === 0
+
+let lab: Lab
+let server: Host
+let client: Host
+let gate: Gate
+
+beforeAll(async () => {
+  lab = await makeLab()
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  await server.service(SSH)
+  gate = await provision(lab)
+})
+afterAll(() => lab?.end())
+beforeEach(() => client.moveOn())
+
+/** A field of a process's status. */
+const field = (pid: number, name: string) =>
+  new RegExp(`^${name}:\\s*(.*)$`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1]
+const setpriv = (set: string, ...more: string[]) => [
+  'setpriv',
+  ...['--inh-caps', '--ambient-caps', '--bounding-set'].map((name) => `${name}=${set}`),
+  ...more,
+]
+
+/** Starts a daemon by this command in the place of ours, knocks, and ends it. @returns its lines */
+async function knockAt(command: readonly string[], { config, key } = gate) {
+  const daemon = server.start([...command, '--config', config, ...(config === gate.config ? [] : ['--new-ledger'])])
+  await daemon.line(logged('ready'), 10_000)
+  expect((await knocked(client, daemon, key, '-p', String(SSH))).msg).toBe('accepted')
+  expect((await client.connect(server.ipv4, SSH)).saw).toBe('open')
+  await daemon.end()
+  return daemon.lines
+}
+
+describe('a daemon as its unit starts it', () => {
+  it('opens doors with CAP_NET_ADMIN alone, and so does all that it starts', async () => {
+    const { daemon } = gate
+    expect((await knocked(client, daemon, gate.key, '-p', String(SSH))).msg).toBe('accepted')
+    expect((await client.connect(server.ipv4, SSH)).saw).toBe('open')
+    const processes = await server.processes()
+    const held = processes.map((pid) => ['CapPrm', 'CapEff', 'CapBnd', 'NoNewPrivs'].map((name) => field(pid, name)))
+    expect(processes.length).toBeGreaterThan(1)
+    expect(new Set(held.map(String))).toEqual(new Set(['0000000000001000,0000000000001000,0000000000001000,1']))
+  })
+
+  it('has had its rules put in place with no more than that', async () => {
+    await gate.knockturn('firewall', 'remove')
+    const knockturn = gate.knockdaemon.map((part) => part.replace(/knockdaemon$/, 'knockturn'))
+    await server.must([...PRIVILEGES, ...knockturn, 'firewall', 'install', '--config', gate.config])
+    expect((await knocked(client, gate.daemon, gate.key, '-p', String(SSH))).msg).toBe('accepted')
+    expect((await client.connect(server.ipv4, SSH)).saw).toBe('open')
+  })
+
+  it('has a user who is not root', async () => {
+    for (const pid of await server.processes()) expect(field(pid, 'Uid')).not.toMatch(/\b0\b/)
+  })
+
+  it('says nothing of its privileges', () => {
+    expect(gate.daemon.lines.filter((line) => line.includes('cap'))).toEqual([])
+  })
+})
+
+describe('the keyring of a daemon with a user of its own', () => {
+  const ownerOf = (id: string) => statSync(join(gate.keys, `${id}.key`)).uid
+
+  it('has keys of that user, whoever makes them', async () => {
+    await gate.newKey('made')
+    expect(ownerOf('made')).toBe(gate.user.uid)
+  })
+
+  it('has keys of that user when they are revoked', async () => {
+    await gate.newKey('gone')
+    await gate.knockturn('key', 'revoke', 'gone', '--keys', gate.keys)
+    expect(ownerOf('gone')).toBe(gate.user.uid)
+  })
+
+  it('gives copies to who exports them', async () => {
+    expect(statSync(await gate.newKey('copied')).uid).toBe(process.getuid?.())
+  })
+})
+
+describe('a daemon that is started with more', () => {
+  const refused = async (command: readonly string[]) => {
+    const { code, stdout, stderr } = await server.run([...command, '--config', gate.config])
+    expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 1])
+    return stderr
+  }
+  const become = () => (isRoot ? ['--reuid', `${gate.user.uid}`, '--regid', `${gate.user.gid}`, '--clear-groups'] : [])
+  beforeAll(() => gate.daemon.end())
+
+  it('is refused, and told what to do', async () => {
+    expect(await refused(gate.knockdaemon)).toMatch(
+      /^knockdaemon: error: expected no capability but cap_net_admin, got cap_chown, cap_dac_override, cap_dac_read_search and \d+ more: start it by docs\/systemd\/knockdaemon.service, or as a user of its own with "setpriv .*", or say --allow-root$/m,
+    )
+  })
+
+  it('is refused for a single one, by its name', async () => {
+    const command = [...setpriv('-all,+net_admin,+net_raw', ...become()), ...gate.knockdaemon]
+    expect(await refused(command)).toContain('got cap_net_raw: ')
+  })
+
+  it('is refused without the one that it needs', async () => {
+    expect(await refused([...setpriv('-all', ...become()), ...gate.knockdaemon])).toMatch(
+      /: expected cap_net_admin[^\n]*, and it is missing: /,
+    )
+  })
+
+  it('works by the line that the refusal says', async () => {
+    const [, line = ''] = /"(setpriv .*?)"/.exec(await refused(gate.knockdaemon)) ?? []
+    const [program, ...options] = line.split(' ')
+    // Here the user has another name; in a user's own namespace there is no other, and nobody to become.
+    const own = options.flatMap((option, i) => {
+      if (isRoot) return option === 'knockturn' ? String(gate.user.uid) : option
+      return /^--(reuid|regid|clear-groups)/.test(option) || options[i - 1]?.startsWith('--re') ? [] : option
+    })
+    expect(own.slice(-3)).toEqual([gate.knockdaemon[1], '--config', gate.config])
+    await knockAt([program, ...own.slice(0, -3), ...gate.knockdaemon])
+  })
+
+  it('opens doors on the word --allow-root, and warns once', async () => {
+    const plain = await provision(lab, { allowRoot: true, id: 'plain' })
+    await plain.daemon.end()
+    const lines = await knockAt([...plain.knockdaemon, '--allow-root'], plain)
+    const warnings = lines.filter((line) => line.includes('runs with capabilities that it does not need, cap_chown, '))
+    expect(warnings.map((line) => JSON.parse(line).level)).toEqual([40])
+  })
+
+  // In a user's own namespace nobody is root.
+  if (isRoot) {
+    it('is fine as root that is left with what root’s tcpdump insists on', async () => {
+      const plain = await provision(lab, { allowRoot: true, id: 'bounded' })
+      await plain.daemon.end()
+      const command = [...setpriv('-all,+net_admin,+setgid,+setuid', '--no-new-privs'), ...plain.knockdaemon]
+      const lines = await knockAt(command, plain)
+      expect(lines.filter((line) => line.includes('capabilit'))).toEqual([])
+    })
+  }
+})

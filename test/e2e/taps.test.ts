@@ -1,0 +1,148 @@
+import { execFileSync } from 'node:child_process'
+import { chownSync, closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Child, compose, type Gate, type Host, knocked, type Lab, makeLab, provision, until, verdict } from './lab.mjs'
+
+const SSH = 22
+/** Milliseconds between two looks for lines to pass on. */
+const RELAY = 5
+const DOCS = readFileSync(new URL('../../docs/taps.md', import.meta.url), 'utf8')
+
+let lab: Lab
+let server: Host
+let client: Host
+let gate: Gate
+
+beforeAll(async () => {
+  lab = await makeLab(['client'])
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  await server.service(SSH)
+  gate = await provision(lab)
+  await gate.daemon.end()
+})
+afterAll(() => lab?.end())
+
+/** What docs/taps.md shows for a file in one of its sections, with the logs moved into the lab. */
+function documented(section: string, file: string): string {
+  const text = DOCS.split(/^## /m).find((part) => part.startsWith(`${section}\n`)) ?? ''
+  const block = text.split(`\`${file}\`:\n\n`)[1]?.match(/^(( {4}.*)?\n)+/)?.[0]
+  if (!block) throw new Error(`docs/taps.md shows no ${file} for ${section}`)
+  return block.replace(/^ {4}/gm, '').replaceAll(/\/var\/log\/(ulog\/)?/g, `${gate.folder}/`)
+}
+
+/** A log as logrotate's "create" makes it, for the daemon to read. */
+function create(file: string) {
+  writeFileSync(file, '', { mode: 0o640 })
+  chownSync(file, gate.user.uid, gate.user.gid)
+}
+
+type Writer = { reopen: () => void; end: () => Promise<unknown> }
+
+/** Starts ulogd2, and waits until the group is its own. */
+async function startUlogd(config: string): Promise<Writer> {
+  const file = join(gate.folder, 'ulogd.conf')
+  writeFileSync(file, config)
+  const ulogd = server.start(['ulogd', '-c', file])
+  const groups = () => server.must(['cat', '/proc/net/netfilter/nfnetlink_log'])
+  await until(async () => /^ *5 /m.test(await groups()), 'ulogd2 has group 5')
+  return { reopen: () => ulogd.child.kill('SIGHUP'), end: () => ulogd.end() }
+}
+
+/**
+ * Starts rsyslogd on a kernel's log of its own: from a network namespace the kernel logs nothing. What is fed to it is what ulogd2
+ * makes of the real packets, in the kernel's words.
+ */
+async function startRsyslogd(config: string): Promise<Writer> {
+  const [packets, kmsg, file] = ['packets.log', 'kmsg', 'rsyslog.conf'].map((name) => join(gate.folder, name))
+  create(packets)
+  const ulogd = await startUlogd(documented('ulogd2', '/etc/ulogd.conf').replace('knock.log', 'packets.log'))
+  execFileSync('mkfifo', [kmsg])
+  const kernel = openSync(kmsg, 'r+')
+  let passed = 0
+  const relay = setInterval(() => {
+    const lines = readFileSync(packets, 'latin1').split('\n').slice(0, -1)
+    for (const line of lines.slice(passed)) {
+      const fields = line
+        .split(/KNOCK: +/)[1]
+        .replace('TOS=', 'TOS=0x')
+        .replace(/MARK=0 $/, '')
+      writeSync(kernel, `<7>[${(performance.now() / 1000).toFixed(6).padStart(12)}] KNOCK: ${fields}\n`)
+    }
+    passed = lines.length
+  }, RELAY)
+  writeFileSync(file, `module(load="imklog" LogPath="${kmsg}")\n${config}`)
+  const rsyslogd = server.start(['rsyslogd', '-n', '-f', file, '-i', 'NONE'])
+  return {
+    reopen: () => rsyslogd.child.kill('SIGHUP'),
+    async end() {
+      clearInterval(relay)
+      await ulogd.end()
+      await rsyslogd.end()
+      closeSync(kernel)
+    },
+  }
+}
+
+describe.each([
+  ['ulogd2', '/etc/ulogd.conf', startUlogd],
+  ['rsyslog', '/etc/rsyslog.d/10-knock.conf', startRsyslogd],
+])('a knock that %s writes to a file, as docs/taps.md has it,', (section, config, startWriter) => {
+  let log: string
+  let writer: Writer
+  let daemon: Child
+
+  beforeAll(async () => {
+    log = join(gate.folder, 'knock.log')
+    create(log)
+    writer = await startWriter(documented(section, config))
+    // Here the kernel's log stays empty: ulogd2 takes the packets for rsyslog, too.
+    const taps = documented(section, '/etc/knockturn/knockturn.toml').replace('target = "log"', '')
+    writeFileSync(gate.config, readFileSync(gate.config, 'utf8').replace(/\[taps\][^[]*/, taps))
+    await gate.knockturn('firewall', 'install', '--config', gate.config)
+    daemon = await gate.startDaemon()
+  })
+  afterAll(async () => {
+    await daemon?.end()
+    await writer?.end()
+    rmSync(log, { force: true })
+  })
+  beforeEach(() => client.moveOn())
+
+  describe.each(['ipv4', 'ipv6'] as const)('over %s', (family) => {
+    const options = () => ['-r', server[family], family === 'ipv4' ? '-4' : '-6', '-p', String(SSH)]
+    const sees = async () => (await client.connect(server[family], SSH)).saw
+
+    it.each([
+      ['TCP', []],
+      ['UDP', ['--udp']],
+    ])('by %s opens the door', async (_, more) => {
+      expect(await sees()).toBe('silence')
+      const said = await knocked(client, daemon, gate.key, ...options(), ...more)
+      expect([said.msg, said.address, await sees()]).toEqual(['accepted', client[family], 'open'])
+    })
+
+    it('opens the door while the file is rotated, and none of its lines is lost', async () => {
+      // Without parity each of them is needed.
+      const { touches } = await compose(client, gate.key, ...options(), '--parity', '0')
+      const third = Math.ceil(touches.length / 3)
+      const said = await verdict(daemon, async () => {
+        await client.replay(touches.slice(0, third), server[family])
+        renameSync(log, `${log}.1`)
+        create(log)
+        // Who writes has the old one still.
+        await client.replay(touches.slice(third, 2 * third), server[family])
+        writer.reopen()
+        await client.replay(touches.slice(2 * third), server[family])
+      })
+      expect([said.msg, said.address, await sees()]).toEqual(['accepted', client[family], 'open'])
+    })
+  })
+
+  it('is all that the daemon has read, and it has nothing to complain of', async () => {
+    await daemon.end()
+    const lines = daemon.lines.map((line) => JSON.parse(line))
+    expect(lines.at(-1)).toMatchObject({ msg: 'ended', ignored: 0 })
+    expect(lines.filter(({ level }) => level > 30)).toEqual([])
+  })
+})

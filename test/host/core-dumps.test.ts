@@ -1,0 +1,64 @@
+import * as child from 'node:child_process'
+import * as fs from 'node:fs'
+import { beforeEach, expect, it, vi } from 'vitest'
+import { forbidCoreDumps } from '../../src/host/core-dumps'
+
+vi.mock('node:child_process', { spy: true })
+vi.mock('node:fs', { spy: true })
+
+const LIMITS = `Limit                     Soft Limit           Hard Limit           Units
+Max stack size            8388608              unlimited            bytes
+Max core file size        SOFT                 unlimited            bytes
+Max resident set          unlimited            unlimited            bytes
+`
+const ENDED = { pid: 1, output: [], stdout: '', stderr: '', status: 0, signal: null }
+const prlimit = vi.mocked(child.spawnSync)
+const limits = vi.mocked(fs.readFileSync)
+beforeEach(() => {
+  vi.resetAllMocks()
+  limits.mockReturnValue(LIMITS.replace('SOFT', 'unlimited'))
+})
+
+function warnings(): string[] {
+  const said: string[] = []
+  forbidCoreDumps((message) => said.push(message))
+  return said
+}
+
+it.each(['unlimited', '4096', '1'])('a limit of %s is set to 0', (soft) => {
+  limits.mockReturnValue(LIMITS.replace('SOFT', soft))
+  prlimit.mockReturnValue(ENDED)
+  expect(warnings()).toEqual([])
+  expect(prlimit.mock.calls.map(([command, args]) => [command, args])).toEqual([
+    ['prlimit', ['--pid', String(process.pid), '--core=0:0']],
+  ])
+})
+
+it('a limit of 0 is left as it is', () => {
+  limits.mockReturnValue(LIMITS.replace('SOFT', '0'))
+  expect([warnings(), prlimit.mock.calls]).toEqual([[], []])
+})
+
+it('a system without /proc is left as it is', () => {
+  limits.mockImplementation(() => {
+    throw new Error('ENOENT')
+  })
+  expect([warnings(), prlimit.mock.calls]).toEqual([[], []])
+})
+
+it.each([
+  [
+    'missing',
+    { ...ENDED, status: null, error: Object.assign(new Error('spawnSync prlimit ENOENT'), { code: 'ENOENT' }) },
+    'prlimit is missing: install it (Debian: apt-get install util-linux)',
+  ],
+  [
+    'refused',
+    { ...ENDED, status: 1, stderr: 'prlimit: failed to set the CORE limit\n' },
+    'prlimit: failed to set the CORE limit',
+  ],
+  ['killed', { ...ENDED, status: null, signal: 'SIGKILL' as const }, 'prlimit has failed'],
+])('a prlimit that is %s is told', (_, ended, why) => {
+  prlimit.mockReturnValue(ended)
+  expect(warnings()).toEqual([`a crash may leave the keys in a core dump: ${why}`])
+})

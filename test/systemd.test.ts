@@ -1,0 +1,43 @@
+import { spawnSync } from 'node:child_process'
+import { readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import { put, scratch } from './host/scratch'
+
+const ROOT = join(import.meta.dirname, '..')
+const UNIT = readFileSync(join(ROOT, 'docs/systemd/knockdaemon.service'), 'utf8')
+/** The worst exposure that is let pass, of 100; `systemd-analyze security` of systemd 252 gives 12. */
+const EXPOSURE = 15
+
+/** The unit for this checkout: systemd-analyze looks whether its programs are there. */
+const path = put(scratch(), 'knockdaemon.service', UNIT.replaceAll('/opt/knockturn', ROOT), 0o644)
+const analyze = (...args: string[]) => spawnSync('systemd-analyze', [...args, path], { encoding: 'utf8' })
+/** What the unit says of a setting, in all its lines. */
+const setting = (name: string) => [...UNIT.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map(([, value]) => value)
+
+describe('the systemd unit', () => {
+  it('has no fault that systemd finds', () => {
+    const { status, stderr } = analyze('verify', '--man=no')
+    // Of a setting that it doesn't know it only warns; what it says of other units is none of ours.
+    expect([status, stderr.split('\n').filter((line) => line.includes('knockdaemon.service'))]).toEqual([0, []])
+  })
+
+  it('is exposed no more than it has to be', () => {
+    const { status, stdout } = analyze('security', '--offline=true', `--threshold=${EXPOSURE}`)
+    expect([status, stdout]).toEqual([0, expect.stringContaining('Overall exposure level')])
+  })
+
+  it('gives the daemon what its tests give it, and no more', () => {
+    expect(['AmbientCapabilities', 'CapabilityBoundingSet', 'NoNewPrivileges', 'User', 'LimitCORE'].map(setting)).toEqual([
+      ['CAP_NET_ADMIN'],
+      ['CAP_NET_ADMIN'],
+      ['yes'],
+      ['knockturn'],
+      ['0'],
+    ])
+  })
+
+  it('has a user whom its snippet for sysusers.d makes', () => {
+    expect(readFileSync(join(ROOT, 'docs/systemd/knockturn.sysusers.conf'), 'utf8')).toMatch(/^u knockturn /m)
+  })
+})
