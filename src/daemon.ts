@@ -159,7 +159,8 @@ export class Daemon {
     this.#neverLock = neverLock
     this.#stages.listener.setKeys(keys.map(({ key }) => key))
     if (this.#timer) this.#wake(0)
-    while (!this.#stages.listener.prepare(this.#stages.now())) await new Promise(setImmediate)
+    do await new Promise(setImmediate)
+    while (!this.#stages.listener.prepare(this.#stages.now()))
   }
 
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
@@ -237,8 +238,11 @@ export class Daemon {
     this.#running.add(running)
   }
 
-  /** What time brings: windows, waiting attempts, leases that end. It never waits for the firewall, which may take seconds. */
-  #tick(): void {
+  /**
+   * What time brings: windows, waiting attempts, leases that end. It never waits for the firewall, which may take seconds. The daemon
+   * calls it by a timer of its own, until it is settled.
+   */
+  tick(): void {
     const { listener, leases, now } = this.#stages
     this.#watchClock(now())
     this.#take(listener.due(now()))
@@ -254,7 +258,7 @@ export class Daemon {
     clearTimeout(this.#timer)
     if (this.#settled) return
     this.#soon = after <= BUSY
-    this.#timer = setTimeout(() => this.#tick(), after)
+    this.#timer = setTimeout(() => this.tick(), after)
   }
 
   /** Another program may have flushed our chains: what should be in force is put back, leases too. */

@@ -106,6 +106,11 @@ export class Table {
         columns.delete(window)
       }
       for (const window of nearestFirst(first, last, this.#margin)) {
+        // Not even begun: to list ten thousand keys is a piece of work, too.
+        if (left <= 0) {
+          rest = true
+          break
+        }
         const column = columns.get(window) ?? this.#newColumn(period, window)
         while (column.missing.length > 0 && left-- > 0) this.#fill(column, column.missing.pop() as Key, window)
         rest ||= column.missing.length > 0
