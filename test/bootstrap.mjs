@@ -29,7 +29,7 @@ const COMMANDS = {
   flock: 'util-linux',
 }
 /** Those that only the tests need, likewise. @type {Record<string, string>} */
-const TEST_COMMANDS = { 'systemd-analyze': 'systemd', ulogd: 'ulogd2', rsyslogd: 'rsyslog' }
+const TEST_COMMANDS = { 'systemd-analyze': 'systemd', man: 'man-db', ulogd: 'ulogd2', rsyslogd: 'rsyslog' }
 
 /** Set inside our namespaces: they are not nested, and the lab refuses to work outside them. */
 const INSIDE = 'KNOCKTURN_NAMESPACE'

@@ -8,7 +8,7 @@ import { clientKeys, loadKeyFile, readKeyring } from '../host/keyring'
 import { parseLifetime } from '../host/time'
 import { resolveHost } from '../host/transport'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
-import { MAX_PARITY } from '../protocol/knock'
+import { MAX_PARITY, PARITY } from '../protocol/knock'
 import type { Action, Protocol } from '../protocol/request'
 import { program, reading, whole } from './options'
 import { complain, EXIT, runProgram, warnOf } from './voice'
@@ -42,7 +42,7 @@ interface Options {
   udp?: boolean
   pace: number
   passes: number
-  parity?: number
+  parity: number
   quiet?: boolean
   v?: boolean
   timeOffset: number
@@ -85,7 +85,7 @@ const command: Command = program(
       'ports beyond those needed: more stand more loss',
       whole(0, MAX_PARITY),
       `a number from 0 to ${MAX_PARITY}`,
-    ),
+    ).default(PARITY),
   )
   .option('--quiet', 'say nothing but errors')
   .option('-v', 'say more')

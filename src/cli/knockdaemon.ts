@@ -37,7 +37,7 @@ interface Options {
 const command = program(
   NAME,
   'Hears knocks in the firewall and opens doors for those who may. It listens on no port and answers nobody.',
-  `${NAME} --config ${SERVER_CONFIG}`,
+  `${NAME} --check --config ${SERVER_CONFIG}`,
 )
   .option('--config <file>', 'the config', SERVER_CONFIG)
   .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')

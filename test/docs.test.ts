@@ -1,0 +1,244 @@
+import { spawnSync } from 'node:child_process'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { parse } from 'smol-toml'
+import { describe, expect, it } from 'vitest'
+import { man } from '../package.json'
+import { EXIT } from '../src/cli/voice'
+import { readConfig } from '../src/host/config'
+import { formatKeyFile, parseKeyFile } from '../src/host/key-file'
+import { type Program, run } from './cli/programs'
+import { keyText, put, scratch } from './host/scratch'
+
+const ROOT = join(import.meta.dirname, '..')
+const MAN = join(ROOT, 'docs/man')
+const read = (...path: string[]) => readFileSync(join(ROOT, ...path), 'utf8')
+const readPage = (name: string) => read('docs/man', name)
+
+const PAGES: Record<Program, string> = {
+  knockturn: 'knockturn.1',
+  knockclient: 'knockclient.1',
+  knockdaemon: 'knockdaemon.8',
+}
+const TOML = 'knockturn.toml.5'
+
+/* ---- what a page says, from its source */
+
+/** Source without its markup. */
+const plain = (source: string) =>
+  source
+    .replace(/^\.(B|I|BI|BR|IR|RB|RI|OP|SY|SH|SS) /gm, '')
+    .replace(/\\f[BIRP]/g, '')
+    .replace(/\\\(dq/g, '"')
+    .replace(/\\-/g, '-')
+    .replace(/\\e/g, '\\')
+/** The text of a section. */
+const section = (page: string, heading: string) => page.split(/^\.SH /m).find((part) => part.startsWith(`${heading}\n`)) ?? ''
+/** What a list defines: the lines below .TP and .TQ. */
+const tags = (source: string) => [...source.matchAll(/^\.T[PQ]\n(.*)$/gm)].map(([, tag]) => plain(tag))
+const examples = (page: string) => [...page.matchAll(/^\.EX\n([\s\S]*?)^\.EE$/gm)].map(([, text]) => plain(text))
+const optionsIn = (text: string) =>
+  [...text.matchAll(/(?<![\w-])-(?:-[a-z][a-z-]+|[a-zA-Z\d](?![\w-]))/g)].map(([option]) => option)
+const set = (items: Iterable<string>) => [...new Set(items)].sort()
+
+/* ---- what a program says, from its --help */
+
+interface Help {
+  readonly program: Program
+  /** The program and the names of its commands. */
+  readonly name: string
+  readonly text: string
+  readonly options: string[]
+}
+
+/** The help of a program, and that of each of its commands. */
+async function helps(program: Program, path: string[] = []): Promise<Help[]> {
+  const { stdout: text } = await run(program, [...path, '--help'])
+  const options = [...text.matchAll(/^ {2}(-\S+?)(?:, (--\S+))?(?: |$)/gm)].flatMap(([, ...names]) => names.filter(Boolean))
+  const commands = /^Commands:\n((?: .*\n)+)/m.exec(text)?.[1] ?? ''
+  const names = [...commands.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name).filter((name) => name !== 'help')
+  const below = await Promise.all(names.map((name) => helps(program, [...path, name])))
+  return [{ program, name: [program, ...path].join(' '), text, options }, ...below.flat()]
+}
+
+const PROGRAMS = Object.keys(PAGES) as Program[]
+const HELPS = (await Promise.all(PROGRAMS.map((program) => helps(program)))).flat()
+/** Those that do something by themselves. */
+const LEAVES = HELPS.filter(({ name }) => !HELPS.some((other) => other.name.startsWith(`${name} `)))
+/** The options that every command has. */
+const COMMON = ['-h', '--help', '--version']
+
+describe('docs/man', () => {
+  it('has the pages that package.json installs', () => {
+    expect(set(man)).toEqual(set(readdirSync(MAN).map((name) => `docs/man/${name}`)))
+  })
+
+  it.each(readdirSync(MAN))('has in %s nothing that man(1) warns of', (name) => {
+    const { status, stderr } = spawnSync('man', ['--warnings', '-E', 'UTF-8', '-l', '-Tutf8', '-Z', join(MAN, name)], {
+      encoding: 'utf8',
+    })
+    expect([status, stderr]).toEqual([0, ''])
+  })
+
+  it.each(readdirSync(MAN))('has in %s no option that no program has', (name) => {
+    const prose = readPage(name).replace(/^\.EX\n[\s\S]*?^\.EE$/gm, '')
+    const known = new Set(HELPS.flatMap(({ options }) => options))
+    expect(optionsIn(plain(prose)).filter((option) => !known.has(option))).toEqual([])
+  })
+})
+
+describe.each(PROGRAMS)('the page of %s', (program) => {
+  const page = readPage(PAGES[program])
+
+  it('explains every option, and no other', () => {
+    const own = HELPS.filter((help) => help.program === program).flatMap(({ options }) => options)
+    expect(set(tags(section(page, 'OPTIONS')).flatMap(optionsIn))).toEqual(set(own))
+  })
+
+  it.each(LEAVES.filter((help) => help.program === program))(
+    'has in its synopsis every option of $name, and no other',
+    (help) => {
+      const blocks = [...page.matchAll(/^\.SY "?(.*?)"?\n([\s\S]*?)^\.YS$/gm)].filter(([, name]) => name === help.name)
+      const shown = blocks.flatMap(([, , text]) => optionsIn(plain(text)))
+      expect(set([...shown, ...COMMON])).toEqual(set([...help.options, ...COMMON]))
+    },
+  )
+
+  it('has every exit status', () => {
+    const statuses = Object.values(EXIT).filter((status) => status !== EXIT.timeLimit || program === 'knockclient')
+    expect(tags(section(page, 'EXIT STATUS'))).toEqual(statuses.map(String))
+  })
+})
+
+describe('the page of knockdaemon', () => {
+  const page = readPage(PAGES.knockdaemon)
+
+  it('has every word of a refusal', () => {
+    const table = /^## Refusals$([\s\S]*?)^## /m.exec(read('docs/protocol.md'))?.[1] ?? ''
+    const words = [...table.matchAll(/^\| ([a-z, -]+) \| (?!when)/gm)].flatMap(([, words]) => words.split(', '))
+    expect(set(tags(section(page, 'REFUSALS')))).toEqual(set(words))
+  })
+
+  it('has every line of the log', () => {
+    const calls = ['daemon.ts', 'cli/knockdaemon.ts'].flatMap((file) => [
+      ...read('src', file).matchAll(/\blog\.(?:info|warn|error)\((.*)/g),
+    ])
+    const messages = calls.flatMap(([, args]) => [...args.matchAll(/(?:^|[,?:] )'(.+?)'/g)].map(([, message]) => message))
+    expect(messages).toContain('accepted')
+    expect(messages.filter((message) => !tags(section(page, 'LOG')).includes(message))).toEqual([])
+  })
+})
+
+describe('the page of the config', () => {
+  const page = readPage(TOML)
+  const [, defaults, , key] = examples(section(page, 'EXAMPLES'))
+  const configs = examples(section(page, 'EXAMPLES')).slice(0, -1)
+  const parsed = async (text: string) => (await readConfig(put(scratch(), 'knockturn.toml', text))).value
+
+  /** The entries that a section explains, with their tables. */
+  const entries = (heading: string) =>
+    section(page, heading)
+      .split(/^(?=\.SS )/m)
+      .flatMap((part) => {
+        const table = /^\.SS \[(.*)\]/.exec(part)?.[1]
+        return tags(part).map((tag) => [table, tag.split(' ')[0]].filter(Boolean).join('.'))
+      })
+  /** The entries of an object, likewise, as TOML spells them. */
+  const entriesOf = (value: object, table = ''): string[] =>
+    Object.entries(value).flatMap(([name, entry]) => {
+      const path = table + name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`)
+      return Object.prototype.toString.call(entry) === '[object Object]' ? entriesOf(entry, `${path}.`) : [path]
+    })
+
+  it('explains every entry of the config, and no other', async () => {
+    expect(set(entries('THE CONFIG'))).toEqual(set(entriesOf((await parsed('server = ""')) ?? {})))
+  })
+
+  it('explains every entry of a key file, and no other', () => {
+    const now = '2026-11-22T12:00:00Z'
+    const { value, faults } = parseKeyFile('', keyText({ more: `host = "gate"\nexpires = ${now}\nrevoked = ${now}` }))
+    expect(faults).toBeUndefined()
+    expect(set(entries('KEY FILES'))).toEqual(set(entriesOf(value ? parse(formatKeyFile(value)) : {})))
+  })
+
+  it.each(configs)('has an example without a fault: %s', async (text) => {
+    expect(await parsed(text)).toMatchObject({ server: 'gate.example' })
+  })
+
+  it.each([
+    ['THE CONFIG', defaults],
+    ['KEY FILES', key],
+  ])('writes out every entry of %s', (heading, example) => {
+    const whole = example.replace(/^# (?=\w+ = )/gm, '')
+    expect(set(entriesOf(parse(whole)))).toEqual(set(entries(heading)))
+  })
+
+  it('writes out the defaults of a config', async () => {
+    expect(await parsed(defaults)).toEqual(await parsed('server = "gate.example"'))
+  })
+
+  it('writes out the defaults of a key file', () => {
+    const needed = key.split('\n').filter((line) => /^(id|secret|server|created|host|services|\[grant\]) ?/.test(line))
+    expect(parseKeyFile('', key)).toEqual({ value: expect.anything() })
+    expect(parseKeyFile('', key)).toEqual(parseKeyFile('', needed.join('\n')))
+  })
+})
+
+/* ---- examples */
+
+/** The calls of our programs in an example. */
+const calls = (text: string) =>
+  text
+    .replace(/\\\n/g, ' ')
+    .replace(/^setpriv .* (?=knockdaemon)/gm, '')
+    .split(/\n|&&/)
+    .map((call) => call.trim().split(/\s+/))
+    .filter(([name]) => PROGRAMS.includes(name as Program))
+
+/** Runs an example, or as much of it as changes nothing, where all is as the example takes it to be. */
+function attempt([program, ...args]: string[]) {
+  const folder = scratch()
+  const [command, action] = args
+  const make = (path: string, text: string) => {
+    mkdirSync(join(folder, path, '..'), { recursive: true, mode: 0o700 })
+    put(folder, path, text)
+  }
+  const text = keyText({ more: 'host = "gate.example"\n' })
+  make('.config/knockturn/keys/alice.key', text)
+  if (action !== 'new') make('keys/alice.key', text)
+  if (action !== 'export') make('alice.key', text)
+  make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
+  const more = {
+    key: ['--keys', 'keys'],
+    firewall: ['--config', 'knockturn.toml', ...(action === 'show' ? [] : ['--print'])],
+  }
+  const own = {
+    knockturn: more[command as keyof typeof more] ?? [],
+    knockclient: ['--dry-run'],
+    knockdaemon: ['--config', 'knockturn.toml', '--check'],
+  }
+  return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder } })
+}
+/** Without privileges, these may not even look. */
+const LOOKS_AT_FIREWALL = /^knockturn firewall (show|remove)/
+
+describe('an example', () => {
+  it.each(HELPS)('ends the help of $name', ({ name, text }) => {
+    expect(text).toMatch(new RegExp(`\n\nExample:\n  ${name}.*\n$`))
+  })
+
+  const inHelps = HELPS.flatMap(({ name, text }) =>
+    calls(text.split('Example:')[1]).map((call) => [`the help of ${name}`, call] as const),
+  )
+  const inPages = Object.values(PAGES).flatMap((name) =>
+    examples(readPage(name)).flatMap((text) => calls(text).map((call) => [name, call] as const)),
+  )
+  it.each([...inHelps, ...inPages])('in %s works: %j', async (_, call) => {
+    const { code, stderr } = await attempt(call)
+    expect([code, stderr]).toEqual(
+      LOOKS_AT_FIREWALL.test(call.join(' '))
+        ? [1, expect.stringMatching(/^knockturn: error: iptables /)]
+        : [0, expect.any(String)],
+    )
+  })
+})
