@@ -253,6 +253,7 @@ export class Host {
     const tcpdump = this.start(argv)
     await tcpdump.line((line) => line.includes('listening on'))
     return {
+      file,
       /** What was recorded so far, in order. @returns {Promise<Tap[]>} */
       taps: async () => readTaps(await must(['tcpdump', '-nn', '-tt', '-r', file])),
       end: () => tcpdump.end(),

@@ -1,10 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { chownSync, closeSync, openSync, readFileSync, renameSync, rmSync, writeFileSync, writeSync } from 'node:fs'
+import { chownSync, closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Child, compose, type Gate, type Host, knocked, type Lab, makeLab, provision, until, verdict } from './lab.mjs'
 
 const SSH = 22
+/** A port that may be knocked on. */
+const KNOCKED = 60_000
 /** Milliseconds between two looks for lines to pass on. */
 const RELAY = 5
 const DOCS = readFileSync(new URL('../../docs/taps.md', import.meta.url), 'utf8')
@@ -39,13 +41,17 @@ function create(file: string) {
 
 type Writer = { reopen: () => void; end: () => Promise<unknown> }
 
-/** Starts ulogd2, and waits until the group is its own. */
+/** Starts ulogd2, and waits until it writes what the firewall logs. */
 async function startUlogd(config: string): Promise<Writer> {
   const file = join(gate.folder, 'ulogd.conf')
   writeFileSync(file, config)
   const ulogd = server.start(['ulogd', '-c', file])
-  const groups = () => server.must(['cat', '/proc/net/netfilter/nfnetlink_log'])
-  await until(async () => /^ *5 /m.test(await groups()), 'ulogd2 has group 5')
+  const [, log] = config.match(/^file="(.*)"$/m) ?? []
+  const writes = async () => {
+    await client.replay([{ protocol: 'tcp', port: KNOCKED }], server.ipv4)
+    return statSync(log).size > 0
+  }
+  await until(writes, 'ulogd2 writes')
   return { reopen: () => ulogd.child.kill('SIGHUP'), end: () => ulogd.end() }
 }
 
@@ -85,9 +91,9 @@ async function startRsyslogd(config: string): Promise<Writer> {
 }
 
 describe.each([
-  ['ulogd2', '/etc/ulogd.conf', startUlogd],
-  ['rsyslog', '/etc/rsyslog.d/10-knock.conf', startRsyslogd],
-])('a knock that %s writes to a file, as docs/taps.md has it,', (section, config, startWriter) => {
+  ['ulogd2', '/etc/ulogd.conf', startUlogd, /^\w+ [ \d]\d [\d:]{8} \S+ KNOCK: {2}IN=eth0 /],
+  ['rsyslog', '/etc/rsyslog.d/10-knock.conf', startRsyslogd, /^\d+-\d+-\d+T\S+ \S+ kernel: \[ *[\d.]+\] KNOCK: IN=eth0 /],
+])('a knock that %s writes to a file, as docs/taps.md has it,', (section, config, startWriter, form) => {
   let log: string
   let writer: Writer
   let daemon: Child
@@ -137,6 +143,12 @@ describe.each([
       })
       expect([said.msg, said.address, await sees()]).toEqual(['accepted', client[family], 'open'])
     })
+  })
+
+  it('is written in the words that are expected', () => {
+    const lines = readFileSync(log, 'latin1').split('\n').slice(0, -1)
+    expect(lines.length).toBeGreaterThan(0)
+    expect(lines.filter((line) => !form.test(line))).toEqual([])
   })
 
   it('is all that the daemon has read, and it has nothing to complain of', async () => {

@@ -26,8 +26,6 @@ const LINGER = 5_000
 export const MAX_FILES = 8
 /** Bytes before the next one to be read that must be as they were: more than a LOG line, so that a packet's numbers are in them. */
 const MARK = 512
-/** Pieces of a file that wait to be read; what is written meanwhile is one more piece afterwards. */
-const MAX_BLOCKS = 64
 
 /**
  * LOG lines from a file that another program writes, however it is rotated. What is in it at the start is past and is not read;
@@ -48,6 +46,11 @@ export function fileSource(path: string, prefix: string, warn: (message: string)
   let trouble = ''
   let isCutKnown = false
 
+  const soon = () => {
+    if (!isDue) setImmediate(look)
+    isDue = true
+  }
+
   const ears: Ears = {
     line(text) {
       counters.seen++
@@ -55,6 +58,7 @@ export function fileSource(path: string, prefix: string, warn: (message: string)
       if (tap) hear(tap)
       else counters.ignored++
     },
+    read: soon,
     cut() {
       if (isCutKnown) return
       isCutKnown = true
@@ -107,10 +111,6 @@ export function fileSource(path: string, prefix: string, warn: (message: string)
   /** Has a look at each change in the folders of the name and of the file, which a link may have elsewhere. */
   const watchFolders = () => {
     for (const watcher of watchers.splice(0)) watcher.close()
-    const soon = () => {
-      if (!isDue) setImmediate(look)
-      isDue = true
-    }
     try {
       for (const name of new Set([path, realpathSync(path)])) {
         const watcher = watch(dirname(name), { persistent: false }, (_, changed) => {
@@ -144,9 +144,10 @@ export function fileSource(path: string, prefix: string, warn: (message: string)
   }
 }
 
-/** What a followed file is reported to have: its lines; that it was cut; why it can't be read, once. */
+/** Who is told what of a followed file: each line; that a piece was read; that it was cut; why it can't be read, once. */
 interface Ears {
   line(text: string): void
+  read(): void
   cut(): void
   failed(error: unknown): void
 }
@@ -235,6 +236,7 @@ class FollowedFile {
     this.#mark = (this.#mark + chunk).slice(-MARK)
     this.keep()
     this.#lines.push(chunk)
+    this.#ears.read()
   }
 
   /** Whether what was read last stands in the file still; if it doesn't, the file was cut. */
@@ -293,7 +295,8 @@ class Reader extends Tail {
   }
 
   watchFileEvent(): void {
-    if (this.queue.length === MAX_BLOCKS) return
+    // One piece at a time: what is written meanwhile is the next, however much that is.
+    if (this.queue.length > 0) return
     try {
       this.change()
     } catch {

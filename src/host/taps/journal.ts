@@ -1,7 +1,8 @@
+import type { Tap } from '../../gate/listener'
 import { keepAlive } from './child'
 import { lineSplitter } from './lines'
 import { logLineReader, MAX_LINE } from './log-line'
-import type { TapSource } from './source'
+import type { TapCounters, TapSource } from './source'
 
 /**
  * Longest entry that is read. journalctl gives no field of more than 4,096 bytes, and writes one that is no text as numbers, up to four
@@ -21,21 +22,8 @@ const MISSED = /^Missed (\d{1,15}) kernel messages$/
  */
 export function journalSource(prefix: string, warn: (message: string) => void): TapSource {
   const counters = { seen: 0, ignored: 0, dropped: 0 }
-  const readLine = logLineReader(prefix)
   let hear: Parameters<TapSource['start']>[0] = () => {}
-  const take = (text: string) => {
-    const { transport, message } = readEntry(text)
-    const missed = transport === 'driver' ? MISSED.exec(message) : null
-    if (missed) {
-      counters.dropped += Number(missed[1])
-      return
-    }
-    counters.seen++
-    // Nothing stands in front of the prefix here: the journal keeps the stamps of the kernel's lines in fields of their own.
-    const tap = transport === 'kernel' && message.startsWith(prefix) ? readLine(message) : null
-    if (tap) hear(tap)
-    else counters.ignored++
-  }
+  const take = journalReader(prefix, counters, (tap) => hear(tap))
   const options = '--system --follow --lines=0 --output=json --output-fields=_TRANSPORT,MESSAGE --quiet --no-pager'
   const wanted = `_TRANSPORT=kernel + _TRANSPORT=driver MESSAGE_ID=${MISSED_ID}`
   const journalctl = keepAlive(
@@ -58,6 +46,28 @@ export function journalSource(prefix: string, warn: (message: string) => void): 
       return journalctl.start()
     },
     stop: journalctl.stop,
+  }
+}
+
+/** Makes a reader of entries in journalctl's JSON, one a line, which counts them and hands over the taps. */
+export function journalReader(
+  prefix: string,
+  counters: TapCounters & { dropped: number },
+  hear: (tap: Tap) => void,
+): (entry: string) => void {
+  const readLine = logLineReader(prefix)
+  return (entry) => {
+    const { transport, message } = readEntry(entry)
+    const missed = transport === 'driver' ? MISSED.exec(message) : null
+    if (missed) {
+      counters.dropped += Number(missed[1])
+      return
+    }
+    counters.seen++
+    // Nothing stands in front of the prefix here: the journal keeps the stamps of the kernel's lines in fields of their own.
+    const tap = transport === 'kernel' && message.startsWith(prefix) ? readLine(message) : null
+    if (tap) hear(tap)
+    else counters.ignored++
   }
 }
 
