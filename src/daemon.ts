@@ -44,6 +44,7 @@ export class Daemon {
   /** What is on its way: knocks that are admitted, leases that are ended. */
   readonly #running = new Set<Promise<void>>()
   #keys = new Map<Key, ServerKey>()
+  #byFingerprint = new Map<string, ServerKey>()
   #neverLock: readonly Cidr[] = []
   #timer: NodeJS.Timeout | undefined
   #soon = false
@@ -156,6 +157,7 @@ export class Daemon {
   /** Takes over the keys, at the start and whenever they change; resolves when all of them are heard. Leases of keys that are gone end. */
   async setKeys(keys: readonly ServerKey[], neverLock: readonly Cidr[]): Promise<void> {
     this.#keys = new Map(keys.map((key) => [key.key, key]))
+    this.#byFingerprint = new Map(keys.map((key) => [key.fingerprint, key]))
     this.#neverLock = neverLock
     this.#stages.listener.setKeys(keys.map(({ key }) => key))
     if (this.#timer) this.#wake(0)
@@ -268,11 +270,11 @@ export class Daemon {
     this.#mended = Infinity
     const mended = await firewall.mend().catch((error) => {
       if (this.#quiet.may('not mended', now().steady)) log.error({ reason: reason(error) }, 'the firewall cannot be looked after')
-      return 0
+      return false
     })
     this.#mended = now().steady
-    if (mended > 0 && this.#quiet.may('mended', now().steady))
-      log.warn({ rules: mended }, 'another program has changed the firewall: our rules are put back')
+    if (mended && this.#quiet.may('mended', now().steady))
+      log.warn('another program has changed the firewall: our rules are put back')
   }
 
   async #unlock(locks: readonly Lock[]): Promise<void> {
@@ -305,8 +307,8 @@ export class Daemon {
   }
 
   readonly #isAlive = (fingerprint: string): boolean => {
-    for (const key of this.#keys.values()) if (key.fingerprint === fingerprint) return !isOver(key, this.#stages.now().wall)
-    return false
+    const key = this.#byFingerprint.get(fingerprint)
+    return key !== undefined && !isOver(key, this.#stages.now().wall)
   }
 
   readonly #isSpared = (address: string): boolean => this.#neverLock.some((block) => inCidr(block, address))

@@ -50,7 +50,7 @@ async function daemon() {
       end: async (lease) => void doors.splice(doors.indexOf(lease), 1),
       lock: async () => {},
       unlock: async () => {},
-      mend: async () => 0,
+      mend: async () => false,
     },
     log: pino({ base: null }, { write: (line) => log.push(JSON.parse(line)) }),
     now,

@@ -42,8 +42,8 @@ export interface Firewall {
   /** Puts a lock in force, in place of an earlier one for the same address. */
   lock(lock: Lock, replaced: Lock | null): Promise<void>
   unlock(lock: Lock): Promise<void>
-  /** Puts back what another program has taken away since; returns how many rules that were, nearly always 0. */
-  mend(): Promise<number>
+  /** Puts back what another program has taken away since, and takes away what it has put back; returns whether there was anything. */
+  mend(): Promise<boolean>
 }
 
 interface Held<T> {

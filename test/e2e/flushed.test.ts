@@ -89,10 +89,32 @@ describe('another program that', () => {
     const key = await gate.newKey('locker', '--services', '22/tcp', '--lock')
     await daemon.line(logged('reloaded'), 5_000)
     await client.moveOn()
-    await knocked(client, daemon, key, '--lock', '-t', '1h')
+    expect(await knocked(client, daemon, key, '--lock', '-t', '1h')).toMatchObject({ msg: 'accepted', action: 'lock' })
     await restored(() => server.must(['iptables', '-F', 'KNOCKTURN-LEASES']))
     await gate.knockturn('key', 'revoke', 'locker', '--keys', gate.keys)
     await client.moveOn()
+  })
+
+  it('takes away the way to our leases has it back', async () => {
+    await open()
+    await restored(() => server.must(['iptables', '-D', 'KNOCKTURN', '-j', 'KNOCKTURN-LEASES']))
+    expect(await sees()).toBe('open')
+  })
+
+  it('puts back a table with a lease that has been closed since opens nothing', async () => {
+    await open()
+    const saved = await save('iptables')
+    await close()
+    await restored(() => server.must(['iptables-restore'], { input: saved }))
+    expect(await sees()).toBe('silence')
+  })
+
+  it('doubles the rule of a lease leaves one', async () => {
+    await open()
+    const [rule] = (await server.leases(client)).map((line) => line.replaceAll('"', '').split(' '))
+    await restored(() => server.must(['iptables', ...rule]))
+    await close()
+    expect(await sees()).toBe('silence')
   })
 
   it('takes away a lease for one connection does not make it two', async () => {

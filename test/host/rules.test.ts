@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Lease, Lock } from '../../src/gate/leases'
 import { installScript, parseTable, removeScript, type Table, type TapRules } from '../../src/host/firewall/chains'
-import { leaseRule, lockRule, readRule } from '../../src/host/firewall/rules'
+import { leaseRule, lockRule, readRule, ruleName } from '../../src/host/firewall/rules'
 import { KEY_ID } from '../../src/host/key-file'
 
 const FINGERPRINT = '00112233445566778899aabbccddeeff'
@@ -119,9 +119,14 @@ describe('a rule', () => {
     ['without a protocol', line.replace('-p tcp ', '')],
     ['with another protocol', line.replaceAll('tcp', 'sctp')],
     ['with no date', line.replace('2026-11-22T23:12:47', 'tomorrow')],
-    ['a lock without an end', printed(lockRule(LOCK)).replace(/-m time --datestop \S+ /, '')],
   ])('is not one that is %s', (_, text) => {
     expect(readRule(text)).toBeNull()
+  })
+
+  it('that is a lock beyond the last second that iptables can say is read back, and has the same name', () => {
+    const rule = lockRule({ ...LOCK, until: 2 ** 31 + 1 })
+    expect(readRule(printed(rule))?.lock?.until).toBe(2 ** 31 - 1)
+    expect(ruleName(printed(rule).replaceAll('"', '').split(' '))).toBe(ruleName(rule))
   })
 
   it('is never read of any other words', () => {
@@ -214,6 +219,11 @@ describe('the installation', () => {
       expect(line).toMatch(/--hashlimit-mode srcip .*--hashlimit-htable-size 65536 --hashlimit-htable-max 262144/)
       expect(line).toMatch(/-j NFLOG --nflog-group 5 --nflog-prefix "KNOCK: " --nflog-threshold 1$/)
     }
+  })
+
+  it('leave room for a knock beside a scan of 1,000 packets a second from the same address', () => {
+    for (const line of linesOf({}).filter((rule) => rule.includes('-j NFLOG')))
+      expect(Number(/--hashlimit-upto (\d+)\/sec/.exec(line)?.[1])).toBeGreaterThanOrEqual(2_000)
   })
 
   it('logs by the kernel’s log where that is heard, below what a console shows, within the same limit', () => {

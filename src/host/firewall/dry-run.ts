@@ -15,6 +15,6 @@ export function dryRunFirewall(): Firewall {
     end: async (lease, why) => say(why, lease),
     lock: async (lock) => say('lock', lock),
     unlock: async (lock) => say('expire', lock),
-    mend: async () => 0,
+    mend: async () => false,
   }
 }

@@ -2,7 +2,7 @@ import type { Firewall, Lease, Lock } from '../../gate/leases'
 import { CommandFault } from '../commands'
 import { reason } from '../fault'
 import { FAMILIES, type Family, familyOf, installScript, iptables, isConnected, LEASES, readTable, restore } from './chains'
-import { leaseRule, lockRule, readRule } from './rules'
+import { leaseRule, lockRule, readRule, ruleName } from './rules'
 
 /**
  * Leases as rules of iptables and ip6tables. Changes are made one after the other, so that no two of them meet on one rule.
@@ -15,23 +15,28 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
     last = next
     return next
   }
-  /** Rules that we have put in force or found in force, by what they are known by in the table. */
+  /** Rules that we have put in force or found in force, by what they say in the table. */
   const standing = new Map<string, { readonly entry: Lease | Lock; readonly rule: readonly string[] }>()
-  /** The log rules as they were when last seen. */
+  /** The log rules as they were when last seen. What is taken from among them is the administrator's doing; all of them at once is a flush. */
   const taps: Record<Family, readonly string[]> = { iptables: [], ip6tables: [] }
+  /** Whether a change came upon missing chains and put them back, which is to be told at the next look. */
+  let hasMended = false
 
-  const add = async (entry: Lease | Lock, rule: string[]) => {
+  const add = async (entry: Lease | Lock, rule: readonly string[]) => {
     const family = familyOf(entry.address)
     const args = ['-A', LEASES, ...rule]
     // Somebody may have flushed and deleted our chains: once more with new ones.
     await iptables(family, args).catch(async (error) => {
-      if ((await mendFamily(family)) === 0) throw error
+      if (!(await mendFamily(family))) throw error
+      hasMended = true
       await iptables(family, args)
     })
-    standing.set(nameOf(entry), { entry, rule })
+    standing.set(ruleName(rule), { entry, rule })
   }
-  const drop = async (entry: Lease | Lock, rule: string[]) => {
+  const drop = async (entry: Lease | Lock, rule: readonly string[]) => {
     const family = familyOf(entry.address)
+    // First of all, so that it is swept at the next look at the latest, whatever happens now.
+    standing.delete(ruleName(rule))
     await iptables(family, ['-D', LEASES, ...rule]).catch(async (error) => {
       // Somebody else may have taken it away: then it is what we wanted. Only this one exit code says so.
       const gone = await iptables(family, ['-C', LEASES, ...rule]).then(
@@ -40,25 +45,32 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
       )
       if (!gone) throw error
     })
-    standing.delete(nameOf(entry))
   }
 
-  /** Puts our chains, the log rules and the standing rules back, all in one step, where any of them is missing. @returns how many rules */
-  const mendFamily = async (family: Family): Promise<number> => {
+  /**
+   * Makes a family's table what it should be, in one step: our chains, the log rules and the standing rules are put back, and rules of ours
+   * that should not be there (a table saved earlier, a change of which nobody knew how it ended) are swept.
+   * @returns whether anything had to be done
+   */
+  const mendFamily = async (family: Family): Promise<boolean> => {
     const table = await readTable(family)
-    const there = new Set(table.leases.map(readRule).map((read) => read && nameOf(read.lease ?? read.lock)))
-    const lost = [...standing].filter(([name, { entry }]) => familyOf(entry.address) === family && !there.has(name))
+    const there = table.leases.filter(readRule).map((line) => ({ line, name: ruleName(line.replaceAll('"', '').split(' ')) }))
+    const isLast = ({ name }: { name: string }, at: number) => !there.slice(at + 1).some((other) => other.name === name)
+    const stray = there.filter((rule, at) => !standing.has(rule.name) || !isLast(rule, at))
+    const names = new Set(there.map(({ name }) => name))
+    const lost = [...standing].filter(([name, { entry }]) => familyOf(entry.address) === family && !names.has(name))
     // The kernel has forgotten who has had the one connection: another one would be one too many.
-    const rules = lost.filter(([, { entry }]) => !('once' in entry && entry.once)).map(([, { rule }]) => rule)
-    const deaf = table.taps.length === 0 ? taps[family] : []
-    if (isConnected(table) && rules.length + deaf.length === 0) {
-      taps[family] = table.taps
-      return 0
-    }
-    const more = [...deaf, ...rules.map((rule) => ['-A', LEASES, ...rule].join(' '))]
+    const [once, others] = [lost.filter(isOnce), lost.filter((one) => !isOnce(one))]
+    for (const [name] of once) standing.delete(name)
+    const more = [
+      ...(table.taps.length === 0 ? taps[family] : []),
+      ...others.map(([, { rule }]) => ['-A', LEASES, ...rule].join(' ')),
+      ...stray.map(({ line }) => line.replace('-A', '-D')),
+    ]
+    if (table.taps.length > 0) taps[family] = table.taps
+    if (isConnected(table) && more.length === 0) return false
     await restore(family, installScript(table, null, more))
-    for (const [name, { entry }] of lost) if ('once' in entry && entry.once) standing.delete(name)
-    return more.length + 1
+    return true
   }
 
   return {
@@ -67,17 +79,21 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
         const leases: Lease[] = []
         const locks: Lock[] = []
         for (const family of FAMILIES) {
-          if ((await mendFamily(family)) > 0)
-            warn(`${family}: our chains are missing and are made, without the log rules: run "knockturn firewall install"`)
-          for (const line of (await readTable(family)).leases) {
+          const table = await readTable(family)
+          for (const line of table.leases) {
             const { lease, lock } = readRule(line) ?? {}
             if (lease) leases.push(lease)
             else if (lock) locks.push(lock)
             else warn(`${family}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
           }
+          for (const entry of leases) standing.set(ruleName(leaseRule(entry)), { entry, rule: leaseRule(entry) })
+          for (const entry of locks) standing.set(ruleName(lockRule(entry)), { entry, rule: lockRule(entry) })
+          const isDeaf = table.taps.length === 0
+          if (await mendFamily(family))
+            warn(
+              `${family}: our chains were not in force, and are now${isDeaf ? ', without the log rules: run "knockturn firewall install"' : ''}`,
+            )
         }
-        for (const entry of leases) standing.set(nameOf(entry), { entry, rule: leaseRule(entry) })
-        for (const entry of locks) standing.set(nameOf(entry), { entry, rule: lockRule(entry) })
         return { leases, locks }
       }),
     open: (lease, replaced) =>
@@ -99,12 +115,15 @@ export function iptablesFirewall(warn: (message: string) => void): Firewall {
     unlock: (lock) => inTurn(() => drop(lock, lockRule(lock))),
     mend: () =>
       inTurn(async () => {
-        let mended = 0
-        for (const family of FAMILIES) mended += await mendFamily(family)
+        const looks = await Promise.allSettled(FAMILIES.map(mendFamily))
+        const mended = hasMended || looks.some((look) => look.status === 'fulfilled' && look.value)
+        hasMended = false
+        // One family that fails is no reason to keep quiet about the other.
+        const failure = looks.find((look) => look.status === 'rejected')
+        if (failure) warn(reason(failure.reason))
         return mended
       }),
   }
 }
 
-/** An extended lease keeps its id and gets another end. */
-const nameOf = (entry: Lease | Lock): string => `${'port' in entry ? 'lease' : 'lock'} ${entry.id} ${entry.until}`
+const isOnce = ([, { entry }]: [string, { readonly entry: Lease | Lock }]): boolean => 'once' in entry && entry.once

@@ -23,6 +23,12 @@ export function lockRule(lock: Lock): string[] {
   return ['-s', lock.address, ...stop(lock.until), ...comment('lock', lock)]
 }
 
+/** What tells one of our rules from the others in the table, from its words: its comment, and its end, since an extended lease keeps its id. */
+export function ruleName(words: readonly string[]): string {
+  const after = (option: string) => (words.includes(option) ? words[words.indexOf(option) + 1] : '')
+  return `${after('--comment')} ${after('--datestop')}`
+}
+
 /**
  * Reads a line of `iptables -S` that one of our own rules made.
  * @returns null for any other line
@@ -39,7 +45,7 @@ export function readRule(line: string): { lease: Lease; lock?: undefined } | { l
   if (program !== 'knockturn' || !ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !address) return null
   if (Number.isNaN(until)) return null
   const whose = { id, key, fingerprint, address }
-  if (kind === 'lock') return until === null ? null : { lock: { ...whose, until } }
+  if (kind === 'lock') return { lock: { ...whose, until: until ?? MAX_DATESTOP } }
   const [protocol, port] = [after('-p'), Number(after('--dport'))]
   if (kind !== 'lease' || (protocol !== 'tcp' && protocol !== 'udp') || !Number.isInteger(port) || port < 1 || port > 65535)
     return null
