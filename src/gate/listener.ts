@@ -92,10 +92,13 @@ interface Session {
   filter: PortFilter | null
   /** Ports that are still in the filter and no longer in the session. */
   gone: number
-  /** Candidates that have their quorum; where it is shaken, one of them has lost a port. */
+  /** Candidates that have their quorum, the last heard first; where it is shaken, one of them has lost a port. */
   quorum: readonly Candidate[]
   shaken: boolean
+  /** Decodes since some moment, and how many there may be when the attempt in hand ends. */
   decodes: number
+  since: number
+  limit: number
   eager: number
   patience: number
   attempts: Iterator<Attempt> | null
@@ -237,13 +240,14 @@ export class Listener {
     }
     const fresh = this.#touch(session, tap.port, now.steady)
     if (session.half === null) return NONE
+    // Before anything else: who keeps a session just alive must not keep it worn out.
+    this.#prune(session)
     if (session.touches.size < MIN_PORTS) {
       // What is heard from here on is not counted, so that everything must be when the ports are enough again.
       session.counted = false
       return NONE
     }
     this.#count(session, tap.port, fresh)
-    this.#prune(session)
     if (session.quorum.length === 0) return NONE
     this.#schedule(session, tap.port, fresh, now)
     return this.#serve(now)
@@ -257,7 +261,9 @@ export class Listener {
       this.#patient.delete(session)
       session.patience *= 2
       // At most half of what is left, so that something is always left for the second pass of an honest knock.
-      this.#enqueue(session, session.quorum, Math.min(GUESSES, (MAX_SESSION_DECODES - session.decodes) >> 1), now)
+      const left = MAX_SESSION_DECODES - session.decodes
+      const guesses = Math.min(GUESSES, Math.floor(left / 2 / session.quorum.length))
+      this.#enqueue(session, session.quorum, guesses, session.decodes + Math.ceil(left / 2), now)
     }
     if (now.steady - this.#swept >= SWEEP) this.#sweep(now.steady)
     return [...this.#serve(now), ...this.#tryEnded(now)]
@@ -291,6 +297,8 @@ export class Listener {
       quorum: [],
       shaken: false,
       decodes: 0,
+      since: now.steady,
+      limit: 0,
       eager: 0,
       patience: PATIENCE,
       attempts: null,
@@ -352,7 +360,7 @@ export class Listener {
         this.#with.add(session)
         this.#relieve(this.#with)
       }
-      session.quorum = [...session.quorum, candidate]
+      session.quorum = [candidate, ...session.quorum]
     }
   }
 
@@ -375,45 +383,54 @@ export class Listener {
     session.shaken = false
     session.quorum = session.quorum.filter((candidate) => hasQuorum(session, candidate))
     if (session.quorum.length > 0) return
-    this.#unwait(session)
-    session.decodes = 0
-    session.eager = 0
-    session.patience = PATIENCE
+    this.#renew(session)
     session.half?.remove(session)
     this.#without.add(session)
     this.#relieve(this.#without)
   }
 
+  #renew(session: Session): void {
+    this.#unwait(session)
+    session.decodes = 0
+    session.since = session.newest
+    session.eager = 0
+    session.patience = PATIENCE
+  }
+
   /** A new port is tried at once; what can't be settled that way is tried thoroughly when the burst has had time to arrive. */
   #schedule(session: Session, port: number, fresh: boolean, now: Now): void {
+    // Whoever forges an address could wear its session out once, and keep it so with a tap a second.
+    if (session.newest - session.since > TAP_LIFE) this.#renew(session)
     if (fresh && session.eager < MAX_EAGER && session.decodes < MAX_SESSION_DECODES / 2) {
       const bursting = session.quorum.filter((candidate) => isBurst(session, candidate))
       if (bursting.length > 0) {
         session.eager++
-        this.#enqueue(session, bursting, 0, now)
+        this.#enqueue(session, bursting, 0, MAX_SESSION_DECODES / 2, now)
       }
     }
     let thoroughAt = this.#patient.get(session) ?? now.steady + session.patience
     for (const candidate of session.quorum) {
       if (!candidate.rendezvous.includes(port)) continue
-      // The sign of a further pass, which makes a new attempt worth while.
+      // The sign of a further pass, which makes a new attempt worth while, and of the likeliest candidate.
+      session.quorum = [candidate, ...session.quorum.filter((other) => other !== candidate)]
       session.patience = PATIENCE
       thoroughAt = Math.min(thoroughAt, now.steady + PATIENCE)
     }
     this.#patient.set(session, thoroughAt)
   }
 
-  #enqueue(session: Session, candidates: readonly Candidate[], guesses: number, now: Now): void {
+  #enqueue(session: Session, candidates: readonly Candidate[], guesses: number, limit: number, now: Now): void {
     // Future ones, too: what is not written down before its window comes could be played by somebody else then.
     const wanted = candidates.filter((candidate) => this.#arrival(candidate, session.newest, now) !== 'stale')
     if (wanted.length === 0) return
     session.attempts = this.#attempts(session, wanted, guesses)
     session.held = null
+    session.limit = limit
     this.#wait(session)
   }
 
   #wait(session: Session): void {
-    if (!session.half || session.decodes >= MAX_SESSION_DECODES) return
+    if (!session.half || session.decodes >= session.limit) return
     this.#waiting[session.decodes].add(session)
     this.#fewest = Math.min(this.#fewest, session.decodes)
   }
@@ -483,7 +500,7 @@ export class Listener {
     session.decodes = 0
     session.eager = 0
     // What is left may hold another knock of the same source.
-    this.#enqueue(session, session.quorum, 0, now)
+    this.#enqueue(session, session.quorum, 0, MAX_SESSION_DECODES / 2, now)
     return found.knock
   }
 
@@ -509,7 +526,11 @@ export class Listener {
 
   /** Step 7: what has been said is taken out, and is not heard again. */
   #explain(session: Session, candidate: Candidate, { knock, ports }: Found): void {
-    for (const port of ports) if (session.touches.delete(port) && session.half) session.half.taps--
+    for (const port of ports) {
+      if (!session.touches.has(port)) continue
+      this.#drop(session, port)
+      if (session.half) session.half.taps--
+    }
     this.#explained.add({ session: session.name, candidate, v: knock.v, ports })
   }
 

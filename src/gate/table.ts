@@ -25,7 +25,7 @@ export interface Candidate {
 interface Column {
   /** key → its candidate's place */
   readonly places: Map<Key, number>
-  readonly missing: Key[]
+  readonly missing: Set<Key>
 }
 
 /**
@@ -112,8 +112,12 @@ export class Table {
           break
         }
         const column = columns.get(window) ?? this.#newColumn(period, window)
-        while (column.missing.length > 0 && left-- > 0) this.#fill(column, column.missing.pop() as Key, window)
-        rest ||= column.missing.length > 0
+        for (const key of column.missing) {
+          if (left-- <= 0) break
+          column.missing.delete(key)
+          this.#fill(column, key, window)
+        }
+        rest ||= column.missing.size > 0
       }
     }
     while (this.#passed.length > 0 && left-- > 0) this.#unlink(this.#passed.pop() as number)
@@ -121,7 +125,7 @@ export class Table {
   }
 
   #newColumn(period: number, window: number): Column {
-    const column = { places: new Map(), missing: [...this.#keys].filter((key) => key.period === period) }
+    const column = { places: new Map(), missing: new Set([...this.#keys].filter((key) => key.period === period)) }
     this.#columns.get(period)?.set(window, column)
     return column
   }
@@ -159,17 +163,16 @@ export class Table {
     this.#keys.add(key)
     const columns = this.#columns.get(key.period)
     if (!columns) this.#columns.set(key.period, new Map())
-    else for (const column of columns.values()) column.missing.push(key)
+    else for (const column of columns.values()) column.missing.add(key)
   }
 
   #drop(key: Key): void {
     this.#keys.delete(key)
     for (const column of this.#columns.get(key.period)?.values() ?? []) {
       const place = column.places.get(key)
-      if (place !== undefined) this.#unlink(place)
+      if (place !== undefined) this.#passed.push(place)
       column.places.delete(key)
-      const at = column.missing.indexOf(key)
-      if (at >= 0) column.missing.splice(at, 1)
+      column.missing.delete(key)
     }
   }
 }

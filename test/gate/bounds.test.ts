@@ -195,13 +195,28 @@ describe('decodes', () => {
     expect(work.decodes.length).toBe(MAX_DECODES)
   })
 
-  it('are 256 a session at most', () => {
-    const ear = new Ear([key])
-    for (let second = 0; second < 60; second++) {
-      ear.taps([...RENDEZVOUS, ...rubbish(key, WINDOW, second)])
+  /** Sends rubbish from one address for some seconds. */
+  function wearOut(ear: Ear, seconds: number): void {
+    for (let turn = 0; turn < 5 * seconds; turn++) {
+      ear.taps([...RENDEZVOUS, ...rubbish(key, WINDOW, turn)], { after: 0 })
       ear.wait(200)
     }
+  }
+
+  it('are 256 a session at most in ten seconds', () => {
+    wearOut(new Ear([key]), 10)
     expect(work.decodes.length).toBe(MAX_SESSION_DECODES)
+  })
+
+  it('that rubbish has used up are there again ten seconds later, though the rendezvous is touched on and on', () => {
+    const ear = new Ear([key])
+    wearOut(ear, 10)
+    for (let second = 0; second < 11; second++) {
+      ear.wait(1_000)
+      ear.taps(RENDEZVOUS)
+    }
+    ear.taps(knockOf(key, 2))
+    expect(ear.salts).toEqual([2])
   })
 
   it('are none without a quorum, whatever else is touched', () => {

@@ -191,6 +191,16 @@ describe('two knocks both open', () => {
     expect(ear.salts).toEqual([1, 2])
   })
 
+  it('and more of them, of forty keys from one source, half a second apart', () => {
+    const keys = Array.from({ length: 40 }, (_, n) => keyOf(n))
+    const ear = new Ear(keys)
+    for (const [n, each] of keys.entries()) {
+      ear.taps(knockOf(each, n))
+      ear.wait(500)
+    }
+    expect(ear.salts).toEqual(keys.map((_, n) => n))
+  })
+
   it('of one key in one window from one source, one after the other', () => {
     const ear = new Ear([key])
     ear.taps([...KNOCK, ...SECOND])
