@@ -33,7 +33,7 @@ describe('the systemd unit', () => {
       ['CAP_NET_ADMIN'],
       ['yes'],
       ['knockturn'],
-      ['0'],
+      ['1'],
     ])
   })
 

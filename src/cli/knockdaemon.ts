@@ -104,21 +104,21 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
 
   let { neverLock } = config
   changed = inTurn(async () => {
-    const again = await readConfig(options.config)
-    for (const { message } of again.faults ?? [])
-      log.error({ reason: message }, 'the config is faulty, and what was read before holds')
-    if (again.value) {
-      if (!sameButForLocks(config, again.value))
-        log.warn('the config has changes that need a restart: only never_lock is taken over')
-      neverLock = again.value.neverLock
-    }
     try {
+      const again = await readConfig(options.config)
+      for (const { message } of again.faults ?? [])
+        log.error({ reason: message }, 'the config is faulty, and what was read before holds')
+      if (again.value) {
+        if (!sameButForLocks(config, again.value))
+          log.warn('the config has changes that need a restart: only never_lock is taken over')
+        neverLock = again.value.neverLock
+      }
       loaded = await loadServerKeys(config.keys, config.server, loaded.keys)
       await daemon.setKeys(loaded.keys, neverLock)
       tell(loaded, log)
       log.info({ keys: loaded.keys.length }, 'reloaded')
     } catch (error) {
-      log.error({ reason: reason(error) }, 'the keyring cannot be read, and what was read before holds')
+      log.error({ reason: reason(error) }, 'config or keyring cannot be read, and what was read before holds')
     }
   })
   if (missed) changed()
@@ -203,10 +203,18 @@ function watchFolder(folder: string, changed: () => void, warn: (message: string
       return undefined
     }
   }
+  const look = () => {
+    try {
+      return statSync(folder)
+    } catch {
+      // Out of reach for a while, perhaps: what was read before holds.
+      return undefined
+    }
+  }
   let watcher = observe()
-  let before = statSync(folder, { throwIfNoEntry: false })
+  let before = look()
   setInterval(() => {
-    const after = statSync(folder, { throwIfNoEntry: false })
+    const after = look()
     if (after && after.ino !== before?.ino) {
       watcher?.close()
       watcher = observe()

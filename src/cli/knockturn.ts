@@ -279,7 +279,8 @@ async function tapRules(file: string): Promise<TapRules> {
   if (read.faults) throw read.faults[0]
   const { keys: folder, taps } = read.value
   const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
-  if (faulty.length > 0) throw faulty[0].fault
+  // As the daemon does: the other keys still open doors.
+  for (const { fault } of faulty) warnOf(NAME, fault.message)
   if (all.length === 0)
     throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
   const pool = unite(all.map(({ key }) => key.pool))

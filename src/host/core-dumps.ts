@@ -13,12 +13,15 @@ const TIME_LIMIT = 5_000
  */
 export function forbidCoreDumps(warn: (message: string) => void): void {
   try {
-    if (/^Max core file size +0 /m.test(readFileSync('/proc/self/limits', 'latin1'))) return
+    // A program that the kernel hands dumps to gets them whatever the limit is, unless that is 1: not even a page.
+    const [, limit] = /^Max core file size +(\S+)/m.exec(readFileSync('/proc/self/limits', 'latin1')) ?? []
+    const isPiped = readFileSync('/proc/sys/kernel/core_pattern', 'latin1').startsWith('|')
+    if (limit === '1' || (limit === '0' && !isPiped)) return
   } catch {
-    // Only Linux has it, and prlimit.
+    // Only Linux has them, and prlimit.
     return
   }
-  const { error, status, stderr } = spawnSync('prlimit', ['--pid', String(process.pid), '--core=0:0'], {
+  const { error, status, stderr } = spawnSync('prlimit', ['--pid', String(process.pid), '--core=1:1'], {
     env: { PATH: commandPath() },
     stdio: ['ignore', 'ignore', 'pipe'],
     encoding: 'utf8',

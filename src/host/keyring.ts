@@ -1,6 +1,6 @@
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { errorCode, Fault, reason, UsageFault } from './fault'
 import { checkPrivate, readText, replaceText, writeNew } from './files'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
@@ -67,8 +67,10 @@ async function readKey(folder: string, name: string): Promise<{ key?: KeyFile; f
     if (value) faults.push(new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`))
     return { faulty: faults.map((fault) => ({ id, fault, revoked: REVOKED.test(source) })) }
   } catch (error) {
-    if (error instanceof Fault) return { faulty: [{ id, fault: error, revoked: false }] }
-    throw error
+    if (!(error instanceof Fault)) throw error
+    // Where only its mode or owner is wrong, a word of revocation in it counts all the same.
+    const source = await readText(path, MAX_KEY_FILE, false).catch(() => '')
+    return { faulty: [{ id, fault: error, revoked: REVOKED.test(source) }] }
   }
 }
 
@@ -112,7 +114,11 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
   const { faults } = parseKeyFile(path, text)
   if (faults) throw new UsageFault(faults[0].message)
   try {
-    await mkdir(folder, { recursive: true, mode: 0o700 })
+    // The keyring alone is private: a daemon of its own user has to get through /etc/knockturn.
+    await mkdir(dirname(folder), { recursive: true })
+    await mkdir(folder, { mode: 0o700 }).catch((error) => {
+      if (errorCode(error) !== 'EEXIST') throw error
+    })
     checkPrivate(folder, await stat(folder), 0o700)
   } catch (error) {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)

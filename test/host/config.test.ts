@@ -1,7 +1,9 @@
 import { mkdirSync } from 'node:fs'
-import { join } from 'node:path'
+import { join, resolve } from 'node:path'
+import fc from 'fast-check'
+import { stringify } from 'smol-toml'
 import { describe, expect, it } from 'vitest'
-import { readConfig } from '../../src/host/config'
+import { readConfig, type TapsConfig } from '../../src/host/config'
 import { formatAddress } from '../../src/protocol/address'
 import { put, scratch } from './scratch'
 
@@ -62,6 +64,43 @@ describe('the config', () => {
       firewall: { backend: 'dry-run' },
       ledger: { path: '/ledger' },
     })
+  })
+
+  it('comes back from any text that says it', async () => {
+    const folder = scratch()
+    const path = fc.string({ minLength: 1, maxLength: 40 }).map((name) => resolve('/', name))
+    const label = fc.string({ unit: 'binary', maxLength: 60 }).filter((label) => !label.includes('\0'))
+    // With a space at its end a prefix is right for every target.
+    const prefix = fc.stringMatching(/^[!-~][ -~]{0,27}$/).map((text) => `${text} `)
+    const feed = (
+      source: TapsConfig['source'],
+      targets: TapsConfig['target'][],
+      file: fc.Arbitrary<string | null> = fc.constant(null),
+    ) => fc.record({ source: fc.constant(source), file, target: fc.constantFrom(...targets), group: fc.nat(65_535), prefix })
+    const taps = fc.oneof(
+      feed('nflog', ['nflog']),
+      feed('file', ['nflog', 'log'], path),
+      feed('journal', ['log']),
+      feed('stdin', ['nflog', 'log']),
+    )
+    const configs = fc.record({
+      server: label,
+      keys: path,
+      skew: fc.nat(10),
+      neverLock: fc.array(fc.constantFrom('0.0.0.0/0', '198.51.100.7/32', '10.0.0.0/8', '2001:db8::/32', '::1/128')),
+      taps,
+      firewall: fc.record({ backend: fc.constantFrom('iptables' as const, 'dry-run' as const) }),
+      ledger: fc.record({ path }),
+    })
+    await fc.assert(
+      fc.asyncProperty(configs, async (config) => {
+        const { neverLock, taps, ...rest } = config
+        const { file, ...plain } = taps
+        const said = { ...rest, never_lock: neverLock, taps: file === null ? plain : { ...plain, file } }
+        const { neverLock: blocks, ...others } = await read(stringify(said), folder)
+        expect({ ...others, neverLock: blocks.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`) }).toEqual(config)
+      }),
+    )
   })
 
   it('takes relative paths from its own folder', async () => {

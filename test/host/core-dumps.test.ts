@@ -25,17 +25,29 @@ function warnings(): string[] {
   return said
 }
 
-it.each(['unlimited', '4096', '1'])('a limit of %s is set to 0', (soft) => {
-  limits.mockReturnValue(LIMITS.replace('SOFT', soft))
+/** What /proc says of the limit and of what becomes of dumps. */
+const proc = (soft: string, pattern = 'core') =>
+  limits.mockImplementation((path) => (String(path).endsWith('core_pattern') ? `${pattern}\n` : LIMITS.replace('SOFT', soft)))
+
+it.each([
+  ['unlimited', 'core'],
+  ['4096', 'core'],
+  ['0', '|/usr/lib/systemd/systemd-coredump %P'],
+])('a limit of %s, where dumps become %s, is set to 1', (soft, pattern) => {
+  proc(soft, pattern)
   prlimit.mockReturnValue(ENDED)
   expect(warnings()).toEqual([])
   expect(prlimit.mock.calls.map(([command, args]) => [command, args])).toEqual([
-    ['prlimit', ['--pid', String(process.pid), '--core=0:0']],
+    ['prlimit', ['--pid', String(process.pid), '--core=1:1']],
   ])
 })
 
-it('a limit of 0 is left as it is', () => {
-  limits.mockReturnValue(LIMITS.replace('SOFT', '0'))
+it.each([
+  ['0', 'core'],
+  ['1', 'core'],
+  ['1', '|/usr/share/apport/apport %p'],
+])('a limit of %s is left as it is where dumps become %s', (soft, pattern) => {
+  proc(soft, pattern)
   expect([warnings(), prlimit.mock.calls]).toEqual([[], []])
 })
 

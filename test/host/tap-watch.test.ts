@@ -89,7 +89,7 @@ describe('a source', () => {
 describe('the firewall’s count', () => {
   /* As iptables 1.8.9 prints it, of both backends; the first line of a chain is its name. */
   const tcp = (count: number, target: string) =>
-    `-A KNOCKTURN-TAPS -p tcp -m tcp --dport 49152:65535 --tcp-flags FIN,SYN,RST,ACK SYN -m hashlimit --hashlimit-upto 200/sec --hashlimit-burst 300 --hashlimit-mode srcip --hashlimit-name knockturn -c ${count} ${60 * count} -j ${target}`
+    `-A KNOCKTURN-TAPS -p tcp -m tcp --dport 49152:65535 --tcp-flags FIN,SYN,RST,ACK SYN -m hashlimit --hashlimit-upto 2000/sec --hashlimit-burst 2000 --hashlimit-mode srcip --hashlimit-name knockturn -c ${count} ${60 * count} -j ${target}`
   const NFLOG = 'NFLOG --nflog-prefix "KNOCK: " --nflog-group 5 --nflog-threshold 1'
   const LOG = 'LOG --log-prefix "KNOCK: " --log-level 7'
   const drop =

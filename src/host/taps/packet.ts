@@ -51,8 +51,8 @@ export function packetReader(prefix: string): (bytes: Uint8Array, from?: number,
   }
 }
 
-function holds(bytes: Uint8Array, at: number, wanted: Uint8Array): boolean {
-  for (let i = 0; i < wanted.length; i++) if (bytes[at + i] !== wanted[i]) return false
+function holds(bytes: Uint8Array, at: number, wanted: Uint8Array, length = wanted.length): boolean {
+  for (let i = 0; i < length; i++) if (bytes[at + i] !== wanted[i]) return false
   return true
 }
 
@@ -103,12 +103,14 @@ const u16 = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[
 
 /** Makes a reader of addresses that writes the text of one that keeps coming only once. */
 function addressReader(): AddressReader {
-  const kept = Array.from({ length: KEPT_ADDRESSES }, () => ({ bytes: new Uint8Array(), text: null as string | null }))
+  const kept = Array.from({ length: KEPT_ADDRESSES }, () => ({ length: 0, bytes: new Uint8Array(16), text: '' as string | null }))
   return (bytes, at, length) => {
     const slot = kept[(bytes[at + length - 1] ^ bytes[at + length - 2]) & (KEPT_ADDRESSES - 1)]
-    if (slot.bytes.length === length && holds(bytes, at, slot.bytes)) return slot.text
-    slot.bytes = bytes.slice(at, at + length)
-    slot.text = length === 4 ? formatAddress(slot.bytes) : canonicalAddress(formatAddress(slot.bytes))
+    if (slot.length === length && holds(bytes, at, slot.bytes, length)) return slot.text
+    for (let i = 0; i < length; i++) slot.bytes[i] = bytes[at + i]
+    slot.length = length
+    const address = slot.bytes.subarray(0, length)
+    slot.text = length === 4 ? formatAddress(address) : canonicalAddress(formatAddress(address))
     return slot.text
   }
 }
