@@ -1,0 +1,33 @@
+// What a tap costs with so many keys, the process's argument. Prints nanoseconds, the median of each kind of source.
+
+import { median } from './figures.mjs'
+import { daemonWithKeys, processorTime, tapsOf } from './stage'
+import { SOURCES, traffic } from './traffic'
+
+const ROUNDS = 5
+/** Rounds before those that count. */
+const WARM = 4
+const TAPS = 50_000
+
+async function measure(count: number, sources: string): Promise<number> {
+  const daemon = await daemonWithKeys(count)
+  const samples: number[] = []
+  for (let round = 0; round < WARM + ROUNDS; round++) {
+    const taps = await tapsOf('pcap', traffic('pcap', sources, round * TAPS, TAPS))
+    const listen = () => {
+      for (const tap of taps) daemon.hear(tap)
+    }
+    if (round < WARM) listen()
+    else samples.push(((await processorTime(listen)) / TAPS) * 1000)
+  }
+  await daemon.settle()
+  return median(samples)
+}
+
+async function main(count: number): Promise<void> {
+  const medians: Record<string, number> = {}
+  for (const sources of Object.keys(SOURCES)) medians[sources] = await measure(count, sources)
+  process.stdout.write(JSON.stringify(medians))
+}
+
+main(Number(process.argv[2]))
