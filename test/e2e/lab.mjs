@@ -245,11 +245,11 @@ export class Host {
     this.#loss = probability
   }
 
-  /** Records the SYNs and datagrams that pass an interface, from now on. */
-  async capture(device = 'eth0') {
+  /** Records the SYNs and datagrams that pass an interface, from now on. @param {string} [device] @param {number} [length] bytes of each */
+  async capture(device = 'eth0', length = 128) {
     const file = join(this.lab.folder(), 'wire.pcap')
     // -Z root: as root, tcpdump would else become a user who may not write there.
-    const argv = ['tcpdump', '-Z', 'root', '--immediate-mode', '-i', device, '-s', '128', '-U', '-w', file, 'tcp or udp']
+    const argv = ['tcpdump', '-Z', 'root', '--immediate-mode', '-i', device, '-s', String(length), '-U', '-w', file, 'tcp or udp']
     const tcpdump = this.start(argv)
     await tcpdump.line((line) => line.includes('listening on'))
     return {

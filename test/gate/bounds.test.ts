@@ -269,7 +269,7 @@ describe('the table', () => {
     expect(ear.salts).toEqual([])
   })
 
-  it('with 10,000 keys is computed in slices of 256 candidates at most', () => {
+  it('with 10,000 keys is computed in slices of 128 candidates at most', () => {
     const ear = new Ear([])
     ear.listener.setKeys(keys)
     const slices: number[] = []
@@ -278,7 +278,7 @@ describe('the table', () => {
       complete = ear.listener.prepare(ear.now)
       slices.push(work.candidates - before)
     }
-    expect(Math.max(...slices)).toBeLessThanOrEqual(256)
+    expect(Math.max(...slices)).toBeLessThanOrEqual(128)
     expect(work.candidates).toBe(5 * keys.length)
   })
 

@@ -8,6 +8,9 @@ import { journalSource } from '../../src/host/taps/journal'
 import type { TapSource } from '../../src/host/taps/source'
 import { put, scratch } from './scratch'
 
+/** Milliseconds to wait for what must come, on a machine that is busy with something else. */
+const PATIENCE = 20_000
+
 /** A LOG line as the kernel writes it, with a space at its end. */
 const logged = (port: number) =>
   `KNOCK: IN=v0 OUT= MAC=aa:bb:cc:dd:ee:ff SRC=198.51.100.2 DST=198.51.100.1 LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=47803 DF PROTO=TCP SPT=49362 DPT=${port} WINDOW=64240 RES=0x00 SYN URGP=0 `
@@ -72,7 +75,7 @@ function listen(...lives: (string | Uint8Array)[]) {
   )
   started.catch(() => {})
   const ports = () => taps.map(({ port }) => port)
-  return { ...source, started, taps, ports, warned, heard: (port: number) => vi.waitFor(() => expect(ports()).toContain(port)) }
+  return { ...source, started, taps, ports, warned, heard: (port: number) => vi.waitFor(() => expect(ports()).toContain(port), PATIENCE) }
 }
 /** Its processes, those of past lives too. */
 const pids = () => readFileSync(join(folder, 'pids'), 'utf8').trim().split('\n').map(Number)
@@ -169,7 +172,7 @@ describe('journalctl', () => {
     await started
     kill(1)
     await heard(LAST)
-    await vi.waitFor(() => expect(warned).toHaveLength(2))
+    await vi.waitFor(() => expect(warned).toHaveLength(2), PATIENCE)
     expect(ports()).toEqual([1, LAST])
     expect(warned).toEqual(['journalctl has ended and is started again: killed by SIGKILL', 'journalctl hears again'])
   })
@@ -180,7 +183,7 @@ describe('journalctl', () => {
     await started
     kill(1)
     await heard(LAST)
-    await vi.waitFor(() => expect(warned.at(-1)).toBe('journalctl hears again'))
+    await vi.waitFor(() => expect(warned.at(-1)).toBe('journalctl hears again'), PATIENCE)
     expect(warned.slice(0, -1).map((line) => line.split(': ').slice(1).join(': '))).toEqual([
       'killed by SIGKILL',
       'Failed to open journal: Bad message',

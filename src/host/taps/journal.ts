@@ -10,7 +10,7 @@ import type { TapCounters, TapSource } from './source'
  */
 const MAX_ENTRY = 32 * 1024
 /** journalctl says nothing before the first entry: it hears when it has lived for this many milliseconds. */
-const SETTLE = 250
+const SETTLE = 1_000
 /** The id of journald's message that it has missed some of the kernel's (systemd/sd-messages.h), and that message. */
 const MISSED_ID = 'e9bf28e6e834481bb6f48f548ad13606'
 const MISSED = /^Missed (\d{1,15}) kernel messages$/
