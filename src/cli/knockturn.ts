@@ -234,7 +234,8 @@ subcommand(firewall, 'remove', 'take away all that install made, leases that are
       tables.map((table) => ({ family: table.family, script: removeScript(table) })),
       options.print,
     )
-    if (!options.print) print('removed: nothing of ours is left in the firewall')
+    if (!options.print)
+      print('removed: nothing of ours is left in the firewall (a daemon that still runs will put it back: stop it first)')
   })
 
 subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show')

@@ -480,7 +480,11 @@ export class Listener {
   /** One decode of a session, which goes on waiting while it has attempts left. */
   #try(session: Session, now: Now): Knock | null {
     const attempt = session.held ?? session.attempts?.next().value
-    if (!attempt) return null
+    if (!attempt) {
+      // It was work all the same, if none of the session's own.
+      this.#decodes++
+      return null
+    }
     const used = this.#candidateDecodes.get(attempt.candidate) ?? 0
     if (used >= (MAX_CANDIDATE_DECODES * SLOT) / 1000) {
       session.held = attempt

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, open, rename, stat, unlink } from 'node:fs/promises'
+import { type FileHandle, lstat, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { errorCode, Fault, reason } from './fault'
 
@@ -54,8 +54,13 @@ export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700):
  * is made there is theirs, and no link that they put there leads root astray. Nothing else may go on meanwhile.
  */
 export async function asOwner<T>(folder: string, work: () => Promise<T>): Promise<T> {
-  const owner = process.geteuid?.() === 0 ? await stat(folder).catch(() => null) : null
+  if (process.geteuid?.() !== 0) return work()
+  // A link of theirs may lead to a folder of root's: then they can't work there either.
+  const [link, target] = [await lstat(folder).catch(() => null), await stat(folder).catch(() => null)]
+  const owner = link && link.uid !== 0 ? link : target
   if (!owner || owner.uid === 0) return work()
+  const groups = process.getgroups?.() ?? []
+  process.setgroups?.([owner.gid])
   process.setegid?.(owner.gid)
   process.seteuid?.(owner.uid)
   try {
@@ -63,6 +68,7 @@ export async function asOwner<T>(folder: string, work: () => Promise<T>): Promis
   } finally {
     process.seteuid?.(0)
     process.setegid?.(0)
+    process.setgroups?.(groups)
   }
 }
 

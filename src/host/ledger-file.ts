@@ -28,6 +28,8 @@ export const MAX_LEDGER = 256 * 1024 * 1024
 const MAX_GROWTH = 1024 * 1024
 /** Bytes of a damaged ledger that are kept aside: more than a sound one grows to. */
 export const MAX_DAMAGED = 4 * 1024 * 1024
+/** Milliseconds between attempts to write what a disk would not take: what was refused meanwhile is to be dead in the next life, too. */
+const AGAIN = 2_000
 /** How long flock(1) may take, in milliseconds, and most of what it may say, in bytes. */
 const FLOCK_LIMIT = 5_000
 const FLOCK_OUTPUT = 4_096
@@ -126,6 +128,7 @@ export class LedgerOnDisk implements LedgerFile {
   #doubtful = true
   /** Whether the last attempt to write failed, which has been said. */
   #failing = false
+  #again: NodeJS.Timeout | undefined
   /** The bytes of a damaged ledger, until they are kept aside. */
   #damaged: Buffer | null
   #queue: { line: string; resolve: () => void; reject: (error: unknown) => void }[] = []
@@ -186,23 +189,27 @@ export class LedgerOnDisk implements LedgerFile {
 
   /** Resolves when nothing is being written any more; then lets go of the file. */
   async close(): Promise<void> {
+    clearTimeout(this.#again)
     await this.#flushing
+    // What was refused for want of a disk is dead by our word only: the last chance to write it down.
+    if (this.#failing) await this.#flush()
+    clearTimeout(this.#again)
     await this.#file.close()
   }
 
   async #flush(): Promise<void> {
-    while (this.#queue.length > 0) {
+    do {
       const batch = this.#queue
       this.#queue = []
       try {
         // The snapshot holds the batch: it was claimed in memory before it came here.
         if (this.#doubtful || this.#growth > MAX_GROWTH) await this.#attempt(() => this.#rewrite())
-        else await this.#attempt(() => this.#write(batch.map(({ line }) => line).join('')))
+        else if (batch.length > 0) await this.#attempt(() => this.#write(batch.map(({ line }) => line).join('')))
         for (const { resolve } of batch) resolve()
       } catch (error) {
         for (const { reject } of batch) reject(error)
       }
-    }
+    } while (this.#queue.length > 0)
     // In the same step as the last look at the queue: who appends from now on starts the next flush.
     this.#flushing = null
   }
@@ -217,6 +224,10 @@ export class LedgerOnDisk implements LedgerFile {
       if (!this.#failing)
         this.#warn(`${this.#path}: the ledger cannot be written, and nothing opens until it can: ${reason(error)}`)
       this.#failing = true
+      clearTimeout(this.#again)
+      this.#again = setTimeout(() => {
+        this.#flushing ??= this.#flush()
+      }, AGAIN).unref()
       throw error
     }
     if (this.#failing) this.#warn(`${this.#path}: the ledger can be written again`)
@@ -317,6 +328,7 @@ async function hold(path: string, file: FileHandle): Promise<void> {
     await execa('flock', ['--nonblock', '--exclusive', '3'], {
       stdio: ['ignore', 'ignore', 'pipe', file.fd as 3],
       env: { PATH: commandPath() },
+      extendEnv: false,
       timeout: FLOCK_LIMIT,
       maxBuffer: FLOCK_OUTPUT,
     })

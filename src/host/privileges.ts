@@ -8,6 +8,8 @@ const CAPABILITIES = (
   'sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override mac_admin syslog wake_alarm ' +
   'block_suspend audit_read perfmon bpf checkpoint_restore'
 ).split(' ')
+/** Among what is too much: root's own uid. */
+const ROOT = 'uid 0'
 /** Bits of a set of capabilities in /proc; those beyond the names that we know count, too. */
 const BITS = 64
 /** Capabilities that a fault names; of the rest it says how many there are. */
@@ -52,7 +54,11 @@ export function judgePrivileges(status: string, { firewall, capture }: Work): Pr
   const held = new Set([...effective, ...set('CapPrm'), ...passed])
   return {
     missing: needed.filter((name) => !effective.includes(name) || !passed.includes(name)),
-    excess: [...held].filter((name) => !needed.includes(name) && name !== 'net_admin'),
+    // Whoever takes root's uid over has root's files, whatever else it may not do.
+    excess: [
+      ...(isRoot && needed.length > 0 ? [ROOT] : []),
+      ...[...held].filter((name) => !needed.includes(name) && name !== 'net_admin'),
+    ],
   }
 }
 
@@ -80,12 +86,15 @@ export async function checkPrivileges(
   if (missing.length > 0)
     throw new Fault(`expected ${list(missing)}, for iptables and tcpdump to inherit, and it is missing: ${next}`)
   if (excess.length === 0) return
-  if (!allowRoot) throw new Fault(`expected no capability but cap_net_admin, got ${list(excess)}: ${next}, or say --allow-root`)
-  warn(`runs with capabilities that it does not need, ${list(excess)}: ${next}`)
+  if (!allowRoot)
+    throw new Fault(
+      `expected a user of its own with no capability but cap_net_admin, got ${list(excess)}: ${next}, or say --allow-root`,
+    )
+  warn(`runs with more than it needs, ${list(excess)}: ${next}`)
 }
 
 function list(capabilities: readonly string[]): string {
-  const shown = capabilities.slice(0, SHOWN).map((name) => `cap_${name}`)
+  const shown = capabilities.slice(0, SHOWN).map((name) => (name === ROOT ? name : `cap_${name}`))
   const rest = capabilities.length - shown.length
   return rest > 0 ? `${shown.join(', ')} and ${rest} more` : shown.join(', ')
 }

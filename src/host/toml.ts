@@ -32,14 +32,16 @@ export function readToml<S extends v.GenericSchema>(
 function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secrets: readonly string[]): string {
   const keys = issue.path?.map(({ key }) => String(key)).filter((key) => !/^\d+$/.test(key)) ?? []
   const name = keys.join('.')
+  // A key of the file's own may be of any length, and have line ends in it.
+  const shown = show(name)
   const where = `${path}:${lineOf(text, keys)}`
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
-    return `${where}: unknown key "${name}"`
-  if (issue.input === undefined) return `${where}: expected "${name}", and it is missing`
+    return `${where}: unknown key ${shown}`
+  if (issue.input === undefined) return `${where}: expected ${shown}, and it is missing`
   // Our own wording where a schema has one, and not the library's.
   const expected = issue.message.startsWith('Invalid') ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
   const got = secrets.includes(name) ? 'something else (not shown)' : show(issue.input)
-  return `${where}: "${name}" expected ${expected}, got ${got}`
+  return `${where}: ${shown} expected ${expected}, got ${got}`
 }
 
 const EXPECTED: Record<string, string> = {

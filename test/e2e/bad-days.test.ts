@@ -125,8 +125,6 @@ describe('a disk that cannot take the ledger', () => {
     const { touches } = await compose(client, gate.key, '-p', String(SSH), '-t', '1m')
     await verdict(daemon, () => client.replay(touches, server.ipv4))
     await remount('rw')
-    await open()
-    await knocked(client, daemon, gate.key, '--close')
     await restart(async () => {})
     expect(await verdict(daemon, () => client.replay(touches, server.ipv4))).toMatchObject({ refusal: 'replayed' })
     expect(await doors()).toEqual(SHUT)

@@ -175,6 +175,29 @@ exec ${real} "$@"
     ])
   })
 
+  it('to take the old rule of a lease that was made longer away leaves nothing open when that is closed', async () => {
+    await open('-t', '10m')
+    fail('-D KNOCKTURN-LEASES')
+    expect(await open('-t', '1h')).toMatchObject({ msg: 'accepted' })
+    mend()
+    await close()
+    await client.becomes(server.ipv4, SSH, 'silence')
+    await until(async () => (await server.leases(client)).length === 0, 'no rule is left', 15_000)
+  })
+
+  it('to close a door that is opened again meanwhile leaves nothing open when that is closed', async () => {
+    await open('-t', '10m')
+    fail('-D KNOCKTURN-LEASES')
+    const since = daemon.lines.length
+    await client.must([join(import.meta.dirname, '../../bin/knockclient'), '-k', gate.key, '--close', '--passes', '1'])
+    await daemon.line(logged('the firewall failed'), 10_000, since)
+    await open('-t', '1h')
+    mend()
+    await close()
+    await client.becomes(server.ipv4, SSH, 'silence')
+    await until(async () => (await server.leases(client)).length === 0, 'no rule is left', 15_000)
+  })
+
   it('to close a door is asked again until it is shut', async () => {
     await open()
     fail('-D KNOCKTURN-LEASES')

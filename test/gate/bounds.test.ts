@@ -192,7 +192,9 @@ describe('decodes', () => {
       new Ear(keys),
       keys.flatMap((by) => [-1, 0, 1].map((step): [Key, number] => [by, WINDOW + step])),
     )
-    expect(work.decodes.length).toBe(MAX_DECODES)
+    // An attempt that comes to an end without a decode counts as one.
+    expect(work.decodes.length).toBeGreaterThan(0.9 * MAX_DECODES)
+    expect(work.decodes.length).toBeLessThanOrEqual(MAX_DECODES)
   })
 
   /** Sends rubbish from one address for some seconds. */

@@ -185,6 +185,13 @@ describe('a fault in the config', () => {
     expect(await faultsOf(replaced(name, line))).toEqual([`${lineOf(name)}: unknown key "${key}"`])
   })
 
+  it.each([
+    ['long', `${'x'.repeat(9_999)} = 1`, `2: unknown key "${'x'.repeat(59)}…`],
+    ['with line ends in it', '"a\\nb\\r" = 1', '1: unknown key "a\\nb\\r"'],
+  ])('is an unknown key that is %s, told in one short line', async (_, line, fault) => {
+    expect(await faultsOf(`server = ""\n${line}`)).toEqual([fault])
+  })
+
   it('of syntax has its line', async () => {
     expect(await faultsOf(replaced('group', 'group = '))).toEqual([expect.stringMatching(`^${lineOf('group')}: [^\n]+$`)])
   })

@@ -75,7 +75,14 @@ function listen(...lives: (string | Uint8Array)[]) {
   )
   started.catch(() => {})
   const ports = () => taps.map(({ port }) => port)
-  return { ...source, started, taps, ports, warned, heard: (port: number) => vi.waitFor(() => expect(ports()).toContain(port), PATIENCE) }
+  return {
+    ...source,
+    started,
+    taps,
+    ports,
+    warned,
+    heard: (port: number) => vi.waitFor(() => expect(ports()).toContain(port), PATIENCE),
+  }
 }
 /** Its processes, those of past lives too. */
 const pids = () => readFileSync(join(folder, 'pids'), 'utf8').trim().split('\n').map(Number)

@@ -470,6 +470,14 @@ describe('a ledger that cannot be written', () => {
     expect(readLedger(readFileSync(path)).records).toContainEqual(expect.objectContaining({ v: knock(2).v }))
   })
 
+  it('has the knocks that it could not write written at its end', async () => {
+    const { claim, disk, path, unblock } = await blocked()
+    await expect(claim(1)).rejects.toThrow('EEXIST')
+    unblock()
+    await disk.close()
+    expect(readLedger(readFileSync(path)).records).toContainEqual(expect.objectContaining({ v: knock(1).v }))
+  })
+
   it('keeps the knocks dead that it could not write', async () => {
     const { claim, disk, path, unblock } = await blocked()
     await expect(claim(1)).rejects.toThrow('EEXIST')

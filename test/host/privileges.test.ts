@@ -75,21 +75,20 @@ describe('root', () => {
 
   it('as it is has too much', () => {
     const { missing, excess } = judgePrivileges(status(ROOT, { effective: ALL }), DOORS)
-    expect([missing, excess.length, excess[0]]).toEqual([[], 38, 'chown'])
+    expect([missing, excess.length, excess[0]]).toEqual([[], 39, 'uid 0'])
   })
 
-  it('with just what its tcpdump insists on is fine', () => {
-    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN | SETGID | SETUID)), DOORS)).toEqual(FINE)
+  it('has too much by its uid, though it has just what its tcpdump insists on', () => {
+    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN | SETGID | SETUID)), DOORS)).toEqual({ missing: [], excess: ['uid 0'] })
   })
 
   it('without that lacks it', () => {
-    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN)), DOORS)).toEqual({ missing: ['setgid', 'setuid'], excess: [] })
+    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN)), DOORS)).toEqual({ missing: ['setgid', 'setuid'], excess: ['uid 0'] })
   })
 
   it('without a tcpdump has too much by it', () => {
     const work = { firewall: true, capture: false }
-    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN)), work)).toEqual(FINE)
-    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN | SETUID)), work).excess).toEqual(['setuid'])
+    expect(judgePrivileges(status(ROOT, bounded(NET_ADMIN | SETUID)), work).excess).toEqual(['uid 0', 'setuid'])
   })
 
   it('without capabilities has too much where what it starts would get them back', () => {

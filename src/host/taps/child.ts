@@ -10,6 +10,9 @@ const LAST_WAIT = 5_000
 /** How long a child has to start hearing, in milliseconds. */
 const START_LIMIT = 10_000
 
+/** Takes away what we may. */
+const PLAIN = ['--ambient-caps', '-all', '--inh-caps', '-all']
+
 /** A program whose output has no end. */
 export interface Program {
   readonly argv: readonly [string, ...string[]]
@@ -22,6 +25,8 @@ export interface Program {
   readonly reader: (begun: () => void) => (chunk: Buffer) => void
   /** For a program that is silent until it has something to say: it hears when it has lived for this many milliseconds. */
   readonly settle?: number
+  /** It needs none of our privileges. */
+  readonly plain?: boolean
   /** Lines of its standard error that are no complaints. */
   readonly chatter?: RegExp
 }
@@ -39,7 +44,7 @@ export interface Child {
  * Runs a program as a child, and starts it again when it dies.
  * @param warn told when it has died, and when it hears again
  */
-export function keepAlive({ argv, hears, reader, settle, chatter }: Program, warn: (message: string) => void): Child {
+export function keepAlive({ argv, hears, reader, settle, chatter, plain }: Program, warn: (message: string) => void): Child {
   const [name] = argv
   const stopping = new AbortController()
   let pid: number | undefined
@@ -49,12 +54,13 @@ export function keepAlive({ argv, hears, reader, settle, chatter }: Program, war
   /** One life. @returns why it has ended */
   const live = async (begun: () => void): Promise<string> => {
     // If we are killed, it must not live on: tcpdump would keep its group from the next daemon.
-    const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', ...argv], {
+    const child = execa('setpriv', ['--pdeathsig', 'KILL', ...(plain ? PLAIN : []), '--', ...argv], {
       buffer: false,
       reject: false,
       stdin: 'ignore',
       // The stream has no end, and so neither a time limit nor a largest size; each record or line in it has one.
-      env: { PATH: commandPath() },
+      env: { PATH: commandPath(), LC_ALL: 'C' },
+      extendEnv: false,
     })
     pid = child.pid
     end = () => child.kill('SIGTERM')

@@ -26,6 +26,8 @@ const LINGER = 5_000
 export const MAX_FILES = 8
 /** Bytes before the next one to be read that must be as they were: more than a LOG line, so that a packet's numbers are in them. */
 const MARK = 512
+/** Most bytes that are caught up with: half a minute of the worst flood, and seconds to read. */
+const MAX_UNREAD = 256 * 1024 * 1024
 
 /**
  * LOG lines from a file that another program writes, however it is rotated. What is in it at the start is past and is not read;
@@ -67,6 +69,7 @@ export function fileSource(path: string, prefix: string, warn: (message: string)
           'let logrotate "create" a new file instead of "copytruncate", or set [taps] source = "nflog"',
       )
     },
+    skipped: () => warn(`${path}: has more than ${MAX_UNREAD} bytes unread, which are skipped: see who writes it`),
     failed: (error) => warn(explain(path, error).message),
   }
 
@@ -149,6 +152,7 @@ interface Ears {
   line(text: string): void
   read(): void
   cut(): void
+  skipped(): void
   failed(error: unknown): void
 }
 
@@ -204,6 +208,7 @@ class FollowedFile {
   look(): void {
     // If it was cut, that begins again.
     this.#stands()
+    this.#skip()
     try {
       this.#tail ??= this.#read()
     } catch (error) {
@@ -215,6 +220,17 @@ class FollowedFile {
   close(): void {
     this.#end()
     closeSync(this.#fd)
+  }
+
+  /** A file that has grown by more than a log does (a hole of terabytes costs nothing to make) is taken up again at its end. */
+  #skip(): void {
+    const { size } = fstatSync(this.#fd)
+    if (size - this.#position <= MAX_UNREAD) return
+    this.#end()
+    this.#lines = lineSplitter(this.#ears.line)
+    this.#position = size
+    this.#mark = this.#before(size)
+    this.#ears.skipped()
   }
 
   #read(): Reader {

@@ -31,6 +31,7 @@ export function journalSource(prefix: string, warn: (message: string) => void): 
       argv: ['journalctl', ...options.split(' '), ...wanted.split(' ')],
       hears: 'the journal',
       settle: SETTLE,
+      plain: true,
       reader() {
         // Half a line at the end of a life is no line, and goes with it.
         const lines = lineSplitter(take, MAX_ENTRY)
