@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdirSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { keyText, put, scratch, secretOf } from '../host/scratch'
@@ -71,12 +71,14 @@ describe.each<[Program, (at: ReturnType<typeof place>) => string[]]>([
   it('allows no core dump before it opens a key', async () => {
     const keys = keysOf(await witnessed('unlimited', program, ...args(place())))
     expect(keys.length).toBeGreaterThan(0)
-    expect(new Set(keys)).toEqual(new Set(['key 0']))
+    expect(new Set(keys)).toEqual(new Set(['key 1']))
   })
 
-  it('starts no program for that where none is allowed anyway', async () => {
+  it('starts no program for that where none is made anyway', async () => {
+    // A program that collects dumps gets them with a limit of 0, too.
+    const isPiped = readFileSync('/proc/sys/kernel/core_pattern', 'latin1').startsWith('|')
     const said = await witnessed('0', program, ...args(place()))
     expect(keysOf(said).length).toBeGreaterThan(0)
-    expect(said.filter((line) => line.startsWith('start'))).toEqual([])
+    expect(said.filter((line) => line.startsWith('start'))).toEqual(isPiped ? ['start prlimit'] : [])
   })
 })
