@@ -1,10 +1,11 @@
+import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { type Command, Option } from 'commander'
 import { knock, knockUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
-import type { KeyFile } from '../host/key-file'
-import { clientKeys, loadKeyFile, readKeyring } from '../host/keyring'
+import { KEY_ID, type KeyFile } from '../host/key-file'
+import { clientKeys, findKey as findKeyById, loadKeyFile, readKeyring } from '../host/keyring'
 import { parseLifetime } from '../host/time'
 import { resolveHost } from '../host/transport'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
@@ -67,7 +68,7 @@ const command: Command = program(
   )
   .addOption(reading('-p <port>', 'the port to open; 0: all that the key grants', whole(0, 65535), 'a port from 0 to 65535'))
   .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
-  .option('-k <file>', "the key file (default: the only one in the client's keyring)")
+  .option('-k <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
   .option('--close', "close the key's leases for the address and port (all ports without -p)")
   .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
   .option('--once', 'open for one connection only')
@@ -188,6 +189,8 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
 }
 
 async function findKey(path: string | undefined): Promise<KeyFile> {
+  // A plain name is a key of the keyring, where no file has it.
+  if (path !== undefined && KEY_ID.test(path) && !existsSync(path)) return findKeyById(clientKeys(), path)
   if (path !== undefined) return loadKeyFile(path)
   const folder = clientKeys()
   const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')

@@ -77,7 +77,15 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   const warn = (message: string) => log.warn(message)
   checkClock(now().wall, 'set it before the daemon starts')
   const work = { firewall: config.firewall.backend === 'iptables', capture: config.taps.source === 'nflog' }
-  await checkPrivileges(work, options.allowRoot ?? false, process.argv.slice(1).join(' '), warn)
+  await checkPrivileges(
+    work,
+    options.allowRoot ?? false,
+    process.argv
+      .slice(1)
+      .filter((word) => word !== '--allow-root')
+      .join(' '),
+    warn,
+  )
 
   // Watched from before the keys are read: a key that is revoked while we start is revoked.
   let missed = false
@@ -93,14 +101,21 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   }
   tell(loaded, log)
 
-  const { ledger, disk } = await openLedger(config.ledger.path, config.skew, now().wall, options.newLedger ?? false, warn)
+  const { ledger, disk, isFresh } = await openLedger(
+    config.ledger.path,
+    config.skew,
+    now().wall,
+    options.newLedger ?? false,
+    warn,
+  )
   const listener = new Listener(config.skew, Math.random)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
   const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, log, now })
   await daemon.setKeys(loaded.keys, config.neverLock)
   await daemon.restore()
   if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
-  daemon.warnOfFloors()
+  // The wait of a ledger that knows nothing has been told, once for all keys.
+  if (!isFresh) daemon.warnOfFloors()
 
   let { neverLock } = config
   changed = inTurn(async () => {

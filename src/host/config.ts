@@ -2,7 +2,7 @@ import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
 import type { Cidr } from '../protocol/address'
 import { Fault, type Read } from './fault'
-import { readText } from './files'
+import { checkOwned, readText } from './files'
 import { cidr, serverLabel } from './key-file'
 import { SERVER_KEYS } from './keyring'
 import { readToml } from './toml'
@@ -97,7 +97,7 @@ export async function readPlaces(file: string): Promise<{ server?: string; keys?
     keys: v.fallback(v.string(), SERVER_KEYS),
     ledger: v.fallback(v.object({ path: v.string() }), { path: SERVER_LEDGER }),
   })
-  const read = await readText(file, MAX_CONFIG, false)
+  const read = await readText(file, MAX_CONFIG, checkOwned)
     .then((text) => readToml(file, text, loose))
     .catch(() => null)
   if (!read?.value) return { ledger: {} }
@@ -113,7 +113,7 @@ export async function readPlaces(file: string): Promise<{ server?: string; keys?
 export async function readConfig(file: string): Promise<Read<Config>> {
   let text: string
   try {
-    text = await readText(file, MAX_CONFIG, false)
+    text = await readText(file, MAX_CONFIG, checkOwned)
   } catch (error) {
     if (error instanceof Fault) return { faults: [error] }
     throw error

@@ -5,21 +5,26 @@ import { errorCode, Fault, reason } from './fault'
 
 /**
  * Reads a whole text file, never more than `max` bytes of it and never a device or a pipe.
- * @param secret whether the file holds a secret: then looser modes than 0600 and foreign owners are refused
+ * @param judge refuses modes and owners: {@link checkSecret}, {@link checkOwned}, or nothing
  * @throws {Fault}
  */
-export async function readText(path: string, max: number, secret: boolean): Promise<string> {
+export async function readText(
+  path: string,
+  max: number,
+  judge: (path: string, stats: Stats) => void = () => {},
+): Promise<string> {
   let file: FileHandle
   try {
     // Not blocking, so that a pipe in the place of a file can't hold us up; it is refused below.
     file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
   } catch (error) {
-    throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+    const next = errorCode(error) === 'EACCES' ? `: as root, run "chown ${process.geteuid?.()} ${path}"` : ''
+    throw new Fault(`${path}: cannot be read: ${reason(error)}${next}`)
   }
   try {
     const stats = await file.stat()
     if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
-    if (secret) checkPrivate(path, stats, 0o600)
+    judge(path, stats)
     if (stats.size > max) throw new Fault(`${path}: expected at most ${max} bytes, got ${stats.size}`)
     const buffer = Buffer.alloc(max)
     const { bytesRead } = await file.read(buffer, 0, max, 0)
@@ -42,11 +47,19 @@ export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700):
   if (mode & 0o077) throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}: run "${mend}"`)
   if (stats.uid !== uid && stats.uid !== 0) {
     // Root is here for somebody else, more likely than not: the daemon's user.
-    const next = uid === 0 ? 'run this as that user, or ' : ''
-    throw new Fault(
-      `${path}: expected owner ${uid} (you) or root, got ${stats.uid}: ${next}run "chown ${uid} ${path}", then "${mend}"`,
-    )
+    const next = uid === 0 ? 'run this as that user, by runuser(1)' : `run "chown ${uid} ${path}", then "${mend}"`
+    throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${stats.uid}: ${next}`)
   }
+}
+
+/** Refuses a file with a secret that others may read. @throws {Fault} */
+export const checkSecret = (path: string, stats: Stats): void => checkPrivate(path, stats, 0o600)
+
+/** @throws {Fault} where anybody but its owner may write a file that tells us what to do */
+export function checkOwned(path: string, stats: Stats): void {
+  if (process.geteuid === undefined || (stats.mode & 0o022) === 0) return
+  const mode = (stats.mode & 0o777).toString(8)
+  throw new Fault(`${path}: expected a file that only its owner may write, got mode 0${mode}: run "chmod go-w ${path}"`)
 }
 
 /**

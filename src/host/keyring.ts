@@ -2,7 +2,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { errorCode, Fault, reason, UsageFault } from './fault'
-import { checkPrivate, readText, replaceText, writeNew } from './files'
+import { checkPrivate, checkSecret, readText, replaceText, writeNew } from './files'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { isoTime } from './time'
 
@@ -61,7 +61,7 @@ async function readKey(folder: string, name: string): Promise<{ key?: KeyFile; f
   const id = name.slice(0, -SUFFIX.length)
   const path = join(folder, name)
   try {
-    const source = await readText(path, MAX_KEY_FILE, true)
+    const source = await readText(path, MAX_KEY_FILE, checkSecret)
     const { value, faults = [] } = parseKeyFile(path, source)
     if (value?.id === id) return { key: value, faulty: [] }
     if (value) faults.push(new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`))
@@ -69,7 +69,7 @@ async function readKey(folder: string, name: string): Promise<{ key?: KeyFile; f
   } catch (error) {
     if (!(error instanceof Fault)) throw error
     // Where only its mode or owner is wrong, a word of revocation in it counts all the same.
-    const source = await readText(path, MAX_KEY_FILE, false).catch(() => '')
+    const source = await readText(path, MAX_KEY_FILE).catch(() => '')
     return { faulty: [{ id, fault: error, revoked: REVOKED.test(source) }] }
   }
 }
@@ -92,7 +92,7 @@ export async function findKey(folder: string, id: string): Promise<KeyFile> {
  * @throws {Fault} its first fault, or that it can't be read, or that others may read it
  */
 export async function loadKeyFile(path: string): Promise<KeyFile> {
-  const read = parseKeyFile(path, await readText(path, MAX_KEY_FILE, true))
+  const read = parseKeyFile(path, await readText(path, MAX_KEY_FILE, checkSecret))
   if (read.faults) throw read.faults[0]
   return read.value
 }
@@ -136,7 +136,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
 export async function revokeKey(folder: string, id: string, at: number): Promise<number> {
   await findKey(folder, id)
   const path = keyPath(folder, id)
-  const source = await readText(path, MAX_KEY_FILE, true)
+  const source = await readText(path, MAX_KEY_FILE, checkSecret)
   const before = parseKeyFile(path, source)
   if (before.faults) throw before.faults[0]
   if (before.value.revoked !== null) return before.value.revoked

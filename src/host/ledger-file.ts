@@ -114,7 +114,7 @@ export async function openLedger(path: string, skew: number, wall: number, isNew
   if (volatile) warn(`${path}: the ledger lies on tmpfs and is lost with the machine's power: move it to a disk`)
   const ledger = new Ledger(records, disk, skew)
   await disk.compact(() => ledger.records())
-  return { ledger, disk }
+  return { ledger, disk, isFresh: records.length > found.records.length }
 }
 
 /** The durable ledger: one file, held by one daemon, group commit. */

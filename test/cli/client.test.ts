@@ -312,6 +312,15 @@ describe('the key', () => {
     })
   })
 
+  it('is named by -k among others', async () => {
+    const { config } = keyring(['alice', 'bob'])
+    const { code, stdout } = await run('knockclient', ['--dry-run', '--json', '-p', '22', '-k', 'alice'], {
+      env: { XDG_CONFIG_HOME: config },
+    })
+    const { window, ports, request } = JSON.parse(stdout)
+    expect({ code, ports }).toEqual({ code: 0, ports: compose(key, window, request) })
+  })
+
   it('is judged by itself with -k, wherever it lies', async () => {
     const shared = scratch()
     const path = put(shared, 'alice.key', TEXT)

@@ -169,6 +169,14 @@ describe('a fault in the config', () => {
     expect(await faultsOf(`server = "gate.example"\n[taps]\n${lines}`)).toEqual([fault])
   })
 
+  it.each([0o666, 0o664, 0o646])('is that others may write it (mode %o)', async (mode) => {
+    const path = put(scratch(), 'knockturn.toml', ALL.join('\n'), mode)
+    const { faults } = await readConfig(path)
+    expect(faults?.map(({ message }) => message)).toEqual([
+      `${path}: expected a file that only its owner may write, got mode 0${mode.toString(8)}: run "chmod go-w ${path}"`,
+    ])
+  })
+
   it('does not hide the others', async () => {
     const text = replaced('skew', 'skew = 11').replace('"stdin"', '"tail"').replace('"/ledger"', '""').replace('"dry-run"', '7')
     expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 11, 13])

@@ -25,6 +25,8 @@ export interface Program {
   readonly reader: (begun: () => void) => (chunk: Buffer) => void
   /** For a program that is silent until it has something to say: it hears when it has lived for this many milliseconds. */
   readonly settle?: number
+  /** What to do when it cannot be started. */
+  readonly hint?: string
   /** It needs none of our privileges. */
   readonly plain?: boolean
   /** Lines of its standard error that are no complaints. */
@@ -44,7 +46,10 @@ export interface Child {
  * Runs a program as a child, and starts it again when it dies.
  * @param warn told when it has died, and when it hears again
  */
-export function keepAlive({ argv, hears, reader, settle, chatter, plain }: Program, warn: (message: string) => void): Child {
+export function keepAlive(
+  { argv, hears, reader, settle, chatter, plain, hint = '' }: Program,
+  warn: (message: string) => void,
+): Child {
   const [name] = argv
   const stopping = new AbortController()
   let pid: number | undefined
@@ -61,6 +66,8 @@ export function keepAlive({ argv, hears, reader, settle, chatter, plain }: Progr
       // The stream has no end, and so neither a time limit nor a largest size; each record or line in it has one.
       env: { PATH: commandPath(), LC_ALL: 'C' },
       extendEnv: false,
+      // A terminal's Ctrl-C is for us alone: we end it in order.
+      detached: true,
     })
     pid = child.pid
     end = () => child.kill('SIGTERM')
@@ -107,7 +114,7 @@ export function keepAlive({ argv, hears, reader, settle, chatter, plain }: Progr
         begun()
       })
       if (stopping.signal.aborted) return
-      if (!hasHeard) throw new Fault(`${name} cannot hear ${hears}: ${why}`)
+      if (!hasHeard) throw new Fault(`${name} cannot hear ${hears}: ${why}${hint}`)
       if (why !== said) warn(`${name} has ended and is started again: ${why}`)
       said = why
       if (performance.now() - born > LAST_WAIT) wait = FIRST_WAIT

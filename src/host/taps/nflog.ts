@@ -25,6 +25,7 @@ export function nflogSource(group: number, prefix: string, warn: (message: strin
     {
       argv: ['tcpdump', '-i', `nflog:${group}`, '-n', '-U', '-s', `${SNAP_LENGTH}`, '-B', `${BUFFER}`, '-w', '-', ...root],
       hears: `NFLOG group ${group}`,
+      hint: ': does another program have the group (see /proc/net/netfilter/nfnetlink_log)? Set [taps] group to another, and run "knockturn firewall install"',
       chatter: /packets|listening on/,
       reader(begun) {
         before = counters.dropped ?? 0
