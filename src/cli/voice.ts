@@ -42,5 +42,5 @@ export async function runProgram(program: string, main: () => Promise<number>): 
 
 /** Text that came from outside as one line that can't play tricks on a terminal. */
 function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (control) => JSON.stringify(control).slice(1, -1))
+  return text.replace(/\p{Cc}/gu, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }
