@@ -1,6 +1,6 @@
-// npm run demo, npm test, npm run bench: from a bare clone to a run, as root or as an ordinary user.
+// npm run demo, npm test, npm run bench, npm run attack: from a bare clone to a run, as root or as an ordinary user.
 //
-//     node test/bootstrap.mjs demo|test|bench [options of test/bench/bench.mjs]
+//     node test/bootstrap.mjs demo|test|bench|attack [options of test/bench/bench.mjs or test/replay/main.mjs]
 //
 // What it does to your machine, in this order:
 //   1. A clone that is not ours (root in somebody's folder, or a folder we may not write) is copied and left untouched.
@@ -30,6 +30,8 @@ const COMMANDS = {
 }
 /** Those that only the tests need, likewise. @type {Record<string, string>} */
 const TEST_COMMANDS = { 'systemd-analyze': 'systemd', man: 'man-db', ulogd: 'ulogd2', rsyslogd: 'rsyslog' }
+/** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
+const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }
 
 /** Set inside our namespaces: they are not nested, and the lab refuses to work outside them. */
 const INSIDE = 'KNOCKTURN_NAMESPACE'
@@ -188,7 +190,7 @@ function surroundings() {
   return { TMPDIR: join(scratch, 'tmp'), NODE_EXTRA_CA_CERTS: undefined }
 }
 
-// ---- the three things to run
+// ---- the things to run
 
 /** Runs a program in namespaces. @param {string} program @param {string[]} options */
 async function inNamespaces(program, ...options) {
@@ -242,6 +244,7 @@ const RUNS = {
   demo: () => inNamespaces('test/e2e/demo.mjs'),
   test,
   bench: (/** @type {string[]} */ ...options) => inNamespaces('test/bench/bench.mjs', ...options),
+  attack: (/** @type {string[]} */ ...options) => inNamespaces('test/replay/main.mjs', ...options),
 }
 
 async function main() {
@@ -249,7 +252,11 @@ async function main() {
   if (!Object.hasOwn(RUNS, name)) throw new Plain(`usage: node test/bootstrap.mjs ${Object.keys(RUNS).join('|')}`)
   needNode()
   needTreeOfOurOwn()
-  await needPackages(name === 'test' ? { ...COMMANDS, ...TEST_COMMANDS } : COMMANDS)
+  await needPackages({
+    ...COMMANDS,
+    ...(name === 'test' && TEST_COMMANDS),
+    ...((name === 'test' || name === 'attack') && ATTACK_COMMANDS),
+  })
   await needNodeModules()
   await prepare(['npm', 'run', '--silent', 'build'])
   return RUNS[/** @type {keyof typeof RUNS} */ (name)](...options)

@@ -1,0 +1,53 @@
+/* What an attack is, and what came of it. */
+
+export const KINDS = [
+  'replay',
+  'edge',
+  'crash',
+  'forgery',
+  'delay',
+  'scan',
+  'flood',
+  'cancel',
+  'injection',
+  'company',
+  'policy',
+] as const
+export type Kind = (typeof KINDS)[number]
+
+/** How much is tried: `full` is what `npm test` has time for, `long` what `npm run attack -- --long` takes. */
+export interface Scale {
+  readonly isLong: boolean
+  /** Picks the number of tries. */
+  times(full: number, long: number): number
+}
+
+/** What came of an attack. */
+export interface Outcome {
+  /** How often it was tried, and how often that opened a door: anything but 0 is a defeat. */
+  readonly tried: number
+  readonly opened: number
+  /** Honest knocks that were sent meanwhile or afterwards, and those of them that opened: anything but all is a defeat. */
+  readonly honest?: { readonly tried: number; readonly opened: number }
+  /** What the log said, and how often. */
+  readonly said?: Readonly<Record<string, number>>
+  /** Anything else that was promised and did not hold: each line is a defeat. */
+  readonly broken?: readonly string[]
+  /** A figure worth telling: rates, memory. */
+  readonly note?: string
+}
+
+/** A named attack. */
+export interface Attack {
+  readonly kind: Kind
+  /** Short, unique, in lower case; docs/threat-model.md links to it. */
+  readonly name: string
+  /** One sentence: what the attacker has, does and wants. */
+  readonly what: string
+  readonly run: (scale: Scale) => Promise<Outcome>
+}
+
+/** Whether an attack was held off. */
+export function holds({ opened, honest, broken = [] }: Outcome): boolean {
+  return opened === 0 && (honest === undefined || honest.opened === honest.tried) && broken.length === 0
+}

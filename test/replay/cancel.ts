@@ -1,0 +1,271 @@
+import type { Attack, Outcome, Scale } from './attack'
+import { Tally } from './tally'
+import { anyOf, type Coming, passes, play, stream } from './traffic'
+import { ATTACKER, serverKey, USER, World } from './world'
+
+/*
+ * Cancelling others: nothing that one address sends costs another its knock. Who can send from the user's own address can spoil his
+ * knock; how many packets it takes is told. Tried is what the attacker sends, which must open nothing; honest are the user's knocks.
+ */
+
+const RENDEZVOUS = 8
+/** What of a knock has been sent when forged taps come in between. */
+const MIDDLE = 26
+const DOOR = 22
+
+/** What an attacker sends: taps with their times, and where among them the user's knock begins. */
+interface Scene {
+  readonly forged: Coming[]
+  readonly from: number
+}
+
+/** Users 1 (who knocks) and 2 (whom a listener has heard, too). */
+const server = (seed: number) => World.begin({ seed, keys: [serverKey(1), serverKey(2)] })
+
+/** Whether the user's knock opens, and nothing else does. */
+async function tried(tally: Tally, world: World, ...senders: Coming[][]): Promise<void> {
+  const since = world.log.length
+  await tally.knock(world, () => play(world, ...senders))
+  tally.tried++
+  if (world.openings.length > 1 || world.openings.some(({ lease }) => lease.address !== USER)) tally.opened++
+  tally.hear(world, since)
+}
+
+/** The attacker sends something before and while a user knocks. */
+const beset =
+  (scene: (world: World) => Scene) =>
+  async ({ times }: Scale): Promise<Outcome> => {
+    const tally = new Tally()
+    for (let seed = 1; seed <= times(30, 300); seed++) {
+      const world = await server(seed)
+      const { forged, from } = scene(world)
+      const window = world.window() + Math.floor((15 + from / 1_000) / 30)
+      await tried(tally, world, forged, passes(world, world.compose({}, undefined, window), { from }))
+    }
+    return tally
+  }
+
+/**
+ * Forged taps from the user's own address. The first count is what must be borne; of the others it is told how often the knock opens.
+ * @param amid the user's knock, with so many forged taps
+ */
+const borne =
+  (counts: readonly number[], unit: string, amid: (world: World, count: number) => Coming[]) =>
+  async ({ times }: Scale): Promise<Outcome> => {
+    const tally = new Tally()
+    for (let seed = 1; seed <= times(30, 300); seed++) {
+      const world = await server(seed)
+      await tried(tally, world, amid(world, counts[0]))
+    }
+    const figures: string[] = []
+    for (const count of counts.slice(1)) {
+      const opened = new Tally()
+      for (let seed = 1; seed <= 30; seed++) {
+        const world = await server(seed)
+        await tried(opened, world, amid(world, count))
+      }
+      figures.push(`${opened.honest.opened} amid ${count}`)
+    }
+    tally.note = `all amid ${counts[0]} ${unit}; of 30, ${figures.join(', ')}`
+    return tally
+  }
+
+/** Forged ports for each of the two passes of a knock. */
+type Forgery = (world: World, count: number, knock: readonly number[]) => readonly number[][]
+
+/** Forged taps in the middle of both passes. */
+const inTheMiddle = (counts: readonly number[], forge: Forgery) =>
+  borne(counts, 'forged ports in each pass', (world, count) => {
+    const knock = world.compose()
+    return forge(world, count, knock).flatMap((forged, pass) => {
+      const ports = [...knock.slice(0, MIDDLE), ...forged, ...knock.slice(MIDDLE)]
+      return stream(ports, { from: pass * (500 + 1_000 * world.random()) })
+    })
+  })
+
+/** Random ports of the pool at a steady rate. */
+const atARate = borne([1_000, 1_500, 2_000, 3_000], 'forged packets a second', (world, rate) => {
+  const { pool } = world.keys[0].key
+  const ports = Array.from({ length: 3 * rate }, () => pool[Math.floor(world.random() * pool.length)])
+  return [...stream(ports, { every: 1_000 / rate }), ...passes(world, world.compose(), { from: 1_000 })]
+})
+
+const noise = (world: World, count: number): number[] => anyOf(world, world.keys[0].key.pool, count)
+const rendezvousOf = (world: World, user: number): number[] => world.compose({}, world.keys[user].key).slice(0, RENDEZVOUS)
+
+/** Rubbish under heard rendezvous ports, from one address or from many. */
+const rubbish =
+  (addresses: number, user = 0) =>
+  (world: World): Scene => {
+    const heard = rendezvousOf(world, user)
+    const forged = Array.from({ length: 100 }, (_, n) =>
+      stream([...heard, ...noise(world, 44)], {
+        from: 20 * n,
+        source: `203.0.${(n % addresses) >> 8}.${(n % addresses) & 255}`,
+        every: 0.3,
+      }),
+    )
+    return { forged: forged.flat(), from: 1_000 }
+  }
+
+/** Rubbish of his own: rendezvous ports that were heard and random ports, every two seconds for twenty. */
+const fromUser =
+  (user: number, count: number) =>
+  (world: World): Scene => {
+    const heard = rendezvousOf(world, user)
+    const forged = Array.from({ length: 12 }, (_, n) => stream([...heard, ...noise(world, count)], { from: 2_000 * n, every: 1 }))
+    return { forged: forged.flat(), from: 20_500 }
+  }
+
+/**
+ * Rubbish that settles: ports that are touched unequally often leave no ties, so that each try costs decodes. Some thousand of them wear
+ * a session out; then a tap every half second keeps it alive for a minute.
+ */
+const wornOut = (world: World): Scene => {
+  const heard = rendezvousOf(world, 0)
+  const turns = Array.from({ length: 20 }, (_, turn) => {
+    const ports = noise(world, 50).flatMap((port, i) => Array<number>(1 + (i % 4)).fill(port))
+    return stream([...heard, ...ports], { from: 250 * turn, every: 1 })
+  })
+  const alive = stream(Array.from({ length: 15 }, () => heard).flat(), { from: 5_500, every: 500 })
+  return { forged: [...turns.flat(), ...alive], from: 60_000 }
+}
+
+/** Knocks of ten other users, recorded, are played from the user's address right before his own. */
+async function othersKnocks({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(10, 100); seed++) {
+    const keys = Array.from({ length: 11 }, (_, n) => serverKey(n + 1))
+    const world = await World.begin({ seed, keys })
+    const [mine, ...others] = keys.map(({ key }) => world.compose({}, key))
+    for (const [n, ports] of others.entries()) await tally.knock(world, () => world.taps(ports, { source: `192.0.2.${n}` }))
+    await tally.attack(world, async () => {
+      for (const ports of others) await world.taps(ports)
+    })
+    await tally.knock(world, () => play(world, stream(others.flat()), passes(world, mine, { from: 20 })))
+  }
+  return tally
+}
+
+/** A recorded knock that closes or locks is played when the user has opened again: his door stays open, and he can knock. */
+const undone =
+  (action: 'close' | 'lock', source: string) =>
+  async ({ times }: Scale): Promise<Outcome> => {
+    const tally = new Tally()
+    for (let seed = 1; seed <= times(30, 300); seed++) {
+      const world = await World.begin({ seed, keys: [serverKey(1, { lock: true })] })
+      const recorded = world.compose({ action, port: 0, seconds: 5 })
+      await tally.knock(world, () => world.taps(recorded))
+      // A lock ends by itself.
+      await world.pass(7_000)
+      await tally.knock(world)
+      tally.promise(world.isOpen(), 'the door is not open before the attack')
+      await tally.attack(world, () => world.taps(recorded, { source }), source === USER ? null : 'replayed')
+      await world.pass(500)
+      tally.promise(world.isOpen(USER, DOOR), "the user's door has been shut")
+      await tally.knock(world)
+    }
+    return tally
+  }
+
+export const attacks: Attack[] = [
+  {
+    kind: 'cancel',
+    name: 'rubbish from another address',
+    what: "The attacker sends rubbish under the user's rendezvous ports, which he has heard, from an address of his own while the user knocks.",
+    run: beset(rubbish(1)),
+  },
+  {
+    kind: 'cancel',
+    name: 'rubbish from a hundred addresses',
+    what: "The attacker sends rubbish under the user's rendezvous ports from a hundred addresses while the user knocks, 50 knocks a second.",
+    run: beset(rubbish(100)),
+  },
+  {
+    kind: 'cancel',
+    name: "rubbish from the user's address before his knock",
+    what: "Who can send from the user's address sends the rendezvous ports that he has heard and 60 random ports, every two seconds.",
+    run: beset(fromUser(0, 60)),
+  },
+  {
+    kind: 'cancel',
+    name: "rubbish of another key from the user's address",
+    what: "Who can send from the user's address sends another user's rendezvous ports and 100 random ports, every two seconds.",
+    run: beset(fromUser(1, 100)),
+  },
+  {
+    kind: 'cancel',
+    name: "the user's session worn out",
+    what: "Who can send from the user's address uses up his decodes with some thousand taps, and keeps them used up with two a second.",
+    run: beset(wornOut),
+  },
+  {
+    kind: 'cancel',
+    name: "others' knocks from the user's address",
+    what: "Who can send from the user's address plays ten others' knocks from there before and while the user knocks.",
+    run: othersKnocks,
+  },
+  {
+    kind: 'cancel',
+    name: 'forged taps in the middle of a knock',
+    what: "Who can send from the user's address puts 30 random ports into the middle of his knock, the same into both passes.",
+    run: inTheMiddle([30, 40, 60, 80], (world, count) => {
+      const forged = noise(world, count)
+      return [forged, forged]
+    }),
+  },
+  {
+    kind: 'cancel',
+    name: 'other forged taps in each pass',
+    what: "Who can send from the user's address puts 80 random ports into the middle of his knock, and 80 others into its second pass.",
+    run: inTheMiddle([80, 160, 240], (world, count) => [noise(world, count), noise(world, count)]),
+  },
+  {
+    kind: 'cancel',
+    name: 'forged taps, each twice',
+    what: "Who can send from the user's address puts five random ports into the middle of his knock, each twice, so that they outvote it.",
+    run: inTheMiddle([5, 10, 20], (world, count) => {
+      const forged = noise(world, count)
+      return [1, 2].map(() => [...forged, ...forged])
+    }),
+  },
+  {
+    kind: 'cancel',
+    name: 'a new rendezvous in the middle of a knock',
+    what: "Who can send from the user's address says his rendezvous ports again in the middle of his knock, and 20 random ports.",
+    run: inTheMiddle([20, 40, 60], (world, count, knock) => {
+      const forged = [...knock.slice(0, RENDEZVOUS), ...noise(world, count)]
+      return [forged, forged]
+    }),
+  },
+  {
+    kind: 'cancel',
+    name: "random ports from the user's address",
+    what: "Who can send from the user's address sends 1,000 random ports a second from there before and while he knocks.",
+    run: atARate,
+  },
+  {
+    kind: 'cancel',
+    name: 'replay of a close',
+    what: "A listener plays a user's close from his own address when the user has opened again.",
+    run: undone('close', ATTACKER),
+  },
+  {
+    kind: 'cancel',
+    name: "replay of a close from the user's address",
+    what: "Who can send from the user's address plays his close when he has opened again.",
+    run: undone('close', USER),
+  },
+  {
+    kind: 'cancel',
+    name: 'replay of a lock',
+    what: "A listener plays a user's lock, which has ended, to lock himself out or him.",
+    run: undone('lock', ATTACKER),
+  },
+  {
+    kind: 'cancel',
+    name: "replay of a lock from the user's address",
+    what: "Who can send from the user's address plays his lock when it has ended and he has opened again.",
+    run: undone('lock', USER),
+  },
+]

@@ -1,0 +1,25 @@
+import type { Attack } from './attack'
+import { attacks as cancel } from './cancel'
+import { attacks as company } from './company'
+import { attacks as crash } from './crash'
+import { attacks as delay } from './delay'
+import { attacks as edge } from './edge'
+import { attacks as forgery } from './forgery'
+import { attacks as injection } from './injection'
+import { attacks as policy } from './policy'
+import { attacks as replay } from './replay'
+import { attacks as scan } from './scan'
+
+/** Every attack that runs in one process, with clocks of its own. */
+export const catalogue: readonly Attack[] = [
+  ...replay,
+  ...edge,
+  ...crash,
+  ...forgery,
+  ...delay,
+  ...scan,
+  ...cancel,
+  ...injection,
+  ...company,
+  ...policy,
+]

@@ -1,0 +1,637 @@
+// Attacks on the real daemon with its real firewall: one case of each kind that the attacks in one process have in bulk.
+
+import { appendFileSync, chownSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { compose, knock as knockclient, logged, seeded } from '../e2e/lab.mjs'
+import { against, anyDoor } from './any-door.mjs'
+import { clockOf, knockturn, LEASE, openOurs, POOL } from './doors.mjs'
+import { SSH } from './stage.mjs'
+
+/** Milliseconds after which a lease is over: the kernel counts whole seconds. */
+const OVER = (LEASE + 2) * 1_000
+/** Milliseconds in which the daemon has dealt with what was sent. */
+const HEARD = 400
+const RENDEZVOUS = 8
+/** Of a knock. */
+const TAPS = 52
+/** Milliseconds from a knock's first tap within which all that it leads to happens. */
+const TAP_TO_RULE = 20
+
+/**
+ * @typedef {import('./any-door.mjs').Attack} Attack
+ * @typedef {import('./any-door.mjs').Outcome} Outcome
+ * @typedef {import('./any-door.mjs').Scale} Scale
+ * @typedef {import('./stage.mjs').Stage} Stage
+ * @typedef {Awaited<ReturnType<typeof openOurs>>} Ours
+ * @typedef {{address: string, packets: string}} Recorded
+ */
+
+/**
+ * An attack on our door, with a key of these options.
+ * @param {(stage: Stage, door: Ours, scale: Scale) => Promise<Outcome>} attack @param {string[]} [keyOptions] @param {string[]} [others] further hosts
+ * @returns {(scale: Scale) => Promise<Outcome>}
+ */
+const onOurs =
+  (attack, keyOptions = [], others = []) =>
+  (scale) =>
+    against({ open: (stage) => openOurs(stage, keyOptions) }, (stage, door) => attack(stage, door, scale), ...others)
+
+/** Counts honest knocks, and those that open. @param {Stage} stage @param {Ours} door */
+function honestly({ user, another, opens }, door) {
+  const honest = { tried: 0, opened: 0 }
+  return {
+    honest,
+    /** A user knocks from a new address. @param {string[]} options of knockclient */
+    async knock(...options) {
+      const address = await another(user)
+      await door.client(address, ...door.lease, '--passes', '1', ...options)
+      honest.tried++
+      honest.opened += Number(await opens(user, address))
+      return address
+    },
+  }
+}
+
+/** Users knock, and the attacker records it; then their leases end. @param {Stage} stage @param {() => Promise<string>} knock @param {number} times */
+async function record(stage, knock, times) {
+  /** @type {Recorded[]} */
+  const knocks = []
+  for (let i = 0; i < times; i++) {
+    const address = await knock()
+    knocks.push({ address, packets: await stage.recorded(address) })
+  }
+  await sleep(OVER)
+  return knocks
+}
+
+/** Plays recorded knocks from addresses of the attacker's, then from the users' own; counts the doors that open. @param {Stage} stage @param {Recorded[]} knocks */
+async function playAll(stage, knocks) {
+  const { user, attacker } = stage
+  const [users, attackers] = [knocks.map(({ address }) => address), await many(stage, attacker, knocks.length)]
+  for (const sources of [attackers, users])
+    for (const [i, { address, packets }] of knocks.entries()) await stage.play(packets, address, sources[i] ?? '')
+  await sleep(HEARD)
+  const opened = (await stage.open(attacker, attackers)) + (await stage.open(user, users))
+  return { tried: 2 * knocks.length, opened }
+}
+
+/** So many new addresses of a host. @param {Stage} stage @param {import('../e2e/lab.mjs').Host} host @param {number} count */
+async function many({ another }, host, count) {
+  const addresses = []
+  for (let i = 0; i < count; i++) addresses.push(await another(host))
+  return addresses
+}
+
+/** Ends the daemon in order. @param {Ours} door @returns how many taps it has seen */
+async function endHaving(door) {
+  await door.end('SIGTERM')
+  const { seen } = JSON.parse(door.lines().findLast(logged('ended')) ?? '{}')
+  return Number(seen ?? 0)
+}
+
+// ---- replay
+
+/** @type {Attack} */
+const otherProtocol = {
+  kind: 'replay',
+  name: 'packets of a knock, over the other protocol',
+  what: 'A listener says by UDP what was said by TCP, and the other way round.',
+  run: onOurs(async (stage, door, { times }) => {
+    const { honest, knock } = honestly(stage, door)
+    let [tried, opened] = [0, 0]
+    for (let i = 0; i < times(2, 20); i++) {
+      for (const [options, protocol] of /** @type {const} */ ([
+        [[], 'udp'],
+        [['--udp'], 'tcp'],
+      ])) {
+        const address = await knock(...options)
+        const touches = (await stage.tape.taps())
+          .filter(({ source, port }) => source === address && port !== SSH)
+          .map(({ port }) => ({ protocol, port }))
+        const as = await stage.another(stage.attacker)
+        await stage.attacker.replay(touches, stage.server.ipv4, as)
+        await sleep(HEARD)
+        tried++
+        opened += await stage.open(stage.attacker, [as])
+      }
+    }
+    return { tried, opened, honest }
+  }),
+}
+
+// ---- the window's edge, by faketime: the daemon's clock moves, the kernel's stays
+
+/** The daemon's clock, in seconds or as a moment. */
+const CLOCKS = ['-60', '-86400', '@1970-01-02 00:00:00', '+60', '+86400']
+/** Seconds that the clock of a hasty user is ahead: its windows are not accepted yet. */
+const AHEAD = 90
+/** Seconds that the clock of a lost user is wrong: the server's log names it. */
+const LOST = 300
+
+/** @type {Attack[]} */
+const edges = [
+  {
+    kind: 'edge',
+    name: "packets of a knock, when the server's clock has moved",
+    what: "A listener plays recorded knocks to a daemon whose clock was set back a minute, a day, to 1970, or forward (by faketime; the kernel's clock stays).",
+    run: onOurs(async (stage, door, { times }) => {
+      const { honest, knock } = honestly(stage, door)
+      const knocks = await record(stage, knock, times(2, 10))
+      /** @type {string[]} */
+      const broken = []
+      let [tried, opened] = [0, 0]
+      await door.end('SIGTERM')
+      for (const clock of CLOCKS) {
+        const starts = await door.start(clockOf(clock)).then(
+          () => true,
+          () => false,
+        )
+        if (starts === clock.startsWith('@')) broken.push(`at ${clock} the daemon ${starts ? 'starts' : 'does not start'}`)
+        const played = await playAll(stage, knocks)
+        tried += played.tried
+        opened += played.opened
+        const seen = await endHaving(door)
+        if (starts && seen < TAPS * played.tried) broken.push(`at ${clock} the daemon has seen ${seen} taps only`)
+      }
+      await door.start()
+      await knock()
+      return { tried, opened, honest, broken, note: "the daemon's clock alone moved" }
+    }),
+  },
+  {
+    kind: 'edge',
+    name: 'packets of a knock from the future, when its time has come',
+    what: "A listener keeps the knock of a user whose clock is ahead, and plays it when the server's clock has come so far (by faketime).",
+    run: onOurs(async (stage, door, { times }) => {
+      const { honest, knock } = honestly(stage, door)
+      /** @type {Recorded[]} */
+      const knocks = []
+      /** @type {string[]} */
+      const broken = []
+      for (let i = 0; i < times(3, 10); i++) {
+        const address = await stage.another(stage.user)
+        await door.client(address, ...door.lease, '--passes', '1', '--time-offset', String(AHEAD))
+        await door.daemon.line(logged('refused', { refusal: 'future', source: address }))
+        knocks.push({ address, packets: await stage.recorded(address) })
+      }
+      const lost = await stage.another(stage.user)
+      await door.client(lost, ...door.lease, '--passes', '1', '--time-offset', String(LOST))
+      const named = JSON.parse(await door.daemon.line(logged('refused', { source: lost })))
+      const seconds = Number(/clock is (\d+) s ahead/.exec(named.clock)?.[1])
+      if (!(Math.abs(seconds - LOST) <= 30)) broken.push(`a clock ${LOST} s ahead is said to be: ${named.clock}`)
+      await door.end('SIGTERM')
+      await door.start(clockOf(`+${AHEAD}`))
+      const played = await playAll(stage, knocks)
+      await door.end('SIGTERM')
+      await door.start()
+      await knock()
+      return { ...played, honest, broken }
+    }),
+  },
+]
+
+// ---- crash
+
+/** @param {Stage} stage */
+const leaseRules = async ({ server }) =>
+  (await server.must(['iptables', '-S', 'KNOCKTURN-LEASES'])).split('\n').filter((rule) => rule.includes(' -s '))
+
+/** @type {Record<string, (ledger: string) => void>} */
+const DAMAGES = {
+  missing: (ledger) => rmSync(ledger),
+  empty: (ledger) => truncateSync(ledger),
+  'cut off': (ledger) => truncateSync(ledger, readFileSync(ledger).length - 10),
+  'a bit flipped': (ledger) => {
+    const bytes = readFileSync(ledger)
+    bytes[Math.floor(bytes.length / 2)] ^= 1
+    writeFileSync(ledger, bytes)
+  },
+  'something else': (ledger) => writeFileSync(ledger, 'something else\n'.repeat(100)),
+}
+
+/** @type {Attack[]} */
+const crashes = [
+  {
+    kind: 'crash',
+    name: 'kill -9 between tap and rule',
+    what: 'The daemon is killed at a random moment after the first tap of a knock; whoever has heard the knock plays it to the next daemon, and wants a second opening.',
+    run: onOurs(async (stage, door, { times }) => {
+      const { user, attacker, server } = stage
+      const { honest, knock } = honestly(stage, door)
+      const random = seeded(9)
+      const at = { 'before it was written': 0, 'between ledger and rule': 0, 'with the rule in force': 0 }
+      let [tried, opened] = [0, 0]
+      for (let i = 0; i < times(20, 300); i++) {
+        const [address, as] = [await stage.another(user), await stage.another(attacker)]
+        // The address is named: what was not heard at all is nobody else's to play.
+        const { touches } = await compose(user, door.gate.key, ...door.lease, '-i', address)
+        const sent = user.replay(touches, server.ipv4, address)
+        await sleep(random() * TAP_TO_RULE)
+        await door.end('SIGKILL')
+        await sent
+        const wasOpen = (await leaseRules(stage)).some((rule) => rule.includes(` -s ${address}/32 `))
+        await server.must(['iptables', '-F', 'KNOCKTURN-LEASES'])
+        await door.start()
+        // The listener first; then the user, whom a knock that was never written down still serves.
+        await attacker.replay(touches, server.ipv4, as)
+        await sleep(HEARD / 4)
+        await user.replay(touches, server.ipv4, address)
+        await sleep(HEARD / 4)
+        const [isIn, isOpen] = (await Promise.all([stage.open(attacker, [as]), stage.open(user, [address])])).map(Boolean)
+        at[isOpen ? 'before it was written' : wasOpen ? 'with the rule in force' : 'between ledger and rule']++
+        tried++
+        opened += Number(isIn || (wasOpen && isOpen))
+      }
+      await knock()
+      const note = Object.entries(at).map(([when, count]) => `${count} ${when}`)
+      return { tried, opened, honest, note: `killed ${note.join(', ')}` }
+    }),
+  },
+  {
+    kind: 'crash',
+    name: 'packets of a knock, after the ledger was damaged',
+    what: 'The ledger is deleted, emptied, cut off, changed or replaced while the daemon is down, and a listener plays what it knew.',
+    run: onOurs(async (stage, door) => {
+      const { honest, knock } = honestly(stage, door)
+      const knocks = await record(stage, knock, 1)
+      const { ledger } = door.gate
+      /** @type {string[]} */
+      const broken = []
+      let [tried, opened] = [0, 0]
+      await door.end('SIGKILL')
+      const sound = readFileSync(ledger)
+      for (const [damage, make] of Object.entries(DAMAGES)) {
+        const since = door.lines().length
+        make(ledger)
+        await door.start().catch(() => {})
+        const played = await playAll(stage, knocks)
+        tried += played.tried
+        opened += played.opened
+        await door.end('SIGKILL')
+        const isSaid = door
+          .lines()
+          .slice(since)
+          .some((line) => line.includes('ledger'))
+        if (!isSaid) broken.push(`${damage}: the log says nothing of the ledger`)
+        writeFileSync(ledger, sound)
+        chownSync(ledger, door.gate.user.uid, door.gate.user.gid)
+      }
+      await door.start()
+      await knock()
+      return { tried, opened, honest, broken }
+    }),
+  },
+]
+
+// ---- forgery
+
+/** @type {Attack[]} */
+const forgeries = [
+  {
+    kind: 'forgery',
+    name: 'packets of two knocks, spliced',
+    what: 'A listener mixes the ports of two knocks of one window, and ports of his own choice behind the rendezvous that he has heard.',
+    run: onOurs(
+      async (stage, door, { times }) => {
+        const { server, attacker, another } = stage
+        const { honest, knock } = honestly(stage, door)
+        const random = seeded(4)
+        /** @type {number[][]} */
+        const heard = []
+        for (let i = 0; i < 2; i++) {
+          const address = await knock()
+          heard.push((await stage.tape.taps()).flatMap(({ source, port }) => (source === address && port !== SSH ? [port] : [])))
+        }
+        const [one = [], two = []] = heard
+        const rendezvous = one.filter((port) => two.includes(port))
+        const pick = () => POOL[Math.floor(random() * POOL.length)] ?? NaN
+        let [tried, opened] = [0, 0]
+        for (let i = 0; i < times(10, 100); i++) {
+          const mixed = one.map((port, at) => (random() < 0.5 ? port : (two[at] ?? port)))
+          const ports = [...rendezvous, ...(i % 2 ? mixed.slice(RENDEZVOUS) : one.slice(RENDEZVOUS).map(pick))]
+          const as = await another(attacker)
+          await attacker.replay(
+            ports.map((port) => ({ protocol: 'tcp', port })),
+            server.ipv4,
+            as,
+          )
+          tried++
+          await sleep(HEARD / 4)
+          opened += await stage.open(attacker, [as])
+        }
+        await knock()
+        return {
+          tried,
+          opened,
+          honest,
+          broken: rendezvous.length < RENDEZVOUS ? ['two knocks of one window do not share 8 ports'] : [],
+        }
+      },
+      ['--period', '300'],
+    ),
+  },
+  {
+    kind: 'forgery',
+    name: 'knocks of another server label',
+    what: "Somebody has a server's secret, under the label of another server, where the same secret is in use.",
+    run: onOurs(async (stage, door, { times }) => {
+      const { honest, knock } = honestly(stage, door)
+      const theirs = join(door.gate.folder, 'theirs.key')
+      writeFileSync(theirs, readFileSync(door.gate.key, 'utf8').replace('gate.example', 'other.example'), { mode: 0o600 })
+      let [tried, opened] = [0, 0]
+      for (let i = 0; i < times(5, 50); i++) {
+        const as = await stage.another(stage.attacker)
+        await stage.speakFrom(stage.attacker, as)
+        await stage.attacker.must(knockclient({ key: theirs }, '-r', stage.server.ipv4, ...door.lease, '--passes', '1'))
+        tried++
+        opened += await stage.open(stage.attacker, [as])
+      }
+      await knock()
+      return { tried, opened, honest }
+    }),
+  },
+]
+
+// ---- the delayed knock
+
+/** Somebody on the path keeps what an address sends from the server while something is done; what he does with it is his. @param {Stage} stage @param {string} address @param {() => Promise<unknown>} work */
+async function heldBack({ server }, address, work) {
+  const rule = ['PREROUTING', '-s', address, '-j', 'DROP']
+  await server.must(['iptables', '-t', 'raw', '-A', ...rule])
+  await work()
+  await server.must(['iptables', '-t', 'raw', '-D', ...rule])
+}
+
+/** @type {Attack[]} */
+const delays = [
+  {
+    kind: 'delay',
+    name: 'packets of a knock that was held back, with require_address',
+    what: 'Somebody on the path stops a knock and delivers it from his own address within its window: what names another address opens nothing and costs the user nothing, what names none is refused.',
+    run: onOurs(
+      async (stage, door, { times }) => {
+        const { user, attacker, another } = stage
+        const honest = { tried: 0, opened: 0 }
+        let [tried, opened] = [0, 0]
+        for (let i = 0; i < times(3, 30); i++) {
+          for (const isNamed of [true, false]) {
+            const [address, as] = [await another(user), await another(attacker)]
+            await heldBack(stage, address, () =>
+              door.client(address, ...door.lease, '--passes', '1', ...(isNamed ? ['-i', address] : [])),
+            )
+            const packets = await stage.recorded(address)
+            await stage.play(packets, address, as)
+            await sleep(HEARD)
+            tried++
+            opened += await stage.open(attacker, [as])
+            if (!isNamed) continue
+            // At last it comes through.
+            await stage.play(packets, address, address)
+            honest.tried++
+            honest.opened += Number(await stage.opens(user, address))
+          }
+        }
+        return { tried, opened, honest }
+      },
+      ['--require-address'],
+    ),
+  },
+  {
+    kind: 'delay',
+    name: 'packets of a knock that was held back until its window was over',
+    what: "Somebody on the path stops a knock that names no address, and delivers it a minute and a half later (by faketime; the kernel's clock stays).",
+    run: onOurs(async (stage, door, { times }) => {
+      const { user, another } = stage
+      const { honest, knock } = honestly(stage, door)
+      await knock()
+      /** @type {Recorded[]} */
+      const knocks = []
+      for (let i = 0; i < times(3, 10); i++) {
+        const address = await another(user)
+        await heldBack(stage, address, () => door.client(address, ...door.lease, '--passes', '1'))
+        knocks.push({ address, packets: await stage.recorded(address) })
+      }
+      await door.end('SIGTERM')
+      await door.start(clockOf(`+${AHEAD}`))
+      const played = await playAll(stage, knocks)
+      const seen = await endHaving(door)
+      return { ...played, honest, broken: seen < TAPS * played.tried ? [`the daemon has seen ${seen} taps only`] : [] }
+    }),
+  },
+]
+
+// ---- cancelling others
+
+/** Forged taps that are sent in the middle of a pass: up to the first number we promise that the knock opens by its second pass. */
+const FORGED = [60, 120, 200, 250, 400]
+/** Milliseconds between the passes of a knock. */
+const PASSES = 1_000
+
+/** @type {Attack} */
+const cancel = {
+  kind: 'cancel',
+  name: "packets from the user's own address in the middle of his knock",
+  what: "Somebody who can send from the user's address sends ports of his own choice after the first half of each pass of the user's knock.",
+  run: onOurs(async (stage, door, { times }) => {
+    const { user } = stage
+    const random = seeded(6)
+    const honest = { tried: 0, opened: 0 }
+    /** @type {string[]} */
+    const seen = []
+    let tried = 0
+    for (const count of FORGED) {
+      const sources = await many(stage, user, times(3, 20))
+      /** One of them knocks; half of each pass comes before the forged taps. @param {string} source */
+      const knock = async (source) => {
+        const { touches } = await compose(user, door.gate.key, ...door.lease)
+        const ports = touches.map(({ port }) => port)
+        const half = ports.length / 2
+        for (let pass = 0; pass < 2; pass++) {
+          if (pass > 0) await sleep(PASSES)
+          const forged = Array.from({ length: count }, () => POOL[Math.floor(random() * POOL.length)] ?? NaN)
+          const packets = [...ports.slice(0, half), ...forged, ...ports.slice(half)].map((port) => ({ source, port }))
+          await stage.play(stage.pack(packets), source, source)
+        }
+        return stage.opens(user, source, PASSES)
+      }
+      const opened = (await Promise.all(sources.map(knock))).filter(Boolean).length
+      tried += 2 * count * sources.length
+      if (count === FORGED[0]) {
+        honest.tried += sources.length
+        honest.opened += opened
+      }
+      seen.push(`${opened} of ${sources.length} open with ${count}`)
+    }
+    return { tried, opened: 0, honest, note: `forged taps in each pass: ${seen.join(', ')}` }
+  }),
+}
+
+// ---- injection
+
+const PREFIX = 'KNOCK: '
+/** A line as the kernel writes it. @param {string} source @param {string} destination @param {number} port */
+const logLine = (source, destination, port) =>
+  `${PREFIX}IN=eth0 OUT= MAC=02:00:00:00:00:01 SRC=${source} DST=${destination} LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=7 DF PROTO=TCP SPT=40000 DPT=${port} WINDOW=64240 RES=0x00 SYN URGP=0 `
+const STAMP = 'Nov 22 21:00:00 gate'
+
+/** What a local user makes of a line, by way of syslog or of a terminal. @type {((line: string) => string)[]} */
+const FORGERIES = [
+  (line) => `${STAMP} kernel: ${line}\n`,
+  (line) => `${STAMP} mallory: ${line}\n`,
+  (line) => `${STAMP} mallory: hello\n${STAMP} kernel: ${line}\n`,
+  (line) => `${line.slice(0, 60)}${line}\n`,
+  (line) => `${line.slice(0, -40)}\n`,
+]
+
+/** @type {Attack} */
+const injection = {
+  kind: 'injection',
+  name: 'lines forged in the followed file',
+  what: 'A local user who can write to syslog writes the lines of a recorded knock and of random ports, with any address as their source.',
+  run: onOurs(async (stage, door, { times }) => {
+    const { user, attacker, server, another } = stage
+    const { gate } = door
+    const random = seeded(7)
+    await door.end('SIGTERM')
+    const file = join(gate.folder, 'knocks.log')
+    writeFileSync(file, '')
+    const taps = `[taps]\nsource = "file"\nfile = ${JSON.stringify(file)}\nprefix = ${JSON.stringify(PREFIX)}\n`
+    writeFileSync(gate.config, readFileSync(gate.config, 'utf8').replace(/\[taps\][^[]*/, taps))
+    await gate.knockturn('firewall', 'install', '--config', gate.config)
+    await door.start()
+    const honest = { tried: 0, opened: 0 }
+    let [tried, opened] = [0, 0]
+    const write = (/** @type {string} */ source, /** @type {number[]} */ ports, /** @type {(line: string) => string} */ forge) =>
+      appendFileSync(file, ports.map((port) => forge(logLine(source, server.ipv4, port))).join(''))
+    for (let i = 0; i < times(2, 20); i++) {
+      const address = await another(user)
+      const { touches } = await compose(user, gate.key, ...door.lease)
+      const ports = touches.map(({ port }) => port)
+      write(address, ports, (line) => `${STAMP} kernel: ${line}\n`)
+      honest.tried++
+      honest.opened += Number(await stage.opens(user, address))
+      for (const forge of FORGERIES) {
+        for (const lines of [ports, Array.from({ length: 500 }, () => POOL[Math.floor(random() * POOL.length)] ?? NaN)]) {
+          const as = await another(attacker)
+          write(as, lines, forge)
+          await sleep(HEARD)
+          tried++
+          opened += await stage.open(attacker, [as])
+        }
+      }
+    }
+    return { tried, opened, honest }
+  }),
+}
+
+// ---- honest company
+
+/** @type {Attack[]} */
+const company = [
+  {
+    kind: 'company',
+    name: 'two users behind one NAT address',
+    what: 'Two users with keys of their own knock in the same moment from behind one router: nobody attacks, both doors must open, and the log must not be alarmed.',
+    run: onOurs(
+      async (stage, door, { times }) => {
+        const { server, user, lab, attacker } = stage
+        const { alice, bob } = lab.hosts
+        const doors = [SSH, SSH + 1]
+        await server.service(doors[1])
+        const keys = [door.gate.key, await door.gate.newKey('bob', '--services', `${doors[1]}/tcp`, '--max', '1h')]
+        await door.daemon.line(logged('reloaded', { keys: 2 }))
+        // The user's host is the router: its neighbours reach the server only through it.
+        await user.must(['sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward'])
+        await user.must(['iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '10.0.0.0/24', '-j', 'MASQUERADE'])
+        await user.addAddress('10.0.0.1/24')
+        for (const [i, host] of [alice, bob].entries()) {
+          await host.addAddress(`10.0.0.${i + 2}/24`)
+          await host.must(['ip', 'route', 'replace', `${server.ipv4}/32`, 'via', '10.0.0.1', 'src', `10.0.0.${i + 2}`])
+        }
+        const honest = { tried: 0, opened: 0 }
+        let tried = 0
+        for (let i = 0; i < times(2, 20); i++) {
+          const users = [alice, bob].map((host, at) => ({ host, port: doors[at] ?? SSH, key: keys[at] ?? '' }))
+          await Promise.all(
+            users.map(({ host, port, key }) => host.must(knockclient({ key }, '-p', String(port), '-t', `${LEASE}s`))),
+          )
+          for (const { host, port } of users) {
+            honest.tried++
+            honest.opened += Number((await host.connect(server.ipv4, port, 1_000)).saw === 'open')
+          }
+          tried++
+          await sleep(OVER)
+        }
+        const refused = door.lines().filter(logged('refused'))
+        return { tried, opened: await stage.open(attacker, [attacker.ipv4]), honest, broken: refused }
+      },
+      [],
+      ['alice', 'bob'],
+    ),
+  },
+]
+
+// ---- policy
+
+/** What a key that may open 22/tcp for an hour may not ask. @type {Record<string, (stage: Stage) => string[]>} */
+const TOO_MUCH = {
+  'another port': () => ['-p', '443', '-t', '1m'],
+  'another protocol': () => ['-p', '22', '--protocol', 'udp', '-t', '1m'],
+  'too long': () => ['-p', '22', '-t', '2h'],
+  'until closed': () => ['-p', '22', '-t', '0'],
+  "another's address": ({ attacker }) => ['-p', '22', '-t', '1m', '-i', attacker.ipv4],
+  "the server's address": ({ server }) => ['-p', '22', '-t', '1m', '-i', server.ipv4],
+  loopback: () => ['-p', '22', '-t', '1m', '-i', '127.0.0.1'],
+  'an IPv6 address': ({ attacker }) => ['-p', '22', '-t', '1m', '-i', attacker.ipv6],
+  'a lock': () => ['--lock', '-t', '1m'],
+}
+
+/** @type {Attack} */
+const policy = {
+  kind: 'policy',
+  name: 'requests outside the grant',
+  what: 'The holder of a key asks for more than its grant has: ports, protocols, lifetimes, addresses, a lock.',
+  run: onOurs(async (stage, door) => {
+    const { honest, knock } = honestly(stage, door)
+    /** @type {string[]} */
+    const broken = []
+    let [tried, opened] = [0, 0]
+    for (const [what, options] of Object.entries(TOO_MUCH)) {
+      const address = await stage.another(stage.user)
+      await door.client(address, ...options(stage), '--passes', '1')
+      await door.daemon.line(logged('refused', { source: address })).catch(() => broken.push(`${what}: is not refused`))
+      tried++
+      opened += (await leaseRules(stage)).length
+    }
+    await knock()
+    return { tried, opened, honest, broken }
+  }),
+}
+
+/** An attack that any door can be put to, at ours. @param {import('./any-door.mjs').DoorAttack} attack @returns {Attack} */
+const atOurs = ({ kind, name, what, alarms, run }) => ({
+  kind,
+  name,
+  what,
+  run: async (scale) => {
+    const { broken = [], ...outcome } = await run(knockturn, scale)
+    const { replayed = 0 } = outcome.said ?? {}
+    const isSo = alarms === undefined || replayed === (alarms ? outcome.tried : 0)
+    return { ...outcome, broken: isSo ? broken : [...broken, `of ${outcome.tried} tries ${replayed} are said to be replayed`] }
+  },
+})
+
+/** Every attack on our real daemon but floods. @type {Attack[]} */
+export const hosts = [
+  ...anyDoor.map(atOurs),
+  otherProtocol,
+  ...edges,
+  ...crashes,
+  ...forgeries,
+  ...delays,
+  cancel,
+  injection,
+  ...company,
+  policy,
+]

@@ -1,0 +1,299 @@
+import { decide, type GrantRules, type Refusal, type Service } from '../../src/gate/policy'
+import type { Request } from '../../src/protocol/request'
+import { MIDDLE, requestOf } from '../gate/ear'
+import type { Attack, Outcome, Scale } from './attack'
+import { Tally } from './tally'
+import { ATTACKER, cidrs, SERVER, serverKey, USER, World, type WorldOptions } from './world'
+
+/* Policy: somebody who has a key asks for more than its grant, or for somebody else's harm. */
+
+/** Most leases of one key. */
+const KEY_LEASES = 256
+const IPV6_SERVER = '2001:db8::1'
+const UNBOUND: Partial<GrantRules> = { bindSource: false }
+
+interface Ask {
+  readonly request: Partial<Request>
+  readonly grant?: Partial<GrantRules>
+  readonly source?: string
+  readonly destination?: string
+  readonly says?: Refusal
+}
+
+/** Each is asked of a server of its own; afterwards another key's user is not worse off. */
+const asked =
+  (asks: readonly Ask[], options: WorldOptions = {}) =>
+  async ({ times }: Scale): Promise<Outcome> => {
+    const tally = new Tally()
+    for (let seed = 1; seed <= times(3, 30); seed++) {
+      for (const { request, grant = {}, source = ATTACKER, destination = SERVER, says = 'not-granted' } of asks) {
+        const [key, other] = [serverKey(1, grant), serverKey(2)]
+        const world = await World.begin({ seed, ...options, keys: [key, other] })
+        const ask = async () => {
+          await world.taps(world.compose(request, key.key), { source, destination })
+          await world.pass(200)
+        }
+        await tally.attack(world, ask, says)
+        tally.promise(world.rules.size === 0, `${JSON.stringify(request)} has changed the firewall`)
+        await tally.knock(world, () => world.knock({ key: other.key }))
+      }
+    }
+    return tally
+  }
+
+/** Every port and protocol, of a grant of two services. */
+async function everyPort(): Promise<Outcome> {
+  const tally = new Tally()
+  const key = serverKey(1, {
+    services: [
+      { port: 22, protocol: 'tcp' },
+      { port: 53, protocol: 'udp' },
+    ],
+  })
+  const nameOf = (service: Service): string => `${service.port}/${service.protocol}`
+  for (let port = 0; port <= 65535; port++) {
+    for (const protocol of ['any', 'tcp', 'udp'] as const) {
+      const grant = decide({ ...requestOf(1), port, protocol }, USER, USER, SERVER, key, [], MIDDLE * 1000)
+      const opened = typeof grant === 'string' ? [] : grant.services.map(nameOf)
+      const wanted = key.grant.services
+        .filter((service) => [0, service.port].includes(port) && ['any', service.protocol].includes(protocol))
+        .map(nameOf)
+      tally.tried++
+      if (opened.some((service) => !wanted.includes(service))) tally.opened++
+      tally.promise(opened.join() === wanted.join(), `${port}/${protocol} should open "${wanted}", and opens "${opened}"`)
+    }
+  }
+  return tally
+}
+
+/** Port 0 opens what the grant lists and nothing else; of one protocol, only that. */
+async function portZero({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  const services = [
+    { port: 22, protocol: 'tcp' },
+    { port: 443, protocol: 'tcp' },
+    { port: 53, protocol: 'udp' },
+  ] as const
+  for (let seed = 1; seed <= times(10, 100); seed++) {
+    for (const protocol of ['any', 'tcp', 'udp'] as const) {
+      const world = await World.begin({ seed, keys: [serverKey(1, { services })] })
+      await tally.knock(world, () => world.knock({ request: { port: 0, protocol } }))
+      const wanted = services.filter((service) => protocol === 'any' || service.protocol === protocol)
+      const opened = world.openings.map(({ lease }) => `${lease.port}/${lease.protocol}`)
+      tally.tried++
+      if (opened.join() !== wanted.map((service) => `${service.port}/${service.protocol}`).join()) tally.opened++
+    }
+  }
+  return tally
+}
+
+/** One key asks for doors for hundreds of addresses: it has 256 at most, and the others still get theirs. */
+async function manyDoors(): Promise<Outcome> {
+  const tally = new Tally()
+  const [key, other] = [serverKey(1, UNBOUND), serverKey(2)]
+  const world = await World.begin({ keys: [key, other] })
+  for (let n = 0; n < KEY_LEASES + 44; n++) {
+    const ask = () => world.knock({ source: ATTACKER, request: { address: `203.0.${n >> 8}.${n & 255}`, seconds: 3_600 } })
+    if (n < KEY_LEASES) await tally.knock(world, ask)
+    else await tally.attack(world, ask, 'not-granted')
+    await world.pass(800)
+  }
+  await tally.knock(world, () => world.knock({ key: other.key }))
+  return tally
+}
+
+/** What somebody without the right asks must not touch another user: he has a door open, and can still knock. */
+const abused =
+  (
+    { request, grant = {}, source = ATTACKER, says }: { request: Partial<Request>; says: Refusal | null } & Omit<Ask, 'says'>,
+    options: WorldOptions = {},
+  ) =>
+  async ({ times }: Scale): Promise<Outcome> => {
+    const tally = new Tally()
+    for (let seed = 1; seed <= times(20, 200); seed++) {
+      const [low, victim] = [serverKey(1, grant), serverKey(2)]
+      const world = await World.begin({ seed, ...options, keys: [low, victim] })
+      await tally.knock(world, () => world.knock({ key: victim.key }))
+      const ask = async () => {
+        await world.taps(world.compose(request, low.key), { source })
+        await world.pass(1_500)
+      }
+      await tally.attack(world, ask, says)
+      tally.promise(world.isOpen(), "the user's door has been shut")
+      await tally.knock(world, () => world.knock({ key: victim.key }))
+    }
+    return tally
+  }
+
+/** A lock on an address that comes to be in never_lock is lifted. */
+async function lockLifted({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(10, 100); seed++) {
+    const [key, victim] = [serverKey(1, { ...UNBOUND, lock: true }), serverKey(2)]
+    const world = await World.begin({ seed, keys: [key, victim] })
+    await tally.knock(world, () => world.knock({ source: ATTACKER, request: { action: 'lock', address: USER } }))
+    await tally.attack(world, () => world.knock({ key: victim.key }), 'locked')
+    await world.daemon.setKeys(world.keys, cidrs(USER))
+    await world.pass(500)
+    await tally.knock(world, () => world.knock({ key: victim.key }))
+  }
+  return tally
+}
+
+const lock = { action: 'lock', port: 0 } as const
+
+export const attacks: Attack[] = [
+  {
+    kind: 'policy',
+    name: 'every port and protocol',
+    what: 'Somebody whose key is granted 22/tcp and 53/udp asks for each of the 65,536 ports by TCP, by UDP and by any.',
+    run: everyPort,
+  },
+  {
+    kind: 'policy',
+    name: 'port 0',
+    what: 'Somebody asks for port 0, to have more than his grant lists.',
+    run: portZero,
+  },
+  {
+    kind: 'policy',
+    name: 'outside the grant',
+    what: 'Somebody asks for ports, protocols, lifetimes and addresses that his grant does not have, seconds 0 among them.',
+    run: asked([
+      ...[21, 23, 80, 443, 65_535].map((port): Ask => ({ request: { port } })),
+      { request: { port: 22, protocol: 'udp' } },
+      { request: { port: 0, protocol: 'udp' } },
+      ...[3_601, 86_400, 0xffffff, 0].map((seconds): Ask => ({ request: { seconds } })),
+      { request: { seconds: 0, once: true } },
+      { request: { seconds: 3_601, once: true } },
+      { request: {}, grant: { addresses: cidrs('192.0.2.0/24') } },
+      { request: { address: '203.0.113.9' }, grant: { ...UNBOUND, addresses: cidrs('192.0.2.0/24') } },
+      { request: { address: '192.0.3.1' }, grant: { ...UNBOUND, addresses: cidrs('192.0.2.0/24') } },
+      { request: { address: '0.0.0.0' }, grant: { requireAddress: true } },
+      { request: { address: '::' }, grant: { requireAddress: true } },
+      { request: { address: '::ffff:0.0.0.0' }, grant: { requireAddress: true } },
+    ]),
+  },
+  {
+    kind: 'policy',
+    name: 'IPv4-mapped addresses',
+    what: 'Somebody writes an address that he may not name as an IPv4-mapped one, to slip past the grant.',
+    run: asked([
+      { request: { address: `::ffff:${USER}` }, says: 'address-mismatch' },
+      { request: { address: '::ffff:203.0.113.9' }, grant: { ...UNBOUND, addresses: cidrs('::/0') } },
+      { request: { address: '::ffff:203.0.113.9' }, grant: { ...UNBOUND, addresses: cidrs('192.0.2.0/24') } },
+      ...['127.0.0.1', '224.0.0.1', '255.255.255.255', SERVER].map(
+        (address): Ask => ({ request: { address: `::ffff:${address}` }, grant: UNBOUND }),
+      ),
+    ]),
+  },
+  {
+    kind: 'policy',
+    name: 'the other family',
+    what: 'Somebody whose grant has addresses of one family asks for one of the other, or knocks from there.',
+    run: asked([
+      { request: { address: '2001:db8::9' }, says: 'address-mismatch' },
+      { request: { address: '2001:db8::9' }, grant: { ...UNBOUND, addresses: cidrs('0.0.0.0/0') } },
+      { request: { address: '203.0.113.9' }, grant: { ...UNBOUND, addresses: cidrs('::/0') } },
+      { request: {}, grant: { addresses: cidrs('0.0.0.0/0') }, source: '2001:db8::66', destination: IPV6_SERVER },
+      { request: { address: '::' }, grant: { addresses: cidrs('::/0') } },
+      {
+        request: { address: USER },
+        source: '2001:db8::66',
+        destination: IPV6_SERVER,
+        says: 'address-mismatch',
+      },
+    ]),
+  },
+  {
+    kind: 'policy',
+    name: "broadcast, loopback and the server's own addresses",
+    what: 'Somebody whose key may name any address names one that no packet comes from, loopback or the server itself.',
+    run: asked([
+      ...[
+        '0.0.0.1',
+        '0.255.255.255',
+        '127.0.0.1',
+        '127.255.255.254',
+        '224.0.0.1',
+        '239.255.255.255',
+        '255.255.255.255',
+        '::1',
+        'ff02::1',
+      ].map((address): Ask => ({ request: { address }, grant: UNBOUND })),
+      { request: { address: SERVER }, grant: UNBOUND },
+      { request: { address: IPV6_SERVER }, grant: UNBOUND, source: '2001:db8::66', destination: IPV6_SERVER },
+      { request: { address: '127.0.0.1' }, says: 'address-mismatch' },
+    ]),
+  },
+  {
+    kind: 'policy',
+    name: 'hundreds of doors for one key',
+    what: 'Somebody whose key may name any address asks for a door for each of 300, to use up the room of the others.',
+    run: manyDoors,
+  },
+  {
+    kind: 'policy',
+    name: 'a lock by a low key',
+    what: 'Somebody whose key may not lock asks to lock the address that he shares with a user.',
+    run: abused({ request: lock, source: USER, says: 'not-granted' }),
+  },
+  {
+    kind: 'policy',
+    name: "a lock of another's address",
+    what: "Somebody whose key may lock, and is bound to its source, names a user's address.",
+    run: abused({ request: { ...lock, address: USER }, grant: { lock: true }, says: 'address-mismatch' }),
+  },
+  {
+    kind: 'policy',
+    name: 'a lock of what is never locked',
+    what: 'Somebody whose key may lock any address names one of never_lock.',
+    run: abused(
+      { request: { ...lock, address: USER }, grant: { ...UNBOUND, lock: true }, says: 'not-granted' },
+      { neverLock: ['198.51.100.0/29'] },
+    ),
+  },
+  {
+    kind: 'policy',
+    name: 'a lock of what is never locked, IPv4-mapped',
+    what: 'Somebody whose key may lock any address names one of never_lock as an IPv4-mapped one.',
+    run: abused(
+      { request: { ...lock, address: `::ffff:${USER}` }, grant: { ...UNBOUND, lock: true }, says: 'not-granted' },
+      { neverLock: [USER] },
+    ),
+  },
+  {
+    kind: 'policy',
+    name: 'a lock for longer than granted',
+    what: 'Somebody whose key may lock any address asks to lock a user out for longer than its grant allows.',
+    run: abused({ request: { ...lock, address: USER, seconds: 3_601 }, grant: { ...UNBOUND, lock: true }, says: 'not-granted' }),
+  },
+  {
+    kind: 'policy',
+    name: 'a lock of an address outside the grant',
+    what: 'Somebody whose key may lock the addresses of one block names a user of another.',
+    run: abused({
+      request: { ...lock, address: USER },
+      grant: { ...UNBOUND, lock: true, addresses: cidrs('203.0.113.0/24') },
+      says: 'not-granted',
+    }),
+  },
+  {
+    kind: 'policy',
+    name: 'a lock of the own address',
+    what: "Somebody who may lock locks himself out: that is no user's business.",
+    run: abused({ request: lock, grant: { lock: true }, says: null }),
+  },
+  {
+    kind: 'policy',
+    name: "a close of another's door",
+    what: "Somebody whose key may name any address closes a user's door, which another key has opened.",
+    run: abused({ request: { action: 'close', port: 0, address: USER }, grant: UNBOUND, says: null }),
+  },
+  {
+    kind: 'policy',
+    name: 'a lock lifted by never_lock',
+    what: 'Somebody who may lock any address has locked a user out, until the administrator adds him to never_lock.',
+    run: lockLifted,
+  },
+]

@@ -1,0 +1,129 @@
+// The stage of the attacks on real daemons: a server, a user, and an attacker who hears what passes and sends what he likes, as whom he likes.
+
+import { join } from 'node:path'
+import { makeLab, until } from '../e2e/lab.mjs'
+import { writePcap } from './packets.mjs'
+
+export const SSH = 22
+/** Milliseconds after which a door that does not answer is shut. */
+const SILENCE = 300
+/** Milliseconds within which an honest knock has to open. */
+const PATIENCE = 3_000
+/** Bytes of a packet that are recorded: all that a frame has, and no more, since each takes so much of the recorder's room. */
+const WHOLE = 1_514
+/** Seconds after which a flood that nobody has ended does. */
+const LONGEST_FLOOD = 120
+/** What the user speaks from, and the attacker: a block each, with room for an address for each try. What a flood comes from is neither's. */
+const USERS = '10.66'
+const ATTACKERS = '10.67'
+const BLOCK = 250
+
+/** @typedef {import('../e2e/lab.mjs').Host} Host */
+/** @typedef {Awaited<ReturnType<typeof makeStage>>} Stage */
+
+/** @param {string[]} others further hosts */
+export async function makeStage(...others) {
+  const lab = await makeLab(['user', 'attacker', ...others])
+  try {
+    return await furnish(lab)
+  } catch (error) {
+    await lab.end()
+    throw error
+  }
+}
+
+/** @param {Awaited<ReturnType<typeof makeLab>>} lab */
+async function furnish(lab) {
+  const { server, user, attacker } = lab.hosts
+  await server.service(SSH)
+  for (const block of [USERS, ATTACKERS]) await server.must(['ip', 'route', 'add', `${block}.0.0/16`, 'dev', 'eth0'])
+  const mac = async (/** @type {Host} */ host) => (await host.must(['cat', '/sys/class/net/eth0/address'])).trim()
+  const [to, from] = [await mac(server), await mac(attacker)]
+  // What an eavesdropper has: all that passes on the wire before the server's door.
+  const tape = await lab.wire.capture('server', WHOLE)
+  let made = 0
+  let files = 0
+  const folder = lab.folder()
+  const file = () => join(folder, `${++files}.pcap`)
+
+  /** Gives a host one more address. @param {Host} host */
+  const another = async (host) => {
+    const number = made++
+    const address = `${host === attacker ? ATTACKERS : USERS}.${Math.floor(number / BLOCK)}.${1 + (number % BLOCK)}`
+    await host.must(['ip', 'address', 'add', `${address}/32`, 'dev', 'eth0'])
+    return address
+  }
+
+  return {
+    lab,
+    server,
+    user,
+    attacker,
+    tape,
+    another,
+    end: () => lab.end(),
+
+    /** Has a host speak from one of its addresses, whatever program it runs. @param {Host} host @param {string} address */
+    speakFrom: (host, address) => host.must(['ip', 'route', 'replace', `${server.ipv4}/32`, 'dev', 'eth0', 'src', address]),
+
+    /** To how many of these addresses the door is open. @param {Host} host @param {string[]} addresses */
+    open: async (host, addresses) => {
+      const answers = await Promise.all(addresses.map((address) => host.connect(server.ipv4, SSH, SILENCE, address)))
+      return answers.filter(({ saw }) => saw === 'open').length
+    },
+
+    /** Whether the door opens to an address before a user's patience is at its end. @param {Host} host @param {string} address */
+    opens: (host, address, patience = PATIENCE) =>
+      until(
+        async () => (await host.connect(server.ipv4, SSH, SILENCE / 3, address)).saw === 'open',
+        'the door opens',
+        patience,
+      ).then(
+        () => true,
+        () => false,
+      ),
+
+    /** What a source has sent but for its visits, as a file of packets. @param {string} source */
+    recorded: async (source) => {
+      const isKnock = (/** @type {import('../e2e/lab.mjs').Tap} */ tap) => tap.source === source && tap.port !== SSH
+      // All of it has been written down when it grows no more.
+      let [before, count] = [-1, 0]
+      await until(async () => {
+        before = count
+        count = (await tape.taps()).filter(isKnock).length
+        return count > 0 && count === before
+      }, `${source} on the tape`)
+      const cut = file()
+      await lab.wire.must(['tcpdump', '-Z', 'root', '-r', tape.file, '-w', cut, `src host ${source} and not tcp port ${SSH}`])
+      return cut
+    },
+
+    /** Plays recorded packets again, byte for byte but for the source that is named. @param {string} pcap @param {string} was @param {string} source */
+    play: (pcap, was, source) => {
+      const edit = [`--enet-smac=${from}`, ...(source === was ? [] : [`--srcipmap=${was}/32:${source}/32`])]
+      return attacker.must(['tcpreplay-edit', '-q', '--no-flow-stats', '--topspeed', '-i', 'eth0', ...edit, pcap])
+    },
+
+    /** Sends packets over and over, so many a second, until it is ended. @param {string} pcap @param {number} pps */
+    flood: (pcap, pps) => {
+      const began = performance.now()
+      const argv = ['tcpreplay', '--preload-pcap', '--no-flow-stats', '--timer=nano', '--loop=0', `--pps=${pps}`]
+      const sender = attacker.start([...argv, `--duration=${LONGEST_FLOOD}`, '-i', 'eth0', pcap])
+      return {
+        /** Milliseconds so far. */
+        lasts: () => performance.now() - began,
+        /** Ends it, and says what it has sent. */
+        end: async () => {
+          await sender.end('SIGINT')
+          const text = sender.lines.join('\n')
+          const [packets, rate] = [/Actual: (\d+) packets/.exec(text)?.[1], /([\d.]+) pps/.exec(text)?.[1]]
+          if (!packets) throw new Error(`tcpreplay has not said what it has sent: ${text}`)
+          return { packets: Number(packets), pps: Number(rate) }
+        },
+      }
+    },
+
+    /** Makes a file of SYNs. @param {import('./packets.mjs').Packet[]} packets */
+    pack: (packets) => writePcap(file(), packets, { from, to, destination: server.ipv4 }),
+  }
+}

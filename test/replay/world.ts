@@ -1,0 +1,314 @@
+import pino from 'pino'
+import { Daemon } from '../../src/daemon'
+import type { Now } from '../../src/gate/clock'
+import { type Lease, Leases, type Lock } from '../../src/gate/leases'
+import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
+import { Listener } from '../../src/gate/listener'
+import type { GrantRules, ServerKey } from '../../src/gate/policy'
+import { formatRecord, readLedger } from '../../src/host/ledger-file'
+import { type Cidr, parseCidr } from '../../src/protocol/address'
+import { type Key, windowAt } from '../../src/protocol/key'
+import type { Request } from '../../src/protocol/request'
+import { keyOf, knockOf, MIDDLE, requestOf, seededRandom } from '../gate/ear'
+
+/* A server in one process with clocks of its own: everything from the tap to the firewall is the daemon's, the disk and the kernel are ours. */
+
+export const USER = '198.51.100.2'
+export const ATTACKER = '198.51.100.66'
+export const SERVER = '198.51.100.1'
+
+/** What a firewall has been told, and when. */
+export interface Opening {
+  readonly lease: Lease
+  /** Unix milliseconds */
+  readonly at: number
+}
+
+/** A line of the daemon's log. */
+export type Said = Record<string, unknown>
+
+export interface WorldOptions {
+  readonly keys?: readonly ServerKey[]
+  readonly skew?: number
+  readonly seed?: number
+  /** Unix seconds */
+  readonly seconds?: number
+  readonly neverLock?: readonly string[]
+}
+
+/** The nth key, as a server has it. */
+export function serverKey(n: number, grant: Partial<GrantRules> = {}, more: Partial<ServerKey> = {}): ServerKey {
+  const key = keyOf(n)
+  return {
+    id: `user${n}`,
+    key,
+    fingerprint: Buffer.from(key.fingerprint).toString('hex'),
+    expires: null,
+    revoked: null,
+    grant: {
+      services: [{ port: 22, protocol: 'tcp' }],
+      max: 3_600,
+      addresses: cidrs('0.0.0.0/0', '::/0'),
+      bindSource: true,
+      requireAddress: false,
+      allowUntilClosed: false,
+      lock: false,
+      ...grant,
+    },
+    ...more,
+  }
+}
+
+export function cidrs(...blocks: string[]): Cidr[] {
+  return blocks.map((block) => parseCidr(block) as Cidr)
+}
+
+/**
+ * The disk: what has been synced survives anything; what has not may survive in part. Records are the daemon's own bytes, and are read
+ * back by the daemon's own reader.
+ */
+export class Disk {
+  /** Lines that are synced, and those that are only written. */
+  synced = ''
+  written = ''
+  exists = false
+  /** Set to have every write fail, as a full or read-only disk does. */
+  fault: Error | null = null
+  /** Set to have writes wait until {@link Disk.sync}. */
+  slow = false
+  #waiting: (() => void)[] = []
+
+  append(record: LedgerRecord): Promise<void> {
+    if (this.fault) return Promise.reject(this.fault)
+    this.written += `${formatRecord(record)}\n`
+    this.exists = true
+    return new Promise((resolve) => {
+      this.#waiting.push(resolve)
+      if (!this.slow) this.sync()
+    })
+  }
+
+  /** What is written is safe now. */
+  sync(): void {
+    this.synced += this.written
+    this.written = ''
+    for (const resolve of this.#waiting.splice(0)) resolve()
+  }
+
+  /** The power is cut or the daemon is killed: of what was not synced, this many characters have reached the disk. */
+  crash(reached = 0): void {
+    this.synced += this.written.slice(0, reached)
+    this.written = ''
+    this.#waiting = []
+  }
+
+  /** The file's bytes, header included. */
+  get bytes(): Buffer {
+    const header = `knockturn-ledger 1 ${'0'.repeat(16)}\n`
+    const length = header.length + this.synced.length
+    return Buffer.from(header.replace('0'.repeat(16), String(length).padStart(16, '0')) + this.synced, 'latin1')
+  }
+
+  /** Another file in its place: what an attacker or a fault has made of it. */
+  set bytes(bytes: Buffer) {
+    const { records, state } = readLedger(bytes)
+    this.damaged = state === 'damaged'
+    this.synced = records.map((record) => `${formatRecord(record)}\n`).join('')
+  }
+
+  damaged = false
+
+  delete(): void {
+    this.synced = ''
+    this.written = ''
+    this.exists = false
+  }
+}
+
+/** A server: daemon, disk, kernel and clocks. */
+export class World {
+  readonly disk = new Disk()
+  readonly openings: Opening[] = []
+  readonly log: Said[] = []
+  /** The kernel's rules, which outlive the daemon. */
+  readonly rules = new Set<Lease | Lock>()
+  wall: number
+  steady = 1_000_000
+  keys: readonly ServerKey[]
+  skew: number
+  readonly random: () => number
+  readonly #neverLock: readonly Cidr[]
+  #daemon: Daemon | null = null
+  #salt = 0
+
+  private constructor({ keys = [serverKey(1)], skew = 1, seed = 1, seconds = MIDDLE, neverLock = [] }: WorldOptions) {
+    this.keys = keys
+    this.skew = skew
+    this.random = seededRandom(seed)
+    this.wall = seconds * 1000
+    this.#neverLock = cidrs(...neverLock)
+  }
+
+  /** A server whose daemon runs, with a ledger that never was before. */
+  static async begin(options: WorldOptions = {}): Promise<World> {
+    const world = new World(options)
+    await world.start(true)
+    return world
+  }
+
+  get now(): Now {
+    return { wall: this.wall, steady: this.steady }
+  }
+
+  get daemon(): Daemon {
+    if (!this.#daemon) throw new Error('the daemon does not run')
+    return this.#daemon
+  }
+
+  /**
+   * Starts the daemon, as src/cli/knockdaemon.ts does.
+   * @param isNew the administrator's word that there was no ledger
+   * @param ledger one that was opened by other means than from our disk
+   */
+  async start(isNew = false, ledger = this.#readLedger(isNew)): Promise<void> {
+    const own = (): boolean => this.#daemon === daemon
+    const daemon = new Daemon({
+      listener: new Listener(this.skew, this.random),
+      ledger,
+      leases: new Leases(),
+      firewall: {
+        list: async () => ({
+          leases: [...this.rules].filter((rule): rule is Lease => 'port' in rule),
+          locks: [...this.rules].filter((rule): rule is Lock => !('port' in rule)),
+        }),
+        // A daemon that has been killed acts no more, whatever it still waits for.
+        open: async (lease, replaced) => {
+          if (!own()) return
+          if (replaced) this.rules.delete(replaced)
+          this.rules.add(lease)
+          this.openings.push({ lease, at: this.wall })
+        },
+        end: async (lease) => void (own() && this.rules.delete(lease)),
+        lock: async (lock) => void (own() && this.rules.add(lock)),
+        unlock: async (lock) => void (own() && this.rules.delete(lock)),
+        mend: async () => false,
+      },
+      log: pino({ base: null, level: 'info' }, { write: (line) => void (own() && this.log.push(JSON.parse(line))) }),
+      now: () => this.now,
+    })
+    this.#daemon = daemon
+    await daemon.setKeys(this.keys, this.#neverLock)
+    await daemon.restore()
+    daemon.warnOfFloors()
+    // From here on time is what we say it is.
+    await daemon.settle()
+  }
+
+  #readLedger(isNew: boolean): Ledger {
+    const { disk } = this
+    const records = disk.exists ? readLedger(disk.bytes).records : []
+    if (disk.damaged || (!disk.exists && !isNew)) records.push(freshBase(this.wall, this.skew))
+    disk.damaged = false
+    disk.exists = true
+    const ledger = new Ledger(records, disk, this.skew)
+    disk.synced = [...ledger.records()].map((record) => `${formatRecord(record)}\n`).join('')
+    return ledger
+  }
+
+  /** The daemon is killed: nothing that it was doing goes on. @param reached characters of what it was writing that are on the disk */
+  kill(reached = 0): void {
+    this.#daemon = null
+    this.disk.crash(reached)
+  }
+
+  /** It ends in order and is started again. */
+  async restart(): Promise<void> {
+    await this.settled()
+    this.kill()
+    await this.start()
+  }
+
+  /** The machine starts anew: rules are gone, the ledger is what the disk has kept. */
+  async reboot(seconds = 30): Promise<void> {
+    this.kill()
+    this.rules.clear()
+    this.wall += seconds * 1000
+    this.steady = 0
+    await this.start()
+  }
+
+  /** Other keys, as after a change of the keyring. */
+  async setKeys(keys: readonly ServerKey[]): Promise<void> {
+    this.keys = keys
+    await this.daemon.setKeys(keys, this.#neverLock)
+  }
+
+  /** One tap, `after` milliseconds after the last. */
+  tap(port: number, { source = USER, destination = SERVER, after = 0.1 } = {}): void {
+    this.wall += after
+    this.steady += after
+    this.daemon.hear({ source, destination, port })
+  }
+
+  /** Taps one after the other; then all that they led to is waited for. */
+  async taps(ports: Iterable<number>, how: { source?: string; destination?: string; after?: number } = {}): Promise<void> {
+    for (const port of ports) this.tap(port, how)
+    await this.settled()
+  }
+
+  /** Time passes, and the daemon looks at what is due as often as it does by itself. */
+  async pass(milliseconds: number): Promise<void> {
+    const step = milliseconds > 5_000 ? 250 : 10
+    for (let passed = 0; passed < milliseconds; passed += step) {
+      const by = Math.min(step, milliseconds - passed)
+      this.wall += by
+      this.steady += by
+      this.daemon.tick()
+    }
+    await this.settled()
+  }
+
+  /** Waits until what the daemon has begun is done. */
+  settled(): Promise<void> {
+    return this.daemon.settle()
+  }
+
+  /** The window that the clock is in. */
+  window(key: Key = this.keys[0].key): number {
+    return windowAt(this.wall / 1000, key.period)
+  }
+
+  /** The ports of a knock that nobody has said before. */
+  compose(request: Partial<Request> = {}, key: Key = this.keys[0].key, window = this.window(key)): number[] {
+    return knockOf(key, 1, window, { ...requestOf(++this.#salt), ...request })
+  }
+
+  /** An honest knock; returns whether it opened. */
+  async knock({ source = USER, key = this.keys[0].key, request = {} as Partial<Request> } = {}): Promise<boolean> {
+    const before = this.openings.length
+    await this.taps(this.compose(request, key), { source })
+    await this.pass(200)
+    return this.openings.length > before
+  }
+
+  /** Whether a rule of the kernel lets an address in: its own clock ends it, daemon or no daemon. */
+  isOpen(address = USER, port = 22): boolean {
+    return [...this.rules].some(
+      (rule) =>
+        'port' in rule &&
+        rule.address === address &&
+        rule.port === port &&
+        (rule.until === null || rule.until * 1000 > this.wall),
+    )
+  }
+
+  /** How often the log has said each refusal, and "accepted". */
+  said(since = 0): Record<string, number> {
+    const said: Record<string, number> = {}
+    for (const { msg, refusal } of this.log.slice(since)) {
+      const what = String(refusal ?? msg)
+      said[what] = (said[what] ?? 0) + 1
+    }
+    return said
+  }
+}
