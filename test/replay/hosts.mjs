@@ -237,7 +237,7 @@ const crashes = [
         await attacker.replay(touches, server.ipv4, as)
         await sleep(HEARD / 4)
         await user.replay(touches, server.ipv4, address)
-        await sleep(HEARD / 4)
+        await sleep(HEARD)
         const [isIn, isOpen] = (await Promise.all([stage.open(attacker, [as]), stage.open(user, [address])])).map(Boolean)
         at[isOpen ? 'before it was written' : wasOpen ? 'with the rule in force' : 'between ledger and rule']++
         tried++
