@@ -40,8 +40,10 @@ const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child']
 // An ordinary user gets the capabilities in a user namespace, and stays an ordinary user in it: as "root" of a one-user
 // namespace tcpdump would try to change its groups, and fail.
 const USER_NAMESPACE = ['--user', '--map-user=1000', '--map-group=1000', '--keep-caps']
-// `ip netns` keeps its names in /run/netns and iptables its lock in /run; /proc must show the new process namespace.
-const FURNISH = 'mount -t tmpfs none /run && mkdir /run/netns && mount -t proc proc /proc && ip link set lo up && exec "$@"'
+// `ip netns` keeps its names in /run/netns and iptables its lock in /run; what faketime leaves in /dev/shm is named by process ids, which
+// start anew in the new process namespace that /proc must show.
+const FURNISH =
+  'mount -t tmpfs none /run && mkdir /run/netns && mount -t tmpfs none /dev/shm && mount -t proc proc /proc && ip link set lo up && exec "$@"'
 
 const isRoot = process.getuid?.() === 0
 const wayOut = new AbortController()

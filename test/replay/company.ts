@@ -135,7 +135,7 @@ export const attacks: Attack[] = [
   {
     kind: 'company',
     name: 'two users behind one address, tap by tap',
-    what: 'Two users knock from one address so that their taps take turns; by chance their second passes do, too, and it takes a third.',
+    what: 'Two users knock from one address, tap by tap in turn; it takes a third pass where the second ones meet, too.',
     run: behindOneAddress(2, 0.05, 3),
   },
   {
@@ -165,7 +165,7 @@ export const attacks: Attack[] = [
   {
     kind: 'company',
     name: 'two knocks of one key at once',
-    what: 'Two devices with one key knock from one address so that their taps take turns: by chance their second passes do, too, and it takes a third.',
+    what: 'Two devices with one key knock from one address, tap by tap in turn; it takes a third pass where the second ones meet, too.',
     run: oneKeyTwice(0.05, 3),
   },
   {

@@ -69,7 +69,7 @@ async function whoeverDelivers({ times }: Scale): Promise<Outcome> {
     for (const source of [ATTACKER, '198.51.100.67', USER]) await tally.attack(world, () => deliver(world, ports, source))
     await tally.knock(world)
   }
-  tally.note = `known limit: a knock that names no address opened for its deliverer, ${taken} of ${tally.honest.tried}; a grant's require_address forbids that`
+  tally.note = `known limit: a knock without an address opened for its deliverer, ${taken} of ${tally.honest.tried}; see require_address`
   return tally
 }
 
@@ -130,7 +130,7 @@ export const attacks: Attack[] = [
   {
     kind: 'delay',
     name: 'delayed, with the address named',
-    what: 'Somebody on the path stops a knock that names its address and delivers it from his own, in its window; the user’s own packets arrive at last.',
+    what: "Somebody on the path stops a knock that names its address, and delivers it from his own in time; the user's packets come last.",
     run: stopped({ request: NAMED, after: 10, says: 'address-mismatch', arrives: true }),
   },
   {
@@ -148,7 +148,7 @@ export const attacks: Attack[] = [
   {
     kind: 'delay',
     name: 'delayed, with the zero address',
-    what: 'Somebody on the path stops a knock that names no address and delivers it in its window: it is his; then he and the user say it again.',
+    what: 'Somebody on the path stops a knock that names no address and delivers it in time: it is his; then all say it again.',
     run: whoeverDelivers,
   },
   {

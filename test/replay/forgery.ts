@@ -366,7 +366,7 @@ export const attacks: Attack[] = [
   {
     kind: 'forgery',
     name: 'a truncated knock with random symbols',
-    what: 'A listener has heard too few symbols of a knock that did not arrive, and guesses the others; he is given their pages.',
+    what: 'A listener has heard too few symbols of a knock that did not arrive and guesses the rest; he is given their pages.',
     run: truncated,
   },
   {

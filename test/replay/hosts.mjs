@@ -317,7 +317,7 @@ const forgeries = [
             as,
           )
           tried++
-          await sleep(HEARD / 4)
+          await sleep(HEARD)
           opened += await stage.open(attacker, [as])
         }
         await knock()
@@ -344,6 +344,7 @@ const forgeries = [
         const as = await stage.another(stage.attacker)
         await stage.speakFrom(stage.attacker, as)
         await stage.attacker.must(knockclient({ key: theirs }, '-r', stage.server.ipv4, ...door.lease, '--passes', '1'))
+        await sleep(HEARD)
         tried++
         opened += await stage.open(stage.attacker, [as])
       }
@@ -424,7 +425,7 @@ const delays = [
 // ---- cancelling others
 
 /** Forged taps that are sent in the middle of a pass: up to the first number we promise that the knock opens by its second pass. */
-const FORGED = [60, 120, 200, 250, 400]
+const FORGED = [30, 60, 120, 240]
 /** Milliseconds between the passes of a knock. */
 const PASSES = 1_000
 
@@ -432,7 +433,7 @@ const PASSES = 1_000
 const cancel = {
   kind: 'cancel',
   name: "packets from the user's own address in the middle of his knock",
-  what: "Somebody who can send from the user's address sends ports of his own choice after the first half of each pass of the user's knock.",
+  what: "Somebody who can send from the user's address sends ports of his own choice, the same ones, after the first half of each pass of the user's knock.",
   run: onOurs(async (stage, door, { times }) => {
     const { user } = stage
     const random = seeded(6)
@@ -447,12 +448,12 @@ const cancel = {
         const { touches } = await compose(user, door.gate.key, ...door.lease)
         const ports = touches.map(({ port }) => port)
         const half = ports.length / 2
-        for (let pass = 0; pass < 2; pass++) {
-          if (pass > 0) await sleep(PASSES)
-          const forged = Array.from({ length: count }, () => POOL[Math.floor(random() * POOL.length)] ?? NaN)
-          const packets = [...ports.slice(0, half), ...forged, ...ports.slice(half)].map((port) => ({ source, port }))
-          await stage.play(stage.pack(packets), source, source)
-        }
+        const forged = Array.from({ length: count }, () => POOL[Math.floor(random() * POOL.length)] ?? NaN)
+        const packets = [...ports.slice(0, half), ...forged, ...ports.slice(half)].map((port) => ({ source, port }))
+        const pass = stage.pack(packets)
+        await stage.play(pass, source, source)
+        await sleep(PASSES)
+        await stage.play(pass, source, source)
         return stage.opens(user, source, PASSES)
       }
       const opened = (await Promise.all(sources.map(knock))).filter(Boolean).length

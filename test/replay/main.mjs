@@ -17,6 +17,8 @@ import { fwknop, knockd, missing } from './doors.mjs'
 import { floods } from './floods.mjs'
 import { hosts } from './hosts.mjs'
 
+/** Characters of what the log said that a table has room for. */
+const WORDS = 24
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 
 /**
@@ -96,6 +98,8 @@ const part = (/** @type {{tried: number, opened: number} | undefined} */ of) =>
   of ? `${times(of.opened)} of ${times(of.tried)}` : ''
 /** What a peer let in, and whom it kept out. @param {Outcome | string | undefined} outcome */
 const beside = (outcome) => (typeof outcome === 'object' ? `${part(outcome)} (${part(outcome.honest)})` : (outcome ?? ''))
+/** Sentences are too long for a column; --json has all of them. @param {string} text */
+const short = (text) => (text.length > WORDS ? `${text.slice(0, WORDS)}…` : text)
 const COLUMNS = ['', 'opened', 'honest', ...PEERS.map(({ name }) => name), 'the log said']
 
 /** @param {Row[]} rows @returns lines of text */
@@ -106,7 +110,7 @@ function table(rows) {
     part(outcome.honest),
     ...PEERS.map((peer) => beside(peers[peer.name])),
     Object.entries(outcome.said ?? {})
-      .map(([what, count]) => `${what} ${times(count)}`)
+      .map(([what, count]) => `${short(what)} ${times(count)}`)
       .join(', '),
   ])
   const widths = COLUMNS.map((column, i) => Math.max(column.length, ...cells.map((line) => line[i]?.length ?? 0)))

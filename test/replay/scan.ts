@@ -17,14 +17,13 @@ const FIRST_DOOR = 1_000
 const DOORS = 64
 const ALL = Array.from({ length: 65_535 }, (_, i) => i + 1)
 
-/** The ports that nmap tries first, in any order, and how many it has under way where nothing answers (nmap 7.93, as watched). */
+/** The ports that nmap tries first. */
 const NMAP_FIRST = [
   21, 22, 23, 25, 53, 80, 110, 111, 113, 135, 139, 143, 199, 256, 443, 445, 554, 587, 993, 995, 1025, 1720, 1723, 3306, 3389,
   5900, 8080, 8888,
 ]
-const NMAP_GROUP = 10
 
-type Order = (world: World, ports: readonly number[]) => number[]
+type Order = (world: World, ports: readonly number[], rate: number) => number[]
 
 const ORDERS: Record<string, Order> = {
   ascending: (_, ports) => [...ports],
@@ -33,23 +32,20 @@ const ORDERS: Record<string, Order> = {
   "nmap's order": nmapOrder,
 }
 
-/** Common ports first, then all others at random, by groups of ten; each group is tried once more in reverse before the next. */
-function nmapOrder(world: World, ports: readonly number[]): number[] {
+/**
+ * As nmap 7.93 does where nothing answers (watched): common ports first, then all others at random; what it has sent in a second is sent
+ * once more before it goes on.
+ */
+function nmapOrder(world: World, ports: readonly number[], rate: number): number[] {
   const isFirst = new Set(NMAP_FIRST)
-  const order = [
-    ...anyOf(
+  const order = [true, false].flatMap((first) =>
+    anyOf(
       world,
-      ports.filter((port) => isFirst.has(port)),
+      ports.filter((port) => isFirst.has(port) === first),
     ),
-    ...anyOf(
-      world,
-      ports.filter((port) => !isFirst.has(port)),
-    ),
-  ]
-  const groups = Array.from({ length: Math.ceil(order.length / NMAP_GROUP) }, (_, n) =>
-    order.slice(n * NMAP_GROUP, (n + 1) * NMAP_GROUP),
   )
-  return groups.flatMap((group) => [...group, ...group.toReversed()])
+  const seconds = Array.from({ length: Math.ceil(order.length / rate) }, (_, n) => order.slice(n * rate, (n + 1) * rate))
+  return seconds.flatMap((sent) => [...sent, ...sent])
 }
 
 /** Who scans: the user's own address, another, or 250 addresses by turns. */
@@ -75,7 +71,7 @@ async function scan(
   for (const sourceOf of scanners) {
     const services = Array.from({ length: DOORS }, (_, n) => ({ port: FIRST_DOOR + n, protocol: 'tcp' as const }))
     const world = await World.begin({ seed, keys: [serverKey(1, { services })] })
-    const touched = order(world, ports(world)).slice(0, rate * seconds)
+    const touched = order(world, ports(world), rate).slice(0, rate * seconds)
     const taps = stream(touched, { every: 1_000 / rate }).map((tap, n) => ({ ...tap, source: sourceOf(n) }))
     const scanned = (1_000 * touched.length) / rate
     const knocks: Coming[][] = []
@@ -136,7 +132,7 @@ export const attacks: Attack[] = [
     ([name, order]): Attack => ({
       kind: 'scan',
       name: `whole scan, ${name}`,
-      what: "A scanner touches the whole pool, and all ports, from the user's address, from another and from 250, alone and while the user knocks.",
+      what: "A scanner touches the pool and all ports, from the user's address, another and 250, alone and while the user knocks.",
       run: whole(order),
     }),
   ),
