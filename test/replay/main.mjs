@@ -1,6 +1,6 @@
 // npm run attack: every attack on Knockturn in one table, and beside it what the same attacks do to Debian's knockd and fwknop.
 //
-//     node test/replay/main.mjs [--json] [--long] [--only NAME|KIND,...]
+//     node test/replay/main.mjs [--json] [--long] [--only NAME|KIND]...
 //
 // Run by test/bootstrap.mjs, in namespaces of its own. First those in one process, with clocks of their own; then those on real
 // hosts, with real packets. Exit status 1 if one of them has opened a door of ours, or has cost an honest user his.
@@ -48,7 +48,7 @@ async function inOneProcess() {
 }
 
 const { values: options } = parseArgs({
-  options: { json: { type: 'boolean' }, long: { type: 'boolean' }, only: { type: 'string', default: '' } },
+  options: { json: { type: 'boolean' }, long: { type: 'boolean' }, only: { type: 'string', multiple: true, default: [] } },
 })
 const { catalogue, holds, KINDS } = await inOneProcess()
 /** @type {Scale} */
@@ -135,7 +135,7 @@ const all = [
   ...catalogue.map((attack) => ({ where: 'process', attack })),
   ...[...hosts, ...floods].map((attack) => ({ where: 'host', attack })),
 ]
-const only = options.only.split(',').filter(Boolean)
+const { only } = options
 const fits = (/** @type {Attack} */ { kind, name }) =>
   only.length === 0 || only.some((word) => word === kind || name.includes(word))
 const unknown = only.filter((word) => !all.some(({ attack: { kind, name } }) => kind === word || name.includes(word)))
