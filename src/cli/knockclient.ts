@@ -1,24 +1,17 @@
-import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { type Command, Option } from 'commander'
 import { knock, knockUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, UsageFault } from '../host/fault'
-import { KEY_ID, type KeyFile } from '../host/key-file'
-import { clientKeys, findKey as findKeyById, loadKeyFile, readKeyring } from '../host/keyring'
+import { UsageFault } from '../host/fault'
 import { parseLifetime } from '../host/time'
-import { resolveHost } from '../host/transport'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
-import { MAX_PARITY, PARITY } from '../protocol/knock'
 import type { Action, Protocol } from '../protocol/request'
+import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { program, reading, whole } from './options'
 import { complain, EXIT, runProgram, warnOf } from './voice'
 
 const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
-/** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
-const MAX_KNOCK_MS = 10_000
-const MAX_PASSES = 10
 const DEFAULT_WAIT = '30'
 const MAX_WAIT = 3_600
 /** What `-t` says: the 2003 article's flag, or a duration. */
@@ -28,36 +21,26 @@ const CLOSE_FLAG = 'close'
 /** "The address that you see me come from", of any family. */
 const AS_SEEN = '0.0.0.0'
 
-interface Options {
-  r?: string
+interface Options extends AimOptions {
   i?: string
   p?: number
   t?: number | typeof CLOSE_FLAG
-  k?: string
   close?: boolean
   lock?: boolean
   once?: boolean
   protocol: Protocol
-  4?: boolean
-  6?: boolean
-  udp?: boolean
-  pace: number
-  passes: number
-  parity: number
-  quiet?: boolean
-  v?: boolean
-  timeOffset: number
   dryRun?: boolean
   json?: boolean
   wait?: number
 }
 
-const command: Command = program(
-  NAME,
-  'Knocks at a server: one burst of connection attempts that says, to those who share the key, which port to open for whom.',
-  `${NAME} -r gate.example -p 22 -t 15 && ssh gate.example`,
+const command: Command = withAim(
+  program(
+    NAME,
+    'Knocks at a server: one burst of connection attempts that says, to those who share the key, which port to open for whom.',
+    `${NAME} -r gate.example -p 22 -t 15 && ssh gate.example`,
+  ),
 )
-  .option('-r <host>', "the server (default: the key's host)")
   .addOption(
     reading(
       '-i <address>',
@@ -68,36 +51,10 @@ const command: Command = program(
   )
   .addOption(reading('-p <port>', 'the port to open; 0: all that the key grants', whole(0, 65535), 'a port from 0 to 65535'))
   .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
-  .option('-k <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
   .option('--close', "close the key's leases for the address and port (all ports without -p)")
   .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
   .option('--once', 'open for one connection only')
   .addOption(new Option('--protocol <name>', 'tcp, udp or any').choices(['tcp', 'udp', 'any']).default('any'))
-  .option('-4', 'knock by IPv4')
-  .option('-6', 'knock by IPv6')
-  .option('--udp', 'knock by UDP instead of TCP')
-  .addOption(reading('--pace <ms>', 'milliseconds between two ports', whole(0, MAX_KNOCK_MS), 'milliseconds').default(0))
-  .addOption(
-    reading('--passes <n>', 'how often to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
-  )
-  .addOption(
-    reading(
-      '--parity <n>',
-      'ports beyond those needed: more stand more loss',
-      whole(0, MAX_PARITY),
-      `a number from 0 to ${MAX_PARITY}`,
-    ).default(PARITY),
-  )
-  .option('--quiet', 'say nothing but errors')
-  .option('-v', 'say more')
-  .addOption(
-    reading(
-      '--time-offset <seconds>',
-      "what to add to this machine's clock",
-      readOffset,
-      'whole seconds, such as 90 or -3600',
-    ).default(0),
-  )
   .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
   .option('--json', 'with --dry-run: print as JSON')
   .addOption(
@@ -106,14 +63,23 @@ const command: Command = program(
     ),
   )
 
+command.action(async (options: Options) => {
+  process.exitCode = await knockAsAsked(options)
+})
+
 runProgram(NAME, async () => {
+  await command.parseAsync()
+  return (process.exitCode as number | undefined) ?? EXIT.ok
+})
+
+/** The pipeline of a plain knock: request → ports → server, and a look at the door. @returns the exit code */
+async function knockAsAsked(options: Options): Promise<number> {
   const started = performance.now()
-  const options = command.parse().opts<Options>()
   const { action, seconds } = checkOptions(options)
   forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const key = await findKey(options.k)
   const sending: Sending = {
-    key: key.key,
+    ...sendingOf(options, key),
     request: {
       action,
       protocol: options.protocol,
@@ -122,19 +88,11 @@ runProgram(NAME, async () => {
       seconds,
       address: options.i ?? AS_SEEN,
     },
-    parity: options.parity,
-    udp: options.udp ?? false,
-    pace: options.pace,
-    passes: options.passes,
-    timeOffset: options.timeOffset,
-    random: Math.random,
   }
   const draft = checkPace(prepare(sending, Date.now()), options.pace)
   if (options.dryRun) return printSequence(draft, options.json ?? false)
 
-  const host = options.r ?? key.host
-  if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
-  const address = await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0, familyOf(options.i))
+  const { host, address } = await findHost(options, key, familyOf(options.i))
   // A slow resolver must not age the window.
   const sequence = upToDate(sending, draft, Date.now())
   const say = speaker(options, started)
@@ -157,7 +115,7 @@ runProgram(NAME, async () => {
   }
   say?.(`${host} port ${port} is open`)
   return EXIT.ok
-})
+}
 
 function checkPace(sequence: Sequence, pace: number): Sequence {
   const { length } = sequence.ports
@@ -171,7 +129,7 @@ function checkPace(sequence: Sequence, pace: number): Sequence {
 function checkOptions(options: Options): { action: Action; seconds: number } {
   const { close, lock, once, wait, p: port, t: time } = options
   if (close && lock) throw new UsageFault('expected --close or --lock, got both')
-  if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
+  checkAim(options)
   if (options.json && !options.dryRun) throw new UsageFault('--json goes with --dry-run')
   if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
   const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'
@@ -188,18 +146,6 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   return { action, seconds }
 }
 
-async function findKey(path: string | undefined): Promise<KeyFile> {
-  // A plain name is a key of the keyring, where no file has it.
-  if (path !== undefined && KEY_ID.test(path) && !existsSync(path)) return findKeyById(clientKeys(), path)
-  if (path !== undefined) return loadKeyFile(path)
-  const folder = clientKeys()
-  const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
-  if (faulty.length > 0) throw faulty[0].fault
-  if (keys.length === 1) return keys[0]
-  const got = keys.length === 0 ? 'none (their names end in .key)' : keys.map(({ id }) => id).join(', ')
-  throw new Fault(`${folder}: expected one key, got ${got}: say which with -k`)
-}
-
 /** The family that is preferred where the server has both: that of the address to open for. */
 function familyOf(address: string | undefined): 0 | 4 | 6 {
   return address === undefined || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
@@ -210,12 +156,6 @@ function printSequence({ window, ports, request }: Sequence, json: boolean): num
   const sequence = { window, ports, request: { action, protocol, once, salt, port, seconds, address } }
   process.stdout.write(json ? `${JSON.stringify(sequence)}\n` : `${ports.join('\n')}\n`)
   return EXIT.ok
-}
-
-/** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
-function speaker({ quiet, v }: Options, started: number): ((text: string) => void) | null {
-  if (quiet || !(process.stderr.isTTY || v)) return null
-  return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
 }
 
 async function describe({ request }: Sending, host: string, address: string): Promise<string> {
@@ -241,8 +181,4 @@ function readTime(text: string): number | typeof CLOSE_FLAG | null {
       `-t expected a unit for a number over 255, got "${text.slice(0, 20)}": write ${text.slice(0, 20)}s or ${text.slice(0, 20)}m`,
     )
   return parseLifetime(text)
-}
-
-function readOffset(text: string): number | null {
-  return /^[+-]?\d{1,10}$/.test(text) ? Number(text) : null
 }

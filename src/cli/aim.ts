@@ -1,0 +1,122 @@
+import { existsSync } from 'node:fs'
+import type { Command } from 'commander'
+import type { Sending } from '../client'
+import { Fault, UsageFault } from '../host/fault'
+import { KEY_ID, type KeyFile } from '../host/key-file'
+import { clientKeys, findKey as findKeyById, loadKeyFile, readKeyring } from '../host/keyring'
+import { resolveHost } from '../host/transport'
+import { MAX_PARITY, PARITY } from '../protocol/knock'
+import { reading, whole } from './options'
+
+/* What every way to knock shares: the key, the server, and how the knock is sent. */
+
+/** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
+export const MAX_KNOCK_MS = 10_000
+const MAX_PASSES = 10
+
+/** The options that say with which key, where and how to knock. */
+export interface AimOptions {
+  r?: string
+  k?: string
+  4?: boolean
+  6?: boolean
+  udp?: boolean
+  pace: number
+  passes: number
+  parity: number
+  timeOffset: number
+  quiet?: boolean
+  v?: boolean
+}
+
+/** Gives a command the options of {@link AimOptions}. */
+export function withAim(command: Command): Command {
+  return command
+    .option('-r <host>', "the server (default: the key's host)")
+    .option('-k <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
+    .option('-4', 'knock by IPv4')
+    .option('-6', 'knock by IPv6')
+    .option('--udp', 'knock by UDP instead of TCP')
+    .addOption(reading('--pace <ms>', 'milliseconds between two ports', whole(0, MAX_KNOCK_MS), 'milliseconds').default(0))
+    .addOption(
+      reading('--passes <n>', 'how often to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
+    )
+    .addOption(
+      reading(
+        '--parity <n>',
+        'ports beyond those needed: more stand more loss',
+        whole(0, MAX_PARITY),
+        `a number from 0 to ${MAX_PARITY}`,
+      ).default(PARITY),
+    )
+    .addOption(
+      reading(
+        '--time-offset <seconds>',
+        "what to add to this machine's clock",
+        readOffset,
+        'whole seconds, such as 90 or -3600',
+      ).default(0),
+    )
+    .option('--quiet', 'say nothing but errors')
+    .option('-v', 'say more')
+}
+
+/** Checks what of the options does not go together. @throws {UsageFault} */
+export function checkAim(options: AimOptions): void {
+  if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
+}
+
+/** The way of a knock, but for its request. */
+export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 'request'> {
+  return {
+    key,
+    parity: options.parity,
+    udp: options.udp ?? false,
+    pace: options.pace,
+    passes: options.passes,
+    timeOffset: options.timeOffset,
+    random: Math.random,
+  }
+}
+
+/**
+ * The key to knock with.
+ * @param name -k: its file, or its name in the client's keyring; undefined: the only one there
+ * @throws {Fault} where there is none, or not one alone
+ */
+export async function findKey(name: string | undefined): Promise<KeyFile> {
+  // A plain name is a key of the keyring, where no file has it.
+  if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findKeyById(clientKeys(), name)
+  if (name !== undefined) return loadKeyFile(name)
+  const folder = clientKeys()
+  const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
+  if (faulty.length > 0) throw faulty[0].fault
+  if (keys.length === 1) return keys[0]
+  const got = keys.length === 0 ? 'none (their names end in .key)' : keys.map(({ id }) => id).join(', ')
+  throw new Fault(`${folder}: expected one key, got ${got}: say which with -k`)
+}
+
+/**
+ * The server to knock at.
+ * @param preferred the family to take where it has both, or 0
+ * @throws {Fault} where none is named, or it has no address
+ */
+export async function findHost(
+  options: AimOptions,
+  key: KeyFile,
+  preferred: 0 | 4 | 6,
+): Promise<{ host: string; address: string }> {
+  const host = options.r ?? key.host
+  if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
+  return { host, address: await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0, preferred) }
+}
+
+/** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
+export function speaker({ quiet, v }: AimOptions, started: number): ((text: string) => void) | null {
+  if (quiet || !(process.stderr.isTTY || v)) return null
+  return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
+}
+
+function readOffset(text: string): number | null {
+  return /^[+-]?\d{1,10}$/.test(text) ? Number(text) : null
+}
