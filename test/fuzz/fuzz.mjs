@@ -22,6 +22,9 @@ const MEMORY = 128
 
 const folder = mkdtempSync(join(tmpdir(), 'knockturn-fuzz-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
+// What the targets write lies in there, too: a thread that is ended cleans nothing up.
+process.env.TMPDIR = folder
 
 /** @param {string} program @returns the path of its bundle */
 function bundled(program) {
