@@ -3,6 +3,11 @@ import { type Candidate, FAR } from './table'
 
 /** Opened knocks that are remembered, oldest forgotten first (docs/protocol.md, "Receiving" 7). */
 export const MAX_EXPLAINED = 4_096
+/**
+ * Those of one session, oldest forgotten first: at most an eighth of a usual pool is not heard from it. Without that bound, 150 knocks of
+ * one key had another key's knocks from the same address come to nothing.
+ */
+export const MAX_EXPLAINED_OF_SESSION = 32
 
 interface Opened {
   readonly session: string
@@ -30,9 +35,10 @@ export class Explained {
 
   add(opened: Opened): void {
     this.#oldestFirst.add(opened)
-    const others = this.#bySession.get(opened.session)
-    if (others) others.push(opened)
+    const ofSession = this.#bySession.get(opened.session)
+    if (ofSession) ofSession.push(opened)
     else this.#bySession.set(opened.session, [opened])
+    if (ofSession && ofSession.length > MAX_EXPLAINED_OF_SESSION) this.#forget(ofSession[0])
     if (this.#oldestFirst.size > MAX_EXPLAINED) this.#forget(this.#oldestFirst.values().next().value as Opened)
   }
 

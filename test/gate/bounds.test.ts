@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { MAX_EXPLAINED } from '../../src/gate/explained'
+import { MAX_EXPLAINED, MAX_EXPLAINED_OF_SESSION } from '../../src/gate/explained'
 import {
   MAX_CANDIDATE_DECODES,
   MAX_DECODES,
@@ -122,6 +122,15 @@ describe('memory', () => {
     const knock = KNOCK.slice(4, 36)
     for (let i = 0; i < MAX_EXPLAINED + 10; i++) ear.taps(knock, { source: forged(i), after: 0.1 })
     expect([ear.knocks.length, ear.listener.sizes.explained]).toEqual([MAX_EXPLAINED + 10, MAX_EXPLAINED])
+  })
+
+  it('explains 32 knocks of one session at most', () => {
+    const ear = new Ear([key])
+    for (let n = 0; n < 40; n++) {
+      ear.taps(knockOf(key, n), { after: 0.1 })
+      ear.wait(100)
+    }
+    expect([ear.knocks.length, ear.listener.sizes.explained]).toEqual([40, MAX_EXPLAINED_OF_SESSION])
   })
 
   it('is given back 11 s after a flood', () => {

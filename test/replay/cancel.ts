@@ -1,3 +1,5 @@
+import { MAX_PARITY } from '../../src/protocol/knock'
+import { knockOf, requestOf } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { anyOf, type Coming, passes, play, stream } from './traffic'
@@ -147,6 +149,38 @@ async function othersKnocks({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
+/** Symbols of a knock that the holder of a key sends, and how many of his knocks he chooses each from. */
+const SYMBOLS = 34
+const CHOICE = 20
+/** His knocks: without a bound on what is explained, 150 of them had nobody else's open. */
+const COVERING = 150
+
+/** Knocks of a key's holder, each chosen for the ports that the ones before have not touched; then he falls silent, and another knocks. */
+async function covered({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(2, 10); seed++) {
+    // From the first second of a window: all of it lies in this one and the next.
+    const world = await World.begin({ seed, seconds: 59_000_000 * 30 + 1, keys: [serverKey(1), serverKey(2)] })
+    const { key } = world.keys[1]
+    const touched = new Set<number>()
+    for (let n = 0; n < COVERING; n++) {
+      const choice = Array.from({ length: CHOICE }, (_, i) =>
+        knockOf(key, 1, world.window(key), requestOf(n * CHOICE + i), MAX_PARITY),
+      )
+      const fresh = (ports: number[]) => ports.slice(RENDEZVOUS).filter((port) => !touched.has(port))
+      const best = choice.reduce((a, b) => (fresh(b).length > fresh(a).length ? b : a))
+      await world.taps([...best.slice(0, RENDEZVOUS), ...fresh(best).slice(0, SYMBOLS)], { after: 0.6 })
+      await world.pass(80)
+      for (const port of best.slice(RENDEZVOUS)) touched.add(port)
+    }
+    await world.pass(11_000)
+    await tally.knock(world, () => play(world, passes(world, world.compose())))
+    tally.tried++
+    if (world.openings.some(({ lease }) => lease.address !== USER)) tally.opened++
+  }
+  return tally
+}
+
 /** A recorded knock that closes or locks is played when the user has opened again: his door stays open, and he can knock. */
 const undone =
   (action: 'close' | 'lock', source: string) =>
@@ -204,6 +238,12 @@ export const attacks: Attack[] = [
     name: "others' knocks from the user's address",
     what: "Who can send from the user's address plays ten others' knocks from there before and while the user knocks.",
     run: othersKnocks,
+  },
+  {
+    kind: 'cancel',
+    name: 'the pool covered by knocks',
+    what: "The holder of another key knocks 150 times from the user's address, on ports chosen so that they cover the pool, and falls silent.",
+    run: covered,
   },
   {
     kind: 'cancel',
