@@ -70,9 +70,7 @@ async function type(prompt: string, secret: Buffer): Promise<number> {
   try {
     return await new Promise((resolve, reject) => {
       let length = 0
-      keys.once('error', (error) => reject(new Fault(`the passphrase: the terminal cannot be read: ${reason(error)}`)))
-      keys.once('end', () => reject(new Fault('the passphrase: the terminal is gone')))
-      keys.on('data', (chunk: Buffer) => {
+      const take = (chunk: Buffer) => {
         for (const key of chunk) {
           if (key === KEY.enter || key === KEY.newLine || (key === KEY.end && length > 0)) return resolve(length)
           if (key === KEY.end) return reject(new Fault('the passphrase: none was given'))
@@ -87,6 +85,11 @@ async function type(prompt: string, secret: Buffer): Promise<number> {
             secret[length++] = key
           }
         }
+      }
+      keys.once('error', (error) => reject(new Fault(`the passphrase: the terminal cannot be read: ${reason(error)}`)))
+      keys.once('end', () => reject(new Fault('the passphrase: the terminal is gone')))
+      keys.on('data', (chunk: Buffer) => {
+        take(chunk)
         chunk.fill(0)
       })
     })
