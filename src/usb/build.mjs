@@ -23,7 +23,7 @@ import { inject } from 'postject'
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PROGRAM = join(ROOT, 'dist', 'knockclient.cjs')
 const FOLDER = join(ROOT, 'dist', 'usb')
-const EXECUTABLE = join(FOLDER, process.platform === 'win32' ? 'knockclient.exe' : 'knockclient')
+const EXECUTABLE = join(FOLDER, 'knockclient')
 /** What Node looks for in itself (its documentation, "Single executable applications"). */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
 const RESOURCE = 'NODE_SEA_BLOB'
@@ -55,10 +55,13 @@ function copyNode(path) {
     throw new Plain(
       `${process.execPath}: expected a Node in one file, as from nodejs.org, got one that lies in a shared library: run this with another Node`,
     )
-  if (process.platform === 'linux') spawnSync('strip', [path], { timeout: TIME_LIMIT })
+  spawnSync('strip', [path], { timeout: TIME_LIMIT })
 }
 
 async function build() {
+  // Elsewhere an executable has to be signed, and nobody has tried it.
+  if (process.platform !== 'linux')
+    throw new Plain(`expected Linux, got ${process.platform}: use bin/knockclient with Node there`)
   if (!existsSync(PROGRAM)) throw new Plain(`${PROGRAM}: expected the built program, and it is missing: run "npm run build"`)
   mkdirSync(FOLDER, { recursive: true })
   const [blob, config, next] = ['blob', 'json', 'new'].map((suffix) => join(FOLDER, `knockclient.${suffix}`))
