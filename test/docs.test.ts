@@ -217,7 +217,8 @@ function attempt([program, ...args]: string[]) {
     knockclient: ['--dry-run'],
     knockdaemon: ['--config', 'knockturn.toml', '--check'],
   }
-  return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder } })
+  const input = args.includes('--passphrase') ? 'correct horse battery\n' : ''
+  return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
 const LOOKS_AT_FIREWALL = /^knockturn firewall (show|remove)/

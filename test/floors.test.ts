@@ -4,8 +4,8 @@ import { posix } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const SRC = new URL('../src/', import.meta.url)
-/** From the ground up. daemon.ts and client.ts join the floors below them, and not each other. */
-const FLOORS = [['protocol'], ['gate'], ['host'], ['daemon', 'client'], ['cli']]
+/** From the ground up. daemon.ts and client.ts join the floors below them, and not each other; usb packs what cli has. */
+const FLOORS = [['protocol'], ['gate'], ['host'], ['daemon', 'client'], ['cli'], ['usb']]
 /** `from '…'`, `import '…'`, `import('…')`, `require('…')`, or the two calls with anything that is not a plain string. */
 const IMPORT = /\bfrom\s*(['"])(.+?)\1|\b(?:import|require)\s*\(?\s*(['"])(.+?)\3|\b((?:import|require)\((?!\s*['"]).*)/g
 

@@ -1,9 +1,10 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import type { Sending } from '../client'
-import { Fault, UsageFault } from '../host/fault'
+import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../host/client-key'
+import { UsageFault } from '../host/fault'
 import { KEY_ID, type KeyFile } from '../host/key-file'
-import { clientKeys, findKey as findKeyById, loadKeyFile, readKeyring } from '../host/keyring'
+import { clientKeys } from '../host/keyring'
 import { resolveHost } from '../host/transport'
 import { MAX_PARITY, PARITY } from '../protocol/knock'
 import { reading, whole } from './options'
@@ -13,11 +14,14 @@ import { reading, whole } from './options'
 /** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
 export const MAX_KNOCK_MS = 10_000
 const MAX_PASSES = 10
+/** Highest number of an open file that a system gives out. */
+const MAX_FD = 1_048_575
 
 /** The options that say with which key, where and how to knock. */
 export interface AimOptions {
   r?: string
   k?: string
+  keyFd?: number
   4?: boolean
   6?: boolean
   udp?: boolean
@@ -34,6 +38,9 @@ export function withAim(command: Command): Command {
   return command
     .option('-r <host>', "the server (default: the key's host)")
     .option('-k <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
+    .addOption(
+      reading('--key-fd <n>', 'read the key from this open file', whole(0, MAX_FD), 'the number of an open file, such as 3'),
+    )
     .option('-4', 'knock by IPv4')
     .option('-6', 'knock by IPv6')
     .option('--udp', 'knock by UDP instead of TCP')
@@ -64,6 +71,7 @@ export function withAim(command: Command): Command {
 /** Checks what of the options does not go together. @throws {UsageFault} */
 export function checkAim(options: AimOptions): void {
   if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
+  if (options.k !== undefined && options.keyFd !== undefined) throw new UsageFault('expected -k or --key-fd, got both')
 }
 
 /** The way of a knock, but for its request. */
@@ -80,20 +88,15 @@ export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 
 }
 
 /**
- * The key to knock with.
- * @param name -k: its file, or its name in the client's keyring; undefined: the only one there
+ * The key to knock with; for one under a passphrase, that is asked for.
+ * @param options -k: its file, or its name in the client's keyring; --key-fd; neither: the only one in the keyring
  * @throws {Fault} where there is none, or not one alone
  */
-export async function findKey(name: string | undefined): Promise<KeyFile> {
+export async function findKey({ k: name, keyFd }: Pick<AimOptions, 'k' | 'keyFd'>): Promise<KeyFile> {
+  if (keyFd !== undefined) return readKeyFrom(keyFd)
   // A plain name is a key of the keyring, where no file has it.
-  if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findKeyById(clientKeys(), name)
-  if (name !== undefined) return loadKeyFile(name)
-  const folder = clientKeys()
-  const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
-  if (faulty.length > 0) throw faulty[0].fault
-  if (keys.length === 1) return keys[0]
-  const got = keys.length === 0 ? 'none (their names end in .key)' : keys.map(({ id }) => id).join(', ')
-  throw new Fault(`${folder}: expected one key, got ${got}: say which with -k`)
+  if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findClientKey(clientKeys(), name)
+  return name !== undefined ? loadClientKey(name) : onlyClientKey(clientKeys())
 }
 
 /**

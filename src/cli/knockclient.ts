@@ -77,7 +77,7 @@ async function knockAsAsked(options: Options): Promise<number> {
   const started = performance.now()
   const { action, seconds } = checkOptions(options)
   forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
-  const key = await findKey(options.k)
+  const key = await findKey(options)
   const sending: Sending = {
     ...sendingOf(options, key),
     request: {

@@ -29,6 +29,7 @@ import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
 import { program, reading, whole } from './options'
+import { seal } from './seal'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
@@ -184,12 +185,14 @@ subcommand(
 )
   .option(...keysFolder)
   .option('--out <file>', 'where to (default: standard output)')
-  .action(async (id: string, options: { keys: string; out?: string }) => {
-    const text = formatKeyFile({ ...(await find(options.keys, id)), grant: null })
+  .option('--passphrase', 'encrypt it with a passphrase, which is asked for')
+  .action(async (id: string, options: { keys: string; out?: string; passphrase?: boolean }) => {
+    const plain = formatKeyFile({ ...(await find(options.keys, id)), grant: null })
+    const text = options.passphrase ? await seal(plain) : plain
     if (options.out === undefined) process.stdout.write(text)
     else {
       await writeNew(options.out, text)
-      print(`wrote ${options.out}: whoever has this file can knock`)
+      print(`wrote ${options.out}: whoever has this file${options.passphrase ? ' and its passphrase' : ''} can knock`)
     }
   })
 

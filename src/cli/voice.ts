@@ -1,3 +1,4 @@
+import { startupSnapshot } from 'node:v8'
 import { CommanderError } from 'commander'
 import { Fault, UsageFault } from '../host/fault'
 
@@ -23,9 +24,15 @@ export function warnOf(program: string, message: string): void {
 
 /**
  * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 1 for failure.
+ * Where a start-up snapshot is being built, the program runs when that is started, not now.
  * @param main resolves to the exit code
  */
 export async function runProgram(program: string, main: () => Promise<number>): Promise<void> {
+  if (startupSnapshot.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(() => runNow(program, main))
+  else await runNow(program, main)
+}
+
+async function runNow(program: string, main: () => Promise<number>): Promise<void> {
   // A reader that has gone away (`| head`) is no failure of ours.
   process.stdout.on('error', () => process.exit(EXIT.failure))
   try {

@@ -8,11 +8,24 @@ import { errorCode, Fault, reason } from './fault'
  * @param judge refuses modes and owners: {@link checkSecret}, {@link checkOwned}, or nothing
  * @throws {Fault}
  */
-export async function readText(
+export async function readText(path: string, max: number, judge?: (path: string, stats: Stats) => void): Promise<string> {
+  const bytes = await readBytes(path, max, judge)
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new Fault(`${path}: expected UTF-8 text, got other bytes`)
+  } finally {
+    // It may be a key, and the text alone is used.
+    bytes.fill(0)
+  }
+}
+
+/** Reads a whole file of any bytes, otherwise like {@link readText}. @throws {Fault} */
+export async function readBytes(
   path: string,
   max: number,
   judge: (path: string, stats: Stats) => void = () => {},
-): Promise<string> {
+): Promise<Uint8Array> {
   let file: FileHandle
   try {
     // Not blocking, so that a pipe in the place of a file can't hold us up; it is refused below.
@@ -28,10 +41,7 @@ export async function readText(
     if (stats.size > max) throw new Fault(`${path}: expected at most ${max} bytes, got ${stats.size}`)
     const buffer = Buffer.alloc(max)
     const { bytesRead } = await file.read(buffer, 0, max, 0)
-    return new TextDecoder('utf-8', { fatal: true }).decode(buffer.subarray(0, bytesRead))
-  } catch (error) {
-    if (error instanceof TypeError) throw new Fault(`${path}: expected UTF-8 text, got other bytes`)
-    throw error
+    return buffer.subarray(0, bytesRead)
   } finally {
     await file.close()
   }

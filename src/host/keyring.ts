@@ -1,3 +1,4 @@
+import type { Stats } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
@@ -89,10 +90,11 @@ export async function findKey(folder: string, id: string): Promise<KeyFile> {
 
 /**
  * Reads one key file, judging its own mode and owner and nothing else's.
+ * @param judge refuses modes and owners
  * @throws {Fault} its first fault, or that it can't be read, or that others may read it
  */
-export async function loadKeyFile(path: string): Promise<KeyFile> {
-  const read = parseKeyFile(path, await readText(path, MAX_KEY_FILE, checkSecret))
+export async function loadKeyFile(path: string, judge: (path: string, stats: Stats) => void = checkSecret): Promise<KeyFile> {
+  const read = parseKeyFile(path, await readText(path, MAX_KEY_FILE, judge))
   if (read.faults) throw read.faults[0]
   return read.value
 }

@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { openRows, ruleRows } from './doors.mjs'
 import { row, table } from './figures.mjs'
+import { startRows } from './start.mjs'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -28,6 +29,7 @@ const GROUPS = {
   load: loadRows,
   knock: () => inside('knock.ts'),
   ledger: () => inside('ledger.ts', ownFolder('ledger')),
+  start: startRows,
   open: openRows,
   rule: ruleRows,
   memory: () => inside('memory.ts', join(ROOT, 'bin/knockdaemon'), ownFolder('memory')),

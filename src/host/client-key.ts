@@ -1,0 +1,108 @@
+import { close, existsSync, fstat, read, type Stats } from 'node:fs'
+import { basename, join } from 'node:path'
+import { promisify } from 'node:util'
+import { Fault, reason } from './fault'
+import { checkSecret, readBytes } from './files'
+import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
+import { findKey, loadKeyFile, readKeyring } from './keyring'
+
+/* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */
+
+/** A key under a passphrase in the client's keyring. */
+const SEALED_SUFFIX = '.key.age'
+/** Longest of either kind, in bytes: the longest key file, and armour around it, which is a third more. */
+const MAX_FILE = 2 * MAX_KEY_FILE
+/** What age files begin with, the second behind any white space. */
+const SEALED = /^(age-encryption\.org\/|\s*-----BEGIN AGE )/
+/** How often a passphrase is asked for on a terminal. */
+const TRIES = 3
+
+/** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
+export async function findClientKey(folder: string, id: string): Promise<KeyFile> {
+  const sealed = join(folder, `${id}${SEALED_SUFFIX}`)
+  return !existsSync(join(folder, `${id}.key`)) && existsSync(sealed) ? loadClientKey(sealed) : findKey(folder, id)
+}
+
+/** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */
+export async function onlyClientKey(folder: string): Promise<KeyFile> {
+  const { keys, faulty, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
+  if (faulty.length > 0) throw faulty[0].fault
+  const sealed = ignored.filter((path) => path.endsWith(SEALED_SUFFIX))
+  if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0])
+  const names = [...keys.map(({ id }) => id), ...sealed.map((path) => basename(path, SEALED_SUFFIX))]
+  const got = names.length === 0 ? 'none (their names end in .key)' : names.join(', ')
+  throw new Fault(`${folder}: expected one key, got ${got}: say which with -k`)
+}
+
+/**
+ * Reads a key from its file. A plain one must be the owner's alone; one under a passphrase may have any mode, as on a USB stick,
+ * whose file system knows none.
+ * @throws {Fault}
+ */
+export async function loadClientKey(path: string): Promise<KeyFile> {
+  const bytes = await readBytes(path, MAX_FILE)
+  return isSealed(bytes) ? unseal(path, bytes) : loadKeyFile(path, checkClientSecret)
+}
+
+/**
+ * Reads a key, plain or under a passphrase, from an open descriptor, and closes it.
+ * @throws {Fault} also when nothing that can be read to its end is open there
+ */
+export async function readKeyFrom(fd: number): Promise<KeyFile> {
+  const path = `--key-fd ${fd}`
+  const bytes = Buffer.alloc(MAX_FILE + 1)
+  let length = 0
+  try {
+    const stats = await promisify(fstat)(fd)
+    // What is open under a number that nobody gave us is Node's own: reading it could wait for ever.
+    if (!stats.isFile() && !stats.isFIFO() && !stats.isSocket()) throw new Error('neither a file nor a pipe is open there')
+    for (let got = -1; got !== 0 && length < bytes.length; length += got)
+      got = (await promisify(read)(fd, bytes, length, bytes.length - length, null)).bytesRead
+    // Standard input and the outputs stay, or the next file would take their number.
+    if (fd > 2) await promisify(close)(fd)
+  } catch (error) {
+    throw new Fault(`${path}: cannot be read: ${reason(error)}: open a key there, as in "${path} ${fd}< alice.key"`)
+  }
+  if (length > MAX_FILE) throw new Fault(`${path}: expected at most ${MAX_FILE} bytes, got more`)
+  const content = bytes.subarray(0, length)
+  // Standard input has been read to its end: there is no passphrase in it.
+  return isSealed(content) ? unseal(path, content, fd === 0 || undefined) : parse(path, content)
+}
+
+function isSealed(bytes: Uint8Array): boolean {
+  return SEALED.test(Buffer.from(bytes.subarray(0, 256)).toString('latin1'))
+}
+
+/** @param typed whether the passphrase is typed; undefined: where standard input is a terminal */
+async function unseal(path: string, bytes: Uint8Array, typed?: boolean): Promise<KeyFile> {
+  const [{ readSealed }, { askSecret, isTyped }] = await Promise.all([import('./sealed-key'), import('./terminal')])
+  const open = await readSealed(path, bytes)
+  const isTerminal = typed ?? isTyped()
+  for (let left = isTerminal ? TRIES : 1; left > 0; left--) {
+    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, isTerminal))
+    if (text) return parse(path, text)
+    if (left > 1) process.stderr.write('wrong passphrase: once more\n')
+  }
+  throw new Fault(`${path}: wrong passphrase: try again, or export the key anew`)
+}
+
+/** Reads a key file's bytes, and overwrites them. */
+function parse(path: string, bytes: Uint8Array): KeyFile {
+  try {
+    const { value, faults } = parseKeyFile(path, new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    if (faults) throw faults[0]
+    return value
+  } catch (error) {
+    throw error instanceof TypeError ? new Fault(`${path}: expected UTF-8 text, got other bytes`) : error
+  } finally {
+    bytes.fill(0)
+  }
+}
+
+function checkClientSecret(path: string, stats: Stats): void {
+  try {
+    checkSecret(path, stats)
+  } catch (error) {
+    throw new Fault(`${reason(error)}; where that can't be, as on a USB stick, export the key with --passphrase`)
+  }
+}

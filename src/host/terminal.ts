@@ -1,0 +1,128 @@
+import { fstatSync, openSync, writeSync } from 'node:fs'
+import { isatty, ReadStream } from 'node:tty'
+import { errorCode, Fault, reason } from './fault'
+
+/** Longest secret in bytes, typed or piped: nobody types more, and what feeds us without end is no secret. */
+const MAX_SECRET = 1024
+/** What the keys send that are no text (ECMA-48, and the control characters of a terminal's line discipline). */
+const KEY = { interrupt: 0x03, end: 0x04, backspace: 0x08, newLine: 0x0a, enter: 0x0d, clear: 0x15, escape: 0x1b, delete: 0x7f }
+
+/** Whether secrets are typed: standard input is a terminal, or a device such as /dev/null that has none to give. */
+export function isTyped(): boolean {
+  return isatty(0) || fstatSync(0).isCharacterDevice()
+}
+
+/**
+ * Asks for a secret: on the terminal, without echo; where standard input is a pipe or a file, its first line is the secret.
+ * @param prompt is shown on the terminal, and never on standard output
+ * @param typed false: read standard input, which may be done once only
+ * @returns what was typed, without its line end; it may be empty
+ * @throws {Fault} when there is neither, or it is too long, or no UTF-8
+ */
+export async function askSecret(prompt: string, typed: boolean = isTyped()): Promise<string> {
+  const secret = Buffer.alloc(MAX_SECRET)
+  try {
+    const length = typed ? await type(prompt, secret) : await readLine(secret)
+    return new TextDecoder('utf-8', { fatal: true }).decode(secret.subarray(0, length))
+  } catch (error) {
+    throw error instanceof TypeError ? new Fault('the passphrase: expected UTF-8 text, got other bytes') : error
+  } finally {
+    // The string lives on until it is collected; this at least does not.
+    secret.fill(0)
+  }
+}
+
+/** Says something where it is typed and not logged. @throws {Fault} when there is no terminal */
+export function sayOnTerminal(text: string): void {
+  const { write, close } = openTerminal()
+  write(text)
+  close()
+}
+
+interface Terminal {
+  /** Keys that are pressed. */
+  readonly keys: ReadStream
+  write(text: string): void
+  close(): void
+}
+
+/** The terminal that we were started from, whatever standard input and output are; where the system has no name for it, standard input. */
+function openTerminal(): Terminal {
+  try {
+    const fd = openSync('/dev/tty', 'r+')
+    const keys = new ReadStream(fd)
+    // The stream closes the descriptor with itself.
+    return { keys, write: (text) => writeSync(fd, text), close: () => keys.destroy() }
+  } catch (error) {
+    const keys = process.stdin
+    if (keys.isTTY) return { keys, write: (text) => process.stderr.write(text), close: () => keys.pause() }
+    throw new Fault(
+      `the passphrase: expected a terminal, or a line on standard input, got neither (${errorCode(error) ?? reason(error)})`,
+    )
+  }
+}
+
+/** Fills `secret` with what is typed. @returns its length */
+async function type(prompt: string, secret: Buffer): Promise<number> {
+  const { keys, write, close } = openTerminal()
+  keys.setRawMode(true)
+  write(prompt)
+  try {
+    return await new Promise((resolve, reject) => {
+      let length = 0
+      const take = (chunk: Buffer) => {
+        for (const key of chunk) {
+          if (key === KEY.enter || key === KEY.newLine || (key === KEY.end && length > 0)) return resolve(length)
+          if (key === KEY.end) return reject(new Fault('the passphrase: none was given'))
+          // Default for the signal: the process ends, and Node puts the terminal right.
+          if (key === KEY.interrupt) return process.kill(process.pid, 'SIGINT')
+          // An arrow, or another key that sends several bytes at once.
+          if (key === KEY.escape) break
+          if (key === KEY.clear) length = 0
+          else if (key === KEY.backspace || key === KEY.delete) length = withoutLast(secret, length)
+          else if (key >= 0x20) {
+            if (length === MAX_SECRET) return reject(tooLong())
+            secret[length++] = key
+          }
+        }
+      }
+      keys.once('error', (error) => reject(new Fault(`the passphrase: the terminal cannot be read: ${reason(error)}`)))
+      keys.once('end', () => reject(new Fault('the passphrase: the terminal is gone')))
+      keys.on('data', (chunk: Buffer) => {
+        take(chunk)
+        chunk.fill(0)
+      })
+    })
+  } finally {
+    keys.removeAllListeners('data')
+    keys.setRawMode(false)
+    write('\n')
+    close()
+  }
+}
+
+/** The length without the last character, which may be of several bytes. */
+function withoutLast(text: Buffer, length: number): number {
+  let end = Math.max(length - 1, 0)
+  while (end > 0 && (text[end] & 0xc0) === 0x80) end--
+  return end
+}
+
+/** Fills `secret` with the first line of standard input. @returns its length */
+async function readLine(secret: Buffer): Promise<number> {
+  let length = 0
+  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
+    const end = chunk.indexOf(KEY.newLine)
+    const line = end < 0 ? chunk : chunk.subarray(0, end)
+    if (length + line.length > MAX_SECRET) throw tooLong()
+    line.copy(secret, length)
+    length += line.length
+    chunk.fill(0)
+    if (end >= 0) break
+  }
+  return secret[length - 1] === KEY.enter ? length - 1 : length
+}
+
+function tooLong(): Fault {
+  return new Fault(`the passphrase: expected at most ${MAX_SECRET} bytes, got more`)
+}

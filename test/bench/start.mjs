@@ -1,0 +1,33 @@
+// How long the client takes to start: the bundle, and the executable that npm run usb makes of it.
+
+import { execFileSync } from 'node:child_process'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { row } from './figures.mjs'
+
+const ROOT = fileURLToPath(new URL('../../', import.meta.url))
+const RUNS = 41
+
+/** @returns {import('./figures.mjs').Row[]} */
+export function startRows() {
+  execFileSync(process.execPath, [join(ROOT, 'src/usb/build.mjs')], { stdio: ['ignore', 'ignore', 'inherit'] })
+  const commands = [
+    [process.execPath, '-e', ''],
+    [process.execPath, join(ROOT, 'bin/knockclient'), '--version'],
+    [join(ROOT, 'dist/usb/knockclient'), '--version'],
+  ]
+  // In turn, so that a machine that is busy for a while slows all of them.
+  const runs = Array.from({ length: RUNS }, () => commands.map(time))
+  const samples = (/** @type {number} */ at) => runs.map((run) => run[at] ?? NaN)
+  return [
+    row('knockclient --version', 'ms', samples(1), { what: "node -e ''", samples: samples(0) }),
+    row('  the same from npm run usb', 'ms', samples(2), { what: 'knockclient', samples: samples(1) }),
+  ]
+}
+
+/** Milliseconds from a command's start to its end. @param {string[]} command */
+function time([program = '', ...args]) {
+  const began = performance.now()
+  execFileSync(program, args, { env: { ...process.env, NODE_EXTRA_CA_CERTS: undefined } })
+  return performance.now() - began
+}
