@@ -287,9 +287,13 @@ function familyOf(address: string | undefined): 0 | 4 | 6 {
 }
 
 /** Whether a connection shows that a door has opened. */
-const isWatched = ({ port, protocol }: Door, otherwise: Protocol) => port !== 0 && (protocol ?? otherwise) !== 'udp'
+function isWatched({ port, protocol }: Door, otherwise: Protocol): boolean {
+  return port !== 0 && (protocol ?? otherwise) !== 'udp'
+}
 
-const portsOf = (ports: readonly number[]) => (ports.length === 1 ? `port ${ports[0]} has` : `ports ${ports.join(', ')} have`)
+function portsOf(ports: readonly number[]): string {
+  return ports.length === 1 ? `port ${ports[0]} has` : `ports ${ports.join(', ')} have`
+}
 
 function printSequences(going: readonly Going[], json: boolean): number {
   for (const { sequence } of going) printSequence(sequence, json)

@@ -67,15 +67,12 @@ export function findings(evidence: Evidence): string[] {
 
 function ofNetwork({ host, services, knocked, seen }: Evidence): string[] {
   const isUnreachable = (saw: string) => UNREACHABLE.includes(saw)
-  const shown = [...services.values()]
+  // A network may reject the knock's ports alone; where its service is not reached either, it is the way.
+  const tried = [...services.values(), ...seen]
+  const unreachable = tried.find(isUnreachable)
+  if (unreachable && !tried.includes('refused') && !tried.includes('open'))
+    return [`${host} cannot be reached (${unreachable}): is it up, is this network online, is -4 or -6 the way to it?`]
   const knocks = knocked.length > 0 && knocked.every((saw) => saw === 'refused' || isUnreachable(saw))
-  // A router may reject the knock's ports alone; where nothing at all gets through, it is the way.
-  const unreachable = [...shown, ...(shown.includes('silence') ? [] : seen)].find(isUnreachable)
-  const nobody = knocks && knocked.every(isUnreachable) && [...seen, ...shown].some(isUnreachable)
-  if ((unreachable !== undefined && !shown.some((saw) => saw === 'refused' || saw === 'open')) || nobody)
-    return [
-      `${host} cannot be reached (${unreachable ?? [...seen].find(isUnreachable)}): is it up, is this network online, is -4 or -6 the way to it?`,
-    ]
   if (knocks)
     return [
       'this network, or the server, rejects the ports of the knock at once, where a server that hears knocks is silent: try --datagram 443, or another network',

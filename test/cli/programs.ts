@@ -15,7 +15,7 @@ export const programPath = (program: Program) => fileURLToPath(new URL(`../../bi
 /** The environment without what slows a start or points a client at somebody's keys. */
 export function environment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const { NODE_EXTRA_CA_CERTS: _, XDG_CONFIG_HOME: __, ...rest } = process.env
-  return { ...rest, HOME: '/nonexistent', ...more }
+  return { ...rest, HOME: '/nonexistent', XDG_STATE_HOME: '/dev/null', ...more }
 }
 
 /** Without capabilities, also where the tests run as root: knockdaemon refuses those, and none of these tests needs one. */
