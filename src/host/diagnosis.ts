@@ -6,8 +6,9 @@ import { look } from './transport'
 
 /** Ports of the knock that are looked at: the rendezvous, which this address has touched already. */
 const PROBED = 8
-/** Milliseconds that a port is given to show itself. */
+/** Milliseconds that a port is given to show itself, and a service: that nobody has its address is known after three seconds. */
 const LOOK = 1_000
+const LONG_LOOK = 3_500
 /** No route, or nobody there who answers for that address. */
 const UNREACHABLE = ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN']
 
@@ -29,7 +30,7 @@ export interface Evidence {
   readonly timeOffset: number
 }
 
-/** Looks at what can be seen from here. Takes a second, and longer only where a time source doesn't answer. */
+/** Looks at what can be seen from here. Takes some seconds. */
 export async function investigate({
   address,
   services,
@@ -44,7 +45,7 @@ export async function investigate({
   readonly timeOffset: number
 }): Promise<Pick<Evidence, 'services' | 'knocked' | 'clock'>> {
   const [shown, heard, clock] = await Promise.all([
-    Promise.all(services.map(async (port) => [port, await look(address, port, LOOK)] as const)),
+    Promise.all(services.map(async (port) => [port, await look(address, port, LONG_LOOK)] as const)),
     Promise.all(knocked.slice(0, PROBED).map((port) => look(address, port, LOOK))),
     timeSource ? askTime(timeSource, timeOffset) : null,
   ])
@@ -72,13 +73,11 @@ function ofNetwork({ host, services, knocked, seen }: Evidence): string[] {
   const unreachable = tried.find(isUnreachable)
   if (unreachable && !tried.includes('refused') && !tried.includes('open'))
     return [`${host} cannot be reached (${unreachable}): is it up, is this network online, is -4 or -6 the way to it?`]
-  const knocks = knocked.length > 0 && knocked.every((saw) => saw === 'refused' || isUnreachable(saw))
-  if (knocks)
+  // Some are enough: routers send no more than a few such messages a second.
+  if (knocked.some((saw) => saw === 'refused' || isUnreachable(saw)))
     return [
       'this network, or the server, rejects the ports of the knock at once, where a server that hears knocks is silent: try --datagram 443, or another network',
     ]
-  if (knocked.some((saw) => saw === 'refused' || isUnreachable(saw)))
-    return ['some ports of the knock are rejected on the way, and the others not: try more --parity, or another network']
   if (knocked.length > 0 && knocked.every((saw) => saw === 'silence'))
     return [
       'the ports of the knock are silent: so they are where the server hears, and where this network drops them: try --datagram 443, or another network',
