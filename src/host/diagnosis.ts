@@ -6,8 +6,12 @@ import { look } from './transport'
 
 /** Ports of the knock that are looked at: the rendezvous, which this address has touched already. */
 const PROBED = 8
-/** Milliseconds that a port is given to show itself, and a service: that nobody has its address is known after three seconds. */
+/** Milliseconds that a port is given to show itself. */
 const LOOK = 1_000
+/**
+ * Those of a service: time for the third SYN, three seconds after the first. A router that has just had a burst sends an ICMP message every
+ * second or two (Linux: two), and the knock has been that burst.
+ */
 const LONG_LOOK = 3_500
 /** No route, or nobody there who answers for that address. */
 const UNREACHABLE = ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN']
@@ -30,7 +34,7 @@ export interface Evidence {
   readonly timeOffset: number
 }
 
-/** Looks at what can be seen from here. Takes some seconds. */
+/** Looks at what can be seen from here. Takes up to five seconds. */
 export async function investigate({
   address,
   services,
@@ -44,11 +48,13 @@ export async function investigate({
   readonly timeSource: URL | undefined
   readonly timeOffset: number
 }): Promise<Pick<Evidence, 'services' | 'knocked' | 'clock'>> {
-  const [shown, heard, clock] = await Promise.all([
-    Promise.all(services.map(async (port) => [port, await look(address, port, LONG_LOOK)] as const)),
-    Promise.all(knocked.slice(0, PROBED).map((port) => look(address, port, LOOK))),
-    timeSource ? askTime(timeSource, timeOffset) : null,
-  ])
+  // The services first, and nothing beside them: see LONG_LOOK.
+  const lookAll = async () => {
+    const shown = await Promise.all(services.map(async (port) => [port, await look(address, port, LONG_LOOK)] as const))
+    const heard = await Promise.all(knocked.slice(0, PROBED).map((port) => look(address, port, LOOK)))
+    return { shown, heard }
+  }
+  const [{ shown, heard }, clock] = await Promise.all([lookAll(), timeSource ? askTime(timeSource, timeOffset) : null])
   return { services: new Map(shown), knocked: heard, clock }
 }
 

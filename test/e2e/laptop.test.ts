@@ -249,9 +249,19 @@ describe('where nothing opens', () => {
     )
   })
 
-  it('it says that nobody is there', async () => {
-    const { code, stderr } = await client.run(knock(gate, '-r', '198.51.100.250', '-p', String(SSH), '--wait', '5'))
+  it('it says that there is no way to the server', async () => {
+    const nowhere = '203.0.113.9'
+    await router.must(['ip', 'route', 'add', 'unreachable', nowhere])
+    const { code, stderr } = await inside.run(knock(gate, '-r', nowhere, '-p', String(SSH), '--wait', '2'))
     expect(code).toBe(3)
-    expect(stderr).toContain('198.51.100.250 cannot be reached (EHOSTUNREACH)')
+    expect(stderr).toContain(`note: ${nowhere} cannot be reached (EHOSTUNREACH)`)
+  })
+
+  it('it says that nothing can be sent where this machine has no way', async () => {
+    const { code, stderr } = await client.run(knock(gate, '-r', '203.0.113.9', '-p', String(SSH), '--wait', '2'))
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^knockclient: error: 203\.0\.113\.9: nothing could be sent: .*ENETUNREACH.*\n$/),
+    })
   })
 })
