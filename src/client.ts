@@ -11,6 +11,8 @@ const PASS_SPREAD = 1_000
 /** One try to reach the service, and the pause after it, in milliseconds. */
 const TRY = 250
 const TRY_PAUSE = 50
+/** The try in front of a knock, likewise: no longer than a knock takes. */
+const AHEAD = 50
 /**
  * Milliseconds from the start of one knock to that of the next, of one key and by one address: the first is decoded before the second
  * mixes its ports with those of it (docs/protocol.md, "Receiving", 4 and 7; test/replay/company.ts plays just this).
@@ -120,9 +122,9 @@ export async function knockAllUntilOpen(
   const seen = new Set<string>()
   const [{ sending }] = going
   let current = going
-  const tryAll = async () => {
+  const tryAll = async (time: number) => {
     const tries = [...shut].map(async (port) => {
-      const saw = await look(address, port, Math.min(TRY, Math.max(left(), 1)))
+      const saw = await look(address, port, Math.min(time, Math.max(left(), 1)))
       if (saw === 'open') shut.delete(port)
       else seen.add(saw)
     })
@@ -132,12 +134,14 @@ export async function knockAllUntilOpen(
     // Nothing shows whether the others have opened: they are sent as often as without --wait.
     const due = (knock: Going) => (knock.watched === null ? pass <= sending.passes : shut.has(knock.watched))
     current = current.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
+    // In front of the first burst, and over with it: after it a router that has no way says so only now and then (ICMP is limited).
+    if (pass === 1) void tryAll(AHEAD)
     await sendAll(current.filter(due), address)
     told(pass)
     const isOver = () => shut.size === 0 && (pass >= sending.passes || current.every(({ watched }) => watched !== null))
     const next = performance.now() + passPause(sending)
     while (performance.now() < next && left() > 0) {
-      await tryAll()
+      await tryAll(TRY)
       if (isOver()) return { shut: [], seen }
       await sleep(TRY_PAUSE)
     }

@@ -8,11 +8,6 @@ import { look } from './transport'
 const PROBED = 8
 /** Milliseconds that a port is given to show itself. */
 const LOOK = 1_000
-/**
- * Those of a service: time for the third SYN, three seconds after the first. A router that has just had a burst sends an ICMP message every
- * second or two (Linux: two), and the knock has been that burst.
- */
-const LONG_LOOK = 3_500
 /** No route, or nobody there who answers for that address. */
 const UNREACHABLE = ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN']
 
@@ -48,9 +43,9 @@ export async function investigate({
   readonly timeSource: URL | undefined
   readonly timeOffset: number
 }): Promise<Pick<Evidence, 'services' | 'knocked' | 'clock'>> {
-  // The services first, and nothing beside them: see LONG_LOOK.
+  // The services first: routers send few ICMP messages.
   const lookAll = async () => {
-    const shown = await Promise.all(services.map(async (port) => [port, await look(address, port, LONG_LOOK)] as const))
+    const shown = await Promise.all(services.map(async (port) => [port, await look(address, port, LOOK)] as const))
     const heard = await Promise.all(knocked.slice(0, PROBED).map((port) => look(address, port, LOOK)))
     return { shown, heard }
   }
