@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { checkClock } from './host/time'
-import { answers, touchTcp, touchUdp } from './host/transport'
+import { look, touchTcp, touchUdp } from './host/transport'
 import { type Key, windowAt } from './protocol/key'
 import { compose } from './protocol/knock'
 import type { Request } from './protocol/request'
@@ -11,6 +11,13 @@ const PASS_SPREAD = 1_000
 /** One try to reach the service, and the pause after it, in milliseconds. */
 const TRY = 250
 const TRY_PAUSE = 50
+/** The try in front of a knock, likewise: no longer than a knock takes. */
+const AHEAD = 50
+/**
+ * Milliseconds from the start of one knock to that of the next, of one key and by one address: the first is decoded before the second
+ * mixes its ports with those of it (docs/protocol.md, "Receiving", 4 and 7; test/replay/company.ts plays just this).
+ */
+const APART = 50
 
 /** How a knock is sent. */
 export interface Sending {
@@ -51,14 +58,36 @@ export function upToDate(sending: Sending, sequence: Sequence, wall: number): Se
   return windowNow(sending, wall) === sequence.window ? sequence : prepare(sending, wall)
 }
 
+/** A knock that is sent beside others. */
+export interface Going {
+  readonly sending: Sending
+  readonly sequence: Sequence
+  /** The port whose service shows that it has opened; null: nothing shows it. */
+  readonly watched: number | null
+}
+
+/** How knocking until the doors are open has ended. */
+export interface Ended {
+  /** The watched ports that have not answered. */
+  readonly shut: readonly number[]
+  /** What came instead of an answer: see {@link look}. */
+  readonly seen: ReadonlySet<string>
+}
+
 /**
  * Ports → transport: sends a knock, the same ports in every pass, so that it stays the same knock.
  * @param told is called after each pass, with its number from 1
  */
-export async function knock(sending: Sending, address: string, sequence: Sequence, told: (pass: number) => void): Promise<void> {
+export function knock(sending: Sending, address: string, sequence: Sequence, told: (pass: number) => void): Promise<void> {
+  return knockAll([{ sending, sequence, watched: null }], address, told)
+}
+
+/** As {@link knock}, for several knocks: in each pass one after the other. */
+export async function knockAll(going: readonly Going[], address: string, told: (pass: number) => void): Promise<void> {
+  const [{ sending }] = going
   for (let pass = 1; pass <= sending.passes; pass++) {
     if (pass > 1) await sleep(passPause(sending))
-    await send(sending, address, sequence)
+    await sendAll(going, address)
     told(pass)
   }
 }
@@ -76,20 +105,56 @@ export async function knockUntilOpen(
   limit: number,
   told: (pass: number) => void,
 ): Promise<boolean> {
+  const { shut } = await knockAllUntilOpen([{ sending, sequence, watched: port }], address, limit, told)
+  return shut.length === 0
+}
+
+/** As {@link knockUntilOpen}, for several knocks: what has opened is not knocked for again. */
+export async function knockAllUntilOpen(
+  going: readonly Going[],
+  address: string,
+  limit: number,
+  told: (pass: number) => void,
+): Promise<Ended> {
   const start = performance.now()
   const left = () => limit - (performance.now() - start)
-  let current = sequence
+  const shut = new Set(going.flatMap(({ watched }) => watched ?? []))
+  const seen = new Set<string>()
+  const [{ sending }] = going
+  let current = going
+  const tryAll = async (time: number) => {
+    const tries = [...shut].map(async (port) => {
+      const saw = await look(address, port, Math.min(time, Math.max(left(), 1)))
+      if (saw === 'open') shut.delete(port)
+      else seen.add(saw)
+    })
+    await Promise.all(tries)
+  }
   for (let pass = 1; left() > 0; pass++) {
-    current = upToDate(sending, current, Date.now())
-    await send(sending, address, current)
+    // Nothing shows whether the others have opened: they are sent as often as without --wait.
+    const due = (knock: Going) => (knock.watched === null ? pass <= sending.passes : shut.has(knock.watched))
+    current = current.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
+    // In front of the first burst, and over with it: after it a router that has no way says so only now and then (ICMP is limited).
+    if (pass === 1) void tryAll(AHEAD)
+    await sendAll(current.filter(due), address)
     told(pass)
+    const isOver = () => shut.size === 0 && (pass >= sending.passes || current.every(({ watched }) => watched !== null))
     const next = performance.now() + passPause(sending)
     while (performance.now() < next && left() > 0) {
-      if (await answers(address, port, Math.min(TRY, Math.max(left(), 1)))) return true
+      await tryAll(TRY)
+      if (isOver()) return { shut: [], seen }
       await sleep(TRY_PAUSE)
     }
   }
-  return false
+  return { shut: [...shut], seen }
+}
+
+/** One pass of all knocks. */
+async function sendAll(going: readonly Going[], address: string): Promise<void> {
+  for (const [n, { sending, sequence }] of going.entries()) {
+    const gap = n === going.length - 1 ? null : sleep(APART)
+    await Promise.all([send(sending, address, sequence), gap])
+  }
 }
 
 function windowNow({ key, timeOffset }: Sending, wall: number): number {

@@ -36,6 +36,8 @@ const TEST_COMMANDS = {
   rsyslogd: 'rsyslog',
   age: 'age',
   script: 'bsdutils',
+  zsh: 'zsh',
+  turnserver: 'coturn',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }

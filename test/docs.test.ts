@@ -64,7 +64,8 @@ async function helps(program: Program, path: string[] = []): Promise<Help[]> {
 const PROGRAMS = Object.keys(PAGES) as Program[]
 const HELPS = (await Promise.all(PROGRAMS.map((program) => helps(program)))).flat()
 /** Those that do something by themselves. */
-const LEAVES = HELPS.filter(({ name }) => !HELPS.some((other) => other.name.startsWith(`${name} `)))
+const ACTING = ['knockclient', 'knockdaemon']
+const LEAVES = HELPS.filter(({ name }) => ACTING.includes(name) || !HELPS.some((other) => other.name.startsWith(`${name} `)))
 /** The options that every command has. */
 const COMMON = ['-h', '--help', '--version']
 
@@ -217,7 +218,10 @@ function attempt([program, ...args]: string[]) {
     knockclient: ['--dry-run'],
     knockdaemon: ['--config', 'knockturn.toml', '--check'],
   }
-  const input = args.includes('--passphrase') ? 'correct horse battery\n' : ''
+  // These change nothing but what is theirs, and have no such options.
+  if (['profile', 'completion'].includes(command)) return run(program as Program, args, { cwd: folder, env: { HOME: folder } })
+  const input = args.includes('--passphrase') ? 'correct horse battery
+' : ''
   return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */

@@ -1,14 +1,20 @@
 import { isIP } from 'node:net'
 import { type Command, Option } from 'commander'
-import { knock, knockUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
+import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { UsageFault } from '../host/fault'
+import { Fault, UsageFault } from '../host/fault'
+import { parseHttps } from '../host/own-address'
+import type { Given } from '../host/profiles'
+import { parseStun } from '../host/stun'
 import { parseLifetime } from '../host/time'
+import { parseTimeSource } from '../host/time-source'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import { withCompletion } from './completion'
 import { program, reading, whole } from './options'
-import { complain, EXIT, runProgram, warnOf } from './voice'
+import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
+import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
 
 const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
@@ -20,10 +26,20 @@ const TIME_RULE =
 const CLOSE_FLAG = 'close'
 /** "The address that you see me come from", of any family. */
 const AS_SEEN = '0.0.0.0'
+/** "My own address": asked of whom the user has named. */
+const AUTO = 'auto'
+/** Most services of one command: each is a knock of its own, and takes 50 ms. */
+const MAX_DOORS = 16
+
+/** A port to open; without a protocol that of --protocol holds. */
+interface Door {
+  readonly port: number
+  readonly protocol: 'tcp' | 'udp' | null
+}
 
 interface Options extends AimOptions {
   i?: string
-  p?: number
+  p?: Door[]
   t?: number | typeof CLOSE_FLAG
   close?: boolean
   lock?: boolean
@@ -32,40 +48,99 @@ interface Options extends AimOptions {
   dryRun?: boolean
   json?: boolean
   wait?: number
+  last?: boolean
+  stun?: { host: string; port: number }
+  addressUrl?: URL
+  timeSource?: URL
 }
 
-const command: Command = withAim(
+/** Gives a command the options of a knock that a profile may have. */
+function withKnock(command: Command): Command {
+  return withAim(command)
+    .addOption(
+      reading(
+        '-i <address>',
+        'the address to open for (default: the one that the server sees); auto: this machine, as --stun or --address-url sees it',
+        (text) => (text === AUTO ? AUTO : canonicalAddress(text)),
+        'an IPv4 or IPv6 address',
+      ),
+    )
+    .addOption(
+      reading(
+        '-p <ports>',
+        'the port to open, or several, such as 22,443/tcp; 0: all that the key grants',
+        readDoors,
+        'a port from 0 to 65535',
+      ),
+    )
+    .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
+    .option('--close', "close the key's leases for the address and port (all ports without -p)")
+    .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
+    .option('--once', 'open for one connection only')
+    .addOption(new Option('--protocol <name>', 'tcp, udp or any').choices(['tcp', 'udp', 'any']).default('any'))
+    .addOption(
+      reading('--wait [seconds]', 'knock until the service answers', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).preset(
+        DEFAULT_WAIT,
+      ),
+    )
+    .addOption(reading('--stun <server>', 'with -i auto: the STUN server to ask', parseStun, 'a host, or host:port'))
+    .addOption(reading('--address-url <url>', 'with -i auto: the address service to ask', parseHttps, 'an https URL'))
+    .addOption(
+      reading(
+        '--time-source <url>',
+        'whom to ask for the time when --wait has run out',
+        parseTimeSource,
+        'ntp://HOST or https://HOST',
+      ),
+    )
+}
+
+const command = withKnock(
   program(
     NAME,
     'Knocks at a server: one burst of connection attempts that says, to those who share the key, which port to open for whom.',
     `${NAME} -r gate.example -p 22 -t 15 && ssh gate.example`,
   ),
 )
-  .addOption(
-    reading(
-      '-i <address>',
-      'the address to open for (default: the one that the server sees)',
-      canonicalAddress,
-      'an IPv4 or IPv6 address',
-    ),
-  )
-  .addOption(reading('-p <port>', 'the port to open; 0: all that the key grants', whole(0, 65535), 'a port from 0 to 65535'))
-  .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
-  .option('--close', "close the key's leases for the address and port (all ports without -p)")
-  .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
-  .option('--once', 'open for one connection only')
-  .addOption(new Option('--protocol <name>', 'tcp, udp or any').choices(['tcp', 'udp', 'any']).default('any'))
+  .enablePositionalOptions()
+  .argument('[profile]', 'options by their name in the config: see "profile"')
+  .option('--last', 'the options of the last knock')
   .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
   .option('--json', 'with --dry-run: print as JSON')
-  .addOption(
-    reading('--wait [seconds]', 'knock until the service answers', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).preset(
-      DEFAULT_WAIT,
-    ),
-  )
+const typed = recording(command)
 
-command.action(async (options: Options) => {
-  process.exitCode = await knockAsAsked(options)
+command.action(async (name: string | undefined) => {
+  const given = name !== undefined || command.opts<Options>().last ? await byProfile(name) : typed
+  process.exitCode = await knockAsAsked(command.opts<Options>(), given)
 })
+
+const profile = subcommand(command, 'profile', 'save and list profiles: options of a knock by a name of your own', 'profile list')
+const save = withKnock(
+  subcommand(profile, 'save <name>', 'save options as a profile', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
+)
+  .option('--last', 'those of the last knock, too')
+  .option('--force', 'in the place of a profile that has the name already')
+const toSave = recording(save)
+save.action(async (name: string, { last, force }: { last?: boolean; force?: boolean }) => {
+  if (command.commands.some((other) => other.name() === name))
+    throw new UsageFault(`<name> expected a name that is no command's, got "${name}"`)
+  const { clientConfig, readLast, saveProfile } = await import('../host/profiles')
+  const entries = entriesOf(command)
+  const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)
+  if (Object.keys(given).length === 0) throw new UsageFault('expected options to save, got none: give them, or --last')
+  await saveProfile(clientConfig(), name, given, entries, force ?? false)
+  process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks\n`)
+})
+subcommand(profile, 'list', 'list the profiles', 'profile list').action(async () => {
+  const { clientConfig, readProfiles } = await import('../host/profiles')
+  const profiles = await readProfiles(clientConfig(), entriesOf(command))
+  const rows = [...profiles].map(([name, { host, services, key }]) =>
+    [name, host, services, key].map((cell) => String(cell ?? '-')),
+  )
+  if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
+  else printColumns([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
+})
+withCompletion(command)
 
 runProgram(NAME, async () => {
   await command.parseAsync()
@@ -73,48 +148,100 @@ runProgram(NAME, async () => {
 })
 
 /** The pipeline of a plain knock: request → ports → server, and a look at the door. @returns the exit code */
-async function knockAsAsked(options: Options): Promise<number> {
+async function knockAsAsked(options: Options, given: Given): Promise<number> {
   const started = performance.now()
   const { action, seconds } = checkOptions(options)
   forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const key = await findKey(options)
-  const sending: Sending = {
-    ...sendingOf(options, key),
-    request: {
-      action,
-      protocol: options.protocol,
-      once: options.once ?? false,
-      port: options.p ?? 0,
-      seconds,
-      address: options.i ?? AS_SEEN,
-    },
-  }
-  const draft = checkPace(prepare(sending, Date.now()), options.pace)
-  if (options.dryRun) return printSequence(draft, options.json ?? false)
+  const knocksFor = (own: string): Going[] =>
+    (options.p ?? [{ port: 0, protocol: null }]).map((door) => {
+      const protocol = door.protocol ?? options.protocol
+      const request = { action, protocol, once: options.once ?? false, port: door.port, seconds, address: own }
+      const sending: Sending = { ...sendingOf(options, key), request }
+      const sequence = checkPace(prepare(sending, Date.now()), options.pace)
+      return { sending, sequence, watched: isWatched(door, options.protocol) ? door.port : null }
+    })
+  const drafts = knocksFor(options.i === undefined || options.i === AUTO ? AS_SEEN : options.i)
+  if (options.dryRun) return printSequences(drafts, options.json ?? false)
 
   const { host, address } = await findHost(options, key, familyOf(options.i))
+  const asked = options.i === AUTO ? knocksFor(await askAddress(options, isIP(address) as 4 | 6)) : drafts
   // A slow resolver must not age the window.
-  const sequence = upToDate(sending, draft, Date.now())
+  const going = asked.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
   const say = speaker(options, started)
   // The packets first: it takes longer to find the words for them.
-  if (say) setImmediate(async () => say(`${await describe(sending, host, address)}, with key ${key.id}`))
+  if (say) setImmediate(async () => say(`${await describe(going, host, address)}, with key ${key.id}`))
+  const touched = going.reduce((sum, { sequence }) => sum + sequence.ports.length, 0)
   const told = (pass: number) => {
-    if (pass === 1 || options.v) say?.(`sent ${sequence.ports.length} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+    if (pass === 1 || options.v) say?.(`sent ${touched} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
   }
-  if (options.wait === undefined) {
-    await knock(sending, address, sequence, told)
-    return EXIT.ok
+  if (options.wait === undefined) await knockAll(going, address, told)
+  else {
+    const ended = await knockAllUntilOpen(going, address, options.wait * 1000, told)
+    if (ended.shut.length > 0) {
+      complain(NAME, `${host} (${address}) ${portsOf(ended.shut)} not answered within ${options.wait} s`)
+      for (const line of await diagnose(options, key.key.period, host, address, going, ended)) noteOf(NAME, line)
+      return EXIT.timeLimit
+    }
+    const watched = going.flatMap(({ watched }) => watched ?? [])
+    say?.(`${host} ${watched.length === 1 ? `port ${watched[0]} is` : `ports ${watched.join(', ')} are`} open`)
   }
-  const port = options.p as number
-  const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, told)
-  if (!open) {
-    const hints =
-      "is the service running, are both clocks right, does the key grant it (the server's log tells), is -4 or -6 the way to it?"
-    complain(NAME, `${host} (${address}) port ${port} has not answered within ${options.wait} s: ${hints}`)
-    return EXIT.timeLimit
-  }
-  say?.(`${host} port ${port} is open`)
+  await remember(given, key.id, say)
   return EXIT.ok
+}
+
+/** Takes options from a profile, or from the last knock, where the command line does not say otherwise. @returns all of them */
+async function byProfile(name: string | undefined): Promise<Given> {
+  if (name !== undefined && command.opts<Options>().last) throw new UsageFault('expected a profile or --last, got both')
+  const { clientConfig, keyOfProfile, readLast, readProfiles } = await import('../host/profiles')
+  const entries = entriesOf(command)
+  const path = clientConfig()
+  const profiles = name === undefined ? new Map<string, Given>() : await readProfiles(path, entries)
+  const found = name === undefined ? await readLast(entries) : profiles.get(name)
+  if (!found) {
+    const names = [...profiles.keys()].join(', ')
+    const next =
+      names === '' ? `it has none: make one with "${NAME} profile save", or name the server with -r` : `it has ${names}`
+    throw new UsageFault(`${path}: expected a profile "${String(name).slice(0, 60)}", and ${next}`)
+  }
+  const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
+  const merged = merge(based, typed)
+  apply(command, merged, typed)
+  // A port of the command line's may be one that cannot be waited for as the profile says.
+  const { p, protocol } = command.opts<Options>()
+  if (typed.wait !== undefined || typed.services === undefined || p?.some((door) => isWatched(door, protocol))) return merged
+  command.setOptionValueWithSource('wait', undefined, 'config')
+  const { wait: _, ...rest } = merged
+  return rest
+}
+
+/** This machine's address, as somebody sees it whom the user has named. */
+async function askAddress({ stun, addressUrl }: Options, family: 4 | 6): Promise<string> {
+  const { ownAddress } = await import('../host/own-address')
+  return ownAddress(stun ? { stun } : { url: addressUrl as URL }, family)
+}
+
+/** Keeps the options for --last. That it can't is no failure: the door is open. */
+async function remember(given: Given, id: string, say: ((text: string) => void) | null): Promise<void> {
+  const { writeLast } = await import('../host/profiles')
+  await writeLast(pinned(given, id)).catch((error) => {
+    if (!(error instanceof Fault)) throw error
+    if (command.opts<Options>().v) say?.(`not kept for --last: ${error.message}`)
+  })
+}
+
+async function diagnose(
+  { timeSource, timeOffset }: Options,
+  period: number,
+  host: string,
+  address: string,
+  going: readonly Going[],
+  { shut, seen }: Ended,
+): Promise<string[]> {
+  const { findings, investigate } = await import('../host/diagnosis')
+  const knocked = going[0].sequence.ports
+  const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
+  return findings({ ...found, host, seen, period, timeOffset })
 }
 
 function checkPace(sequence: Sequence, pace: number): Sequence {
@@ -127,20 +254,28 @@ function checkPace(sequence: Sequence, pace: number): Sequence {
 
 /** Options that don't go together, and what the time flag means for the action. */
 function checkOptions(options: Options): { action: Action; seconds: number } {
-  const { close, lock, once, wait, p: port, t: time } = options
+  const { close, lock, once, wait, p: doors, t: time } = options
   if (close && lock) throw new UsageFault('expected --close or --lock, got both')
   checkAim(options)
   if (options.json && !options.dryRun) throw new UsageFault('--json goes with --dry-run')
   if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
   const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'
-  if (action === 'open' && port === undefined)
+  if (action === 'open' && doors === undefined)
     throw new UsageFault('-p expected: say which port to open, 0 for all that the key grants')
   if (action !== 'open' && once) throw new UsageFault('--once goes with opening only')
   if (wait !== undefined) {
     if (action !== 'open') throw new UsageFault('--wait goes with opening only')
     if (once) throw new UsageFault('--wait would use up the one connection of --once: leave one of them out')
-    if (!port || options.protocol === 'udp')
+    if (!doors?.some((door) => isWatched(door, options.protocol)))
       throw new UsageFault('--wait expected one TCP port with -p: it connects to see whether the door is open')
+  }
+  if (doors?.some(({ protocol }) => protocol && options.protocol !== 'any' && protocol !== options.protocol))
+    throw new UsageFault(`--protocol ${options.protocol} expected no other protocol in -p: leave out one of them`)
+  if (options.i === AUTO) {
+    if (options.dryRun) throw new UsageFault('--dry-run asks nobody: give an address with -i in the place of auto')
+    if (!options.stun && !options.addressUrl)
+      throw new UsageFault('-i auto expected somebody to ask for your address: name a server with --stun, or with --address-url')
+    if (options.stun && options.addressUrl) throw new UsageFault('expected --stun or --address-url, got both')
   }
   const seconds = typeof time === 'number' ? time : action === 'open' ? DEFAULT_SECONDS : 0
   return { action, seconds }
@@ -148,18 +283,33 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
 
 /** The family that is preferred where the server has both: that of the address to open for. */
 function familyOf(address: string | undefined): 0 | 4 | 6 {
-  return address === undefined || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
+  return address === undefined || address === AUTO || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
 }
 
-function printSequence({ window, ports, request }: Sequence, json: boolean): number {
-  const { action, protocol, once, salt, port, seconds, address } = request
-  const sequence = { window, ports, request: { action, protocol, once, salt, port, seconds, address } }
-  process.stdout.write(json ? `${JSON.stringify(sequence)}\n` : `${ports.join('\n')}\n`)
+/** Whether a connection shows that a door has opened. */
+function isWatched({ port, protocol }: Door, otherwise: Protocol): boolean {
+  return port !== 0 && (protocol ?? otherwise) !== 'udp'
+}
+
+function portsOf(ports: readonly number[]): string {
+  return ports.length === 1 ? `port ${ports[0]} has` : `ports ${ports.join(', ')} have`
+}
+
+function printSequences(going: readonly Going[], json: boolean): number {
+  for (const { sequence } of going) printSequence(sequence, json)
   return EXIT.ok
 }
 
-async function describe({ request }: Sending, host: string, address: string): Promise<string> {
-  const door = request.port === 0 ? 'every granted port' : `port ${request.port}`
+function printSequence({ window, ports, request }: Sequence, json: boolean): void {
+  const { action, protocol, once, salt, port, seconds, address } = request
+  const sequence = { window, ports, request: { action, protocol, once, salt, port, seconds, address } }
+  process.stdout.write(json ? `${JSON.stringify(sequence)}\n` : `${ports.join('\n')}\n`)
+}
+
+async function describe(going: readonly Going[], host: string, address: string): Promise<string> {
+  const [{ request }] = going.map(({ sending }) => sending)
+  const ports = going.map(({ sending }) => sending.request.port)
+  const door = request.port === 0 ? 'every granted port' : `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
   const at = host === address ? host : `${host} (${address})`
   const whom = request.address === AS_SEEN ? 'this address' : request.address
   if (request.action === 'close') return `knocking at ${at}: close ${door} for ${whom}`
@@ -181,4 +331,39 @@ function readTime(text: string): number | typeof CLOSE_FLAG | null {
       `-t expected a unit for a number over 255, got "${text.slice(0, 20)}": write ${text.slice(0, 20)}s or ${text.slice(0, 20)}m`,
     )
   return parseLifetime(text)
+}
+
+/** Reads `22`, `22/tcp` or a list of them, each once; 0 stands for all, and so alone. */
+function readDoors(text: string): Door[] | null {
+  const words = [...new Set(text.split(','))]
+  const doors = words.map((word) => {
+    const [, port, protocol] = /^(\d{1,5})(?:\/(tcp|udp))?$/.exec(word) ?? []
+    return port === undefined || Number(port) > 65535
+      ? null
+      : { port: Number(port), protocol: (protocol ?? null) as Door['protocol'] }
+  })
+  if (doors.length > MAX_DOORS) throw new UsageFault(`-p expected at most ${MAX_DOORS} ports, got ${doors.length}`)
+  if (doors.length > 1 && doors.some((door) => door?.port === 0))
+    throw new UsageFault('-p expected 0 alone: it stands for all ports')
+  return doors.every((door) => door !== null) ? doors : null
+}
+
+/** A subcommand with the same manners as its program. */
+function subcommand(parent: Command, name: string, description: string, example: string): Command {
+  return parent
+    .command(name)
+    .description(description)
+    .copyInheritedSettings(command)
+    .addHelpText('after', `\nExample:\n  ${NAME} ${example}`)
+}
+
+function printColumns(table: readonly (readonly string[])[]): void {
+  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
+  for (const row of table)
+    process.stdout.write(
+      `${row
+        .map((cell, column) => cell.padEnd(widths[column]))
+        .join('  ')
+        .trimEnd()}\n`,
+    )
 }

@@ -17,6 +17,7 @@ import { loadServerKeys, type ServerKeys } from '../host/server-keys'
 import { openTaps } from '../host/taps/open'
 import { tapWatch, watchTaps } from '../host/taps/watch'
 import { checkClock } from '../host/time'
+import { withCompletion } from './completion'
 import { program } from './options'
 import { complain, EXIT, failWith, runProgram, warnOf } from './voice'
 
@@ -45,8 +46,15 @@ const command = program(
   .option('--check', 'report every fault of config, keys and ledger, change nothing, and exit')
   .addOption(new Option('--log-level <level>', 'how much to say').choices(['error', 'warn', 'info', 'debug']).default('info'))
 
+let isToServe = false
+command.action(() => {
+  isToServe = true
+})
+withCompletion(command)
+
 runProgram(NAME, async () => {
   const options = command.parse().opts<Options>()
+  if (!isToServe) return EXIT.ok
   forbidCoreDumps((message) => warnOf(NAME, message))
   if (options.check) return check(options.config)
   const read = await readConfig(options.config)

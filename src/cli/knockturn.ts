@@ -28,6 +28,7 @@ import { checkClock, isoTime, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
+import { withCompletion } from './completion'
 import { program, reading, whole } from './options'
 import { seal } from './seal'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
@@ -250,6 +251,8 @@ subcommand(firewall, 'show', 'show our chains and the leases that are in force',
       print([`# ${family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'))
     }
   })
+
+withCompletion(command)
 
 runProgram(NAME, async () => {
   forbidCoreDumps((message) => warnOf(NAME, message))

@@ -22,6 +22,11 @@ export function warnOf(program: string, message: string): void {
   process.stderr.write(`${program}: warning: ${printable(message)}\n`)
 }
 
+/** Says what was found out about a fault, behind it. */
+export function noteOf(program: string, message: string): void {
+  process.stderr.write(`${program}: note: ${printable(message)}\n`)
+}
+
 /**
  * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 1 for failure.
  * Where a start-up snapshot is being built, the program runs when that is started, not now.

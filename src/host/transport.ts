@@ -75,17 +75,26 @@ function nothingSent(address: string, error: Error): Fault {
   return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`)
 }
 
-/** Tries a TCP connection; resolves to whether the service answered within `limit` milliseconds. */
-export function answers(address: string, port: number, limit: number): Promise<boolean> {
+/**
+ * Tries a TCP connection.
+ * @param limit milliseconds
+ * @returns `open`, `refused`, `silence`, or the code of another error, such as EHOSTUNREACH
+ */
+export function look(address: string, port: number, limit: number): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port, timeout: limit })
-    const end = (open: boolean) => {
+    const end = (saw: string) => {
       socket.destroy()
-      resolve(open)
+      resolve(saw)
     }
     socket
-      .once('connect', () => end(true))
-      .once('error', () => end(false))
-      .once('timeout', () => end(false))
+      .once('connect', () => end('open'))
+      .once('error', (error) => end(errorCode(error) === 'ECONNREFUSED' ? 'refused' : (errorCode(error) ?? reason(error))))
+      .once('timeout', () => end('silence'))
   })
+}
+
+/** Tries a TCP connection; resolves to whether the service answered within `limit` milliseconds. */
+export async function answers(address: string, port: number, limit: number): Promise<boolean> {
+  return (await look(address, port, limit)) === 'open'
 }

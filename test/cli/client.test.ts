@@ -64,6 +64,21 @@ describe('--dry-run --json', () => {
     expect([before, windowAt(Date.now() / 1000, 30)]).toContain(window)
   })
 
+  it('prints a knock for each of several ports, each with a salt of its own', async () => {
+    const { stdout } = await knock('--dry-run', '--json', '-p', '22,443/tcp,53/udp')
+    const knocks: Printed[] = stdout
+      .trimEnd()
+      .split('\n')
+      .map((line) => JSON.parse(line))
+    expect(knocks.map(({ request: { port, protocol } }) => [port, protocol])).toEqual([
+      [22, 'any'],
+      [443, 'tcp'],
+      [53, 'udp'],
+    ])
+    for (const { window, ports, request } of knocks) expect(ports).toEqual(compose(key, window, request))
+    expect(new Set(knocks.map(({ request }) => request.salt)).size).toBeGreaterThan(1)
+  })
+
   it('prints another salt each time', async () => {
     const salts = await Promise.all(Array.from({ length: 4 }, async () => (await printed()).request.salt))
     expect(new Set(salts).size).toBeGreaterThan(1)
@@ -164,6 +179,17 @@ describe('a fault of usage', () => {
     [[], /-p expected/],
     [['-p', '65536'], /-p expected a port from 0 to 65535, got "65536"$/],
     [['-p', '-1'], /-p expected a port from 0 to 65535, got "-1"$/],
+    [['-p', '22,'], /-p expected a port from 0 to 65535, got "22,"$/],
+    [['-p', '22/sctp'], /-p expected a port from 0 to 65535, got "22\/sctp"$/],
+    [['-p', '22,0'], /-p expected 0 alone/],
+    [['-p', Array.from({ length: 17 }, (_, n) => n + 1).join()], /-p expected at most 16 ports, got 17$/],
+    [['-p', '22/tcp', '--protocol', 'udp'], /--protocol udp expected no other protocol in -p/],
+    [['-p', '53/udp', '--wait'], /--wait expected one TCP port/],
+    [['-p', '22', '-i', 'auto'], /-i auto expected somebody to ask/],
+    [['-p', '22', '-i', 'auto', '--stun', 'a', '--address-url', 'https://b'], /expected --stun or --address-url, got both$/],
+    [['-p', '22', '--stun', 'stun:a'], /--stun expected a host, or host:port, got "stun:a"$/],
+    [['-p', '22', '--address-url', 'http://a'], /--address-url expected an https URL, got "http:\/\/a"$/],
+    [['-p', '22', '--time-source', 'a'], /--time-source expected ntp:\/\/HOST or https:\/\/HOST, got "a"$/],
     [['-p', 'ssh'], /-p expected a port from 0 to 65535, got "ssh"$/],
     [['-p', '22', '-i', 'gate.example'], /-i expected an IPv4 or IPv6 address, got "gate\.example"$/],
     [['-p', '22', '-i', '198.51.100.256'], /-i expected an IPv4 or IPv6 address/],
@@ -187,7 +213,7 @@ describe('a fault of usage', () => {
     [['-p', '22', '--time-offset', '1h'], /--time-offset expected whole seconds.*, got "1h"$/],
     [['-p', '22', '--protocol', 'sctp'], /--protocol .*sctp/],
     [['-p', '22', '--loud'], /unknown option '--loud'/],
-    [['-p', '22', 'gate.example'], /too many arguments/],
+    [['-p', '22', 'gate', 'more'], /too many arguments/],
     [['-p'], /argument missing/],
   ])('in %j is told, with exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await knock(...args)
@@ -459,7 +485,9 @@ describe('sending', () => {
     it('gives up when nothing answers', async () => {
       const { code, stdout, stderr } = await run('knockclient', ['-k', file, '-p', '1', '--wait', '1'])
       expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
-      expect(stderr).toMatch(/^knockclient: error: 127\.0\.0\.1 \(127\.0\.0\.1\) port 1 has not answered within 1 s: [^\n]+\n$/)
+      expect(stderr).toMatch(
+        /^knockclient: error: 127\.0\.0\.1 \(127\.0\.0\.1\) port 1 has not answered within 1 s\n(knockclient: note: [^\n]+\n)+$/,
+      )
     })
   })
 })

@@ -4,6 +4,7 @@ import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterEach, vi } from 'vitest'
+import { scratch } from '../host/scratch'
 
 // Programs are started by the dozen: on a busy machine that takes what it takes.
 vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
@@ -12,10 +13,13 @@ export type Program = 'knockturn' | 'knockclient' | 'knockdaemon'
 
 export const programPath = (program: Program) => fileURLToPath(new URL(`../../bin/${program}`, import.meta.url))
 
+/** Where the last knock is kept. */
+const STATE = scratch()
+
 /** The environment without what slows a start or points a client at somebody's keys. */
 export function environment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
   const { NODE_EXTRA_CA_CERTS: _, XDG_CONFIG_HOME: __, ...rest } = process.env
-  return { ...rest, HOME: '/nonexistent', ...more }
+  return { ...rest, HOME: '/nonexistent', XDG_STATE_HOME: STATE, ...more }
 }
 
 /** Without capabilities, also where the tests run as root: knockdaemon refuses those, and none of these tests needs one. */

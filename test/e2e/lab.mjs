@@ -425,7 +425,8 @@ export class Child {
 
 /** @param {NodeJS.ProcessEnv} env */
 function childEnvironment(env) {
-  return { ...process.env, NODE_EXTRA_CA_CERTS: undefined, ...env }
+  // Nowhere to keep the last knock in: the home is somebody's.
+  return { ...process.env, NODE_EXTRA_CA_CERTS: undefined, XDG_STATE_HOME: '/dev/null', ...env }
 }
 
 /** @param {string[]} argv @param {RunOptions} options @returns {Promise<Ended>} */

@@ -1,0 +1,136 @@
+import type { Command, Option } from 'commander'
+import { Argument } from 'commander'
+
+/* What a shell needs to complete our commands, made from the same definitions as --help. */
+
+const SHELLS = ['bash', 'zsh'] as const
+type Shell = (typeof SHELLS)[number]
+
+/** Adds the subcommand that prints a program's completion. */
+export function withCompletion(root: Command): Command {
+  root
+    .command('completion')
+    .description('print what makes a shell complete this command')
+    .copyInheritedSettings(root)
+    .addArgument(new Argument('<shell>').choices(SHELLS))
+    .addHelpText('after', `\nExample:\n  ${root.name()} completion bash`)
+    .action((shell: Shell) => {
+      process.stdout.write(completionScript(root, shell))
+    })
+  return root
+}
+
+const idsIn = (folder: string) => `ls ${folder} 2>/dev/null | sed -n 's/\\.key$//p'`
+/** Finds words at the time of completing, by what a placeholder in --help is called: shell code that prints one a line. */
+const LIVE: Readonly<Record<string, string>> = {
+  profile: 'knockclient profile list 2>/dev/null | sed "1d;s/ .*//"',
+  key: idsIn(`"\${XDG_CONFIG_HOME:-$HOME/.config}"/knockturn/keys`),
+  id: idsIn('/etc/knockturn/keys'),
+}
+/** Placeholders that stand for paths, alone or beside what {@link LIVE} finds. */
+const PATHS = ['file', 'dir', 'key']
+
+/** What may stand in one place. */
+interface Place {
+  /** The names of the subcommands so far, each with a space in front. */
+  readonly path: string
+  /** The option in front, or empty: any word. */
+  readonly after: string
+  readonly words: readonly string[]
+  readonly live: string | undefined
+  readonly paths: boolean
+}
+
+/** A completion script. The words of a command are looked for with the value of its options left out. */
+export function completionScript(root: Command, shell: Shell): string {
+  const places = placesOf(root, '')
+  const name = root.name()
+  const find = `_${name}_words`
+  // Options that take a word of their own: what follows them is no subcommand.
+  const taking = [...new Set(walk(root).flatMap(({ options }) => options.filter((o) => o.required).flatMap(flagsOf)))]
+  const steps = places.filter(({ after, path }) => after === '' && path !== '').map(({ path }) => `"${path}"`)
+  const cases = places.map(
+    ({ path, after, words, live, paths }) =>
+      `    "${path}:${after}") ${[words.length > 0 ? `printf '%s\\n' ${words.join(' ')}` : '', live ?? '', paths ? 'echo /' : ''].filter(Boolean).join('; ') || ':'} ;;`,
+  )
+  const body = `# ${shell} completion for ${name}, made by "${name} completion ${shell}"
+# Prints what may stand behind the words given, one a line; "/" stands for any path.
+${find}() {
+  local at='' before='' word
+  for word in "$@"; do
+    case "$before" in
+      ${taking.join('|')}) before=''; continue ;;
+    esac
+    before=$word
+    case "$at $word" in
+      ${steps.length > 0 ? steps.join('|') : '""'}) at="$at $word" ;;
+    esac
+  done
+  case "$at:$before" in
+${cases.filter((_, n) => places[n].after !== '').join('\n')}
+    *) case "$at:" in
+${cases.filter((_, n) => places[n].after === '').join('\n')}
+    esac ;;
+  esac
+}
+`
+  return body + (shell === 'bash' ? bashEnd(name, find) : zshEnd(name, find))
+}
+
+function bashEnd(name: string, find: string): string {
+  return `_${name}() {
+  local cur=$\{COMP_WORDS[COMP_CWORD]} found word
+  COMPREPLY=()
+  found=$(${find} "$\{COMP_WORDS[@]:1:COMP_CWORD-1}")
+  case $'\\n'"$found"$'\\n' in
+    *$'\\n/\\n'*) compopt -o filenames 2>/dev/null; found+=$'\\n'$(compgen -f -- "$cur") ;;
+  esac
+  while IFS= read -r word; do
+    [[ $word != / && $word == "$cur"* && -n $word ]] && COMPREPLY+=("$word")
+  done <<< "$found"
+}
+complete -F _${name} ${name}
+`
+}
+
+function zshEnd(name: string, find: string): string {
+  return `_${name}() {
+  local -a found
+  found=("\${(@f)$(${find} "\${(@)words[2,CURRENT-1]}")}")
+  (( \${found[(I)/]} )) && _files
+  compadd -- \${found:#/}
+}
+compdef _${name} ${name}
+`
+}
+
+/** A command and all below it. */
+function walk(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(walk)]
+}
+
+function placesOf(command: Command, path: string): Place[] {
+  const { options, commands, registeredArguments } = command
+  const shown = options.filter(({ hidden }) => !hidden)
+  const values = shown
+    .filter(({ required, optional }) => required || optional)
+    .flatMap((option) => {
+      const place = filledBy(option.flags, option.argChoices)
+      // What need not have a value may as well be followed by anything else.
+      if (option.optional) return []
+      return flagsOf(option).map((after) => ({ path, after, ...place }))
+    })
+  const [argument] = registeredArguments
+  const filled = argument ? filledBy(`<${argument.name()}>`, argument.argChoices) : { words: [], live: undefined, paths: false }
+  const words = [...commands.map((sub) => sub.name()), ...filled.words, ...shown.flatMap(flagsOf), '--help']
+  const here = { path, after: '', words, live: filled.live, paths: filled.paths }
+  return [...values, here, ...commands.flatMap((sub) => placesOf(sub, `${path} ${sub.name()}`))]
+}
+
+/** What fills a placeholder. */
+function filledBy(flags: string, choices: readonly string[] | undefined): Pick<Place, 'words' | 'live' | 'paths'> {
+  const placeholder = /[<[](\w+)/.exec(flags)?.[1] ?? ''
+  return { words: choices ?? [], live: LIVE[placeholder], paths: PATHS.includes(placeholder) }
+}
+
+const flagsOf = ({ short, long }: Option): string[] => [short, long].filter((flag) => flag !== undefined)

@@ -1,0 +1,94 @@
+import { existsSync } from 'node:fs'
+import { resolve } from 'node:path'
+import type { Command, Option } from 'commander'
+import { UsageFault } from '../host/fault'
+import { KEY_ID } from '../host/key-file'
+import { clientKeys, keyPath } from '../host/keyring'
+import type { Entry, Given } from '../host/profiles'
+
+/* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */
+
+/** What the options of one letter are called in a profile; the others have their own names there, with underscores. */
+const NAMES: Readonly<Record<string, string>> = {
+  r: 'host',
+  k: 'key',
+  i: 'address',
+  p: 'services',
+  t: 'time',
+  4: 'ipv4',
+  6: 'ipv6',
+}
+/** What asks about this one run, and is nothing to keep. */
+const MOMENTARY = new Set(['help', 'version', 'dryRun', 'json', 'last', 'quiet', 'v', 'force'])
+/** What an option on the command line takes out of a profile: it could not be meant beside it. */
+const TAKES_OUT: Readonly<Record<string, readonly string[]>> = {
+  close: ['lock', 'once', 'wait', 'time'],
+  lock: ['close', 'once', 'wait', 'time'],
+  once: ['wait', 'close', 'lock'],
+  ipv4: ['ipv6'],
+  ipv6: ['ipv4'],
+  stun: ['address_url'],
+  address_url: ['stun'],
+}
+
+const nameOf = (option: Option) =>
+  NAMES[option.attributeName()] ?? option.attributeName().replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
+const lasting = (command: Command) => command.options.filter((option) => !MOMENTARY.has(option.attributeName()))
+
+/** The entries that a profile may have: one for each option of a knock. */
+export function entriesOf(command: Command): Entry[] {
+  return lasting(command).map((option) => ({
+    name: nameOf(option),
+    kind: option.isBoolean() ? 'flag' : option.optional ? 'optional' : 'value',
+    read: (text) => readBy(option, text),
+  }))
+}
+
+function readBy(option: Option, text: string): unknown {
+  // Commander's own message has no such form.
+  if (option.argChoices && !option.argChoices.includes(text)) throw new UsageFault(`expected ${option.argChoices.join(', ')}`)
+  return option.parseArg ? option.parseArg(text, undefined) : text
+}
+
+/** Keeps what is typed of a command's options, as it is typed; to be called before it is parsed. */
+export function recording(command: Command): Given {
+  const given: Record<string, string | true> = {}
+  for (const option of lasting(command))
+    command.on(`option:${option.name()}`, (text: string | undefined | null) => {
+      given[nameOf(option)] = text ?? true
+    })
+  return given
+}
+
+/** Options of a profile, with those on the command line in their place or beside them. */
+export function merge(profile: Given, typed: Given): Given {
+  const isClosing = typed.time === '255'
+  const out = new Set(Object.keys(isClosing ? { ...typed, close: true } : typed).flatMap((name) => TAKES_OUT[name] ?? []))
+  const rest = Object.entries(profile).filter(([name]) => !out.has(name))
+  return { ...Object.fromEntries(rest), ...typed }
+}
+
+/** Gives a command the options that it does not have from its command line. */
+export function apply(command: Command, merged: Given, typed: Given): void {
+  for (const option of lasting(command)) {
+    const text = merged[nameOf(option)]
+    if (text === undefined || nameOf(option) in typed) continue
+    const value =
+      text !== true ? readBy(option, text) : option.isBoolean() ? true : readBy(option, String(option.presetArg ?? ''))
+    command.setOptionValueWithSource(option.attributeName(), value, 'config')
+  }
+}
+
+/** Options as they may be kept: a key's file by a path that is good in any folder. */
+export function keepable(given: Given): Given {
+  const { key } = given
+  if (typeof key !== 'string' || (KEY_ID.test(key) && !existsSync(key))) return given
+  return { ...given, key: resolve(key) }
+}
+
+/** As {@link keepable}, with the key that was used: what is there later may be another one. */
+export function pinned(given: Given, id: string): Given {
+  const { key } = keepable(given)
+  const path = typeof key === 'string' && !KEY_ID.test(key) ? key : keyPath(clientKeys(), typeof key === 'string' ? key : id)
+  return { ...given, key: path }
+}

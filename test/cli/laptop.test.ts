@@ -1,0 +1,556 @@
+import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { createServer as createHttps } from 'node:https'
+import { type AddressInfo, createServer, type Server } from 'node:net'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { environment, programPath, run } from './programs'
+
+const HERE = '127.0.0.1'
+/** Below the ports that this machine gives out by itself. */
+const POOL = '10000-22000'
+
+/** A home with these keys and a config. */
+function home(config = '', ids = ['alice']) {
+  const folder = scratch()
+  const base = join(folder, '.config', 'knockturn')
+  const keys = join(base, 'keys')
+  mkdirSync(keys, { recursive: true, mode: 0o700 })
+  for (const [n, id] of ids.entries())
+    put(keys, `${id}.key`, keyText({ id, secret: secretOf(n + 3), more: `host = "${HERE}"\npool = "${POOL}"\n`, grant: '' }))
+  const path = join(base, 'config.toml')
+  if (config) put(base, 'config.toml', config)
+  const last = join(folder, '.local', 'state', 'knockturn', 'last.toml')
+  const env = { HOME: folder, XDG_CONFIG_HOME: undefined, XDG_STATE_HOME: undefined }
+  const client = (...args: string[]) => run('knockclient', args, { env })
+  return { folder, keys, path, last, env, client, config: () => readFileSync(path, 'utf8') }
+}
+type Home = ReturnType<typeof home>
+
+/** The requests that a command would say. */
+async function requests({ client }: Home, ...args: string[]) {
+  const { code, stdout, stderr } = await client(...args, '--dry-run', '--json')
+  expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+  const lines: {
+    request: { port: number; protocol: string; seconds: number; address: string; once: boolean; action: string }
+  }[] = stdout
+    .trimEnd()
+    .split('\n')
+    .map((line) => JSON.parse(line))
+  return lines.map(({ request }) => request)
+}
+const fault = (outcome: { stderr: string }) => outcome.stderr.replace(/^knockclient: error: /, '').trimEnd()
+
+describe('a profile', () => {
+  const GATE = `[profile.gate]
+services = ["22/tcp", 443]
+time = "10m"
+address = "198.51.100.7"
+once = true
+`
+
+  it('says what its options would', async () => {
+    expect(await requests(home(GATE), 'gate')).toMatchObject([
+      { port: 22, protocol: 'tcp', seconds: 600, address: '198.51.100.7', once: true },
+      { port: 443, protocol: 'any', seconds: 600, address: '198.51.100.7', once: true },
+    ])
+  })
+
+  it.each<[string, string[], object[]]>([
+    ['-p', ['-p', '53/udp'], [{ port: 53, protocol: 'udp', seconds: 600 }]],
+    ['-t', ['-t', '1'], [{ seconds: 60 }, { seconds: 60 }]],
+    ['-i', ['-i', '198.51.100.8'], [{ address: '198.51.100.8' }, { address: '198.51.100.8' }]],
+    [
+      '--close',
+      ['--close'],
+      [
+        { action: 'close', once: false, port: 22 },
+        { action: 'close', port: 443 },
+      ],
+    ],
+    ['-t 255', ['-t', '255'], [{ action: 'close', once: false }, { action: 'close' }]],
+    ['--lock', ['--lock', '-p', '0'], [{ action: 'lock', seconds: 0, once: false }]],
+  ])('gives way to %s, in front of its name and behind it', async (_, args, expected) => {
+    const at = home(GATE)
+    expect(await requests(at, 'gate', ...args)).toMatchObject(expected)
+    expect(await requests(at, ...args, 'gate')).toMatchObject(expected)
+  })
+
+  it('does not wait for a port that nothing shows', async () => {
+    const at = home('[profile.gate]\nservices = 22\nwait = true\n')
+    expect(await at.client('gate', '-p', '53/udp', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect(readFileSync(at.last, 'utf8')).not.toContain('wait')
+  })
+
+  it.each<[string, (at: Home) => string]>([
+    ['an id', () => 'bob'],
+    ['a path from the config’s folder', () => 'keys/bob.key'],
+    ['a path from the home folder', () => '~/.config/knockturn/keys/bob.key'],
+    ['a whole path', ({ keys }) => join(keys, 'bob.key')],
+  ])('names its key by %s', async (_, key) => {
+    const at = home('', ['alice', 'bob'])
+    put(dirname(at.path), 'config.toml', `[profile.gate]\nservices = "22"\nkey = ${JSON.stringify(key(at))}\n`)
+    const { stderr } = await at.client('gate', '--passes', '1', '-v')
+    expect(stderr).toMatch(/with key bob$/m)
+  })
+
+  it('that is not there is told, with those that are', async () => {
+    const at = home(`${GATE}[profile.home]\n`)
+    const outcome = await at.client('gaet')
+    expect(outcome).toMatchObject({ code: 2, stdout: '' })
+    expect(fault(outcome)).toBe(`${at.path}: expected a profile "gaet", and it has gate, home`)
+  })
+
+  it('that is not there is told, where there are none', async () => {
+    const outcome = await home().client('gate')
+    expect(outcome.code).toBe(2)
+    expect(fault(outcome)).toMatch(/expected a profile "gate", and it has none: make one with "knockclient profile save"/)
+  })
+
+  it.each<[string, string, RegExp]>([
+    ['an unknown entry', 'sevrices = "22"', /config\.toml:2: unknown key "profile\.gate\.sevrices"$/],
+    ['a faulty port', 'services = [22, "443/sctp"]', /:2: "profile\.gate\.services" expected a port from 0 to 65535, got /],
+    ['a faulty time', 'time = "1d"', /:2: "profile\.gate\.time" expected 0 \(until closed\).*, got "1d"$/],
+    ['a text where a flag is', 'once = "yes"', /:2: "profile\.gate\.once" expected true or false, got "yes"$/],
+    ['a flag where a text is', 'host = true', /:2: "profile\.gate\.host" expected a text.*, got true$/],
+    ['a faulty wait', 'wait = 0', /:2: "profile\.gate\.wait" expected seconds from 1 to 3600, got "0"$/],
+    ['a faulty choice', 'protocol = "sctp"', /:2: "profile\.gate\.protocol" expected tcp, udp, any, got "sctp"$/],
+    ['no secret, and none is taken', 'secret = "x"', /:2: unknown key/],
+    ['no TOML', 'services = ', /config\.toml:2: /],
+    ['a text that is too long', `host = "${'a'.repeat(5000)}"`, /:2: "profile\.gate\.host" expected at most 4096 characters/],
+  ])('with %s is refused, with file and line', async (_, entry, message) => {
+    const outcome = await home(`[profile.gate]\n${entry}\n`).client('gate', '--dry-run', '-p', '22')
+    expect(outcome).toMatchObject({ code: 1, stdout: '' })
+    expect(fault(outcome)).toMatch(message)
+    expect(fault(outcome)).not.toContain('\n')
+  })
+
+  it('is not read from a file that others may write', async () => {
+    const at = home(GATE)
+    chmodSync(at.path, 0o666)
+    expect(fault(await at.client('gate'))).toBe(
+      `${at.path}: expected a file that only its owner may write, got mode 0666: run "chmod go-w ${at.path}"`,
+    )
+    chmodSync(at.path, 0o644)
+    expect(await requests(at, 'gate')).toHaveLength(2)
+  })
+
+  it('is not read from a file that is too large', async () => {
+    expect(fault(await home(`${GATE}# ${'x'.repeat(70_000)}\n`).client('gate'))).toMatch(/expected at most 65536 bytes/)
+  })
+
+  it('with -i auto and nobody to ask is a fault of usage', async () => {
+    expect(await home('[profile.gate]\nservices = 22\naddress = "auto"\n').client('gate')).toMatchObject({
+      code: 2,
+      stderr: expect.stringMatching(/-i auto expected somebody to ask for your address: name a server with --stun/),
+    })
+  })
+})
+
+describe('profile save', () => {
+  it('writes a config that knocks as it was told', async () => {
+    const at = home()
+    const { code, stdout } = await at.client(
+      'profile',
+      'save',
+      'gate',
+      '-p',
+      '22/tcp,443',
+      '-t',
+      '15m',
+      '--once',
+      '--time-offset',
+      '-90',
+    )
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `saved in ${at.path}: "knockclient gate" knocks\n` })
+    expect(statSync(at.path).mode & 0o777).toBe(0o600)
+    expect(await requests(at, 'gate')).toMatchObject([
+      { port: 22, protocol: 'tcp', seconds: 900, once: true },
+      { port: 443, protocol: 'any', seconds: 900, once: true },
+    ])
+  })
+
+  const OTHERS = '# mine\n\n[profile.home] # here\nservices = [\n  22,\n]\n\n# of the office\n[profile.office]\nservices = 443\n'
+
+  it('keeps what is there', async () => {
+    const at = home(OTHERS)
+    await at.client('profile', 'save', 'gate', '-p', '22')
+    expect(at.config()).toBe(`${OTHERS}\n[profile.gate]\nservices = [ "22" ]\n`)
+  })
+
+  it('refuses a name that is taken', async () => {
+    const at = home(OTHERS)
+    const outcome = await at.client('profile', 'save', 'home', '-p', '23')
+    expect(outcome.code).toBe(1)
+    expect(fault(outcome)).toMatch(/has a profile "home" already: choose another name, or replace it with --force$/)
+    expect(at.config()).toBe(OTHERS)
+  })
+
+  it('puts with --force just that table in its place', async () => {
+    const at = home(OTHERS)
+    expect((await at.client('profile', 'save', 'home', '-p', '23', '--force')).code).toBe(0)
+    expect(at.config()).toBe(
+      '# mine\n\n[profile.home]\nservices = [ "23" ]\n\n# of the office\n[profile.office]\nservices = 443\n',
+    )
+  })
+
+  it.each([
+    ['an inline table', 'profile = { home = { services = 22 } }\n'],
+    ['dotted keys', 'profile.home.services = 22\n'],
+  ])('touches nothing where the profile is written as %s', async (_, config) => {
+    const at = home(config)
+    const outcome = await at.client('profile', 'save', 'home', '-p', '23', '--force')
+    expect(outcome.code).toBe(1)
+    expect(outcome.stderr).toMatch(/cannot be put in without harm to what is there: write it by hand/)
+    expect(at.config()).toBe(config)
+  })
+
+  it('writes through a link, and leaves it one', async () => {
+    const at = home()
+    const target = put(at.folder, 'dotfile.toml', OTHERS)
+    symlinkSync(target, at.path)
+    expect((await at.client('profile', 'save', 'gate', '-p', '22')).code).toBe(0)
+    expect([lstatSync(at.path).isSymbolicLink(), readFileSync(target, 'utf8')]).toEqual([
+      true,
+      expect.stringContaining('profile.gate'),
+    ])
+  })
+
+  it.each<[string[], RegExp]>([
+    [['gate'], /expected options to save, got none/],
+    [['a/b', '-p', '22'], /<name> expected 1 to 32 letters/],
+    [['profile', '-p', '22'], /<name> expected a name that is no command's/],
+    [['gate', '-p', 'ssh'], /-p expected a port/],
+    [['gate', '--dry-run'], /unknown option/],
+  ])('of %j is a fault of usage', async (args, message) => {
+    const at = home()
+    const { code, stderr } = await at.client('profile', 'save', ...args)
+    expect([code, stderr]).toEqual([2, expect.stringMatching(message)])
+    expect(existsSync(at.path)).toBe(false)
+  })
+})
+
+describe('profile list', () => {
+  it('lists them', async () => {
+    const at = home('[profile.gate]\nhost = "gate.example"\nservices = ["22/tcp", 443]\n[profile.home]\nkey = "bob"\n')
+    expect((await at.client('profile', 'list')).stdout).toBe(
+      'PROFILE  HOST          SERVICES    KEY\ngate     gate.example  22/tcp,443  -\nhome     -             -           bob\n',
+    )
+  })
+
+  it('says that there are none', async () => {
+    const at = home()
+    expect(await at.client('profile', 'list')).toEqual({ code: 0, stdout: `${at.path}: no profiles\n`, stderr: '' })
+  })
+})
+
+describe('--last', () => {
+  it('is the last knock, with its key and without its secret', async () => {
+    const at = home()
+    expect((await at.client('-p', '22,443', '-t', '2', '-i', '198.51.100.7', '--passes', '1', '--quiet')).code).toBe(0)
+    expect(statSync(at.last).mode & 0o777).toBe(0o600)
+    expect(readdirSync(dirname(at.last))).toEqual(['last.toml'])
+    const kept = readFileSync(at.last, 'utf8')
+    expect(kept).not.toContain(secretOf(3))
+    expect(kept).toContain(`key = ${JSON.stringify(join(at.keys, 'alice.key'))}`)
+    put(at.keys, 'bob.key', keyText({ id: 'bob', secret: secretOf(9), grant: '' }))
+    expect(await requests(at, '--last')).toMatchObject([
+      { port: 22, seconds: 120, address: '198.51.100.7' },
+      { port: 443, seconds: 120 },
+    ])
+  })
+
+  it('gives way to the command line', async () => {
+    const at = home()
+    await at.client('-p', '22', '--passes', '1')
+    expect(await requests(at, '--last', '-p', '443')).toMatchObject([{ port: 443 }])
+  })
+
+  it('is what a profile has said', async () => {
+    const at = home('[profile.gate]\nservices = 22\npasses = 1\n')
+    await at.client('gate', '-t', '3')
+    expect(await requests(at, '--last')).toMatchObject([{ port: 22, seconds: 180 }])
+  })
+
+  it('is saved as a profile', async () => {
+    const at = home()
+    await at.client('-p', '22', '-t', '3', '--passes', '1')
+    expect((await at.client('profile', 'save', 'gate', '--last', '-t', '4')).code).toBe(0)
+    expect(await requests(at, 'gate')).toMatchObject([{ port: 22, seconds: 240 }])
+  })
+
+  it('is told where there is none', async () => {
+    const at = home()
+    const outcome = await at.client('--last')
+    expect([outcome.code, fault(outcome)]).toEqual([
+      1,
+      `${at.last}: expected the last knock, and there is none: knock once without --last`,
+    ])
+  })
+
+  it.each<[string, string[]]>([
+    ['that was not sent', ['-p', '22', '--dry-run']],
+    ['that opened nothing', ['-p', '1', '--wait', '1']],
+    ['that was called wrongly', ['-p', '22', '--close', '--once']],
+  ])('is no knock %s', async (_, args) => {
+    const at = home()
+    await at.client(...args)
+    expect(existsSync(at.last)).toBe(false)
+  })
+
+  it('is nothing to complain of where it cannot be kept, but with -v', async () => {
+    const at = home()
+    writeFileSync(join(at.folder, '.local'), '')
+    expect(await at.client('-p', '22', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect((await at.client('-p', '22', '--passes', '1', '-v')).stderr).toMatch(
+      /not kept for --last: .*last\.toml: cannot be written/,
+    )
+  })
+
+  it('and a profile is a fault of usage', async () => {
+    expect(await home().client('gate', '--last')).toMatchObject({ code: 2 })
+  })
+})
+
+describe('several ports', () => {
+  const servers: Server[] = []
+  afterAll(() => {
+    for (const server of servers) server.close()
+  })
+  async function listen(): Promise<number> {
+    const server = createServer((socket) => socket.on('error', () => {}).end()).listen(0, HERE)
+    servers.push(server)
+    await once(server, 'listening')
+    return (server.address() as AddressInfo).port
+  }
+
+  it('are all waited for', async () => {
+    const [one, other] = [await listen(), await listen()]
+    const at = home()
+    expect((await at.client('-p', `${one},${other}`, '--wait', '-v')).stderr).toMatch(
+      new RegExp(`ports ${one}, ${other} are open$`, 'm'),
+    )
+    const { code, stderr } = await at.client('-p', `${one},1`, '--wait', '1')
+    expect([code, stderr.split('\n')[0]]).toEqual([3, `knockclient: error: ${HERE} (${HERE}) port 1 has not answered within 1 s`])
+  })
+})
+
+describe('-i auto with --address-url', () => {
+  /** What the service says, by path. */
+  const PAGES: Record<string, [number, Record<string, string>, string]> = {
+    '/address': [200, {}, '198.51.100.7\n'],
+    '/moved': [302, { location: '/address' }, '198.51.100.7\n'],
+    '/page': [200, {}, '<html>198.51.100.7</html>'],
+    '/long': [200, {}, '1'.repeat(100_000)],
+    '/other': [200, {}, '2001:db8::7'],
+    '/control': [200, {}, '\u001b[2J'],
+  }
+  let port: number
+  let certificate: string
+  const folder = scratch()
+  const server = (() => {
+    const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')]
+    const subject = ['-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1']
+    spawnSync('openssl', [
+      'req',
+      '-x509',
+      '-newkey',
+      'ec',
+      '-pkeyopt',
+      'ec_paramgen_curve:prime256v1',
+      '-nodes',
+      '-days',
+      '1',
+      ...files,
+      ...subject,
+    ])
+    certificate = join(folder, 'cert.pem')
+    return createHttps(
+      { key: readFileSync(join(folder, 'key.pem')), cert: readFileSync(certificate) },
+      ({ url = '' }, response) => {
+        const [status, headers, text] = PAGES[url] ?? [404, {}, '']
+        response.writeHead(status, headers).end(text)
+      },
+    )
+  })()
+  beforeAll(async () => {
+    server.listen(0, HERE)
+    await once(server, 'listening')
+    port = (server.address() as AddressInfo).port
+  })
+  afterAll(() => void server.close())
+
+  const ask = (path: string, env: NodeJS.ProcessEnv = { NODE_EXTRA_CA_CERTS: certificate }) => {
+    const at = home()
+    const args = ['-p', '22', '-i', 'auto', '--address-url', `https://${HERE}:${port}${path}`, '--passes', '1', '-v']
+    return run('knockclient', args, { env: { ...at.env, ...env } })
+  }
+
+  it('knocks for the address that is answered', async () => {
+    expect(await ask('/address')).toMatchObject({ code: 0, stderr: expect.stringContaining('open port 22 for 198.51.100.7, ') })
+  })
+
+  it.each([
+    ['a redirect', '/moved', /expected the status 200, got 302$/],
+    ['a status of failure', '/none', /expected the status 200, got 404$/],
+    ['a page', '/page', /expected this machine's IPv4 address and nothing else, got "<html>198/],
+    ['a flood', '/long', /expected at most 1024 bytes, got more$/],
+    ['an address of the other family', '/other', /expected this machine's IPv4 address and nothing else, got "2001:db8::7"$/],
+    ['control characters', '/control', /got "\\u001b\[2J"$/],
+  ])('refuses %s', async (_, path, message) => {
+    const outcome = await ask(path)
+    expect([outcome.code, fault(outcome)]).toEqual([1, expect.stringMatching(message)])
+  })
+
+  it('checks the certificate', async () => {
+    const outcome = await ask('/address', {})
+    expect([outcome.code, fault(outcome)]).toEqual([1, expect.stringMatching(/cannot be asked: .*certificate/)])
+  })
+
+  it('is nobody asked without auto', async () => {
+    const at = home()
+    const outcome = await at.client('-p', '22', '--address-url', 'https://127.0.0.1:1/', '--passes', '1')
+    expect(outcome).toEqual({ code: 0, stdout: '', stderr: '' })
+  })
+})
+
+describe.each(['knockclient', 'knockturn', 'knockdaemon'] as const)('completion of %s', (program) => {
+  it.each(['bash', 'zsh'])('is a script that %s reads', async (shell) => {
+    const { stdout } = await run(program, ['completion', shell])
+    expect(spawnSync(shell, ['-n'], { input: stdout, encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
+  })
+
+  it('is of no other shell', async () => {
+    expect(await run(program, ['completion', 'fish'])).toMatchObject({ code: 2, stdout: '' })
+  })
+})
+
+describe('completion', () => {
+  const at = home('[profile.gate]\nservices = 22\n[profile.office]\nservices = 22\n', ['alice', 'bob'])
+  const BIN = dirname(programPath('knockclient'))
+  const BASH = `source <(PROGRAM completion bash); COMP_WORDS=("$@"); COMP_CWORD=$(( $# - 1 )); _PROGRAM; printf '%s\\n' "\${COMPREPLY[@]}"`
+  // What is completed is asked of the shell's own functions, which are stood in for: they work in a line editor only.
+  const ZSH = `compdef() { :; }; compadd() { shift; print -rl -- "$@"; }; _files() { print FILES; }
+source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
+  function complete(shell: 'bash' | 'zsh', ...words: string[]): string[] {
+    const script = (shell === 'bash' ? BASH : ZSH).replaceAll('PROGRAM', words[0])
+    const env = environment({ ...at.env, PATH: `${BIN}:${process.env.PATH}` })
+    const { stdout, stderr } = spawnSync(shell, [shell === 'bash' ? '--norc' : '-f', '-c', script, shell, ...words], {
+      encoding: 'utf8',
+      env,
+      cwd: at.folder,
+    })
+    expect(stderr).toBe('')
+    const found = stdout.split('\n').filter(Boolean)
+    // zsh chooses by itself what begins as the word does.
+    return shell === 'zsh' ? found.filter((word) => word === 'FILES' || word.startsWith(words.at(-1) ?? '')) : found
+  }
+
+  describe.each(['bash', 'zsh'] as const)('in %s', (shell) => {
+    it.each<[string[], string[]]>([
+      [['knockclient', '--pro'], ['--protocol']],
+      [
+        ['knockclient', '--protocol', ''],
+        ['tcp', 'udp', 'any'],
+      ],
+      [['knockclient', '--protocol', 'u'], ['udp']],
+      [['knockclient', 'g'], ['gate']],
+      [['knockclient', '-p', '22', 'o'], ['office']],
+      [['knockclient', '-p', ''], []],
+      [['knockclient', '-p', 'profile', 'pro'], ['profile']],
+      [
+        ['knockclient', 'profile', ''],
+        ['save', 'list', '--help'],
+      ],
+      [['knockclient', '--udp', 'profile', 'save', 'x', '--las'], ['--last']],
+      [
+        ['knockclient', 'completion', ''],
+        ['bash', 'zsh', '--help'],
+      ],
+      [['knockturn', 'key', 'n'], ['new']],
+      [['knockturn', 'key', 'new', 'x', '--require'], ['--require-address']],
+      [
+        ['knockdaemon', '--log-level', ''],
+        ['error', 'warn', 'info', 'debug'],
+      ],
+    ])('%j may go on with %j', (words, found) => {
+      expect(complete(shell, ...words)).toEqual(found)
+    })
+
+    it('a key goes on with the ids of the keyring, or a path', () => {
+      expect(complete(shell, 'knockclient', '-k', 'b')).toContain('bob')
+      const paths = complete(shell, 'knockclient', '-k', '')
+      expect(paths).toEqual(expect.arrayContaining(['alice', 'bob']))
+    })
+  })
+
+  it('in bash, a file goes on with a path', () => {
+    put(at.folder, 'some file.toml', '')
+    expect(complete('bash', 'knockdaemon', '--config', 'so')).toEqual(['some file.toml'])
+  })
+})
+
+describe.each(['darwin', 'win32', 'freebsd'])('where nothing of Linux is there, as on %s', (platform) => {
+  /** Takes away what only Linux has, and the programs that only it has. */
+  const preload = put(
+    scratch(),
+    'bare.cjs',
+    `
+const fs = require('node:fs')
+const isLinux = (path) => /^\\/(proc|sys|etc\\/knockturn)(\\/|$)/.test(String(path))
+const missing = (path) => Object.assign(new Error('ENOENT: no such file or directory, open \\'' + path + '\\''), { code: 'ENOENT' })
+for (const name of Object.keys(fs).filter((name) => name.endsWith('Sync'))) {
+  const real = fs[name]
+  fs[name] = function (path, ...rest) {
+    if (isLinux(path)) throw missing(path)
+    return real.call(this, path, ...rest)
+  }
+}
+for (const name of Object.keys(fs.promises)) {
+  const real = fs.promises[name]
+  if (typeof real === 'function')
+    fs.promises[name] = function (path, ...rest) {
+      return isLinux(path) ? Promise.reject(missing(path)) : real.call(this, path, ...rest)
+    }
+}
+const children = require('node:child_process')
+for (const name of ['spawn', 'spawnSync', 'exec', 'execSync', 'execFile', 'execFileSync', 'fork'])
+  children[name] = (command) => {
+    fs.writeSync(2, 'started ' + command + '\\n')
+    throw missing(command)
+  }
+Object.defineProperty(process, 'platform', { value: '${platform}' })
+if ('${platform}' === 'win32')
+  for (const name of ['getuid', 'geteuid', 'getgid', 'getegid', 'getgroups', 'setuid', 'seteuid', 'setgid', 'setegid', 'setgroups'])
+    process[name] = undefined
+`,
+  )
+  const CLIENT = fileURLToPath(new URL('../../dist/knockclient.cjs', import.meta.url))
+  const bare = (at: Home, ...args: string[]) =>
+    spawnSync(process.execPath, ['--require', preload, CLIENT, ...args], { encoding: 'utf8', env: environment(at.env) })
+
+  it('the client knocks without a word of complaint', async () => {
+    const at = home('[profile.gate]\nservices = ["22", "443/tcp"]\n')
+    const server = createServer((socket) => socket.on('error', () => {}).end()).listen(0, HERE)
+    await once(server, 'listening')
+    const { port } = server.address() as AddressInfo
+    expect(bare(at, '-p', '22', '--passes', '1')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(bare(at, 'gate', '--udp')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(bare(at, '--last', '-p', String(port), '--wait')).toMatchObject({ status: 0, stdout: '', stderr: '' })
+    expect(bare(at, 'profile', 'save', 'last', '--last')).toMatchObject({ status: 0, stderr: '' })
+    server.close()
+  })
+})

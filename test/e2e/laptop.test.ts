@@ -1,0 +1,267 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Child, type Gate, Host, knock, type Lab, logged, makeLab, provision } from './lab.mjs'
+
+const SSH = 22
+const WEB = 443
+const DNS = 5353
+const STUN = 3478
+const NTP = 1123
+const KNOCKCLIENT = fileURLToPath(new URL('../../bin/knockclient', import.meta.url))
+/** Seconds by which the clock of the NTP server differs from ours in a test. */
+const WRONG = 100
+
+let lab: Lab
+let server: Host
+let client: Host
+let router: Host
+let inside: Host
+let gate: Gate
+let daemon: Child
+let exact: string
+
+/** An NTP server whose clock is ahead by so many seconds; it says when it listens. */
+const ntpServer = (ahead: number) => `
+const socket = require('node:dgram').createSocket('udp4')
+const time = (packet, at) => {
+  const now = Date.now() / 1000 + ${ahead} + 2208988800
+  packet.writeUInt32BE(Math.floor(now), at)
+  packet.writeUInt32BE(Math.floor((now % 1) * 2 ** 32), at + 4)
+}
+socket.on('message', (request, { address, port }) => {
+  const answer = Buffer.alloc(48)
+  answer[0] = (4 << 3) | 4
+  answer[1] = 2
+  request.copy(answer, 24, 40, 48)
+  time(answer, 32)
+  time(answer, 40)
+  socket.send(answer, port, address)
+})
+socket.bind(${NTP} + ${ahead}, () => console.log('listening'))`
+
+/** A host behind the router's address, which is all that the others see of it. */
+async function putBehind(outer: Host): Promise<Host> {
+  const host = new Host(lab, 'inside', 0)
+  host.ipv4 = '10.77.0.2'
+  await host.makeNamespace()
+  await outer.must(['ip', 'link', 'add', 'lan', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', host.namespace])
+  await outer.must(['ip', 'address', 'add', '10.77.0.1/24', 'dev', 'lan'])
+  await outer.must(['ip', 'link', 'set', 'lan', 'up'])
+  await host.must(['ip', 'link', 'set', 'lo', 'up'])
+  await host.must(['ip', 'link', 'set', 'eth0', 'up'])
+  await host.addAddress('10.77.0.2/24')
+  await host.must(['ip', 'route', 'add', 'default', 'via', '10.77.0.1'])
+  await outer.must(['sysctl', '-qw', 'net.ipv4.ip_forward=1'])
+  await outer.must(['iptables', '-t', 'nat', '-A', 'POSTROUTING', '-s', '10.77.0.0/24', '-o', 'eth0', '-j', 'MASQUERADE'])
+  await host.startAgent()
+  return host
+}
+
+beforeAll(async () => {
+  lab = await makeLab(['client', 'router', 'helper'])
+  ;({ server, client, router } = lab.hosts as { server: Host; client: Host; router: Host })
+  inside = await putBehind(router)
+  await server.service(SSH)
+  await server.service(WEB)
+  await server.service(DNS)
+  const services = ['--services', `${SSH}/tcp,${WEB}/tcp,${DNS}/udp`]
+  gate = await provision(lab, { keyOptions: services })
+  daemon = gate.daemon
+  exact = await gate.newKey('exact', ...services, '--require-address')
+  await daemon.line(logged('reloaded', { keys: 2 }))
+  const { helper } = lab.hosts
+  const stun = helper.start([
+    ...['turnserver', '-n', '--stun-only', '--no-tls', '--no-dtls', '--no-cli', '--log-file', 'stdout', '--pidfile', '/dev/null'],
+    ...['--userdb', join(lab.folder(), 'turndb')],
+    ...['--listening-ip', helper.ipv4, '--listening-ip', helper.ipv6, '--listening-port', String(STUN)],
+  ])
+  await stun.line((line) => line.includes('Total General servers'), 20_000)
+  for (const ahead of [0, WRONG]) {
+    const ntp = helper.start([process.execPath, '-e', ntpServer(ahead)])
+    await ntp.line((line) => line === 'listening')
+  }
+})
+afterAll(() => lab?.end())
+beforeEach(async () => {
+  await client.moveOn()
+  await router.moveOn()
+})
+
+/** A home with a keyring of one key, and a config. */
+function home(key: string, config: string) {
+  const folder = lab.folder()
+  const keys = join(folder, '.config', 'knockturn', 'keys')
+  mkdirSync(keys, { recursive: true, mode: 0o700 })
+  writeFileSync(join(keys, `${key === exact ? 'exact' : 'traveller'}.key`), readFileSync(key), { mode: 0o600 })
+  writeFileSync(join(folder, '.config', 'knockturn', 'config.toml'), config)
+  return { env: { HOME: folder, XDG_CONFIG_HOME: undefined, XDG_STATE_HOME: undefined }, folder }
+}
+const run = (host: Host, env: NodeJS.ProcessEnv, ...args: string[]) =>
+  host.run([KNOCKCLIENT, ...args], { env, timeoutMs: 60_000 })
+const sees = async (host: Host, port: number) => (await host.connect(server.ipv4, port)).saw
+const notes = (stderr: string) => stderr.split('\n').filter((line) => line.startsWith('knockclient: note: '))
+
+describe('a profile', () => {
+  const config = `[profile.gate]\nservices = ["${SSH}/tcp", "${WEB}/tcp"]\ntime = "10m"\nwait = 30\n`
+
+  it('opens its services in one go, and --last opens them again from another address', async () => {
+    const { env } = home(gate.key, config)
+    expect(await run(client, env, 'gate')).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect([await sees(client, SSH), await sees(client, WEB)]).toEqual(['open', 'open'])
+    await client.moveOn()
+    expect([await sees(client, SSH), await sees(client, WEB)]).toEqual(['silence', 'silence'])
+    expect(await run(client, env, '--last')).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect([await sees(client, SSH), await sees(client, WEB)]).toEqual(['open', 'open'])
+  })
+
+  it('opens its TCP and its UDP service, by UDP too', async () => {
+    const { env } = home(gate.key, config.replace(`${WEB}/tcp`, `${DNS}/udp`).replace('wait', 'udp = true\nwait'))
+    expect(await run(client, env, 'gate')).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect([await sees(client, SSH), (await client.echo(server.ipv4, DNS)).saw]).toEqual(['open', 'open'])
+  })
+
+  it('gives way to the command line', async () => {
+    const { env } = home(gate.key, config)
+    expect(await run(client, env, 'gate', '-p', String(WEB))).toMatchObject({ code: 0 })
+    expect([await sees(client, SSH), await sees(client, WEB)]).toEqual(['silence', 'open'])
+  })
+
+  it('closes what it has opened with --close', async () => {
+    const { env } = home(gate.key, config)
+    expect(await run(client, env, 'gate')).toMatchObject({ code: 0 })
+    expect(await run(client, env, 'gate', '--close')).toMatchObject({ code: 0, stderr: '' })
+    await client.becomes(server.ipv4, SSH, 'silence')
+    await client.becomes(server.ipv4, WEB, 'silence')
+  })
+})
+
+describe('several ports', () => {
+  it('open with loss on the way', async () => {
+    await server.lose(0.05)
+    try {
+      const { code } = await client.run(knock(gate, '-p', `${SSH},${WEB}`, '--wait'), { timeoutMs: 60_000 })
+      expect(code).toBe(0)
+    } finally {
+      await server.lose(0)
+    }
+    expect([await sees(client, SSH), await sees(client, WEB)]).toEqual(['open', 'open'])
+  })
+
+  it('open by their first pass', async () => {
+    expect((await client.run(knock(gate, '-p', `${SSH},${WEB}`, '--passes', '1'))).code).toBe(0)
+    await client.becomes(server.ipv4, SSH, 'open')
+    await client.becomes(server.ipv4, WEB, 'open')
+  })
+})
+
+describe('-i auto', () => {
+  it('is refused to a key that requires an address without it, and opens with it, behind NAT', async () => {
+    const since = daemon.lines.length
+    await inside.must(knock({ key: exact }, '-p', String(SSH), '--passes', '1'))
+    await daemon.line(logged('refused', { key: 'exact', refusal: 'not-granted', source: router.ipv4 }), 5_000, since)
+    expect(await sees(inside, SSH)).toBe('silence')
+    const { env } = home(
+      exact,
+      `[profile.gate]\nservices = [${SSH}]\naddress = "auto"\nstun = "${lab.hosts.helper.ipv4}"\nwait = true\n`,
+    )
+    expect(await run(inside, env, 'gate')).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    await daemon.line(logged('accepted', { key: 'exact', address: router.ipv4 }), 5_000, since)
+    expect(await sees(inside, SSH)).toBe('open')
+  })
+
+  it('asks by the family by which it knocks', async () => {
+    const helper = lab.hosts.helper
+    const said = daemon.lines.length
+    const options = ['-r', server.ipv6, '-p', String(SSH), '-i', 'auto', '--stun', `[${helper.ipv6}]:${STUN}`, '--wait']
+    expect(await client.run(knock({ key: exact }, ...options))).toMatchObject({ code: 0, stderr: '' })
+    await daemon.line(logged('accepted', { key: 'exact', address: client.ipv6 }), 5_000, said)
+  })
+
+  it('says that nobody answers', async () => {
+    const { code, stderr } = await client.run(
+      knock({ key: exact }, '-p', String(SSH), '-i', 'auto', '--stun', `${client.ipv4}:9`),
+    )
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^knockclient: error: \S+ \(\S+\): expected an answer within 5 s, got none: .*\n$/),
+    })
+  })
+})
+
+describe('where nothing opens', () => {
+  const time = (ahead: number) => ['--time-source', `ntp://${lab.hosts.helper.ipv4}:${NTP + ahead}`]
+  /** A knock from behind the router that nothing comes of, and what is said of it. */
+  async function fruitless(host: Host, ...options: string[]) {
+    const { code, stderr } = await host.run(knock(gate, '-p', String(SSH), '--wait', '1', ...options), { timeoutMs: 30_000 })
+    expect(code).toBe(3)
+    expect(stderr).toMatch(/^knockclient: error: \S+ \(\S+\) port 22 has not answered within 1 s\n/)
+    return notes(stderr).join('\n')
+  }
+  /** Does something while the router treats the ports of knocks in some way. */
+  async function whileForwarding(target: string[], work: () => Promise<void>) {
+    const rule = ['FORWARD', '-p', 'tcp', '--dport', '49152:65535', ...target]
+    await router.must(['iptables', '-I', ...rule])
+    try {
+      await work()
+    } finally {
+      await router.must(['iptables', '-D', ...rule])
+    }
+  }
+
+  it.each([
+    ['a reset', ['-j', 'REJECT', '--reject-with', 'tcp-reset']],
+    ['an ICMP message', ['-j', 'REJECT', '--reject-with', 'icmp-admin-prohibited']],
+  ])('it says that the network rejects such ports, by %s', async (_, target) => {
+    await whileForwarding(target, async () => {
+      expect(await fruitless(inside)).toMatch(/rejects the ports of the knock at once.*\n.*\n.*port 22 is silent/)
+    })
+  })
+
+  it('it says that the network may drop such ports', async () => {
+    await whileForwarding(['-j', 'DROP'], async () => {
+      expect(await fruitless(inside, ...time(0))).toMatch(
+        /the ports of the knock are silent.*\n.*this clock is right to 0\.\d s, by ntp:.*\n.*port 22 is silent/,
+      )
+    })
+  })
+
+  it('it says that the clock is wrong, and the offset that it names opens', async () => {
+    const said = await fruitless(client, '--time-offset', String(-WRONG), ...time(0))
+    expect(said).toMatch(/this clock, as --time-offset corrects it, is 100 s behind that of ntp:.* --time-offset 0$/m)
+    expect(await fruitless(client, '--time-offset', String(-WRONG), ...time(WRONG))).toMatch(
+      / is 200 s behind .* --time-offset 100$/m,
+    )
+    expect((await client.run(knock(gate, '-p', String(SSH), '--wait', '--time-offset', '0'))).code).toBe(0)
+  })
+
+  it('it says that a clock set wrong is wrong', async () => {
+    const argv = ['faketime', '-f', `-${WRONG}s`, ...knock(gate, '-p', String(SSH), '--wait', '1', ...time(0))]
+    const { code, stderr } = await client.run(argv)
+    expect(code).toBe(3)
+    expect(stderr).toMatch(/this clock is (99|100|101) s behind that of ntp:.* --time-offset (99|100|101)$/m)
+  })
+
+  it('it says that the time source does not answer', async () => {
+    expect(await fruitless(client, '--time-offset', String(-WRONG), '--time-source', `ntp://${client.ipv4}:9`)).toMatch(
+      /whether this clock is right is not known: .*expected an answer within 5 s/,
+    )
+  })
+
+  it('it says that there is no way to the server', async () => {
+    const nowhere = '203.0.113.9'
+    await router.must(['ip', 'route', 'add', 'unreachable', nowhere])
+    const { code, stderr } = await inside.run(knock(gate, '-r', nowhere, '-p', String(SSH), '--wait', '2'))
+    expect(code).toBe(3)
+    expect(stderr).toContain(`note: ${nowhere} cannot be reached (EHOSTUNREACH)`)
+  })
+
+  it('it says that nothing can be sent where this machine has no way', async () => {
+    const { code, stderr } = await client.run(knock(gate, '-r', '203.0.113.9', '-p', String(SSH), '--wait', '2'))
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^knockclient: error: 203\.0\.113\.9: nothing could be sent: .*ENETUNREACH.*\n$/),
+    })
+  })
+})
