@@ -7,6 +7,8 @@ import { parseLifetime } from '../host/time'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import { addConnect } from './connect'
+import { addExec } from './exec'
 import { program, reading, whole } from './options'
 import { complain, EXIT, runProgram, warnOf } from './voice'
 
@@ -62,6 +64,10 @@ const command: Command = withAim(
       DEFAULT_WAIT,
     ),
   )
+
+command.enablePositionalOptions()
+addConnect(command)
+addExec(command)
 
 command.action(async (options: Options) => {
   process.exitCode = await knockAsAsked(options)
