@@ -54,6 +54,10 @@ export function withDoor(command: Command, seconds: number): Command {
       reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
     )
     .option('--close', 'close the door at the end')
+    .hook('preAction', ({ parent }) => {
+      const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
+      if (stray) throw new UsageFault(`${stray.flags} expected behind "${command.name()}", got it in front`)
+    })
 }
 
 /** A port to connect to. */
