@@ -47,14 +47,14 @@ async function connect(name: string, port: number, options: Options): Promise<nu
   if (!connection) return complainOfSilence(NAME, door, options.wait)
   say?.(`connected to ${host} port ${port}`)
   const renewal = options.renew && setInterval(() => again(door), Math.min(options.t * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
-  const stopped = options.close ? endAtSignal(connection) : () => EXIT.ok
+  const signalled = options.close ? endAtSignal(connection) : () => null
   try {
-    await handOver(connection, `${host} (${address}) port ${port}`)
+    const ended = await handOver(connection, `${host} (${address}) port ${port}`)
+    return signalled() ?? (ended ? EXIT.ok : EXIT.failure)
   } finally {
     clearInterval(renewal || undefined)
     if (options.close) await close(door)
   }
-  return stopped()
 }
 
 /** A new knock for the same door. One that can't be sent is missed by nobody before the lease has ended: the next may do. */
@@ -76,9 +76,9 @@ export async function close({ address, sending, say }: Door): Promise<void> {
   }
 }
 
-/** With something left to do, a signal ends the connection first. @returns what gives the exit code then */
-function endAtSignal(connection: Socket): () => number {
-  let code: number = EXIT.ok
+/** With something left to do, a signal ends the connection first. @returns what gives the exit code, or null where none has come */
+function endAtSignal(connection: Socket): () => number | null {
+  let code: number | null = null
   for (const signal of ['SIGHUP', 'SIGINT', 'SIGTERM'] as const)
     process.once(signal, () => {
       code = 128 + constants.signals[signal]

@@ -38,7 +38,6 @@ export class Attempts {
     })
     socket.once('connect', () => {
       clearTimeout(life)
-      socket.off('error', fail)
       this.#waiting.delete(socket)
       this.#first = socket
       this.end()

@@ -1,16 +1,15 @@
 import { createHash, randomBytes } from 'node:crypto'
-import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Child, type Gate, type Host, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { serveSsh } from './sshd.mjs'
 
-const BIN = fileURLToPath(new URL('../../bin', import.meta.url))
 const SSH = 22
-/** Services of the test's own: one reads all, then answers; one says all, then reads; one breaks off. */
+/** Services of the test's own: one reads all, then answers; one says all, then reads; one breaks off; one never ends. */
 const LISTENER = 8_001
 const TALKER = 8_002
 const BREAKER = 8_003
+const BABBLER = 8_006
 /** Granted, and nobody serves it; served, and not granted. */
 const NOBODY = 8_004
 const PRIVATE = 8_005
@@ -22,22 +21,20 @@ let client: Host
 let guests: Host[]
 let gate: Gate
 let services: Child
-let folder: string
+let site: Awaited<ReturnType<typeof serveSsh>>
 
-const file = (name: string) => join(folder, name)
 const digest = (data: Buffer) => createHash('sha256').update(data).digest('hex')
-const shell = (host: Host, script: string, options = {}) =>
-  host.run(inside('sh', '-c', script), { env: environment(), ...options })
-const environment = () => ({ XDG_CONFIG_HOME: folder, PATH: `${BIN}:${process.env.PATH}` })
-
-/** A command for whom ssh and sshd are to know: `ip netns exec` has mounts of its own, and so its /etc/passwd may be ours. */
-function inside(...argv: string[]): string[] {
-  return ['sh', '-c', 'mount --bind "$0" /etc/passwd && exec "$@"', file('passwd'), ...argv]
-}
+const file = (name: string) => site.file(name)
+const command = (script: string) => site.inside('sh', '-c', script)
+const shell = (host: Host, script: string) => host.run(command(script), { env: site.env, timeoutMs: 60_000 })
+const start = (script: string) => client.start(command(script), { env: site.env })
+/** The command line of ssh to the gate. */
+const ssh = (...options: string[]) => [...site.ssh(...options), 'gate'].join(' ')
 
 const SERVICES = `
 const { createHash } = require('node:crypto')
 const { createServer } = require('node:net')
+const { Readable } = require('node:stream')
 const serve = (port, take) => createServer({ allowHalfOpen: true }, take).listen(port, '::')
 serve(${LISTENER}, async (socket) => {
   const hash = createHash('sha256')
@@ -51,6 +48,7 @@ serve(${TALKER}, async (socket) => {
   console.log('heard ' + bytes)
 })
 serve(${BREAKER}, (socket) => socket.on('error', () => {}).once('data', () => socket.resetAndDestroy()))
+serve(${BABBLER}, (socket) => Readable.from((function* () { for (;;) yield 'babble' })()).on('error', () => {}).pipe(socket.on('error', () => {})))
 serve(${PRIVATE}, (socket) => socket.end())
 console.log('serving')
 `
@@ -59,53 +57,17 @@ beforeAll(async () => {
   lab = await makeLab(['client', 'first', 'second', 'third'])
   ;({ server, client } = lab.hosts as { server: Host; client: Host })
   guests = ['first', 'second', 'third'].map((name) => lab.hosts[name] as Host)
-  const granted = [SSH, LISTENER, TALKER, BREAKER, NOBODY].map((port) => `${port}/tcp`).join(',')
+  const granted = [SSH, LISTENER, TALKER, BREAKER, BABBLER, NOBODY].map((port) => `${port}/tcp`).join(',')
   gate = await provision(lab, { id: 'gate', keyOptions: ['--services', granted, '--max', '1h'] })
-  folder = lab.folder()
-  mkdirSync(file('knockturn/keys'), { recursive: true, mode: 0o700 })
-  copyFileSync(gate.key, file('knockturn/keys/gate.key'))
+  site = await serveSsh(lab, gate.key)
   writeFileSync(file('up'), UP)
   await server.must(['mkfifo', file('pipe')])
-
-  const [uid, gid] = [process.getuid?.(), process.getgid?.()]
-  const users = [`traveller:*:${uid}:${gid}::${folder}:/bin/sh`, `sshd:*:64999:65534::/run/sshd:/usr/sbin/nologin`]
-  writeFileSync(file('passwd'), `${users.join('\n')}\n`)
-  for (const key of ['host', 'traveller'])
-    await server.must(inside('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', file(key)))
-  writeFileSync(
-    file('sshd_config'),
-    `Port ${SSH}
-HostKey ${file('host')}
-AuthorizedKeysFile ${file('traveller.pub')}
-PidFile none
-UsePAM no
-StrictModes no
-PermitRootLogin yes
-PasswordAuthentication no
-AcceptEnv none
-`,
-  )
-  writeFileSync(
-    file('ssh_config'),
-    `Host gate
-  ProxyCommand knockclient connect %h %p
-  User traveller
-  IdentityFile ${file('traveller')}
-  UserKnownHostsFile ${file('known_hosts')}
-  StrictHostKeyChecking accept-new
-  LogLevel ERROR
-`,
-  )
-  mkdirSync('/run/sshd', { recursive: true })
-  const sshd = server.start(inside('/usr/sbin/sshd', '-D', '-e', '-f', file('sshd_config')))
-  await sshd.line((line) => line.startsWith('Server listening'))
   services = server.start([process.execPath, '-e', SERVICES])
   await services.line((line) => line === 'serving')
 })
 afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
-const ssh = (...options: string[]) => ['ssh', '-F', file('ssh_config'), ...options, 'gate'].join(' ')
 const sees = async () => (await client.connect(server.ipv4, SSH, 300)).saw
 
 describe('ssh gate, with one line in its configuration', () => {
@@ -113,10 +75,8 @@ describe('ssh gate, with one line in its configuration', () => {
     expect(await shell(client, `${ssh()} echo in`)).toMatchObject({ code: 0, stdout: 'in\n', stderr: '' })
   })
 
-  it.each(['-4', '-6'])('gets in by %s', async (family) => {
-    const [, number] = family
-    await client.must(['ping', '-c', '1', '-q', family === '-6' ? server.ipv6 : server.ipv4]).catch(() => {})
-    const proxy = `-o 'ProxyCommand knockclient connect ${family === '-6' ? server.ipv6 : server.ipv4} %p -${number}'`
+  it.each(['ipv4', 'ipv6'] as const)('gets in by %s', async (family) => {
+    const proxy = `-o 'ProxyCommand knockclient connect ${server[family]} %p'`
     expect(await shell(client, `${ssh(proxy)} true`)).toMatchObject({ code: 0, stderr: '' })
   })
 
@@ -130,7 +90,7 @@ describe('ssh gate, with one line in its configuration', () => {
   })
 
   it('opens for this one connection, and for no second', async () => {
-    const session = client.start(inside('sh', '-c', `sleep 1000 | ${ssh()} 'echo in; cat'`), { env: environment() })
+    const session = start(`exec ${ssh()} 'echo in; cat' <> ${file('pipe')}`)
     await session.line((line) => line === 'in', 20_000)
     expect(await sees()).toBe('silence')
     expect(await server.leases(client)).toEqual([expect.stringContaining('--hashlimit-name')])
@@ -140,12 +100,7 @@ describe('ssh gate, with one line in its configuration', () => {
 
   it('opens for more than one with --no-once, and --close shuts the door at the end', async () => {
     const proxy = "-o 'ProxyCommand knockclient connect %h %p --no-once --close'"
-    const session = client.start(
-      inside('sh', '-c', `(read line; echo "$line") < ${file('pipe')} | ${ssh(proxy)} 'echo in; cat'`),
-      {
-        env: environment(),
-      },
-    )
+    const session = start(`exec ${ssh(proxy)} 'echo in; read line; echo "$line"' <> ${file('pipe')}`)
     await session.line((line) => line === 'in', 20_000)
     expect(await sees()).toBe('open')
     writeFileSync(file('pipe'), 'that is all\n')
@@ -158,7 +113,7 @@ describe('ssh gate, with one line in its configuration', () => {
     try {
       const codes: (number | null)[] = []
       const enter = async (host: Host) => {
-        for (let i = 0; i < 10; i++) codes.push((await shell(host, `${ssh()} true`, { timeoutMs: 60_000 })).code)
+        for (let i = 0; i < 10; i++) codes.push((await shell(host, `${ssh()} true`)).code)
       }
       await Promise.all(guests.map(enter))
       expect(codes).toEqual(Array.from({ length: 30 }, () => 0))
@@ -204,7 +159,8 @@ describe('knockclient connect', () => {
   })
 
   it('ends quietly when nobody reads its output any more', async () => {
-    expect(await shell(client, `${connect(TALKER)} < /dev/zero | head -c 4`)).toMatchObject({ stdout: 'that', stderr: '' })
+    const script = `(${connect(BABBLER)} <> ${file('pipe')}; echo $? >&2) | head -c 6`
+    expect(await shell(client, script)).toMatchObject({ stdout: 'babble', stderr: '1\n' })
   })
 
   it('knocks anew where its one connection has been lost on the way', async () => {
@@ -212,7 +168,7 @@ describe('knockclient connect', () => {
     const since = gate.daemon.lines.length
     const accepted = logged('accepted', { source: client.ipv4 })
     await client.must(['iptables', '-t', 'raw', '-A', ...lost])
-    const session = client.start(inside('sh', '-c', `${connect(LISTENER)} < /dev/null`), { env: environment() })
+    const session = start(`${connect(LISTENER)} < /dev/null`)
     await until(() => gate.daemon.lines.slice(since).filter(accepted).length > 1, 'a second knock', 20_000)
     await client.must(['iptables', '-t', 'raw', '-D', ...lost])
     await session.line((line) => line === digest(Buffer.alloc(0)), 30_000)
@@ -222,9 +178,7 @@ describe('knockclient connect', () => {
   it('keeps the door open for as long as the connection lives, with --renew', async () => {
     const since = gate.daemon.lines.length
     const accepted = logged('accepted', { source: client.ipv4 })
-    const session = client.start(inside('sh', '-c', `sleep 1000 | ${connect(LISTENER, '--renew', '-t', '6s', '-v')}`), {
-      env: environment(),
-    })
+    const session = start(`exec ${connect(LISTENER, '--renew', '-t', '6s', '-v')} <> ${file('pipe')}`)
     await session.line((line) => line.includes('connected to'), 20_000)
     const [, end] = /--datestop (\S+)/.exec((await server.leases(client)).join()) ?? []
     await until(() => gate.daemon.lines.slice(since).filter(accepted).length > 1, 'a second knock', 20_000)
@@ -254,10 +208,10 @@ describe('knockclient exec', () => {
 
   it('passes signals on to the command', async () => {
     const script = `'trap "echo ended; exit 9" TERM; echo running; while :; do sleep 0.1; done'`
-    const command = client.start(inside('sh', '-c', `exec ${exec(LISTENER, '--', 'sh', '-c', script)}`), { env: environment() })
-    await command.line((line) => line === 'running', 20_000)
-    expect(await command.end()).toEqual({ code: 9, signal: null })
-    expect(command.lines).toContain('ended')
+    const running = start(`exec ${exec(LISTENER, '--', 'sh', '-c', script)}`)
+    await running.line((line) => line === 'running', 20_000)
+    expect(await running.end()).toEqual({ code: 9, signal: null })
+    expect(running.lines).toContain('ended')
   })
 
   it('says that there is no such command', async () => {
