@@ -61,7 +61,9 @@ function run([program, ...args]: readonly string[]): Promise<number> {
       process.on(signal, () => {
         if (!(OF_TERMINAL.includes(signal) && isatty(0))) child.kill(signal)
       })
-    child.on('error', (error) => reject(new Fault(`${program}: the command cannot be run: ${reason(error)}`)))
+    child.on('error', (error) =>
+      reject(new Fault(`${program}: the command cannot be run: ${reason(error)}: is it installed, and in PATH?`)),
+    )
     child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal as NodeJS.Signals]))
   })
 }

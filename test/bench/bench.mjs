@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { openRows, ruleRows } from './doors.mjs'
 import { row, table } from './figures.mjs'
+import { sshRows } from './ssh.mjs'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
@@ -30,6 +31,7 @@ const GROUPS = {
   ledger: () => inside('ledger.ts', ownFolder('ledger')),
   open: openRows,
   rule: ruleRows,
+  ssh: sshRows,
   memory: () => inside('memory.ts', join(ROOT, 'bin/knockdaemon'), ownFolder('memory')),
 }
 

@@ -216,10 +216,8 @@ describe('knockclient exec', () => {
 
   it('says that there is no such command', async () => {
     const { code, stderr } = await shell(client, exec(LISTENER, '--', 'no-such-command'))
-    expect({ code, stderr }).toEqual({
-      code: 1,
-      stderr: 'knockclient: error: no-such-command: the command cannot be run: spawn no-such-command ENOENT\n',
-    })
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^knockclient: error: no-such-command: the command cannot be run: spawn no-such-command E\w+: .*\n$/)
   })
 
   it('runs nothing where the door does not open', async () => {
