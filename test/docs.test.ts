@@ -64,7 +64,7 @@ async function helps(program: Program, path: string[] = []): Promise<Help[]> {
 const PROGRAMS = Object.keys(PAGES) as Program[]
 const HELPS = (await Promise.all(PROGRAMS.map((program) => helps(program)))).flat()
 /** Those that do something by themselves. */
-const LEAVES = HELPS.filter(({ name }) => !HELPS.some((other) => other.name.startsWith(`${name} `)))
+const LEAVES = HELPS.filter(({ name }) => name === 'knockclient' || !HELPS.some((other) => other.name.startsWith(`${name} `)))
 /** The options that every command has. */
 const COMMON = ['-h', '--help', '--version']
 
@@ -217,7 +217,9 @@ function attempt([program, ...args]: string[]) {
     knockclient: ['--dry-run'],
     knockdaemon: ['--config', 'knockturn.toml', '--check'],
   }
-  return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder } })
+  // Behind it, an option of `knockclient exec` would be one of its command.
+  const at = ['connect', 'exec'].includes(command) ? 1 : args.length
+  return run(program as Program, args.toSpliced(at, 0, ...own[program as Program]), { cwd: folder, env: { HOME: folder } })
 }
 /** Without privileges, these may not even look. */
 const LOOKS_AT_FIREWALL = /^knockturn firewall (show|remove)/

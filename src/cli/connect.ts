@@ -42,6 +42,7 @@ Example:
 
 async function connect(name: string, port: number, options: Options): Promise<number> {
   const door = await findDoor(NAME, name, port, options.once && !options.renew, options)
+  if (!door) return EXIT.ok
   const { host, address, sending, sequence, say } = door
   const connection = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))
   if (!connection) return complainOfSilence(NAME, door, options.wait)

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { prepare, type Sending, type Sequence } from '../client'
+import { prepare, type Sending, type Sequence, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
@@ -24,6 +24,7 @@ export interface DoorOptions extends AimOptions {
   t: number
   wait: number
   close?: boolean
+  dryRun?: boolean
 }
 
 /** A port of a server, and the way to knock for it. */
@@ -54,6 +55,7 @@ export function withDoor(command: Command, seconds: number): Command {
       reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
     )
     .option('--close', 'close the door at the end')
+    .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
     .hook('preAction', ({ parent }) => {
       const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
       if (stray) throw new UsageFault(`${stray.flags} expected behind "${command.name()}", got it in front`)
@@ -68,40 +70,53 @@ export const readPort = (text: string): number => {
 }
 
 /**
- * Where to knock, with which key.
+ * What a name on the command line stands for: the one place that knows.
  * @param name a host's name or address, or the name of a key, which stands for the key's host
- * @throws {Fault} where there is no key for it, or it has no address
+ * @throws {Fault} where there is no key for it
  */
-export async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string; address: string }> {
-  const key = options.k === undefined ? await keyFor(name) : await findKey(options.k)
-  const host = options.r ?? (name === key.id ? (key.host ?? name) : name)
-  return { key, ...(await findHost({ ...options, r: host }, key, familyOf(options.i))) }
+export async function aimAt(name: string, { k, r }: DoorOptions): Promise<{ key: KeyFile; host: string }> {
+  const key = k === undefined ? await keyFor(name) : await findKey(k)
+  return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }
 }
 
 /**
  * A door of a server, before anything is sent.
  * @param program whose options they are
  * @param once whether it is to admit one connection only
+ * @returns null where the ports of the knock were all that was asked for; they are printed
  * @throws {Fault}
  */
-export async function findDoor(program: string, name: string, port: number, once: boolean, options: DoorOptions): Promise<Door> {
+export async function findDoor(
+  program: string,
+  name: string,
+  port: number,
+  once: boolean,
+  options: DoorOptions,
+): Promise<Door | null> {
   const started = performance.now()
   checkAim(options)
   forbidCoreDumps((message) => options.quiet || warnOf(program, message))
-  const { key, host, address } = await aimAt(name, options)
+  const aim = await aimAt(name, options)
   const sending: Sending = {
-    ...sendingOf(options, key),
+    ...sendingOf(options, aim.key),
     request: { action: 'open', protocol: 'tcp', once, port, seconds: options.t, address: options.i ?? AS_SEEN },
   }
-  const sequence = prepare(sending, Date.now())
-  const { length } = sequence.ports
+  const draft = prepare(sending, Date.now())
+  const { length } = draft.ports
   if (length * options.pace > MAX_KNOCK_MS)
     throw new UsageFault(
       `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
     )
+  if (options.dryRun) {
+    process.stdout.write(`${draft.ports.join('\n')}\n`)
+    return null
+  }
+  const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, familyOf(options.i))
+  // A slow resolver must not age the window.
+  const sequence = upToDate(sending, draft, Date.now())
   // The terminal belongs to the program that we are run for, or that we run.
   const say = options.v ? speaker(options, started) : null
-  say?.(`knocking at ${host} (${address}) for port ${port}, with key ${key.id}`)
+  say?.(`knocking at ${host} (${address}) for port ${port}, with key ${aim.key.id}`)
   return { host, address, port, sending, sequence, say }
 }
 

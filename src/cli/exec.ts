@@ -6,6 +6,7 @@ import { knockUntilOpen } from '../client'
 import { Fault, reason } from '../host/fault'
 import { close } from './connect'
 import { complainOfSilence, type DoorOptions, findDoor, readPort, tellPass, withDoor } from './door'
+import { EXIT } from './voice'
 
 const NAME = 'knockclient'
 /** Time for a command to make its connections in. */
@@ -39,6 +40,7 @@ Example:
 
 async function exec(name: string, command: readonly string[], options: Options): Promise<number> {
   const door = await findDoor(NAME, name, options.p, false, options)
+  if (!door) return EXIT.ok
   const { address, port, sending, sequence } = door
   const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, tellPass(door))
   if (!open) return complainOfSilence(NAME, door, options.wait)
