@@ -126,7 +126,9 @@ export async function knockUntilConnected(
     for (let pass = 1; performance.now() < end; pass++) {
       const isNew = pass > 1 && pass % KNOCK_PASSES === 1
       if (isNew && attempts.refused)
-        throw new Fault(`${address} port ${port}: the connection is refused: is the service running, on this port?`)
+        throw new Fault(
+          `${address} port ${port}: the connection is refused: is the service running? (Or, if the firewall rejects: is the knock granted?)`,
+        )
       current = isNew ? prepare(sending, Date.now()) : upToDate(sending, current, Date.now())
       send(sending, address, current).catch((error) => {
         failure = error

@@ -120,7 +120,7 @@ describe('ssh gate, with one line in its configuration', () => {
     } finally {
       await server.lose(0)
     }
-  })
+  }, 300_000)
 })
 
 describe('knockclient connect', () => {
@@ -148,7 +148,7 @@ describe('knockclient connect', () => {
     const { code, stderr } = await shell(client, `${connect(NOBODY)} < /dev/null`)
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: `knockclient: error: ${server.ipv4} port ${NOBODY}: the connection is refused: is the service running, on this port?\n`,
+      stderr: `knockclient: error: ${server.ipv4} port ${NOBODY}: the connection is refused: is the service running? (Or, if the firewall rejects: is the knock granted?)\n`,
     })
   })
 
@@ -178,7 +178,7 @@ describe('knockclient connect', () => {
   it('keeps the door open for as long as the connection lives, with --renew', async () => {
     const since = gate.daemon.lines.length
     const accepted = logged('accepted', { source: client.ipv4 })
-    const session = start(`exec ${connect(LISTENER, '--renew', '-t', '6s', '-v')} <> ${file('pipe')}`)
+    const session = start(`exec ${connect(LISTENER, '--renew', '-t', '9s', '-v')} <> ${file('pipe')}`)
     await session.line((line) => line.includes('connected to'), 20_000)
     const [, end] = /--datestop (\S+)/.exec((await server.leases(client)).join()) ?? []
     await until(() => gate.daemon.lines.slice(since).filter(accepted).length > 1, 'a second knock', 20_000)
