@@ -1,4 +1,7 @@
+import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { Attempts } from './host/attempts'
+import { Fault } from './host/fault'
 import { checkClock } from './host/time'
 import { look, touchTcp, touchUdp } from './host/transport'
 import { type Key, windowAt } from './protocol/key'
@@ -18,6 +21,15 @@ const AHEAD = 50
  * mixes its ports with those of it (docs/protocol.md, "Receiving", 4 and 7; test/replay/company.ts plays just this).
  */
 const APART = 50
+/**
+ * A knock for a connection is said this often. If none stands by then, the one that it admits may have been lost with its packets, and a new
+ * knock asks for another.
+ */
+const KNOCK_PASSES = 3
+/** The pause between two attempts to connect, in milliseconds: a part of the time since the pass, since a door opens soon or not at all. */
+const SHORTEST_PAUSE = 10
+const LONGEST_PAUSE = 250
+const PAUSE_PART = 0.25
 
 /** How a knock is sent. */
 export interface Sending {
@@ -154,6 +166,51 @@ async function sendAll(going: readonly Going[], address: string): Promise<void> 
   for (const [n, { sending, sequence }] of going.entries()) {
     const gap = n === going.length - 1 ? null : sleep(APART)
     await Promise.all([send(sending, address, sequence), gap])
+  }
+}
+
+/**
+ * Knocks until a connection to the service stands: the first that is accepted, so that a door for one connection will do.
+ * @param limit milliseconds
+ * @returns the connection (its directions end each by itself), or null where none stood in time
+ * @throws {Fault} where no packet can be sent, or a whole knock has come to refused connections only
+ */
+export async function knockUntilConnected(
+  sending: Sending,
+  address: string,
+  sequence: Sequence,
+  port: number,
+  limit: number,
+  told: (pass: number) => void,
+): Promise<Socket | null> {
+  const end = performance.now() + limit
+  const attempts = new Attempts(address, port)
+  let current = sequence
+  let failure: unknown
+  try {
+    for (let pass = 1; performance.now() < end; pass++) {
+      const isNew = pass > 1 && pass % KNOCK_PASSES === 1
+      if (isNew && attempts.refused)
+        throw new Fault(
+          `${address} port ${port}: the connection is refused: is the service running? (Or, if the firewall rejects: is the knock granted?)`,
+        )
+      current = isNew ? prepare(sending, Date.now()) : upToDate(sending, current, Date.now())
+      send(sending, address, current).catch((error) => {
+        failure = error
+      })
+      const sent = performance.now() + sending.pace * (current.ports.length - 1)
+      const next = Math.min(sent + passPause(sending), end)
+      for (let at = sent; at < next; at += Math.min(Math.max((at - sent) * PAUSE_PART, SHORTEST_PAUSE), LONGEST_PAUSE)) {
+        const connection = await attempts.within(at - performance.now())
+        if (at === sent) told(pass)
+        if (connection) return connection
+        if (failure) throw failure
+        attempts.begin()
+      }
+    }
+    return await attempts.within(0)
+  } finally {
+    attempts.end()
   }
 }
 

@@ -38,6 +38,9 @@ const TEST_COMMANDS = {
   script: 'bsdutils',
   zsh: 'zsh',
   turnserver: 'coturn',
+  sshd: 'openssh-server',
+  ssh: 'openssh-client',
+  rsync: 'rsync',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }

@@ -220,9 +220,11 @@ function attempt([program, ...args]: string[]) {
   }
   // These change nothing but what is theirs, and have no such options.
   if (['profile', 'completion'].includes(command)) return run(program as Program, args, { cwd: folder, env: { HOME: folder } })
-  const input = args.includes('--passphrase') ? 'correct horse battery
-' : ''
-  return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder }, input })
+  const input = args.includes('--passphrase') ? 'correct horse battery\n' : ''
+  // Behind it, an option of `knockclient exec` would be one of its command.
+  const at = ['connect', 'exec'].includes(command) ? 1 : args.length
+  const given = args.toSpliced(at, 0, ...own[program as Program])
+  return run(program as Program, given, { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
 const LOOKS_AT_FIREWALL = /^knockturn firewall (show|remove)/

@@ -12,6 +12,8 @@ import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { withCompletion } from './completion'
+import { addConnect } from './connect'
+import { addExec } from './exec'
 import { program, reading, whole } from './options'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
 import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
@@ -140,6 +142,8 @@ subcommand(profile, 'list', 'list the profiles', 'profile list').action(async ()
   if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
   else printColumns([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
 })
+addConnect(command)
+addExec(command)
 withCompletion(command)
 
 runProgram(NAME, async () => {

@@ -13,6 +13,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { openRows, ruleRows } from './doors.mjs'
 import { row, table } from './figures.mjs'
+import { sshRows } from './ssh.mjs'
 import { startRows } from './start.mjs'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
@@ -32,6 +33,7 @@ const GROUPS = {
   start: startRows,
   open: openRows,
   rule: ruleRows,
+  ssh: sshRows,
   memory: () => inside('memory.ts', join(ROOT, 'bin/knockdaemon'), ownFolder('memory')),
 }
 

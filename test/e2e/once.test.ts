@@ -1,7 +1,7 @@
 import { realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knock, knocked, type Lab, makeLab, provision } from './lab.mjs'
+import { type Child, type Gate, type Host, knock, knocked, type Lab, makeLab, provision, until } from './lab.mjs'
 
 const SSH = 22
 const WEB = 443
@@ -69,6 +69,20 @@ describe.each([
     expect([await sees(), await sees()]).toEqual(['open', 'silence'])
     await once()
     expect([await sees(), await sees()]).toEqual(['open', 'silence'])
+  })
+
+  it('is not used up by a connection whose answer is lost at first', async () => {
+    const lost = ['PREROUTING', '-i', 'eth0', '-p', 'tcp', '--sport', String(SSH), '-j', 'DROP']
+    const admitted = async () => {
+      const rules = await server.must(['iptables', '-nvL', 'KNOCKTURN-LEASES'])
+      return rules.split('\n').some((line) => line.includes(client.ipv4) && /^ +1 /.test(line))
+    }
+    await once()
+    await client.must(['iptables', '-t', 'raw', '-A', ...lost])
+    const answer = client.connect(server.ipv4, SSH, 30_000)
+    await until(admitted, 'the connection is admitted')
+    await client.must(['iptables', '-t', 'raw', '-D', ...lost])
+    expect((await answer).saw).toBe('open')
   })
 
   it('is not armed again by the second pass of its knock', async () => {

@@ -1,0 +1,159 @@
+import { isIP } from 'node:net'
+import type { Command } from 'commander'
+import { prepare, type Sending, type Sequence, upToDate } from '../client'
+import { forbidCoreDumps } from '../host/core-dumps'
+import { Fault, UsageFault } from '../host/fault'
+import type { KeyFile } from '../host/key-file'
+import { clientKeys, readKeyring } from '../host/keyring'
+import { formatDuration, parseLifetime } from '../host/time'
+import { canonicalAddress, isZeroAddress } from '../protocol/address'
+import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import { reading, whole } from './options'
+import { complain, EXIT, warnOf } from './voice'
+
+/* A door that a command opens for what it does next: what `connect` and `exec` share. */
+
+const DEFAULT_WAIT = 30
+const MAX_WAIT = 3_600
+const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
+/** "The address that you see me come from", of any family. */
+const AS_SEEN = '0.0.0.0'
+
+export interface DoorOptions extends AimOptions {
+  i?: string
+  t: number
+  wait: number
+  close?: boolean
+  dryRun?: boolean
+}
+
+/** A port of a server, and the way to knock for it. */
+export interface Door {
+  readonly host: string
+  readonly address: string
+  readonly port: number
+  readonly sending: Sending
+  /** The knock as it is now. */
+  readonly sequence: Sequence
+  /** What it does is said here, or nowhere. */
+  readonly say: ((text: string) => void) | null
+}
+
+/** Gives a command the options of {@link DoorOptions}. @param seconds the lifetime that is asked for unless -t says another */
+export function withDoor(command: Command, seconds: number): Command {
+  return withAim(command)
+    .addOption(
+      reading(
+        '-i <address>',
+        'the address to open for (default: the one that the server sees)',
+        canonicalAddress,
+        'an IPv4 or IPv6 address',
+      ),
+    )
+    .addOption(reading('-t <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)))
+    .addOption(
+      reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
+    )
+    .option('--close', 'close the door at the end')
+    .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
+    .hook('preAction', ({ parent }) => {
+      const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
+      if (stray) throw new UsageFault(`${stray.flags} expected behind "${command.name()}", got it in front`)
+    })
+}
+
+/** A port to connect to. */
+export const readPort = (text: string): number => {
+  const port = whole(1, 65535)(text)
+  if (port === null) throw new UsageFault(`the port expected a number from 1 to 65535, got "${text.slice(0, 60)}"`)
+  return port
+}
+
+/**
+ * What a name on the command line stands for: the one place that knows.
+ * @param name a host's name or address, or the name of a key, which stands for the key's host
+ * @throws {Fault} where there is no key for it
+ */
+export async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
+  const { k, keyFd, r } = options
+  const key = k === undefined && keyFd === undefined ? await keyFor(name) : await findKey(options)
+  return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }
+}
+
+/**
+ * A door of a server, before anything is sent.
+ * @param program whose options they are
+ * @param once whether it is to admit one connection only
+ * @returns null where the ports of the knock were all that was asked for; they are printed
+ * @throws {Fault}
+ */
+export async function findDoor(
+  program: string,
+  name: string,
+  port: number,
+  once: boolean,
+  options: DoorOptions,
+): Promise<Door | null> {
+  const started = performance.now()
+  checkAim(options)
+  forbidCoreDumps((message) => options.quiet || warnOf(program, message))
+  const aim = await aimAt(name, options)
+  const sending: Sending = {
+    ...sendingOf(options, aim.key),
+    request: { action: 'open', protocol: 'tcp', once, port, seconds: options.t, address: options.i ?? AS_SEEN },
+  }
+  const draft = prepare(sending, Date.now())
+  const { length } = draft.ports
+  if (length * options.pace > MAX_KNOCK_MS)
+    throw new UsageFault(
+      `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
+    )
+  if (options.dryRun) {
+    process.stdout.write(`${draft.ports.join('\n')}\n`)
+    return null
+  }
+  const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, familyOf(options.i))
+  // A slow resolver must not age the window.
+  const sequence = upToDate(sending, draft, Date.now())
+  // The terminal belongs to the program that we are run for, or that we run.
+  const say = options.v ? speaker(options, started) : null
+  say?.(`knocking at ${host} (${address}) for port ${port}, with key ${aim.key.id}`)
+  return { host, address, port, sending, sequence, say }
+}
+
+/** Says of a pass that it has been sent. */
+export function tellPass({ sending, sequence, say }: Door): (pass: number) => void {
+  return (pass) => say?.(`sent ${sequence.ports.length} ports by ${sending.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+}
+
+/** Says that a door has not opened. @returns the exit code */
+export function complainOfSilence(program: string, { host, address, port }: Door, wait: number): number {
+  const hints =
+    "is the service running, are both clocks right, does the key grant it (the server's log tells), is -4 or -6 the way to it?"
+  complain(program, `${host} (${address}) port ${port} has not answered within ${wait} s: ${hints}`)
+  return EXIT.timeLimit
+}
+
+/** The key for a host: the only one, else that whose host it is, else that which is named so. */
+async function keyFor(name: string): Promise<KeyFile> {
+  const folder = clientKeys()
+  const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
+  if (keys.length === 1 && faulty.length === 0) return keys[0]
+  const hosted = keys.filter(({ host }) => host?.toLowerCase() === name.toLowerCase())
+  const found = hosted.length > 0 ? hosted : keys.filter(({ id }) => id === name)
+  if (found.length === 1) return found[0]
+  // A key that can't be read may be the one.
+  if (faulty.length > 0) throw faulty[0].fault
+  const got = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ') || 'none (their names end in .key)'
+  throw new Fault(`${folder}: expected one key for ${name}, got ${got}: say which with -k`)
+}
+
+/** The family that is preferred where the server has both: that of the address to open for. */
+function familyOf(address: string | undefined): 0 | 4 | 6 {
+  return address === undefined || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
+}
+
+function readTime(text: string): number | null {
+  const minutes = whole(1, 254)(text)
+  return minutes === null ? parseLifetime(text) : minutes * 60
+}

@@ -1,0 +1,71 @@
+import { spawn } from 'node:child_process'
+import { constants } from 'node:os'
+import { isatty } from 'node:tty'
+import { type Command, Option } from 'commander'
+import { knockUntilOpen } from '../client'
+import { Fault, reason } from '../host/fault'
+import { close } from './connect'
+import { complainOfSilence, type DoorOptions, findDoor, readPort, tellPass, withDoor } from './door'
+import { EXIT } from './voice'
+
+const NAME = 'knockclient'
+/** Time for a command to make its connections in. */
+const DEFAULT_SECONDS = 5 * 60
+/** What is meant for the command. From a terminal, the first two reach it without us. */
+const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const
+const OF_TERMINAL: readonly string[] = SIGNALS.slice(0, 2)
+
+interface Options extends DoorOptions {
+  p: number
+}
+
+/** Gives knockclient the subcommand `exec`. */
+export function addExec(parent: Command): void {
+  withDoor(parent.command('exec'), DEFAULT_SECONDS)
+    .description('knock, wait until the service answers, and run a command, whose exit code it takes')
+    .usage('[options] <host> -p <port> -- <command> [args...]')
+    .argument('<host>', "the server, or the name of a key, which stands for the key's host")
+    .argument('<command...>', 'the command and its arguments, behind --')
+    .addOption(new Option('-p <port>', 'the port to open').argParser(readPort).makeOptionMandatory())
+    .addHelpText(
+      'after',
+      `
+Example:
+  ${NAME} exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/`,
+    )
+    .action(async (host: string, command: string[], options: Options) => {
+      process.exitCode = await exec(host, command, options)
+    })
+}
+
+async function exec(name: string, command: readonly string[], options: Options): Promise<number> {
+  const door = await findDoor(NAME, name, options.p, false, options)
+  if (!door) return EXIT.ok
+  const { address, port, sending, sequence } = door
+  const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, tellPass(door))
+  if (!open) return complainOfSilence(NAME, door, options.wait)
+  door.say?.(`${door.host} port ${port} is open`)
+  try {
+    return await run(command)
+  } finally {
+    if (options.close) await close(door)
+  }
+}
+
+/**
+ * Runs a command as if it were in our place; without execa, which would cost every start of the client 5 ms and has nothing to do here.
+ * @returns its exit code, or 128 and the number of the signal that ended it
+ */
+function run([program, ...args]: readonly string[]): Promise<number> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(program, args, { stdio: 'inherit' })
+    for (const signal of SIGNALS)
+      process.on(signal, () => {
+        if (!(OF_TERMINAL.includes(signal) && isatty(0))) child.kill(signal)
+      })
+    child.on('error', (error) =>
+      reject(new Fault(`${program}: the command cannot be run: ${reason(error)}: is it installed, and in PATH?`)),
+    )
+    child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal as NodeJS.Signals]))
+  })
+}

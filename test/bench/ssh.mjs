@@ -1,0 +1,68 @@
+// `ssh gate true` through a knock, beside ssh to an open port and a start of the client; and what it takes where packets get lost.
+
+import { makeLab, provision } from '../e2e/lab.mjs'
+import { serveSsh } from '../e2e/sshd.mjs'
+import { median, row } from './figures.mjs'
+
+/** @typedef {import('./figures.mjs').Row} Row */
+/** @typedef {import('../e2e/lab.mjs').Ended} Ended */
+
+const BEHIND = 22
+const OPEN = 2222
+const TIMES = 25
+/** Milliseconds that it may take beyond ssh and a start of the client. */
+const MOST_BEYOND = 80
+/** Entries where so many of the packets to the server get lost, and seconds that the slowest may take. */
+const LOSS = 0.1
+const LOSSY_TIMES = 30
+const MOST_SECONDS = 10
+
+/** @returns {Promise<Row[]>} */
+export async function sshRows() {
+  const lab = await makeLab()
+  const { server, client } = lab.hosts
+  try {
+    const gate = await provision(lab, { id: 'gate', keyOptions: ['--services', `${BEHIND}/tcp`] })
+    const { ssh, inside, env } = await serveSsh(lab, gate.key, [BEHIND, OPEN])
+    await server.must(['iptables', '-A', 'INPUT', '-p', 'tcp', '--dport', String(OPEN), '-j', 'ACCEPT'])
+
+    /** @param {string[]} argv @returns {Promise<Ended>} */
+    const timed = (...argv) => client.run(inside(...argv), { env, timeoutMs: 60_000 })
+    // Beside it what can't be saved, one after the other in one shell.
+    const ways = [ssh('gate', 'true'), ['sh', '-c', `${ssh('open', 'true').join(' ')} && knockclient --version`]]
+    /** @type {number[][]} */
+    const samples = ways.map(() => [])
+    for (let i = 0; i <= TIMES; i++) {
+      for (const [at, argv] of ways.entries()) {
+        const { code, ms, stderr } = await timed(...argv)
+        if (code !== 0) throw new Error(`${argv.join(' ')}: exit ${code}\n${stderr}`)
+        // The first is warm-up.
+        if (i > 0) samples[at]?.push(ms)
+      }
+    }
+    const [knocked = [], floor = []] = samples
+    const beyond = median(knocked) - median(floor)
+    const target = { what: `≤ ${MOST_BEYOND} ms more`, met: beyond <= MOST_BEYOND }
+
+    await server.lose(LOSS)
+    const lossy = []
+    for (let i = 0; i < LOSSY_TIMES; i++) lossy.push(await timed(...ssh('gate', 'true')))
+    const opened = lossy.filter(({ code }) => code === 0)
+    const worst = Math.max(...opened.map(({ ms }) => ms)) / 1000
+    return [
+      { ...row('ssh gate true, by a knock', 'ms', knocked, { what: 'ssh + --version', samples: floor }), target },
+      { what: '  beyond the two', value: beyond, unit: 'ms' },
+      {
+        what: `  at ${LOSS * 100} % loss, the slowest of ${LOSSY_TIMES}`,
+        value: worst,
+        unit: 's',
+        target: {
+          what: `all, ≤ ${MOST_SECONDS} s`,
+          met: opened.length === LOSSY_TIMES && worst <= MOST_SECONDS,
+        },
+      },
+    ]
+  } finally {
+    await lab.end()
+  }
+}

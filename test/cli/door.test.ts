@@ -1,0 +1,170 @@
+import { once } from 'node:events'
+import { chmodSync, mkdirSync } from 'node:fs'
+import { createServer, type Server } from 'node:net'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { parseKeyFile } from '../../src/host/key-file'
+import { windowAt } from '../../src/protocol/key'
+import { compose } from '../../src/protocol/knock'
+import type { Request } from '../../src/protocol/request'
+import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { run } from './programs'
+
+const HERE = '127.0.0.1'
+/** Keys of the client, by their ids: the host, and a number for the secret. */
+const KEYS = { alice: ['gate.example', 1], bob: ['gate.example', 2], carol: ['Other.Example', 3], here: [HERE, 4] } as const
+type Id = keyof typeof KEYS
+
+/** A pool below the ports that this machine gives out by itself, and windows that don't turn within a test. */
+const textOf = (id: Id) =>
+  keyText({
+    id,
+    secret: secretOf(KEYS[id][1]),
+    more: `host = "${KEYS[id][0]}"\nperiod = 300\npool = "10000-22000"\n`,
+    grant: '',
+  })
+
+/** Rendezvous ports tell a key: those of the window, and of the next. */
+function rendezvous(id: Id) {
+  const { value } = parseKeyFile('', textOf(id))
+  if (!value) throw new Error('the test’s own key is faulty')
+  const request: Request = { action: 'open', protocol: 'tcp', once: true, salt: 0, port: 22, seconds: 30, address: '0.0.0.0' }
+  const now = windowAt(Date.now() / 1000, 300)
+  return [now, now + 1].map((window) => compose(value.key, window, request).slice(0, 8))
+}
+
+/** An environment with these keys. */
+function keyring(...ids: Id[]) {
+  const config = scratch()
+  const keys = join(config, 'knockturn', 'keys')
+  mkdirSync(keys, { recursive: true, mode: 0o700 })
+  for (const id of ids) put(keys, `${id}.key`, textOf(id))
+  return { keys, env: { XDG_CONFIG_HOME: config } }
+}
+
+describe('the key for a host', () => {
+  const dry = (host: string, env: NodeJS.ProcessEnv) => run('knockclient', ['connect', host, '22', '--dry-run'], { env })
+  const used = async (host: string, env: NodeJS.ProcessEnv) => {
+    const { code, stdout, stderr } = await dry(host, env)
+    expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
+    return stdout.trimEnd().split('\n').slice(0, 8).map(Number)
+  }
+
+  it.each<[string, string, Id[], Id]>([
+    ['the only one, whatever its host', 'any.example', ['alice'], 'alice'],
+    ['that whose host it is', 'gate.example', ['alice', 'carol'], 'alice'],
+    ['that whose host it is, in any case', 'OTHER.example', ['alice', 'carol'], 'carol'],
+    ['that which is named so', 'carol', ['alice', 'bob', 'carol'], 'carol'],
+  ])('is %s', async (_, host, ids, id) => {
+    expect(rendezvous(id)).toContainEqual(await used(host, keyring(...ids).env))
+  })
+
+  it('is the one of -k', async () => {
+    const { env } = keyring('alice', 'bob')
+    const { stdout } = await run('knockclient', ['connect', 'gate.example', '22', '-k', 'bob', '--dry-run'], { env })
+    expect(rendezvous('bob')).toContainEqual(stdout.split('\n').slice(0, 8).map(Number))
+  })
+
+  it('is found beside one that is faulty', async () => {
+    const { env, keys } = keyring('alice', 'carol')
+    put(keys, 'bad.key', 'id = 1')
+    expect(rendezvous('alice')).toContainEqual(await used('gate.example', env))
+  })
+
+  it('may be the one that is faulty', async () => {
+    const { env, keys } = keyring('alice', 'carol')
+    chmodSync(join(keys, 'alice.key'), 0o644)
+    const { code, stderr } = await dry('gate.example', env)
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^knockclient: error: \S+alice\.key: .*\n$/)
+  })
+
+  it.each<[string, Id[], string]>([
+    ['gate.example', ['alice', 'bob', 'carol'], 'alice, bob'],
+    ['any.example', ['alice', 'carol'], 'alice, carol'],
+    ['any.example', [], 'none (their names end in .key)'],
+  ])('must be said for %s where there are %j', async (host, ids, got) => {
+    const { env, keys } = keyring(...ids)
+    expect(await dry(host, env)).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: `knockclient: error: ${keys}: expected one key for ${host}, got ${got}: say which with -k\n`,
+    })
+  })
+})
+
+describe('what does not go', () => {
+  it.each([
+    [['connect', 'gate.example'], /missing required argument 'port'/],
+    [['connect', 'gate.example', '0'], /the port expected a number from 1 to 65535, got "0"/],
+    [['connect', 'gate.example', 'ssh'], /the port expected a number from 1 to 65535, got "ssh"/],
+    [['connect', 'gate.example', '22', '-t', '0'], /-t expected 1 to 254 minutes, or a duration/],
+    [['connect', 'gate.example', '22', '--wait', '0'], /--wait expected seconds from 1 to 3600, got "0"/],
+    [['connect', 'gate.example', '22', '-4', '-6'], /expected -4 or -6, got both/],
+    [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 for 52 ports/],
+    [['-k', 'alice', 'connect', 'gate.example', '22'], /-k <key> expected behind "connect", got it in front/],
+    [['exec', 'gate.example', '--', 'true'], /required option '-p <port>' not specified/],
+    [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
+    [['exec', 'gate.example', '-p', '0', '--', 'true'], /the port expected a number from 1 to 65535, got "0"/],
+    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v expected behind "exec", got it in front/],
+  ])('is a usage fault: %j', async (args, message) => {
+    const { code, stdout, stderr } = await run('knockclient', args, { env: keyring('alice').env })
+    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+    expect(stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+    expect(stderr).toMatch(message)
+  })
+})
+
+describe('a service that is open', () => {
+  let server: Server
+  let port = ''
+  const { env } = keyring('alice', 'here')
+  beforeAll(async () => {
+    // Says back in capitals what it has heard, at its end.
+    server = createServer({ allowHalfOpen: true }, (socket) => {
+      let text = ''
+      socket
+        .on('error', () => {})
+        .on('data', (data) => {
+          text += data
+        })
+      socket.on('end', () => socket.end(text.toUpperCase()))
+    }).listen(0, HERE)
+    await once(server, 'listening')
+    const address = server.address()
+    port = String(typeof address === 'object' && address?.port)
+  })
+  afterAll(() => {
+    server.close()
+  })
+
+  it.each([
+    ['its address', [HERE]],
+    ["the key's name", ['here']],
+    ['another name, with -r', ['gate.invalid', '-r', HERE, '-k', 'here']],
+  ])('is connected to by %s, with both ends of the conversation', async (_, [host, ...options]) => {
+    const args = ['connect', host, port, ...options]
+    expect(await run('knockclient', args, { env, input: 'knock knock' })).toEqual({ code: 0, stdout: 'KNOCK KNOCK', stderr: '' })
+  })
+
+  it('is connected to with -v saying so, beside the conversation', async () => {
+    const { stdout, stderr } = await run('knockclient', ['connect', 'here', port, '-v'], { env, input: 'who is there?' })
+    expect(stdout).toBe('WHO IS THERE?')
+    expect(stderr.split('\n').map((line) => line.replace(/^ *\d+ ms {2}/, ''))).toEqual([
+      `knocking at ${HERE} (${HERE}) for port ${port}, with key here`,
+      'sent 52 ports by TCP, pass 1',
+      `connected to ${HERE} port ${port}`,
+      '',
+    ])
+  })
+
+  it('has a command run, with our input and output', async () => {
+    const args = ['exec', 'here', '-p', port, '--', 'sh', '-c', 'cat; exit 7']
+    expect(await run('knockclient', args, { env, input: 'mine' })).toEqual({ code: 7, stdout: 'mine', stderr: '' })
+  })
+
+  it('has a command run, and says with which signal it ended', async () => {
+    const args = ['exec', 'here', '-p', port, '--', 'sh', '-c', 'kill -TERM $$']
+    expect((await run('knockclient', args, { env })).code).toBe(128 + 15)
+  })
+})

@@ -1,0 +1,227 @@
+import { createHash, randomBytes } from 'node:crypto'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Child, type Gate, type Host, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { serveSsh } from './sshd.mjs'
+
+const SSH = 22
+/** Services of the test's own: one reads all, then answers; one says all, then reads; one breaks off; one never ends. */
+const LISTENER = 8_001
+const TALKER = 8_002
+const BREAKER = 8_003
+const BABBLER = 8_006
+/** Granted, and nobody serves it; served, and not granted. */
+const NOBODY = 8_004
+const PRIVATE = 8_005
+const UP = randomBytes(8 * 1024 * 1024)
+
+let lab: Lab
+let server: Host
+let client: Host
+let guests: Host[]
+let gate: Gate
+let services: Child
+let site: Awaited<ReturnType<typeof serveSsh>>
+
+const digest = (data: Buffer) => createHash('sha256').update(data).digest('hex')
+const file = (name: string) => site.file(name)
+const command = (script: string) => site.inside('sh', '-c', script)
+const shell = (host: Host, script: string) => host.run(command(script), { env: site.env, timeoutMs: 60_000 })
+const start = (script: string) => client.start(command(script), { env: site.env })
+/** The command line of ssh to the gate. */
+const ssh = (...options: string[]) => [...site.ssh(...options), 'gate'].join(' ')
+
+const SERVICES = `
+const { createHash } = require('node:crypto')
+const { createServer } = require('node:net')
+const { Readable } = require('node:stream')
+const serve = (port, take) => createServer({ allowHalfOpen: true }, take).listen(port, '::')
+serve(${LISTENER}, async (socket) => {
+  const hash = createHash('sha256')
+  for await (const data of socket.iterator({ destroyOnReturn: false })) hash.update(data)
+  socket.end(hash.digest('hex'))
+})
+serve(${TALKER}, async (socket) => {
+  socket.end('that is all')
+  let bytes = 0
+  for await (const data of socket) bytes += data.length
+  console.log('heard ' + bytes)
+})
+serve(${BREAKER}, (socket) => socket.on('error', () => {}).once('data', () => socket.resetAndDestroy()))
+serve(${BABBLER}, (socket) => Readable.from((function* () { for (;;) yield 'babble' })()).on('error', () => {}).pipe(socket.on('error', () => {})))
+serve(${PRIVATE}, (socket) => socket.end())
+console.log('serving')
+`
+
+beforeAll(async () => {
+  lab = await makeLab(['client', 'first', 'second', 'third'])
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  guests = ['first', 'second', 'third'].map((name) => lab.hosts[name] as Host)
+  const granted = [SSH, LISTENER, TALKER, BREAKER, BABBLER, NOBODY].map((port) => `${port}/tcp`).join(',')
+  gate = await provision(lab, { id: 'gate', keyOptions: ['--services', granted, '--max', '1h'] })
+  site = await serveSsh(lab, gate.key)
+  writeFileSync(file('up'), UP)
+  await server.must(['mkfifo', file('pipe')])
+  services = server.start([process.execPath, '-e', SERVICES])
+  await services.line((line) => line === 'serving')
+})
+afterAll(() => lab?.end())
+beforeEach(() => client.moveOn())
+
+const sees = async () => (await client.connect(server.ipv4, SSH, 300)).saw
+
+describe('ssh gate, with one line in its configuration', () => {
+  it('gets in, and nothing is said but by the other side', async () => {
+    expect(await shell(client, `${ssh()} echo in`)).toMatchObject({ code: 0, stdout: 'in\n', stderr: '' })
+  })
+
+  it.each(['ipv4', 'ipv6'] as const)('gets in by %s', async (family) => {
+    const proxy = `-o 'ProxyCommand knockclient connect ${server[family]} %p'`
+    expect(await shell(client, `${ssh(proxy)} true`)).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('carries megabytes both ways at once, intact', async () => {
+    expect(await shell(client, `${ssh()} cat < ${file('up')} > ${file('down')}`)).toMatchObject({ code: 0, stderr: '' })
+    expect(digest(readFileSync(file('down')))).toBe(digest(UP))
+  })
+
+  it("takes the command's exit code along", async () => {
+    expect((await shell(client, `${ssh()} exit 7`)).code).toBe(7)
+  })
+
+  it('opens for this one connection, and for no second', async () => {
+    const session = start(`exec ${ssh()} 'echo in; cat' <> ${file('pipe')}`)
+    await session.line((line) => line === 'in', 20_000)
+    expect(await sees()).toBe('silence')
+    expect(await server.leases(client)).toEqual([expect.stringContaining('--hashlimit-name')])
+    await session.end()
+    expect(await sees()).toBe('silence')
+  })
+
+  it('opens for more than one with --no-once, and --close shuts the door at the end', async () => {
+    const proxy = "-o 'ProxyCommand knockclient connect %h %p --no-once --close'"
+    const session = start(`exec ${ssh(proxy)} 'echo in; read line; echo "$line"' <> ${file('pipe')}`)
+    await session.line((line) => line === 'in', 20_000)
+    expect(await sees()).toBe('open')
+    writeFileSync(file('pipe'), 'that is all\n')
+    await session.line((line) => line === 'that is all')
+    await client.becomes(server.ipv4, SSH, 'silence')
+  })
+
+  it('loses a tenth of its packets, and gets in 30 times of 30', async () => {
+    await server.lose(0.1)
+    try {
+      const codes: (number | null)[] = []
+      const enter = async (host: Host) => {
+        for (let i = 0; i < 10; i++) codes.push((await shell(host, `${ssh()} true`)).code)
+      }
+      await Promise.all(guests.map(enter))
+      expect(codes).toEqual(Array.from({ length: 30 }, () => 0))
+    } finally {
+      await server.lose(0)
+    }
+  }, 300_000)
+})
+
+describe('knockclient connect', () => {
+  const connect = (port: number, ...options: string[]) => `knockclient connect gate ${port} ${options.join(' ')}`
+
+  it('tells the service the end of its input, and hears the answer', async () => {
+    const { code, stdout, stderr } = await shell(client, `${connect(LISTENER)} < ${file('up')}`)
+    expect({ code, stdout, stderr }).toEqual({ code: 0, stdout: digest(UP), stderr: '' })
+  })
+
+  it('passes on the end of what the service says, and what is said to it after that', async () => {
+    // The reader of its output ends first, and only then lets the writer of its input begin.
+    const script = `mkfifo ${file('go')}; (read word < ${file('go')}; cat ${file('up')}) | ${connect(TALKER)} | (cat; echo now > ${file('go')})`
+    expect(await shell(client, script)).toMatchObject({ code: 0, stdout: 'that is all', stderr: '' })
+    await services.line((line) => line === `heard ${UP.length}`)
+  })
+
+  it('says in one line that the connection has broken', async () => {
+    const { code, stdout, stderr } = await shell(client, `echo hello | ${connect(BREAKER)}`)
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
+    expect(stderr).toMatch(/^knockclient: error: 198\S+ \(198\S+\) port 8003: the connection has broken: .*ECONNRESET\n$/)
+  })
+
+  it('says in one line that the service refuses', async () => {
+    const { code, stderr } = await shell(client, `${connect(NOBODY)} < /dev/null`)
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: `knockclient: error: ${server.ipv4} port ${NOBODY}: the connection is refused: is the service running? (Or, if the firewall rejects: is the knock granted?)\n`,
+    })
+  })
+
+  it('says in one line that the door has not opened', async () => {
+    const { code, stderr } = await shell(client, `${connect(PRIVATE, '--wait', '1')} < /dev/null`)
+    expect(code).toBe(3)
+    expect(stderr).toMatch(/^knockclient: error: 198\S+ \(198\S+\) port 8005 has not answered within 1 s: .*\n$/)
+  })
+
+  it('ends quietly when nobody reads its output any more', async () => {
+    const script = `(${connect(BABBLER)} <> ${file('pipe')}; echo $? >&2) | head -c 6`
+    expect(await shell(client, script)).toMatchObject({ stdout: 'babble', stderr: '1\n' })
+  })
+
+  it('knocks anew where its one connection has been lost on the way', async () => {
+    const lost = ['PREROUTING', '-i', 'eth0', '-p', 'tcp', '--sport', String(LISTENER), '-j', 'DROP']
+    const since = gate.daemon.lines.length
+    const accepted = logged('accepted', { source: client.ipv4 })
+    await client.must(['iptables', '-t', 'raw', '-A', ...lost])
+    const session = start(`${connect(LISTENER)} < /dev/null`)
+    await until(() => gate.daemon.lines.slice(since).filter(accepted).length > 1, 'a second knock', 20_000)
+    await client.must(['iptables', '-t', 'raw', '-D', ...lost])
+    await session.line((line) => line === digest(Buffer.alloc(0)), 30_000)
+    expect(await session.exited).toEqual({ code: 0, signal: null })
+  })
+
+  it('keeps the door open for as long as the connection lives, with --renew', async () => {
+    const since = gate.daemon.lines.length
+    const accepted = logged('accepted', { source: client.ipv4 })
+    const session = start(`exec ${connect(LISTENER, '--renew', '-t', '9s', '-v')} <> ${file('pipe')}`)
+    await session.line((line) => line.includes('connected to'), 20_000)
+    const [, end] = /--datestop (\S+)/.exec((await server.leases(client)).join()) ?? []
+    await until(() => gate.daemon.lines.slice(since).filter(accepted).length > 1, 'a second knock', 20_000)
+    const [, later] = /--datestop (\S+)/.exec((await server.leases(client)).join()) ?? []
+    expect([Date.parse(`${later}Z`) > Date.parse(`${end}Z`), (await client.connect(server.ipv4, LISTENER)).saw]).toEqual([
+      true,
+      'open',
+    ])
+    await session.end()
+  })
+})
+
+describe('knockclient exec', () => {
+  const exec = (port: number, ...command: string[]) => `knockclient exec gate -p ${port} ${command.join(' ')}`
+
+  it('lets rsync in by ssh, and shuts the door behind it', async () => {
+    const plain = `ssh -F ${file('ssh_config')} -o ProxyCommand=none -o HostName=${server.ipv4}`
+    const copy = exec(SSH, '--close', '--', 'rsync', '-a', '-e', `'${plain}'`, file('up'), `gate:${file('copy')}`)
+    expect(await shell(client, copy)).toMatchObject({ code: 0, stdout: '', stderr: '' })
+    expect(digest(readFileSync(file('copy')))).toBe(digest(UP))
+    await client.becomes(server.ipv4, SSH, 'silence')
+  })
+
+  it("takes the command's exit code", async () => {
+    expect((await shell(client, exec(LISTENER, '--', 'sh', '-c', "'exit 7'"))).code).toBe(7)
+  })
+
+  it('passes signals on to the command', async () => {
+    const script = `'trap "echo ended; exit 9" TERM; echo running; while :; do sleep 0.1; done'`
+    const running = start(`exec ${exec(LISTENER, '--', 'sh', '-c', script)}`)
+    await running.line((line) => line === 'running', 20_000)
+    expect(await running.end()).toEqual({ code: 9, signal: null })
+    expect(running.lines).toContain('ended')
+  })
+
+  it('says that there is no such command', async () => {
+    const { code, stderr } = await shell(client, exec(LISTENER, '--', 'no-such-command'))
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/^knockclient: error: no-such-command: the command cannot be run: spawn no-such-command E\w+: .*\n$/)
+  })
+
+  it('runs nothing where the door does not open', async () => {
+    const { code, stdout } = await shell(client, exec(PRIVATE, '--wait', '1', '--', 'echo', 'run'))
+    expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
+  })
+})

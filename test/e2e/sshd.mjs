@@ -1,0 +1,71 @@
+// A real sshd on a lab's server, and what its clients need: one user, who is whoever runs the lab.
+
+import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { delimiter, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+
+const BIN = fileURLToPath(new URL('../../bin', import.meta.url))
+const USER = 'traveller'
+
+/**
+ * Starts sshd, for the key of its one user. `ssh gate` knocks by the one line of the clients' ssh_config; where the firewall lets it in, `ssh
+ * open` comes in without.
+ * @param {import('./lab.mjs').Lab} lab
+ * @param {string} key the client's copy of a key called "gate", for its keyring
+ * @param {number[]} ports of sshd: behind the gate, and open
+ */
+export async function serveSsh(lab, key, ports = [22, 2222]) {
+  const { server } = lab
+  const folder = lab.folder()
+  const file = (/** @type {string} */ name) => join(folder, name)
+  mkdirSync(file('knockturn/keys'), { recursive: true, mode: 0o700 })
+  copyFileSync(key, file('knockturn/keys/gate.key'))
+
+  /** A command that finds the user: `ip netns exec` has mounts of its own, and so its /etc/passwd may be ours. @param {string[]} argv */
+  const inside = (...argv) => ['sh', '-c', 'mount --bind "$0" /etc/passwd && exec "$@"', file('passwd'), ...argv]
+  const [uid, gid] = [process.getuid?.(), process.getgid?.()]
+  writeFileSync(file('passwd'), `${USER}:*:${uid}:${gid}::${folder}:/bin/sh\nsshd:*:64999:65534::/run/sshd:/usr/sbin/nologin\n`)
+  mkdirSync('/run/sshd', { recursive: true })
+  for (const name of ['host', USER]) await server.must(inside('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', file(name)))
+  const lines = (/** @type {string[]} */ ...text) => `${text.join('\n')}\n`
+  writeFileSync(
+    file('sshd_config'),
+    lines(
+      ...ports.map((port) => `Port ${port}`),
+      `HostKey ${file('host')}`,
+      `AuthorizedKeysFile ${file(USER)}.pub`,
+      'PidFile none',
+      'UsePAM no',
+      'UseDNS no',
+      'StrictModes no',
+      'PermitRootLogin yes',
+      'PasswordAuthentication no',
+    ),
+  )
+  writeFileSync(
+    file('ssh_config'),
+    lines(
+      'Host gate',
+      '  ProxyCommand knockclient connect %h %p',
+      `Host open`,
+      `  HostName ${server.ipv4}`,
+      `  Port ${ports[1]}`,
+      'Host *',
+      `  User ${USER}`,
+      `  IdentityFile ${file(USER)}`,
+      `  UserKnownHostsFile ${file('known_hosts')}`,
+      '  StrictHostKeyChecking accept-new',
+      '  LogLevel ERROR',
+    ),
+  )
+  const sshd = server.start(inside('/usr/sbin/sshd', '-D', '-e', '-f', file('sshd_config')))
+  await sshd.line((line) => line.startsWith('Server listening'))
+  return {
+    file,
+    inside,
+    /** The environment in which knockclient is found, and its keyring. */
+    env: { XDG_CONFIG_HOME: folder, PATH: [BIN, process.env.PATH].join(delimiter) },
+    /** The start of a command, and what goes before the host. @param {string[]} options */
+    ssh: (...options) => ['ssh', '-F', file('ssh_config'), ...options],
+  }
+}
