@@ -99,7 +99,7 @@ async function knockAsAsked(options: Options): Promise<number> {
   // The packets first: it takes longer to find the words for them.
   if (say) setImmediate(async () => say(`${await describe(sending, host, address)}, with key ${key.id}`))
   const told = (pass: number) => {
-    if (pass === 1 || options.v) say?.(`sent ${sequence.ports.length} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+    if (pass === 1 || options.v) say?.(`sent ${whatOf(sequence, options)}, pass ${pass}`)
   }
   if (options.wait === undefined) {
     await knock(sending, address, sequence, told)
@@ -151,10 +151,17 @@ function familyOf(address: string | undefined): 0 | 4 | 6 {
   return address === undefined || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
 }
 
-function printSequence({ window, ports, request }: Sequence, json: boolean): number {
+function whatOf({ ports, payload }: Sequence, { udp }: Options): string {
+  return payload ? `a datagram to port ${ports[0]}` : `${ports.length} ports by ${udp ? 'UDP' : 'TCP'}`
+}
+
+/** A datagram is printed as its port and its bytes in hex. */
+function printSequence({ window, ports, payload, request }: Sequence, json: boolean): number {
   const { action, protocol, once, salt, port, seconds, address } = request
-  const sequence = { window, ports, request: { action, protocol, once, salt, port, seconds, address } }
-  process.stdout.write(json ? `${JSON.stringify(sequence)}\n` : `${ports.join('\n')}\n`)
+  const hex = payload && Buffer.from(payload).toString('hex')
+  const sequence = { window, ports, payload: hex, request: { action, protocol, once, salt, port, seconds, address } }
+  const text = hex ? `${ports[0]} ${hex}` : ports.join('\n')
+  process.stdout.write(`${json ? JSON.stringify(sequence) : text}\n`)
   return EXIT.ok
 }
 

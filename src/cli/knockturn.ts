@@ -22,7 +22,8 @@ import {
   type TapRules,
 } from '../host/firewall/chains'
 import { describeGrant, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
-import { addKey, findKey, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { addKey, findKey, keyPath, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { poolFault } from '../host/server-keys'
 import { parseService } from '../host/service'
 import { checkClock, isoTime, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
@@ -278,14 +279,18 @@ async function apply(
 async function tapRules(file: string): Promise<TapRules> {
   const read = await readConfig(file)
   if (read.faults) throw read.faults[0]
-  const { keys: folder, taps } = read.value
+  const { keys: folder, taps, datagram } = read.value
   const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
   // As the daemon does: the other keys still open doors.
   for (const { fault } of faulty) warnOf(NAME, fault.message)
   if (all.length === 0)
     throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
+  for (const key of all) {
+    const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
+    if (fault) throw fault
+  }
   const pool = unite(all.map(({ key }) => key.pool))
-  return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix }
+  return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }
 
 async function find(folder: string, id: string): Promise<KeyFile> {

@@ -32,7 +32,7 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warn
   faults.push(...(read.faults ?? []))
   const { server, keys: folder, ledger } = read.value ?? (await readPlaces(file))
   if (folder !== undefined && server !== undefined) {
-    const keys = await attempt(() => loadServerKeys(folder, server))
+    const keys = await attempt(() => loadServerKeys(folder, server, [], read.value?.datagram.ports))
     faults.push(...(keys?.faults ?? []))
     warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: expected <id>.key: the file is ignored`))
     if (keys?.keys.length === 0 && keys.faults.length === 0)
