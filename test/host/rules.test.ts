@@ -250,6 +250,31 @@ describe('the installation', () => {
     expect(lines.find((line) => line.includes('-j NFLOG'))).toContain('--nflog-prefix "a\\"b\\\\c "')
   })
 
+  it.each([
+    ['iptables', 64, 76],
+    ['ip6tables', 84, 96],
+  ] as const)('logs by %s datagrams of %i and %i bytes to their ports, and drops all that go there', (family, short, long) => {
+    const script = installScript(parseTable(family, ''), { ...TAPS, datagrams: [53, 443] })
+    const lines = script.split('\n').filter((line) => line.includes('--dports 53,443'))
+    const flow = '-m conntrack ! --ctstate ESTABLISHED,RELATED'
+    const port = '-p udp -m multiport --dports 53,443'
+    expect(lines).toEqual([
+      expect.stringContaining(
+        `-A KNOCKTURN-TAPS ${port} -m length --length ${short} ${flow} -m hashlimit --hashlimit-upto 2000/sec`,
+      ),
+      expect.stringContaining(
+        `-A KNOCKTURN-TAPS ${port} -m length --length ${long} ${flow} -m hashlimit --hashlimit-upto 2000/sec`,
+      ),
+      `-A KNOCKTURN-TAPS ! -i lo ${port} ${flow} -j DROP`,
+    ])
+    for (const line of lines.slice(0, 2))
+      expect(line).toMatch(/ -j NFLOG --nflog-group 5 --nflog-prefix "KNOCK: " --nflog-threshold 1$/)
+  })
+
+  it('without datagrams has no rule for them', () => {
+    expect(linesOf({}, { ...TAPS, datagrams: [] })).toEqual(linesOf({}))
+  })
+
   it('without taps leaves the chain of taps as it is', () => {
     const lines = linesOf({ chains: ['KNOCKTURN-TAPS'] }, null)
     expect(lines.filter((line) => line.includes('KNOCKTURN-TAPS'))).toEqual(['-A KNOCKTURN -j KNOCKTURN-TAPS'])
