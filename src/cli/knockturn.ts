@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { type Command, Option } from 'commander'
-import type { GrantRules } from '../gate/policy'
+import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6 } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
@@ -66,6 +66,8 @@ interface NewOptions {
   requireAddress: boolean
   allowUntilClosed: boolean
   lock: boolean
+  openPrefix: number
+  openPrefix6: number
 }
 
 subcommand(
@@ -119,6 +121,22 @@ subcommand(
   .option('--require-address', 'refuse knocks that do not name their address', false)
   .option('--allow-until-closed', 'let it open without a time limit', false)
   .option('--lock', 'let it lock addresses out', false)
+  .addOption(
+    reading(
+      '--open-prefix <bits>',
+      'open for the block of this prefix length around the address (carrier-grade NAT)',
+      whole(MIN_OPEN_PREFIX, 32),
+      `${MIN_OPEN_PREFIX} to 32 bits`,
+    ).default(32, '32, the address alone'),
+  )
+  .addOption(
+    reading(
+      '--open-prefix6 <bits>',
+      'the same for IPv6',
+      whole(MIN_OPEN_PREFIX6, 128),
+      `${MIN_OPEN_PREFIX6} to 128 bits`,
+    ).default(128, '128, the address alone'),
+  )
   .option(...keysFolder)
   .action(async (id: string, options: NewOptions) => {
     checkId(id)
@@ -141,6 +159,8 @@ subcommand(
         requireAddress: options.requireAddress,
         allowUntilClosed: options.allowUntilClosed,
         lock: options.lock,
+        openPrefix: options.openPrefix,
+        openPrefix6: options.openPrefix6,
       },
     }
     const path = await asOwner(options.keys, () => addKey(options.keys, key))

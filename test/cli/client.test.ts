@@ -447,7 +447,7 @@ describe('sending', () => {
 
   it('says of a datagram, with -v, where it goes', async () => {
     const { stderr } = await send('-v', '--datagram', '53', '--passes', '1')
-    expect(stderr).toMatch(/ ms {2}sent a datagram to port 53, pass 1\n$/)
+    expect(stderr).toContain(' ms  sent a datagram to port 53, pass 1\n')
   })
 
   it('says with -v what it does, and how long it took', async () => {

@@ -18,7 +18,7 @@ const LOCK: Lock = { id: 'ef0ef869', key: 'alice', fingerprint: FINGERPRINT, add
 function printed(args: readonly string[]): string {
   const text = args.join(' ')
   return `-A KNOCKTURN-LEASES ${text}`
-    .replace(/-s (\S+:\S+)/, '-s $1/128')
+    .replace(/-s ([^ /]+:[^ /]+)(?= )/, '-s $1/128')
     .replace(/-s ([\d.]+)(?= )/, '-s $1/32')
     .replace(/ --hashlimit-htable-expire 86400000/, '')
     .replace(/--comment (\S+)/, '--comment "$1"')
@@ -37,6 +37,7 @@ describe('a rule', () => {
   it('gives back its lease', () => {
     const leases = fc.record({
       ...common,
+      address: fc.oneof(common.address, fc.constantFrom('198.51.100.0/24', '203.0.0.0/16', '198.51.100.2/31', '2001:db8::/48')),
       protocol: fc.constantFrom('tcp', 'udp'),
       port: fc.integer({ min: 1, max: 65_535 }),
       once: fc.boolean(),
@@ -87,6 +88,20 @@ describe('a rule', () => {
     expect(readRule(line)).toEqual(rule)
   })
 
+  it('is read as iptables 1.8.9 printed it for one connection from a block', () => {
+    const line = `-A KNOCKTURN-LEASES -s 198.51.100.0/24 -p tcp -m tcp --dport 22 -m time --datestop 2026-11-22T23:12:47 -m conntrack --ctstate NEW -m hashlimit --hashlimit-upto 1/day --hashlimit-burst 1 --hashlimit-mode srcip --hashlimit-name ktef0ef869 --hashlimit-srcmask 24 -m comment --comment "knockturn:lease:ef0ef869:alice:${FINGERPRINT}" -j ACCEPT`
+    expect(readRule(line)).toEqual({ lease: { ...LEASE, address: '198.51.100.0/24', once: true } })
+  })
+
+  it('for one connection from a block counts all of its addresses as one', () => {
+    const rule = leaseRule({ ...LEASE, address: '198.51.100.0/24', once: true }).join(' ')
+    expect(rule).toContain('--hashlimit-mode srcip --hashlimit-htable-expire 86400000 --hashlimit-srcmask 24 ')
+  })
+
+  it('is no lock for a block', () => {
+    expect(readRule(printed(lockRule({ ...LOCK, address: '198.51.100.0/24' })))).toBeNull()
+  })
+
   it('of a lock has no target', () => {
     expect(lockRule(LOCK)).not.toContain('-j')
   })
@@ -110,7 +125,7 @@ describe('a rule', () => {
     ['with half a fingerprint', line.replace(FINGERPRINT, FINGERPRINT.slice(16))],
     ['without a fingerprint', line.replace(`:${FINGERPRINT}`, '')],
     ['without a source', line.replace('-s 198.51.100.2/32 ', '')],
-    ['for a network', line.replace('/32', '/24')],
+    ['for a network with bits behind its prefix', line.replace('/32', '/24')],
     ['with a source that is none', line.replace('198.51.100.2', '198.51.100.256')],
     ['without a port', line.replace('--dport 22 ', '')],
     ['with ports', line.replace('--dport 22', '--dport 22:23')],
