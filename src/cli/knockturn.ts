@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { type Command, Option } from 'commander'
-import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6 } from '../gate/policy'
+import { type GrantRules, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
@@ -67,7 +67,6 @@ interface NewOptions {
   allowUntilClosed: boolean
   lock: boolean
   openPrefix: number
-  openPrefix6: number
 }
 
 subcommand(
@@ -124,18 +123,10 @@ subcommand(
   .addOption(
     reading(
       '--open-prefix <bits>',
-      'open for the block of this prefix length around the address (carrier-grade NAT)',
+      'open for the block of this prefix length around an IPv4 address (carrier-grade NAT)',
       whole(MIN_OPEN_PREFIX, 32),
       `${MIN_OPEN_PREFIX} to 32 bits`,
     ).default(32, '32, the address alone'),
-  )
-  .addOption(
-    reading(
-      '--open-prefix6 <bits>',
-      'the same for IPv6',
-      whole(MIN_OPEN_PREFIX6, 128),
-      `${MIN_OPEN_PREFIX6} to 128 bits`,
-    ).default(128, '128, the address alone'),
   )
   .option(...keysFolder)
   .action(async (id: string, options: NewOptions) => {
@@ -160,7 +151,6 @@ subcommand(
         allowUntilClosed: options.allowUntilClosed,
         lock: options.lock,
         openPrefix: options.openPrefix,
-        openPrefix6: options.openPrefix6,
       },
     }
     const path = await asOwner(options.keys, () => addKey(options.keys, key))

@@ -55,7 +55,7 @@ describe('key new', () => {
         '10.0.0.0/8,2001:db8::/32',
       ],
       ...['--expires', '2099-01-31', '--pool', '20000-40000', '--period', '60', '--no-bind-source', '--require-address'],
-      ...['--allow-until-closed', '--lock', '--open-prefix', '24', '--open-prefix6', '56'],
+      ...['--allow-until-closed', '--lock', '--open-prefix', '24'],
     )
     const { fingerprint, created, ...rest } = JSON.parse((await key('show', 'bob', '--json')).stdout)
     expect([fingerprint, created]).toEqual([
@@ -79,7 +79,7 @@ describe('key new', () => {
         allow_until_closed: true,
         lock: true,
         open_prefix: 24,
-        open_prefix6: 56,
+        open_prefix6: 128,
       },
     })
     expect(readdirSync(folder)).toEqual(['bob.key'])

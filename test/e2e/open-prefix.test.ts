@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, compose, type Gate, type Host, type Lab, makeLab, provision, verdict } from './lab.mjs'
+import { type Child, compose, type Gate, type Host, type Lab, logged, makeLab, provision, verdict } from './lab.mjs'
 
 /* A carrier's NAT: one client whose connections come from several addresses of one block. */
 
@@ -25,9 +25,12 @@ beforeAll(async () => {
   await server.must(['ip', '-6', 'route', 'add', '2001:db8:c::/48', 'dev', 'eth0'])
   await client.addAddress(`${NEIGHBOUR}/32`)
   gate = await provision(lab, {
-    keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', '--open-prefix', '28', '--open-prefix6', '64'],
+    keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', '--open-prefix', '28'],
   })
   daemon = gate.daemon
+  const since = daemon.lines.length
+  await server.must(['sed', '-i', 's/^open_prefix6 .*/open_prefix6 = 64/', `${gate.keys}/traveller.key`])
+  await daemon.line(logged('reloaded'), 10_000, since)
 })
 afterAll(() => lab?.end())
 beforeEach(async () => {

@@ -33,8 +33,8 @@ const LINES = [
   'open_prefix = 24',
   'open_prefix6 = 56',
 ]
-const lineOf = (name: string) => LINES.findIndex((line) => line.startsWith(name)) + 1
-const replaced = (name: string, line: string) => LINES.map((old) => (old.startsWith(name) ? line : old)).join('\n')
+const lineOf = (name: string) => LINES.findIndex((line) => line.split(' ')[0] === name) + 1
+const replaced = (name: string, line: string) => LINES.map((old) => (old.split(' ')[0] === name ? line : old)).join('\n')
 
 function read(text: string): KeyFile {
   const { value, faults } = parseKeyFile(PATH, text)
