@@ -218,6 +218,17 @@ describe('the ports of datagrams', () => {
     ])
   })
 
+  it('are what knockdaemon --check looks for among the log rules', async () => {
+    const check = async () => (await server.run([...gate.command, '--check'])).stdout
+    const note = 'note: the log rules are not those of [datagram] ports: run "knockturn firewall install"\n'
+    expect(await check()).not.toContain(note)
+    const rules = await server.must(['iptables-save'])
+    const others = rules.split('\n').filter((line) => !line.includes('--dports'))
+    await server.must(['iptables-restore'], { input: others.join('\n') })
+    expect(await check()).toContain(note)
+    await server.must(['iptables-restore'], { input: rules })
+  })
+
   it('are warned of where something waits on one, and not on its loopback address', async () => {
     await server.service(53)
     const { code, stderr } = await server.run([KNOCKTURN, 'firewall', 'install', '--config', gate.config])

@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Lease, Lock } from '../../src/gate/leases'
-import { installScript, parseTable, removeScript, type Table, type TapRules } from '../../src/host/firewall/chains'
+import {
+  hearsDatagrams,
+  installScript,
+  parseTable,
+  removeScript,
+  type Table,
+  type TapRules,
+} from '../../src/host/firewall/chains'
 import { leaseRule, lockRule, readRule, ruleName } from '../../src/host/firewall/rules'
 import { KEY_ID } from '../../src/host/key-file'
 
@@ -284,6 +291,17 @@ describe('the installation', () => {
     ])
     for (const line of lines.slice(0, 2))
       expect(line).toMatch(/ -j NFLOG --nflog-group 5 --nflog-prefix "KNOCK: " --nflog-threshold 1$/)
+  })
+
+  it.each([
+    [[], [], true],
+    [[53, 443], [53, 443], true],
+    [[53, 443], [], false],
+    [[53, 443], [53], false],
+    [[], [53], false],
+  ])('hears datagrams to %j where they are asked for at %j: %s', (installed, wanted, hears) => {
+    const table = parseTable('iptables', installScript(bare, { ...TAPS, datagrams: installed }))
+    expect(hearsDatagrams(table, wanted)).toBe(hears)
   })
 
   it('without datagrams has no rule for them', () => {

@@ -81,6 +81,12 @@ export function isInstalled({ chains, input }: Table): boolean {
   return chains.includes(MAIN) && chains.includes(TAPS) && input.some(isOurJump)
 }
 
+/** Whether the log rules hear datagrams to just these ports. */
+export function hearsDatagrams({ taps }: Table, ports: readonly number[]): boolean {
+  const dports = taps.flatMap((rule) => / -m multiport --dports (\S+) .*-j NFLOG/.exec(rule)?.[1] ?? [])
+  return ports.length === 0 ? dports.length === 0 : dports.length > 0 && dports.every((list) => list === ports.join())
+}
+
 /**
  * What puts our chains in place, as input for iptables-restore --noflush: one step for the kernel, and the same result however
  * often. Leases that are in force stay.
