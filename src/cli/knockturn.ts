@@ -293,13 +293,14 @@ async function tapRules(file: string): Promise<TapRules> {
   const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
   // As the daemon does: the other keys still open doors.
   for (const { fault } of faulty) warnOf(NAME, fault.message)
-  if (all.length === 0)
-    throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
-  for (const key of all) {
+  const usable = all.filter((key) => {
     const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
-    if (fault) throw fault
-  }
-  const pool = unite(all.map(({ key }) => key.pool))
+    if (fault) warnOf(NAME, fault.message)
+    return !fault
+  })
+  if (usable.length === 0)
+    throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
+  const pool = unite(usable.map(({ key }) => key.pool))
   return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }
 
