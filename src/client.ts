@@ -4,6 +4,7 @@ import { Attempts } from './host/attempts'
 import { Fault } from './host/fault'
 import { checkClock } from './host/time'
 import { look, touchTcp, touchUdp } from './host/transport'
+import { composeDatagram } from './protocol/datagram'
 import { type Key, windowAt } from './protocol/key'
 import { compose } from './protocol/knock'
 import type { Request } from './protocol/request'
@@ -38,6 +39,8 @@ export interface Sending {
   readonly request: Omit<Request, 'salt'>
   readonly parity: number | undefined
   readonly udp: boolean
+  /** The port to which the whole knock goes in one UDP datagram; none: it is said by ports. */
+  readonly datagram?: number | undefined
   /** Milliseconds between two ports. */
   readonly pace: number
   readonly passes: number
@@ -46,15 +49,17 @@ export interface Sending {
   readonly random: () => number
 }
 
-/** One knock: the ports to touch, good for one window. */
+/** One knock: the ports to touch, or the datagram to send, good for one window. */
 export interface Sequence {
   readonly window: number
   readonly ports: number[]
+  /** What a datagram carries to its one port. */
+  readonly payload?: Uint8Array
   readonly request: Request
 }
 
 /**
- * Request → seal → ports.
+ * Request → seal → ports, or a datagram.
  * @param wall Unix milliseconds, as this machine's clock has them
  * @throws {Fault} when the clock can't be true
  */
@@ -62,7 +67,9 @@ export function prepare(sending: Sending, wall: number): Sequence {
   checkClock(wall + sending.timeOffset * 1000, 'set it, or give --time-offset in seconds')
   const window = windowNow(sending, wall)
   const request = { ...sending.request, salt: Math.floor(sending.random() * 0x10000) }
-  return { window, ports: compose(sending.key, window, request, sending.parity), request }
+  const { key, datagram, parity } = sending
+  if (datagram !== undefined) return { window, ports: [datagram], payload: composeDatagram(key, window, request), request }
+  return { window, ports: compose(key, window, request, parity), request }
 }
 
 /** The sequence as it is, or a new one where the window has turned. @param wall Unix milliseconds, as for {@link prepare} */
@@ -218,8 +225,8 @@ function windowNow({ key, timeOffset }: Sending, wall: number): number {
   return windowAt(wall / 1000 + timeOffset, key.period)
 }
 
-function send({ udp, pace }: Sending, address: string, { ports }: Sequence): Promise<void> {
-  return udp ? touchUdp(address, ports, pace) : touchTcp(address, ports, pace)
+function send({ udp, pace }: Sending, address: string, { ports, payload }: Sequence): Promise<void> {
+  return udp || payload ? touchUdp(address, ports, pace, payload) : touchTcp(address, ports, pace)
 }
 
 const passPause = ({ random }: Sending): number => PASS_EARLIEST + PASS_SPREAD * random()

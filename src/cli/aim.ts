@@ -25,6 +25,7 @@ export interface AimOptions {
   4?: boolean
   6?: boolean
   udp?: boolean
+  datagram?: number
   pace: number
   passes: number
   parity: number
@@ -44,6 +45,14 @@ export function withAim(command: Command): Command {
     .option('-4', 'knock by IPv4')
     .option('-6', 'knock by IPv6')
     .option('--udp', 'knock by UDP instead of TCP')
+    .addOption(
+      reading(
+        '--datagram <port>',
+        'send the whole knock in one UDP datagram to this port, where the server hears those',
+        whole(1, 65535),
+        'a port from 1 to 65535',
+      ),
+    )
     .addOption(reading('--pace <ms>', 'milliseconds between two ports', whole(0, MAX_KNOCK_MS), 'milliseconds').default(0))
     .addOption(
       reading('--passes <n>', 'how often to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
@@ -72,6 +81,7 @@ export function withAim(command: Command): Command {
 export function checkAim(options: AimOptions): void {
   if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
   if (options.k !== undefined && options.keyFd !== undefined) throw new UsageFault('expected -k or --key-fd, got both')
+  if (options.udp && options.datagram !== undefined) throw new UsageFault('expected --udp or --datagram, got both')
 }
 
 /** The way of a knock, but for its request. */
@@ -80,6 +90,7 @@ export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 
     key,
     parity: options.parity,
     udp: options.udp ?? false,
+    datagram: options.datagram,
     pace: options.pace,
     passes: options.passes,
     timeOffset: options.timeOffset,

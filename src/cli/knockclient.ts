@@ -175,9 +175,8 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
   const say = speaker(options, started)
   // The packets first: it takes longer to find the words for them.
   if (say) setImmediate(async () => say(`${await describe(going, host, address)}, with key ${key.id}`))
-  const touched = going.reduce((sum, { sequence }) => sum + sequence.ports.length, 0)
   const told = (pass: number) => {
-    if (pass === 1 || options.v) say?.(`sent ${touched} ports by ${options.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+    if (pass === 1 || options.v) say?.(`sent ${whatOf(going, options)}, pass ${pass}`)
   }
   if (options.wait === undefined) await knockAll(going, address, told)
   else {
@@ -243,7 +242,9 @@ async function diagnose(
   { shut, seen }: Ended,
 ): Promise<string[]> {
   const { findings, investigate } = await import('../host/diagnosis')
-  const knocked = going[0].sequence.ports
+  const { ports, payload } = going[0].sequence
+  // A datagram has touched no port that could show itself by TCP.
+  const knocked = payload ? [] : ports
   const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
   return findings({ ...found, host, seen, period, timeOffset })
 }
@@ -299,15 +300,24 @@ function portsOf(ports: readonly number[]): string {
   return ports.length === 1 ? `port ${ports[0]} has` : `ports ${ports.join(', ')} have`
 }
 
+/** What a pass of these knocks sends. */
+function whatOf(going: readonly Going[], { udp, datagram }: Options): string {
+  if (datagram !== undefined) return `${going.length === 1 ? 'a datagram' : `${going.length} datagrams`} to port ${datagram}`
+  return `${going.reduce((sum, { sequence }) => sum + sequence.ports.length, 0)} ports by ${udp ? 'UDP' : 'TCP'}`
+}
+
 function printSequences(going: readonly Going[], json: boolean): number {
   for (const { sequence } of going) printSequence(sequence, json)
   return EXIT.ok
 }
 
-function printSequence({ window, ports, request }: Sequence, json: boolean): void {
+/** A datagram is printed as its port and its bytes in hex. */
+function printSequence({ window, ports, payload, request }: Sequence, json: boolean): void {
   const { action, protocol, once, salt, port, seconds, address } = request
-  const sequence = { window, ports, request: { action, protocol, once, salt, port, seconds, address } }
-  process.stdout.write(json ? `${JSON.stringify(sequence)}\n` : `${ports.join('\n')}\n`)
+  const hex = payload && Buffer.from(payload).toString('hex')
+  const sequence = { window, ports, payload: hex, request: { action, protocol, once, salt, port, seconds, address } }
+  const text = hex ? `${ports[0]} ${hex}` : ports.join('\n')
+  process.stdout.write(`${json ? JSON.stringify(sequence) : text}\n`)
 }
 
 async function describe(going: readonly Going[], host: string, address: string): Promise<string> {

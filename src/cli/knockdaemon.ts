@@ -102,7 +102,8 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   }
   process.on('SIGHUP', () => changed())
   watchFolder(config.keys, () => changed(), warn)
-  let loaded = await loadServerKeys(config.keys, config.server)
+  const datagrams = config.datagram.ports
+  let loaded = await loadServerKeys(config.keys, config.server, [], datagrams)
   if (loaded.keys.length === 0) {
     const none = new Fault(`${config.keys}: holds no key that can be used: make one with "knockturn key new"`)
     return failWith(NAME, [...loaded.faults, none])
@@ -116,7 +117,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
     options.newLedger ?? false,
     warn,
   )
-  const listener = new Listener(config.skew, Math.random)
+  const listener = new Listener(config.skew, Math.random, datagrams.length > 0)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
   const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, log, now })
   await daemon.setKeys(loaded.keys, config.neverLock)
@@ -136,7 +137,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
           log.warn('the config has changes that need a restart: only never_lock is taken over')
         neverLock = again.value.neverLock
       }
-      loaded = await loadServerKeys(config.keys, config.server, loaded.keys)
+      loaded = await loadServerKeys(config.keys, config.server, loaded.keys, datagrams)
       await daemon.setKeys(loaded.keys, neverLock)
       tell(loaded, log)
       log.info({ keys: loaded.keys.length }, 'reloaded')
@@ -146,7 +147,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   })
   if (missed) changed()
 
-  const taps = openTaps(config.taps, warn)
+  const taps = openTaps(config.taps, warn, datagrams)
   const ending = new AbortController()
   const exitCode = await new Promise<number>((resolve) => {
     const end = () => resolve(EXIT.ok)

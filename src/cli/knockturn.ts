@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { type Command, Option } from 'commander'
-import type { GrantRules } from '../gate/policy'
+import { type GrantRules, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
@@ -22,7 +22,8 @@ import {
   type TapRules,
 } from '../host/firewall/chains'
 import { describeGrant, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
-import { addKey, findKey, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { addKey, findKey, keyPath, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { poolFault } from '../host/server-keys'
 import { parseService } from '../host/service'
 import { checkClock, isoTime, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
@@ -67,6 +68,7 @@ interface NewOptions {
   requireAddress: boolean
   allowUntilClosed: boolean
   lock: boolean
+  openPrefix: number
 }
 
 subcommand(
@@ -120,6 +122,14 @@ subcommand(
   .option('--require-address', 'refuse knocks that do not name their address', false)
   .option('--allow-until-closed', 'let it open without a time limit', false)
   .option('--lock', 'let it lock addresses out', false)
+  .addOption(
+    reading(
+      '--open-prefix <bits>',
+      'open for the block of this prefix length around an IPv4 address (carrier-grade NAT)',
+      whole(MIN_OPEN_PREFIX, 32),
+      `${MIN_OPEN_PREFIX} to 32 bits`,
+    ).default(32, '32, the address alone'),
+  )
   .option(...keysFolder)
   .action(async (id: string, options: NewOptions) => {
     checkId(id)
@@ -142,6 +152,7 @@ subcommand(
         requireAddress: options.requireAddress,
         allowUntilClosed: options.allowUntilClosed,
         lock: options.lock,
+        openPrefix: options.openPrefix,
       },
     }
     const path = await asOwner(options.keys, () => addKey(options.keys, key))
@@ -284,14 +295,19 @@ async function apply(
 async function tapRules(file: string): Promise<TapRules> {
   const read = await readConfig(file)
   if (read.faults) throw read.faults[0]
-  const { keys: folder, taps } = read.value
+  const { keys: folder, taps, datagram } = read.value
   const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
   // As the daemon does: the other keys still open doors.
   for (const { fault } of faulty) warnOf(NAME, fault.message)
-  if (all.length === 0)
+  const usable = all.filter((key) => {
+    const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
+    if (fault) warnOf(NAME, fault.message)
+    return !fault
+  })
+  if (usable.length === 0)
     throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
-  const pool = unite(all.map(({ key }) => key.pool))
-  return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix }
+  const pool = unite(usable.map(({ key }) => key.pool))
+  return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }
 
 async function find(folder: string, id: string): Promise<KeyFile> {

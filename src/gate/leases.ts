@@ -1,3 +1,4 @@
+import { type Cidr, inCidr, parseCidr } from '../protocol/address'
 import type { Now } from './clock'
 import type { Grant, Service } from './policy'
 
@@ -14,6 +15,7 @@ export interface Lease {
   /** The key's id and fingerprint: whose lease it is. */
   readonly key: string
   readonly fingerprint: string
+  /** An address, or a block such as `198.51.100.0/24`. */
   readonly address: string
   readonly protocol: 'tcp' | 'udp'
   readonly port: number
@@ -119,12 +121,12 @@ export class Leases {
     })
   }
 
-  /** Takes out a key's leases for an address, all of them or those for some services; returns them. */
+  /** Takes out a key's leases for an address, and for blocks around it, all of them or those for some services; returns them. */
   close(fingerprint: string, address: string, services: readonly Service[]): Lease[] {
     return this.#take(
       ({ entry: lease }) =>
         lease.fingerprint === fingerprint &&
-        lease.address === address &&
+        opensFor(lease, address) &&
         (services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol)),
     )
   }
@@ -200,6 +202,11 @@ function extend(before: Held<Lease>, asked: Lease, now: Now): Held<Lease> {
 
 function endOf(until: number | null, now: Now): number {
   return until === null ? Infinity : now.steady + until * 1000 - now.wall
+}
+
+/** Whether a lease lets an address in. */
+function opensFor(lease: Lease, address: string): boolean {
+  return lease.address === address || (lease.address.includes('/') && inCidr(parseCidr(lease.address) as Cidr, address))
 }
 
 /** Leases of one key for one door are one lease. A lease that admits one connection is another than one that admits all. */

@@ -1,5 +1,6 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { type Codebook, codebook, QUORUM } from '../protocol/codebook'
+import { hintOf, openDatagram } from '../protocol/datagram'
 import type { Key } from '../protocol/key'
 import { identity, open, symbolPorts } from '../protocol/knock'
 import type { Request } from '../protocol/request'
@@ -27,6 +28,9 @@ export const MAX_SESSION_DECODES = 256
 /** Decodes a second: in all, and for one (key, window). */
 export const MAX_DECODES = 2_000
 export const MAX_CANDIDATE_DECODES = 500
+/** Of both, what datagrams may use: half, so that who has heard hints leaves the other half to those who knock on ports. */
+export const MAX_DATAGRAMS = MAX_DECODES / 2
+export const MAX_KEY_DATAGRAMS = MAX_CANDIDATE_DECODES / 2
 /** Readings of one attempt that settle ties by chance. */
 const GUESSES = 64
 /** Codebooks that are kept, 0.1 MB each. */
@@ -61,6 +65,8 @@ export interface Tap {
   readonly source: string
   readonly destination: string
   readonly port: number
+  /** What a UDP datagram carried, where it may be a knock by itself: a copy of its 36 or 48 bytes. Such a tap says nothing by its port. */
+  readonly payload?: Uint8Array
 }
 
 /** A knock that was opened: authentic, and not yet judged by ledger and policy. */
@@ -187,13 +193,20 @@ export class Listener {
   /** Whether the slot's budget ran out before the waiting sessions did. */
   #starved = false
   readonly #candidateDecodes = new Map<Candidate, number>()
+  /** Datagrams that were decoded in this slot: in all, of each key, and of windows that are over. */
+  #datagrams = 0
+  readonly #keyDatagrams = new Map<Key, number>()
+  #staleDatagrams = 0
   #swept = 0
 
-  /** @param random numbers from 0 to 1, for settling ties; nothing secret hangs on them */
-  constructor(skew: number, random: () => number) {
+  /**
+   * @param random numbers from 0 to 1, for settling ties; nothing secret hangs on them
+   * @param datagrams whether datagram knocks are heard, too
+   */
+  constructor(skew: number, random: () => number, datagrams = false) {
     this.#skew = skew
     this.#random = random
-    this.#table = new Table(skew)
+    this.#table = new Table(skew, datagrams)
     this.#explained = new Explained(skew)
   }
 
@@ -226,6 +239,7 @@ export class Listener {
 
   /** Takes one tap; returns the knocks that it completed, nearly always none. */
   hear(tap: Tap, now: Now): Knock[] {
+    if (tap.payload) return this.#hearDatagram(tap, tap.payload, now)
     this.#home ??= tap.destination
     // A name that need not be made: under a flood from many sources that is a sixth of the work.
     const name = tap.destination === this.#home ? tap.source : `${tap.source} ${tap.destination}`
@@ -280,6 +294,39 @@ export class Listener {
     const knocks: Knock[] = []
     while (this.#ended.length > 0) knocks.push(...this.#tryEnded(now))
     return knocks
+  }
+
+  /**
+   * A knock in one datagram (docs/protocol.md, "Datagram knock"): its hint says by which key and window to try it, once. It leaves nothing
+   * behind; where the budget is out, it is dropped: its sender says it again.
+   */
+  #hearDatagram({ source, destination }: Tap, payload: Uint8Array, now: Now): Knock[] {
+    const hint = hintOf(payload)
+    const candidate = hint === null ? undefined : this.#table.announced(hint)
+    if (!candidate || !this.#table.has(candidate.key)) return NONE
+    const arrival = this.#arrival(candidate, now.steady, now)
+    if (!this.#mayOpen(candidate, arrival, now)) return NONE
+    const { key, window } = candidate
+    const opened = openDatagram(key, window, payload)
+    if (!opened) return NONE
+    return [{ key, window, request: opened.request, v: bytesToHex(identity(opened.sealed)), source, destination, arrival }]
+  }
+
+  /** Takes one decode of a datagram out of the budgets, or says that there is none left in this slot. */
+  #mayOpen(candidate: Candidate, arrival: Knock['arrival'], now: Now): boolean {
+    this.#turn(now)
+    const slots = 1000 / SLOT
+    const ofKey = this.#keyDatagrams.get(candidate.key) ?? 0
+    const ofCandidate = this.#candidateDecodes.get(candidate) ?? 0
+    if (this.#decodes >= MAX_DECODES / slots || this.#datagrams >= MAX_DATAGRAMS / slots) return false
+    if (ofKey >= MAX_KEY_DATAGRAMS / slots || ofCandidate >= MAX_CANDIDATE_DECODES / slots) return false
+    // The hints of windows past are known to everybody who has listened: they tell of a wrong clock, and are worth no more than that.
+    if (arrival === 'stale' && this.#staleDatagrams++ >= MAX_FAR / slots) return false
+    this.#decodes++
+    this.#datagrams++
+    this.#keyDatagrams.set(candidate.key, ofKey + 1)
+    this.#candidateDecodes.set(candidate, ofCandidate + 1)
+    return true
   }
 
   #begin(name: string, tap: Tap, now: Now): Session {
@@ -447,14 +494,7 @@ export class Listener {
 
   /** Makes waiting attempts, one decode at a time, fewest decodes first, as long as the budget lasts. */
   #serve(now: Now): Knock[] {
-    const slot = Math.floor(now.steady / SLOT)
-    if (slot !== this.#slot) {
-      this.#slot = slot
-      this.#decodes = 0
-      this.#candidateDecodes.clear()
-      for (const session of this.#parked) this.#wait(session)
-      this.#parked.clear()
-    }
+    this.#turn(now)
     const knocks: Knock[] = []
     for (;;) {
       this.#starved = this.#decodes >= (MAX_DECODES * SLOT) / 1000
@@ -464,6 +504,20 @@ export class Listener {
       if (knock) knocks.push(knock)
     }
     return knocks
+  }
+
+  /** Hands out the budgets anew where a slot has begun. */
+  #turn(now: Now): void {
+    const slot = Math.floor(now.steady / SLOT)
+    if (slot === this.#slot) return
+    this.#slot = slot
+    this.#decodes = 0
+    this.#candidateDecodes.clear()
+    this.#datagrams = 0
+    this.#keyDatagrams.clear()
+    this.#staleDatagrams = 0
+    for (const session of this.#parked) this.#wait(session)
+    this.#parked.clear()
   }
 
   #fewestDecodes(): Session | undefined {

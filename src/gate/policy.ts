@@ -1,4 +1,13 @@
-import { type Cidr, canonicalAddress, inCidr, isZeroAddress, parseCidr } from '../protocol/address'
+import {
+  blockAround,
+  type Cidr,
+  canonicalAddress,
+  formatCidr,
+  inCidr,
+  isZeroAddress,
+  overlap,
+  parseCidr,
+} from '../protocol/address'
 import type { Key } from '../protocol/key'
 import type { Request } from '../protocol/request'
 
@@ -31,7 +40,14 @@ export interface GrantRules {
   readonly requireAddress: boolean
   readonly allowUntilClosed: boolean
   readonly lock: boolean
+  /** Bits of the block around the address for which a lease opens, by IPv4 and by IPv6; 32 and 128, the address alone, where it is not said. */
+  readonly openPrefix?: number
+  readonly openPrefix6?: number
 }
+
+/** Fewest bits of such a block: 65,536 addresses of IPv4, and one site of IPv6. */
+export const MIN_OPEN_PREFIX = 16
+export const MIN_OPEN_PREFIX6 = 48
 
 /** A key as the daemon knows it. */
 export interface ServerKey {
@@ -48,6 +64,7 @@ export interface ServerKey {
 /** What policy allows of a request. */
 export interface Grant {
   readonly action: Request['action']
+  /** The address that it is for; of an opening grant it may be a block, such as `198.51.100.0/24`. */
   readonly address: string
   /** The services to open, or those whose leases are to be closed; none for a lock. */
   readonly services: readonly Service[]
@@ -100,7 +117,7 @@ export function decide(
   if (address !== source && (address === destination || LOOPBACK.some((block) => inCidr(block, address)))) return 'not-granted'
   switch (request.action) {
     case 'open':
-      return decideOpen(request, address, key, wall)
+      return decideOpen(request, address, destination, key, wall)
     case 'close':
       // Closing takes nothing from anybody but this key's own leases, so any port may be named, also one no longer granted.
       return { action: 'close', address, services: closed(request), once: false, until: null }
@@ -109,20 +126,36 @@ export function decide(
   }
 }
 
-function decideOpen(request: Request, address: string, key: ServerKey, wall: number): Grant | Refusal {
+function decideOpen(request: Request, address: string, destination: string, key: ServerKey, wall: number): Grant | Refusal {
   const { grant } = key
   const services = grant.services.filter(
     ({ port, protocol }) =>
       (request.port === 0 || request.port === port) && (request.protocol === 'any' || request.protocol === protocol),
   )
   if (services.length === 0) return 'not-granted'
+  const block = openBlock(address, destination, grant)
+  if (block === null) return 'not-granted'
   const { seconds, once } = request
   if (seconds > grant.max || (seconds === 0 && !grant.allowUntilClosed)) return 'not-granted'
   const lifetime = once ? Math.min(seconds || MAX_ONCE, MAX_ONCE) : seconds
   const until = lifetime === 0 ? Infinity : Math.ceil(wall / 1000) + lifetime
   // No lease outlives its key.
   const end = Math.min(until, key.expires === null ? Infinity : Math.floor(key.expires / 1000))
-  return { action: 'open', address, services, once, until: Number.isFinite(end) ? end : null }
+  return { action: 'open', address: block, services, once, until: Number.isFinite(end) ? end : null }
+}
+
+/**
+ * What a lease opens for: the address, or the block around it that the grant says (carrier-grade NAT sends a client's connections from
+ * several addresses of one). A block that would hold what no lease may name is left at the address.
+ * @returns null where the block goes beyond the grant's addresses
+ */
+function openBlock(address: string, destination: string, { addresses, openPrefix, openPrefix6 }: GrantRules): string | null {
+  const bits = address.includes(':') ? (openPrefix6 ?? 128) : (openPrefix ?? 32)
+  const block = blockAround(address, bits)
+  if (!block) return null
+  if (!addresses.some((allowed) => allowed.bits <= bits && overlap(allowed, block))) return null
+  const isTooWide = [...NOBODY, ...LOOPBACK].some((other) => overlap(other, block)) || inCidr(block, destination)
+  return isTooWide ? address : formatCidr(block)
 }
 
 function decideLock(

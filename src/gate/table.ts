@@ -1,5 +1,6 @@
 import { QUORUM, RENDEZVOUS, rendezvous } from '../protocol/codebook'
-import type { Key } from '../protocol/key'
+import { hintNumber } from '../protocol/datagram'
+import { hint, type Key } from '../protocol/key'
 import { acceptedWindows } from './clock'
 import type { PortFilter } from './port-filter'
 
@@ -19,6 +20,8 @@ export interface Candidate {
   readonly key: Key
   readonly window: number
   readonly rendezvous: Uint16Array
+  /** What its datagrams begin with; null where none are heard. */
+  readonly hint: bigint | null
 }
 
 /** One window of all keys of one period. */
@@ -45,10 +48,15 @@ export class Table {
   /** period → window → column */
   readonly #columns = new Map<number, Map<number, Column>>()
   readonly #passed: number[] = []
+  /** hint → the candidate that it announces. Two of ten thousand keys have one hint once in some 10^9 windows: the later one has it then. */
+  readonly #hints = new Map<bigint, Candidate>()
+  readonly #datagrams: boolean
   #margin = FAR
 
-  constructor(skew: number) {
+  /** @param datagrams whether hints are wanted, too */
+  constructor(skew: number, datagrams = false) {
     this.#skew = skew
+    this.#datagrams = datagrams
   }
 
   /** Whether a port points to any candidate; nearly all are a stranger's. */
@@ -68,6 +76,11 @@ export class Table {
       found.push(this.#candidates[places[i]] as Candidate)
     }
     return found
+  }
+
+  /** The candidate whose datagrams begin with this hint, or undefined; nearly all are a stranger's. */
+  announced(hint: bigint): Candidate | undefined {
+    return this.#hints.get(hint)
   }
 
   /** Whether a key is listened for. */
@@ -133,7 +146,9 @@ export class Table {
   #fill(column: Column, key: Key, window: number): void {
     // A clock before 1970 has windows that no knock can name.
     if (window < 0) return
-    const candidate = { key, window, rendezvous: rendezvous(key, window) }
+    const announcement = this.#datagrams ? hintNumber(hint(key, window)) : null
+    const candidate = { key, window, rendezvous: rendezvous(key, window), hint: announcement }
+    if (announcement !== null) this.#hints.set(announcement, candidate)
     const place = this.#free.pop() ?? this.#candidates.length
     this.#candidates[place] = candidate
     if (RENDEZVOUS * place >= this.#rendezvous.length) {
@@ -151,7 +166,9 @@ export class Table {
   }
 
   #unlink(place: number): void {
-    for (const port of this.#candidates[place]?.rendezvous ?? []) {
+    const candidate = this.#candidates[place]
+    if (candidate?.hint != null && this.#hints.get(candidate.hint) === candidate) this.#hints.delete(candidate.hint)
+    for (const port of candidate?.rendezvous ?? []) {
       const rest = this.#ports[port]?.filter((other) => other !== place)
       this.#ports[port] = rest?.length ? rest : undefined
     }

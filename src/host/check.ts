@@ -4,7 +4,7 @@ import { findCommand } from './commands'
 import { type Config, readConfig, readPlaces } from './config'
 import { errorCode, Fault, reason } from './fault'
 import { checkPrivate } from './files'
-import { FAMILIES, isInstalled, readTable } from './firewall/chains'
+import { FAMILIES, hearsDatagrams, isInstalled, readTable } from './firewall/chains'
 import { MAX_LEDGER, readLedger } from './ledger-file'
 import { loadServerKeys } from './server-keys'
 import { tapCommands } from './taps/open'
@@ -32,7 +32,7 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warn
   faults.push(...(read.faults ?? []))
   const { server, keys: folder, ledger } = read.value ?? (await readPlaces(file))
   if (folder !== undefined && server !== undefined) {
-    const keys = await attempt(() => loadServerKeys(folder, server))
+    const keys = await attempt(() => loadServerKeys(folder, server, [], read.value?.datagram.ports))
     faults.push(...(keys?.faults ?? []))
     warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: expected <id>.key: the file is ignored`))
     if (keys?.keys.length === 0 && keys.faults.length === 0)
@@ -47,6 +47,8 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warn
       const tables = await Promise.all(FAMILIES.map((family) => readTable(family).catch(() => null)))
       if (tables.some((table) => table && !isInstalled(table)))
         warnings.push('the log rules are not installed: run "knockturn firewall install"')
+      else if (tables.some((table) => table && !hearsDatagrams(table, read.value.datagram.ports)))
+        warnings.push('the log rules are not those of [datagram] ports: run "knockturn firewall install"')
     }
   }
   return { faults, warnings }

@@ -16,6 +16,9 @@ const MAX_SKEW = 10
 /** Longest log prefix that the kernel's NFLOG and LOG targets both take. */
 const MAX_PREFIX = 29
 
+/** Most ports of datagram knocks: as many as one rule of the firewall names (xt_multiport). */
+const MAX_DATAGRAM_PORTS = 15
+
 /** Where taps come from, and which rule of the firewall's says them. */
 export interface TapsConfig {
   readonly source: 'nflog' | 'file' | 'journal' | 'stdin'
@@ -34,6 +37,8 @@ export interface Config {
   readonly skew: number
   readonly neverLock: readonly Cidr[]
   readonly taps: TapsConfig
+  /** The ports to which a knock may come in one datagram; none: datagrams are not heard. */
+  readonly datagram: { readonly ports: readonly number[] }
   readonly firewall: { readonly backend: 'iptables' | 'dry-run' }
   readonly ledger: { readonly path: string }
 }
@@ -77,18 +82,46 @@ const fitting = v.rawCheck<v.InferOutput<typeof tapsSchema>>(({ dataset, addIssu
   if (targetOf(value) === 'log' && !prefix.endsWith(' ')) expect('prefix', "a space at its end, for the kernel's log")
 })
 
-const schema = v.strictObject({
+const table = v.strictObject({
   server: serverLabel,
   keys: v.optional(path, SERVER_KEYS),
   skew: v.optional(whole(0, MAX_SKEW), 1),
   never_lock: v.optional(v.array(cidr), []),
   taps: v.optional(v.pipe(tapsSchema, fitting), {}),
+  datagram: v.optional(
+    v.strictObject({
+      ports: v.optional(
+        v.pipe(v.array(whole(1, 65535)), v.maxLength(MAX_DATAGRAM_PORTS, `at most ${MAX_DATAGRAM_PORTS} ports`)),
+        [],
+      ),
+    }),
+    {},
+  ),
   firewall: v.optional(
     v.strictObject({ backend: v.optional(v.picklist(['iptables', 'dry-run'], '"iptables" or "dry-run"'), 'iptables') }),
     {},
   ),
   ledger: v.optional(v.strictObject({ path: v.optional(path, SERVER_LEDGER) }), {}),
 })
+
+/** Of the sources, only one says what is in a packet. */
+const schema = v.pipe(
+  table,
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed || dataset.issues) return
+    const { value } = dataset
+    const { datagram, taps } = value
+    if (datagram.ports.length === 0 || taps.source === 'nflog') return
+    addIssue({
+      message: `source = "nflog" in [taps] beside it, since the source "${taps.source}" says of a packet where it came from and not what is in it`,
+      input: datagram.ports,
+      path: [
+        { type: 'object', origin: 'value', input: value, key: 'datagram', value: datagram },
+        { type: 'object', origin: 'value', input: datagram, key: 'ports', value: datagram.ports },
+      ],
+    })
+  }),
+)
 
 /** What of a faulty config can be followed all the same: its label and the places that it names. */
 export async function readPlaces(file: string): Promise<{ server?: string; keys?: string; ledger: { path?: string } }> {
@@ -120,7 +153,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
   }
   const read = readToml(file, text, schema)
   if (read.faults) return read
-  const { server, keys, skew, never_lock, taps, firewall, ledger } = read.value
+  const { server, keys, skew, never_lock, taps, datagram, firewall, ledger } = read.value
   const from = dirname(resolve(file))
   return {
     value: {
@@ -133,6 +166,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
         file: taps.file === undefined ? null : resolve(from, taps.file),
         target: targetOf(taps),
       },
+      datagram: { ports: [...new Set(datagram.ports)].sort((a, b) => a - b) },
       firewall,
       ledger: { path: resolve(from, ledger.path) },
     },

@@ -1,8 +1,8 @@
 import { base32nopad } from '@scure/base'
 import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
-import type { GrantRules } from '../gate/policy'
-import { formatAddress, parseCidr } from '../protocol/address'
+import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6 } from '../gate/policy'
+import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
 import type { Read } from './fault'
@@ -64,7 +64,13 @@ const instant = v.pipe(
   v.transform((date) => date.getTime()),
 )
 
-const grantSchema = v.strictObject({
+/** Bits of the block for which a lease opens. */
+const prefix = (low: number, high: number) => {
+  const rule = `a whole number from ${low} to ${high}`
+  return v.optional(v.pipe(v.number(), v.integer(rule), v.minValue(low, rule), v.maxValue(high, rule)), high)
+}
+
+const grantTable = v.strictObject({
   services: v.pipe(
     v.array(text(parseService, 'a service such as "22/tcp"')),
     v.minLength(1, 'at least one service'),
@@ -76,7 +82,30 @@ const grantSchema = v.strictObject({
   require_address: v.optional(v.boolean(), false),
   allow_until_closed: v.optional(v.boolean(), false),
   lock: v.optional(v.boolean(), false),
+  open_prefix: prefix(MIN_OPEN_PREFIX, 32),
+  open_prefix6: prefix(MIN_OPEN_PREFIX6, 128),
 })
+
+/** A block that goes beyond what the key may open for would have every knock refused. */
+const grantSchema = v.pipe(
+  grantTable,
+  v.rawCheck(({ dataset, addIssue }) => {
+    if (!dataset.typed || dataset.issues) return
+    const { value } = dataset
+    for (const [key, family, length] of [
+      ['open_prefix', 'IPv4', 4],
+      ['open_prefix6', 'IPv6', 16],
+    ] as const) {
+      const narrow = value.addresses.find(({ bytes, bits }) => bytes.length === length && bits > value[key])
+      if (narrow && value[key] < 8 * length)
+        addIssue({
+          message: `no ${family} block in addresses that is narrower, and there is ${formatCidr(narrow)}`,
+          input: value[key],
+          path: [{ type: 'object', origin: 'value', input: value, key, value: value[key] }],
+        })
+    }
+  }),
+)
 
 const keySchema = v.strictObject({
   id: v.pipe(v.string(), v.regex(KEY_ID, KEY_ID_RULE)),
@@ -121,6 +150,8 @@ export function parseKeyFile(path: string, source: string): Read<KeyFile> {
             requireAddress: grant.require_address,
             allowUntilClosed: grant.allow_until_closed,
             lock: grant.lock,
+            openPrefix: grant.open_prefix,
+            openPrefix6: grant.open_prefix6,
           }
         : null,
     },
@@ -154,6 +185,8 @@ export function describeGrant(grant: GrantRules) {
     require_address: grant.requireAddress,
     allow_until_closed: grant.allowUntilClosed,
     lock: grant.lock,
+    open_prefix: grant.openPrefix ?? 32,
+    open_prefix6: grant.openPrefix6 ?? 128,
   }
 }
 

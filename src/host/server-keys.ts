@@ -20,9 +20,15 @@ export interface ServerKeys {
  * @param server the daemon's own label
  * @param before keys loaded earlier: those whose material has not changed keep their objects, and so their place in the table;
  *   one whose file has become faulty stays as it was, until it is mended or removed, but a word of `revoked` in it counts
+ * @param datagrams ports of datagram knocks: none of them may lie in a key's pool
  * @throws {Fault} when the keyring can't be read at all
  */
-export async function loadServerKeys(folder: string, server: string, before: readonly ServerKey[] = []): Promise<ServerKeys> {
+export async function loadServerKeys(
+  folder: string,
+  server: string,
+  before: readonly ServerKey[] = [],
+  datagrams: readonly number[] = [],
+): Promise<ServerKeys> {
   const { keys: files, faulty, ignored } = await readKeyring(folder)
   const faults = faulty.map(({ fault }) => fault)
   const byFingerprint = new Map<string, KeyFile[]>()
@@ -51,10 +57,22 @@ export async function loadServerKeys(folder: string, server: string, before: rea
     } else if (!file.grant) {
       faults.push(new Fault(`${path}: expected a table [grant], and it is missing: a client's copy opens nothing on a server`))
     } else {
-      keys.push(serverKey(file, fingerprint, file.grant, known.get(fingerprint)))
+      const fault = poolFault(path, file, datagrams)
+      if (fault) faults.push(fault)
+      else keys.push(serverKey(file, fingerprint, file.grant, known.get(fingerprint)))
     }
   }
   return { keys, faults, ignored }
+}
+
+/** A pool that holds a port of datagram knocks: a tap there could mean either. @returns null where there is none */
+export function poolFault(path: string, { key }: KeyFile, datagrams: readonly number[]): Fault | null {
+  // Ten thousand keys are looked at, and such ports lie nearly always below the pool.
+  const port = datagrams.find((one) => one >= key.pool[0] && key.pool.includes(one))
+  if (port === undefined) return null
+  return new Fault(
+    `${path}: expected a pool without port ${port}, which [datagram] in the config has for datagrams, got ${formatPool(key.pool)}: take another port there, or make a key with another pool`,
+  )
 }
 
 function serverKey(

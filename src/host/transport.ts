@@ -52,15 +52,20 @@ export async function touchTcp(address: string, ports: readonly number[], pace: 
   if (failures.length === ports.length) throw nothingSent(address, failures[0])
 }
 
-/** Touches ports by UDP: one empty datagram each, in order. Like {@link touchTcp} otherwise. */
-export async function touchUdp(address: string, ports: readonly number[], pace: number): Promise<void> {
+/** Touches ports by UDP: one datagram each, empty unless a payload is given, in order. Like {@link touchTcp} otherwise. */
+export async function touchUdp(
+  address: string,
+  ports: readonly number[],
+  pace: number,
+  payload: Uint8Array = new Uint8Array(),
+): Promise<void> {
   const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
   const failures: Error[] = []
   socket.on('error', (error) => failures.push(error))
   const sent = ports.map(async (port, i) => {
     if (pace > 0) await sleep(pace * i)
     await new Promise<void>((resolve) => {
-      socket.send(new Uint8Array(), port, address, (error) => {
+      socket.send(payload, port, address, (error) => {
         if (error) failures.push(error)
         resolve()
       })

@@ -106,3 +106,21 @@ export function inCidr(cidr: Cidr, address: string): boolean {
   }
   return true
 }
+
+/** A block as {@link parseCidr} reads it; one that is a single address has no prefix. */
+export function formatCidr({ bytes, bits }: Cidr): string {
+  return bits === 8 * bytes.length ? formatAddress(bytes) : `${formatAddress(bytes)}/${bits}`
+}
+
+/** The block of so many bits around an address (text); null for what is no address. */
+export function blockAround(address: string, bits: number): Cidr | null {
+  const bytes = addressBytes(address)
+  if (!bytes) return null
+  for (let i = bits; i < 8 * bytes.length; i++) bytes[i >> 3] &= ~(0x80 >> (i & 7))
+  return { bytes, bits }
+}
+
+/** Whether two blocks have an address in common: then one lies within the other. */
+export function overlap(a: Cidr, b: Cidr): boolean {
+  return a.bits <= b.bits ? inCidr(a, formatAddress(b.bytes)) : inCidr(b, formatAddress(a.bytes))
+}

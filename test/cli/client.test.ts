@@ -5,6 +5,7 @@ import { createServer, type Server } from 'node:net'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { parseKeyFile } from '../../src/host/key-file'
+import { composeDatagram, openDatagram } from '../../src/protocol/datagram'
 import { windowAt } from '../../src/protocol/key'
 import { compose } from '../../src/protocol/knock'
 import type { Request } from '../../src/protocol/request'
@@ -87,6 +88,23 @@ describe('--dry-run --json', () => {
   it('asks to open for the address that is seen, 5 minutes, any protocol', async () => {
     const { salt: _, ...request } = (await printed()).request
     expect(request).toEqual({ action: 'open', protocol: 'any', once: false, port: 22, seconds: 300, address: '0.0.0.0' })
+  })
+})
+
+describe('--datagram with --dry-run', () => {
+  it.each([
+    ['IPv4', 36, []],
+    ['IPv6', 48, ['-i', '2001:db8::7']],
+  ])('prints as JSON its port and its payload beside window and request (%s)', async (_, length, args) => {
+    const { window, ports, payload, request } = (await printed('--datagram', '53', ...args)) as Printed & { payload: string }
+    expect(ports).toEqual([53])
+    expect(payload).toBe(Buffer.from(composeDatagram(key, window, request)).toString('hex'))
+    expect(payload).toHaveLength(2 * length)
+  })
+
+  it('prints its port and its payload in hex', async () => {
+    const { stdout } = await knock('--dry-run', '-p', '22', '--datagram', '443')
+    expect(stdout).toMatch(/^443 [0-9a-f]{72}\n$/)
   })
 })
 
@@ -197,6 +215,8 @@ describe('a fault of usage', () => {
     [['-p', '22', '-i', 'fe80::1%eth0'], /-i expected an IPv4 or IPv6 address/],
     [['--close', '--lock'], /expected --close or --lock, got both$/],
     [['-p', '22', '-4', '-6'], /expected -4 or -6, got both$/],
+    [['-p', '22', '--datagram', '0'], /--datagram expected a port from 1 to 65535, got "0"$/],
+    [['-p', '22', '--datagram', '53', '--udp'], /expected --udp or --datagram, got both$/],
     [['-p', '22', '--json'], /--json goes with --dry-run$/],
     [['--close', '--once'], /--once goes with opening only$/],
     [['--lock', '-t', '255'], /-t 255 means close/],
@@ -431,6 +451,29 @@ describe('sending', () => {
     const touched = await listenUdp(windows.flat())
     expect(await send('--udp', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
     expect(windows.map((ports) => counts(touched, ports))).toContainEqual(Array(8).fill(1))
+  })
+
+  it.each([
+    [1, ['--passes', '1']],
+    [2, []],
+  ])('sends all of it in one datagram, %i times', async (times, args) => {
+    const socket = createSocket('udp4')
+    sockets.push(socket)
+    const heard: string[] = []
+    socket.on('message', (bytes) => heard.push(bytes.toString('hex')))
+    socket.bind(0, HERE)
+    await once(socket, 'listening')
+    const { port } = socket.address()
+    expect(await send('--datagram', String(port), ...args)).toEqual({ code: 0, stdout: '', stderr: '' })
+    expect([heard.length, new Set(heard).size]).toEqual([times, 1])
+    const now = windowAt(Date.now() / 1000, 300)
+    const opened = [now - 1, now].map((window) => openDatagram(here, window, Buffer.from(heard[0], 'hex'))?.request)
+    expect(opened).toContainEqual(expect.objectContaining({ action: 'open', port: 22 }))
+  })
+
+  it('says of a datagram, with -v, where it goes', async () => {
+    const { stderr } = await send('-v', '--datagram', '53', '--passes', '1')
+    expect(stderr).toContain(' ms  sent a datagram to port 53, pass 1\n')
   })
 
   it('says with -v what it does, and how long it took', async () => {

@@ -55,7 +55,7 @@ describe('key new', () => {
         '10.0.0.0/8,2001:db8::/32',
       ],
       ...['--expires', '2099-01-31', '--pool', '20000-40000', '--period', '60', '--no-bind-source', '--require-address'],
-      ...['--allow-until-closed', '--lock'],
+      ...['--allow-until-closed', '--lock', '--open-prefix', '24'],
     )
     const { fingerprint, created, ...rest } = JSON.parse((await key('show', 'bob', '--json')).stdout)
     expect([fingerprint, created]).toEqual([
@@ -78,6 +78,8 @@ describe('key new', () => {
         require_address: true,
         allow_until_closed: true,
         lock: true,
+        open_prefix: 24,
+        open_prefix6: 128,
       },
     })
     expect(readdirSync(folder)).toEqual(['bob.key'])
@@ -127,6 +129,8 @@ describe('key new', () => {
     [['alice', '--expires', 'tomorrow'], /--expires expected a date/],
     [['alice', '--expires', '2020-01-01'], /--expires expected a time to come/],
     [['alice', '--pool', '1-1000'], /--pool expected at least 11,272 ports/],
+    [['alice', '--open-prefix', '15'], /--open-prefix expected 16 to 32 bits, got "15"/],
+    [['alice', '--open-prefix', '24', '--addresses', '10.0.0.1'], /expected no IPv4 block in addresses that is narrower/],
     [['alice', '--period', '9'], /--period expected 10 to 300 seconds/],
     [['alice', '--server', 'x'.repeat(256)], /--server expected at most 255 bytes/],
   ])('takes %j for a fault of usage', async (args, message) => {

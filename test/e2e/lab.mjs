@@ -38,7 +38,7 @@ export const PRIVILEGES = [
  * @typedef {{timeoutMs?: number, input?: string, env?: NodeJS.ProcessEnv}} RunOptions
  * @typedef {{code: number | null, signal: string | null, stdout: string, stderr: string, ms: number}} Ended
  * @typedef {{saw: string, ms: number, greeting?: string}} Answer saw: open, refused, silence, or another error's code
- * @typedef {{protocol: string, port: number}} Touch
+ * @typedef {{protocol: string, port: number, payload?: string}} Touch payload: of a datagram, in hex
  * @typedef {Touch & {source: string, destination: string, ms: number}} Tap a SYN or a datagram on the wire; ms since 1970
  * @typedef {Awaited<ReturnType<Host['capture']>>} Tape
  * @typedef {Awaited<ReturnType<typeof provision>>} Gate
@@ -247,11 +247,14 @@ export class Host {
     this.#loss = probability
   }
 
-  /** Records the SYNs and datagrams that pass an interface, from now on. @param {string} [device] @param {number} [length] bytes of each */
-  async capture(device = 'eth0', length = 128) {
+  /**
+   * Records the SYNs and datagrams that pass an interface, from now on.
+   * @param {string} [device] @param {number} [length] bytes of each @param {string} [what] else, as tcpdump says it
+   */
+  async capture(device = 'eth0', length = 128, what = 'tcp or udp') {
     const file = join(this.lab.folder(), 'wire.pcap')
     // -Z root: as root, tcpdump would else become a user who may not write there.
-    const argv = ['tcpdump', '-Z', 'root', '--immediate-mode', '-i', device, '-s', String(length), '-U', '-w', file, 'tcp or udp']
+    const argv = ['tcpdump', '-Z', 'root', '--immediate-mode', '-i', device, '-s', String(length), '-U', '-w', file, what]
     const tcpdump = this.start(argv)
     await tcpdump.line((line) => line.includes('listening on'))
     return {
@@ -482,9 +485,9 @@ function readTaps(text) {
  * Makes a key, its client's copy and a config in a temporary folder, and the server's firewall: first the administrator's
  * own rules, then ours behind them. Starts the daemon.
  * @param {Lab} lab
- * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[], allowRoot?: boolean, disk?: string}} [options]
+ * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[], allowRoot?: boolean, disk?: string, more?: string}} [options]
  *   keyOptions: for `knockturn key new`; allowRoot: the daemon may do what we may, instead of what its unit lets it; disk: the
- *   size of one that is made for the ledger alone
+ *   size of one that is made for the ledger alone; more: what else the config says
  */
 export async function provision(
   lab,
@@ -495,6 +498,7 @@ export async function provision(
     neverLock = [],
     allowRoot = false,
     disk = '',
+    more = '',
   } = {},
 ) {
   const { server } = lab
@@ -536,7 +540,7 @@ prefix = "KNOCK: "
 backend = "iptables"
 [ledger]
 path = ${JSON.stringify(ledger)}
-`,
+${more}`,
   )
 
   for (const iptables of ['iptables', 'ip6tables']) {
@@ -722,12 +726,13 @@ if (process.argv[1] === HERE && process.argv[2] === 'agent') {
     },
 
     async replay(/** @type {Touch[]} */ touches, destination, from) {
-      const ports = (/** @type {string} */ name) => touches.flatMap(({ protocol, port }) => (protocol === name ? port : []))
-      const sockets = ports('tcp').map((port) => connect({ host: destination, port, localAddress: from }))
+      const of = (/** @type {string} */ name) => touches.filter(({ protocol }) => protocol === name)
+      const sockets = of('tcp').map(({ port }) => connect({ host: destination, port, localAddress: from }))
       for (const socket of sockets) socket.on('error', () => {})
       const udp = createSocket(destination.includes(':') ? 'udp6' : 'udp4').bind(0, from)
       await once(udp, 'listening')
-      for (const port of ports('udp')) await new Promise((sent) => udp.send('', port, destination, sent))
+      for (const { port, payload = '' } of of('udp'))
+        await new Promise((sent) => udp.send(Buffer.from(payload, 'hex'), port, destination, sent))
       udp.close()
       await sleep(50) // each has sent its SYN; none lives to send it again
       for (const socket of sockets) socket.destroy()

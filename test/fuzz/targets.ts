@@ -32,8 +32,9 @@ function promise(holds: boolean, otherwise: string): asserts holds {
 }
 
 /** Whatever gave it, a tap is one: addresses in their one form, and a port. */
-function checkTap({ source, destination, port }: Tap): void {
+function checkTap({ source, destination, port, payload }: Tap): void {
   promise(Number.isInteger(port) && port >= 1 && port <= 65_535, `a tap has the port ${port}`)
+  promise(payload === undefined || [36, 48].includes(payload.length), `a tap has a payload of ${payload?.length} bytes`)
   for (const address of [source, destination]) promise(canonicalAddress(address) === address, `a tap has the address ${address}`)
 }
 
@@ -138,12 +139,33 @@ const CAPTURE = Buffer.from(
 /** Bytes of a capture's head. */
 const HEAD = 24
 
+/** A record with a datagram knock: the UDP one of {@link CAPTURE}, made longer by its payload, with all lengths mended. */
+const DATAGRAM = (() => {
+  const payload = 36
+  const record = Buffer.concat([CAPTURE.subarray(-152), Buffer.alloc(payload, 0xa5)])
+  const packet = record.length - 16
+  record.writeUInt32LE(packet, 8)
+  record.writeUInt32LE(packet, 12)
+  const ip = record.length - payload - 28
+  record.writeUInt16LE(4 + 28 + payload, ip - 4)
+  record.writeUInt16BE(28 + payload, ip + 2)
+  record.writeUInt16BE(8 + payload, ip + 24)
+  return record
+})()
+/** The port of that datagram, and that of TCP in {@link CAPTURE}. */
+const DATAGRAM_PORTS = [0xc352, 0xc351]
+
 const pcap: Target = {
   name: 'pcap',
-  samples: [CAPTURE, CAPTURE.subarray(0, HEAD + 16 + 168), Buffer.concat([CAPTURE.subarray(0, HEAD), CAPTURE.subarray(-152)])],
-  words: ['\0\0\0\0', '\u0001\0\0\0', PREFIX, 'E\0', '`\0', '\0\u002c', '\u0006', '\u0011'],
+  samples: [
+    CAPTURE,
+    CAPTURE.subarray(0, HEAD + 16 + 168),
+    Buffer.concat([CAPTURE.subarray(0, HEAD), CAPTURE.subarray(-152)]),
+    Buffer.concat([CAPTURE.subarray(0, HEAD), DATAGRAM]),
+  ],
+  words: ['\0\0\0\0', '\u0001\0\0\0', PREFIX, 'E\0', '`\0', '\0\u002c', '\u0006', '\u0011', '\0\u0038'],
   read(input, random) {
-    const readPacket = packetReader(PREFIX)
+    const readPacket = packetReader(PREFIX, DATAGRAM_PORTS)
     const hear = (chunks: Buffer[]): unknown => {
       const taps: Tap[] = []
       let begun = 0
@@ -211,6 +233,8 @@ const config: Target = {
         'target = "log"',
         'group = 7',
         'prefix = "DOOR: "',
+        '[datagram]',
+        'ports = []',
         '[firewall]',
         'backend = "dry-run"',
         '[ledger]',
@@ -221,13 +245,17 @@ const config: Target = {
   ],
   words: [
     ...TOML_WORDS.split(' '),
-    ...'server keys skew never_lock taps source file target group prefix firewall backend ledger path'.split(' '),
+    ...'server keys skew never_lock taps source file target group prefix datagram ports firewall backend ledger path'.split(' '),
   ],
   async read(input) {
     const path = fileWith(input)
     const { value, faults } = await readConfig(path)
     if (!value) return checkFaults(path, faults)
-    const { keys, skew, taps, ledger } = value
+    const { keys, skew, taps, datagram, ledger } = value
+    promise(
+      datagram.ports.length <= (taps.source === 'nflog' ? 15 : 0) && datagram.ports.every((port) => port >= 1 && port <= 65_535),
+      `the ports of datagrams are ${datagram.ports}`,
+    )
     promise([keys, ledger.path, taps.file ?? '/'].every(isAbsolute), 'a path is not absolute')
     promise(Number.isInteger(skew) && skew >= 0 && skew <= 10, `the skew is ${skew}`)
     promise(Number.isInteger(taps.group) && taps.group >= 0 && taps.group <= 65_535, `the group is ${taps.group}`)

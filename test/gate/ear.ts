@@ -37,9 +37,9 @@ export class Ear {
   wall: number
   steady = 1_000_000
 
-  constructor(keys: Key[], { skew = 1, seconds = MIDDLE, seed = 1 } = {}) {
+  constructor(keys: Key[], { skew = 1, seconds = MIDDLE, seed = 1, datagrams = false } = {}) {
     this.wall = seconds * 1000
-    this.listener = new Listener(skew, seededRandom(seed))
+    this.listener = new Listener(skew, seededRandom(seed), datagrams)
     this.listener.setKeys(keys)
     while (!this.listener.prepare(this.now)) {}
   }
@@ -56,6 +56,14 @@ export class Ear {
   tap(port: number, { source = SOURCE, destination = '198.51.100.1', after = 0.1 } = {}): void {
     this.pass(after)
     this.knocks.push(...this.listener.hear({ source, destination, port }, this.now))
+  }
+
+  /** A datagram, `after` milliseconds later than the last tap; returns the knocks that it was. */
+  datagram(payload: Uint8Array, { source = SOURCE, destination = '198.51.100.1', port = 53, after = 0.1 } = {}): Knock[] {
+    this.pass(after)
+    const knocks = this.listener.hear({ source, destination, port, payload }, this.now)
+    this.knocks.push(...knocks)
+    return knocks
   }
 
   /** Taps on one port after the other. */

@@ -351,3 +351,37 @@ describe('a lock', () => {
     expect(leases.locked(HOME)).toBeUndefined()
   })
 })
+
+describe('a lease for a block', () => {
+  const BLOCK = '198.51.100.0/24'
+  const block = (seconds = 60) => grant(seconds, { address: BLOCK })
+
+  it.each(['198.51.100.0', HOME, '198.51.100.255'])('is closed from %s in it', (address) => {
+    expect(ids(held(['x', block()]).close(ALICE, address, []))).toEqual(['x'])
+  })
+
+  it.each(['198.51.101.2', '2001:db8::2'])('is not closed from %s', (address) => {
+    expect(held(['x', block()]).close(ALICE, address, [])).toEqual([])
+  })
+
+  it('is not closed by another key', () => {
+    expect(held(['x', block()]).close(BOB, HOME, [])).toEqual([])
+  })
+
+  it('is another than one for an address in it, and both are closed from there', () => {
+    const leases = held(['x', block()], ['y', grant(60)])
+    expect(ids(leases.all())).toEqual(['x', 'y'])
+    expect(ids(leases.close(ALICE, HOME, [SSH]))).toEqual(['x', 'y'])
+  })
+
+  it('is made longer from any of its addresses', () => {
+    const leases = held(['x', block()], ['y', block(90)])
+    expect(leases.all()).toEqual([lease('x', { address: BLOCK, until: NOW + 90 })])
+  })
+
+  it('is kept at a restart', () => {
+    const leases = new Leases()
+    expect(leases.restore([lease('x', { address: BLOCK })], [], everyKey, at())).toEqual({ leases: [], locks: [] })
+    expect(ids(leases.close(ALICE, HOME, []))).toEqual(['x'])
+  })
+})

@@ -1,6 +1,7 @@
+import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { boundAddress, decide, type Grant, type GrantRules, isOver, type ServerKey } from '../../src/gate/policy'
-import { type Cidr, parseCidr } from '../../src/protocol/address'
+import { type Cidr, inCidr, parseCidr } from '../../src/protocol/address'
 import type { Request } from '../../src/protocol/request'
 import { keyOf, requestOf } from './ear'
 
@@ -309,5 +310,72 @@ describe('a lock', () => {
 
   it('may never name the server', () => {
     expect(lock({ request: { address: SERVER }, rules: unbound })).toBe('not-granted')
+  })
+})
+
+describe('the block that a lease opens for', () => {
+  const from = (source: string, rules: Partial<GrantRules>, more: Ask = {}) => granted({ source, rules, ...more }).address
+
+  it.each([
+    [32, '203.0.113.77', '203.0.113.77'],
+    [31, '203.0.113.77', '203.0.113.76/31'],
+    [24, '203.0.113.77', '203.0.113.0/24'],
+    [20, '100.127.255.255', '100.127.240.0/20'],
+    [16, '203.0.113.77', '203.0.0.0/16'],
+  ])('of %i bits around %s is %s', (openPrefix, source, block) => {
+    expect(from(source, { openPrefix })).toBe(block)
+  })
+
+  it.each([
+    [128, '2001:db8:1:2::3', '2001:db8:1:2::3'],
+    [64, '2001:db8:1:2::3', '2001:db8:1:2::/64'],
+    [48, '2001:db8:1:2::3', '2001:db8:1::/48'],
+  ])('of %i bits around %s is %s', (openPrefix6, source, block) => {
+    expect(from(source, { openPrefix6, openPrefix: 16 })).toBe(block)
+  })
+
+  it('is around the address that is named', () => {
+    const rules = { openPrefix: 24, bindSource: false }
+    expect(from(SOURCE, rules, { request: { address: '203.0.113.9' } })).toBe('203.0.113.0/24')
+  })
+
+  it.each([
+    ['the server’s own address', '198.51.100.2'],
+    ['broadcast', '255.255.255.7'],
+    ['loopback', '127.0.0.1'],
+  ])('is left at the address where it would hold %s', (_, source) => {
+    expect(from(source, { openPrefix: 24 })).toBe(source)
+  })
+
+  it('is left at the address where it would hold IPv6 loopback', () => {
+    expect(from('::7', { openPrefix6: 64 })).toBe('::7')
+  })
+
+  it('is not granted where it goes beyond the grant’s addresses', () => {
+    expect(answer({ source: '10.0.0.1', rules: { openPrefix: 24, addresses: cidrs('10.0.0.0/25') } })).toBe('not-granted')
+    expect(from('10.0.0.1', { openPrefix: 25, addresses: cidrs('10.0.0.0/25') })).toBe('10.0.0.0/25')
+  })
+
+  it('is none of a lock, nor of what is closed', () => {
+    const rules = { openPrefix: 24, lock: true }
+    for (const action of ['lock', 'close'] as const) expect(granted({ request: { action }, rules }).address).toBe(SOURCE)
+  })
+
+  it('holds the address, lies within the grant, and holds nothing that no lease may name', () => {
+    const v4 = fc.ipV4().filter((address) => !/^(0|22[4-9]|23\d)\.|^255\.255\.255\.255$/.test(address))
+    const addresses = cidrs('0.0.0.0/1', '128.0.0.0/2', '200.0.0.0/5', '240.0.0.0/4')
+    fc.assert(
+      fc.property(v4, fc.integer({ min: 16, max: 32 }), (source, openPrefix) => {
+        const opened = answer({ source, rules: { openPrefix, addresses } })
+        if (opened === 'not-granted') return
+        const { address } = opened as Grant
+        const block = parseCidr(address) as Cidr
+        expect(inCidr(block, source)).toBe(true)
+        const allowed = addresses.filter((cidr) => inCidr(cidr, source))
+        expect(allowed.some(({ bits }) => bits <= block.bits)).toBe(true)
+        const forbidden = [SERVER, '255.255.255.255', '127.0.0.1', '0.0.0.0', '224.0.0.1'].filter((other) => other !== source)
+        expect(forbidden.filter((other) => inCidr(block, other))).toEqual([])
+      }),
+    )
   })
 })

@@ -17,6 +17,8 @@ const ALL = [
   'target = "log"',
   'group = 7',
   'prefix = "DOOR: "',
+  '[datagram]',
+  'ports = []',
   '[firewall]',
   'backend = "dry-run"',
   '[ledger]',
@@ -48,6 +50,7 @@ describe('the config', () => {
       skew: 1,
       neverLock: [],
       taps: { source: 'nflog', file: null, target: 'nflog', group: 5, prefix: 'KNOCK: ' },
+      datagram: { ports: [] },
       firewall: { backend: 'iptables' },
       ledger: { path: '/var/lib/knockturn/ledger' },
     })
@@ -61,6 +64,7 @@ describe('the config', () => {
       keys: '/keys',
       skew: 2,
       taps: { source: 'stdin', file: null, target: 'log', group: 7, prefix: 'DOOR: ' },
+      datagram: { ports: [] },
       firewall: { backend: 'dry-run' },
       ledger: { path: '/ledger' },
     })
@@ -89,6 +93,7 @@ describe('the config', () => {
       skew: fc.nat(10),
       neverLock: fc.array(fc.constantFrom('0.0.0.0/0', '198.51.100.7/32', '10.0.0.0/8', '2001:db8::/32', '::1/128')),
       taps,
+      datagram: fc.record({ ports: fc.constant([]) }),
       firewall: fc.record({ backend: fc.constantFrom('iptables' as const, 'dry-run' as const) }),
       ledger: fc.record({ path }),
     })
@@ -116,6 +121,10 @@ describe('the config', () => {
     ['[taps]\ngroup = 0', { taps: { group: 0 } }],
     ['[taps]\ngroup = 65535', { taps: { group: 65535 } }],
     [`[taps]\nprefix = "${'x'.repeat(29)}"`, { taps: { prefix: 'x'.repeat(29) } }],
+    ['[datagram]\nports = [443, 53, 443]', { datagram: { ports: [53, 443] } }],
+    ['datagram = {}', { datagram: { ports: [] } }],
+    ['[taps]\nsource = "nflog"\n[datagram]\nports = [1, 65535]', { datagram: { ports: [1, 65_535] } }],
+    ['[taps]\nsource = "stdin"\n[datagram]\nports = []', { datagram: { ports: [] } }],
     ['[taps]\nsource = "journal"', { taps: { source: 'journal', file: null, target: 'log' } }],
     ['[taps]\nsource = "file"\nfile = "/log"', { taps: { source: 'file', file: '/log', target: 'nflog' } }],
     ['[taps]\nsource = "file"\nfile = "/log"\ntarget = "log"', { taps: { file: '/log', target: 'log' } }],
@@ -146,12 +155,17 @@ describe('a fault in the config', () => {
     ['prefix', 'prefix = "KNÖCK: "', /expected printable ASCII, got "KNÖCK: "$/],
     ['prefix', 'prefix = "KNOCK\\n"', /expected printable ASCII, got "KNOCK\\n"$/],
     ['prefix', `prefix = "${'x'.repeat(30)}"`, /expected at most 29 characters, got "x{30}"$/],
+    ['ports', 'ports = [0]', /expected a whole number from 1 to 65535, got 0$/],
+    ['ports', 'ports = [65536]', /expected a whole number from 1 to 65535, got 65536$/],
+    ['ports', 'ports = 53', /expected an array, got 53$/],
+    ['ports', `ports = [${Array.from({ length: 16 }, (_, i) => i + 1)}]`, /expected at most 15 ports, got \[1,2,.*\]$/],
+    ['ports', 'ports = [53]', /expected source = "nflog" in \[taps\] beside it, since the source "stdin" says .*, got \[53\]$/],
     ['backend', 'backend = "nftables"', /expected .*"iptables".*"dry-run".*, got "nftables"$/],
     ['path', 'path = ""', /expected a path, got ""$/],
   ])('in %s (%j) is one line with its place', async (name, line, message) => {
     const faults = await faultsOf(replaced(name, line))
     expect(faults).toEqual([expect.stringMatching(message)])
-    expect(faults[0]).toMatch(new RegExp(`^${lineOf(name)}: "(taps\\.|firewall\\.|ledger\\.)?${name}" [^\n]+$`))
+    expect(faults[0]).toMatch(new RegExp(`^${lineOf(name)}: "(taps\\.|datagram\\.|firewall\\.|ledger\\.)?${name}" [^\n]+$`))
   })
 
   it.each([
@@ -179,7 +193,7 @@ describe('a fault in the config', () => {
 
   it('does not hide the others', async () => {
     const text = replaced('skew', 'skew = 11').replace('"stdin"', '"tail"').replace('"/ledger"', '""').replace('"dry-run"', '7')
-    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 11, 13])
+    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 13, 15])
   })
 
   it('is a missing server', async () => {

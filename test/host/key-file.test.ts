@@ -30,9 +30,11 @@ const LINES = [
   'require_address = true',
   'allow_until_closed = true',
   'lock = true',
+  'open_prefix = 24',
+  'open_prefix6 = 56',
 ]
-const lineOf = (name: string) => LINES.findIndex((line) => line.startsWith(name)) + 1
-const replaced = (name: string, line: string) => LINES.map((old) => (old.startsWith(name) ? line : old)).join('\n')
+const lineOf = (name: string) => LINES.findIndex((line) => line.split(' ')[0] === name) + 1
+const replaced = (name: string, line: string) => LINES.map((old) => (old.split(' ')[0] === name ? line : old)).join('\n')
 
 function read(text: string): KeyFile {
   const { value, faults } = parseKeyFile(PATH, text)
@@ -64,6 +66,8 @@ describe('a key file', () => {
     requireAddress: fc.boolean(),
     allowUntilClosed: fc.boolean(),
     lock: fc.boolean(),
+    openPrefix: fc.constant(32),
+    openPrefix6: fc.constant(128),
   })
   const keys = fc
     .record({
@@ -117,6 +121,8 @@ describe('a key file', () => {
         requireAddress: true,
         allowUntilClosed: true,
         lock: true,
+        openPrefix: 24,
+        openPrefix6: 56,
       },
     })
   })
@@ -135,6 +141,8 @@ describe('a key file', () => {
       requireAddress: false,
       allowUntilClosed: false,
       lock: false,
+      openPrefix: 32,
+      openPrefix6: 128,
     })
   })
 
@@ -192,6 +200,15 @@ describe('a fault in a key file', () => {
     ['period', 'period = 301', /expected 300 or less, got 301$/],
     ['period', 'period = 30.5', /expected a whole number, got 30\.5$/],
     ['period', 'period = "30"', /expected a number, got "30"$/],
+    ['open_prefix', 'open_prefix = 15', /expected a whole number from 16 to 32, got 15$/],
+    ['open_prefix', 'open_prefix = 33', /expected a whole number from 16 to 32, got 33$/],
+    ['open_prefix', 'open_prefix = "24"', /expected a number, got "24"$/],
+    ['open_prefix6', 'open_prefix6 = 47', /expected a whole number from 48 to 128, got 47$/],
+    [
+      'open_prefix',
+      'open_prefix = 23',
+      /expected no IPv4 block in addresses that is narrower, and there is 198\.51\.100\.0\/24, got 23$/,
+    ],
     ['pool', 'pool = "49152-65535,"', /expected port ranges such as .*, got "/],
     ['pool', 'pool = "1-11271"', /expected at least 11272 ports, got /],
     ['pool', 'pool = 49152', /expected a string, got 49152$/],

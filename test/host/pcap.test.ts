@@ -23,7 +23,8 @@ const address = (text: string) => Buffer.from(addressBytes(text) ?? [])
 const SYN = 0x02
 const tcp = (port: number, flags = SYN) =>
   Buffer.concat([u16(40_000), u16(port), Buffer.alloc(8), Buffer.of(0x50, flags), Buffer.alloc(6)])
-const udp = (port: number) => Buffer.concat([u16(40_000), u16(port), u16(8), u16(0)])
+const udp = (port: number, payload = Buffer.alloc(0), length = payload.length) =>
+  Buffer.concat([u16(40_000), u16(port), u16(8 + length), u16(0), payload])
 
 function ipv4(segment: Buffer, { protocol = 6, options = 0, fragment = 0x4000, source = '198.51.100.2' } = {}) {
   const head = Buffer.alloc(20 + 4 * options, 1)
@@ -49,6 +50,7 @@ function ipv6(segment: Buffer, { protocol = 6, extensions = [] as [number, Buffe
 }
 /** A header of 8 bytes times (1 + more); a fragment header with an offset. */
 const extension = (more = 0) => Buffer.concat([Buffer.of(more), Buffer.alloc(6 + 8 * more)])
+/** @param offset in bytes, a multiple of 8, and 1 where more fragments follow */
 const fragmentHeader = (offset: number) => Buffer.concat([Buffer.of(0), u16(offset), Buffer.alloc(4)])
 
 function attribute(type: number, value: Buffer) {
@@ -222,6 +224,62 @@ describe('a packet', () => {
       ),
       { numRuns: 2000 },
     )
+  })
+})
+
+describe('a datagram', () => {
+  const PORT = 53
+  const read = packetReader(PREFIX, [PORT, 443])
+  const bytes = (length: number) => Buffer.from(Array.from({ length }, (_, i) => i + 1))
+  const sent = (length: number, port = PORT) => udp(port, bytes(length))
+
+  it.each([
+    ['36 bytes by IPv4', ipv4(sent(36), { protocol: 17 }), v4(PORT), 36],
+    ['48 bytes by IPv4', ipv4(sent(48), { protocol: 17 }), v4(PORT), 48],
+    ['36 bytes by IPv6', ipv6(sent(36), { protocol: 17 }), v6(PORT), 36],
+    ['48 bytes by IPv6', ipv6(sent(48), { protocol: 17 }), v6(PORT), 48],
+    ['the second port', ipv4(sent(36, 443), { protocol: 17 }), v4(443), 36],
+    ['behind IPv4 options', ipv4(sent(36), { protocol: 17, options: 3 }), v4(PORT), 36],
+    ['behind IPv6 extensions', ipv6(sent(48), { protocol: 17, extensions: [[60, extension(1)]] }), v6(PORT), 48],
+    ['in an atomic fragment', ipv6(sent(48), { protocol: 17, extensions: [[44, fragmentHeader(0)]] }), v6(PORT), 48],
+    ['with bytes behind it', ipv4(Buffer.concat([sent(36), bytes(12)]), { protocol: 17 }), v4(PORT), 36],
+  ])('to such a port is a tap with its payload: %s', (_, packet, tap, length) => {
+    expect(read(nflog(packet))).toEqual({ ...tap, payload: new Uint8Array(bytes(length)) })
+  })
+
+  it.each<[string, Buffer]>([
+    ...[0, 1, 8, 35, 37, 47, 49, 200].map(
+      (length) => [`of ${length} bytes`, ipv4(sent(length), { protocol: 17 })] as [string, Buffer],
+    ),
+    ['in the first of several fragments', ipv4(sent(36), { protocol: 17, fragment: 0x2000 })],
+    ['in the first of several IPv6 fragments', ipv6(sent(36), { protocol: 17, extensions: [[44, fragmentHeader(1)]] })],
+    ['that is said to be longer than it is', ipv4(udp(PORT, bytes(36), 48), { protocol: 17 })],
+    ['that is said to be shorter than a header', ipv4(udp(PORT, bytes(36), -4), { protocol: 17 })],
+  ])('to such a port is no tap: %s', (_, packet) => {
+    expect(read(nflog(packet))).toBeNull()
+  })
+
+  it.each([ipv4(sent(48), { protocol: 17 }), ipv6(sent(48), { protocol: 17 })])('cut off anywhere is no tap', (packet) => {
+    const whole = nflog(packet)
+    for (let length = 0; length < whole.length; length++) expect(read(whole.subarray(0, length))).toBeNull()
+  })
+
+  it('has a payload of its own: what comes after it in the same bytes does not change it', () => {
+    const packet = nflog(ipv4(sent(36), { protocol: 17 }))
+    const tap = read(packet)
+    packet.fill(0)
+    expect(tap?.payload).toEqual(new Uint8Array(bytes(36)))
+  })
+
+  it.each([
+    ['to another port', ipv4(sent(36, 54), { protocol: 17 }), v4(54)],
+    ['by TCP', ipv4(Buffer.concat([tcp(PORT), bytes(36)])), v4(PORT)],
+  ])('is a plain tap: %s', (_, packet, tap) => {
+    expect(read(nflog(packet))).toEqual(tap)
+  })
+
+  it('is a plain tap where no port is for such', () => {
+    expect(readPacket(nflog(ipv4(sent(36), { protocol: 17 })))).toEqual(v4(PORT))
   })
 })
 

@@ -1,7 +1,14 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Lease, Lock } from '../../src/gate/leases'
-import { installScript, parseTable, removeScript, type Table, type TapRules } from '../../src/host/firewall/chains'
+import {
+  hearsDatagrams,
+  installScript,
+  parseTable,
+  removeScript,
+  type Table,
+  type TapRules,
+} from '../../src/host/firewall/chains'
 import { leaseRule, lockRule, readRule, ruleName } from '../../src/host/firewall/rules'
 import { KEY_ID } from '../../src/host/key-file'
 
@@ -18,7 +25,7 @@ const LOCK: Lock = { id: 'ef0ef869', key: 'alice', fingerprint: FINGERPRINT, add
 function printed(args: readonly string[]): string {
   const text = args.join(' ')
   return `-A KNOCKTURN-LEASES ${text}`
-    .replace(/-s (\S+:\S+)/, '-s $1/128')
+    .replace(/-s ([^ /]+:[^ /]+)(?= )/, '-s $1/128')
     .replace(/-s ([\d.]+)(?= )/, '-s $1/32')
     .replace(/ --hashlimit-htable-expire 86400000/, '')
     .replace(/--comment (\S+)/, '--comment "$1"')
@@ -37,6 +44,7 @@ describe('a rule', () => {
   it('gives back its lease', () => {
     const leases = fc.record({
       ...common,
+      address: fc.oneof(common.address, fc.constantFrom('198.51.100.0/24', '203.0.0.0/16', '198.51.100.2/31', '2001:db8::/48')),
       protocol: fc.constantFrom('tcp', 'udp'),
       port: fc.integer({ min: 1, max: 65_535 }),
       once: fc.boolean(),
@@ -87,6 +95,20 @@ describe('a rule', () => {
     expect(readRule(line)).toEqual(rule)
   })
 
+  it('is read as iptables 1.8.9 printed it for one connection from a block', () => {
+    const line = `-A KNOCKTURN-LEASES -s 198.51.100.0/24 -p tcp -m tcp --dport 22 -m time --datestop 2026-11-22T23:12:47 -m conntrack --ctstate NEW -m hashlimit --hashlimit-upto 1/day --hashlimit-burst 1 --hashlimit-mode srcip --hashlimit-name ktef0ef869 --hashlimit-srcmask 24 -m comment --comment "knockturn:lease:ef0ef869:alice:${FINGERPRINT}" -j ACCEPT`
+    expect(readRule(line)).toEqual({ lease: { ...LEASE, address: '198.51.100.0/24', once: true } })
+  })
+
+  it('for one connection from a block counts all of its addresses as one', () => {
+    const rule = leaseRule({ ...LEASE, address: '198.51.100.0/24', once: true }).join(' ')
+    expect(rule).toContain('--hashlimit-mode srcip --hashlimit-htable-expire 86400000 --hashlimit-srcmask 24 ')
+  })
+
+  it('is no lock for a block', () => {
+    expect(readRule(printed(lockRule({ ...LOCK, address: '198.51.100.0/24' })))).toBeNull()
+  })
+
   it('of a lock has no target', () => {
     expect(lockRule(LOCK)).not.toContain('-j')
   })
@@ -110,7 +132,7 @@ describe('a rule', () => {
     ['with half a fingerprint', line.replace(FINGERPRINT, FINGERPRINT.slice(16))],
     ['without a fingerprint', line.replace(`:${FINGERPRINT}`, '')],
     ['without a source', line.replace('-s 198.51.100.2/32 ', '')],
-    ['for a network', line.replace('/32', '/24')],
+    ['for a network with bits behind its prefix', line.replace('/32', '/24')],
     ['with a source that is none', line.replace('198.51.100.2', '198.51.100.256')],
     ['without a port', line.replace('--dport 22 ', '')],
     ['with ports', line.replace('--dport 22', '--dport 22:23')],
@@ -248,6 +270,42 @@ describe('the installation', () => {
   it('quotes a prefix that has quotes', () => {
     const lines = linesOf({}, { ...TAPS, prefix: 'a"b\\c ' })
     expect(lines.find((line) => line.includes('-j NFLOG'))).toContain('--nflog-prefix "a\\"b\\\\c "')
+  })
+
+  it.each([
+    ['iptables', 64, 76],
+    ['ip6tables', 84, 96],
+  ] as const)('logs by %s datagrams of %i and %i bytes to their ports, and drops all that go there', (family, short, long) => {
+    const script = installScript(parseTable(family, ''), { ...TAPS, datagrams: [53, 443] })
+    const lines = script.split('\n').filter((line) => line.includes('--dports 53,443'))
+    const flow = '-m conntrack ! --ctstate ESTABLISHED,RELATED'
+    const port = '-p udp -m multiport --dports 53,443'
+    expect(lines).toEqual([
+      expect.stringContaining(
+        `-A KNOCKTURN-TAPS ${port} -m length --length ${short} ${flow} -m hashlimit --hashlimit-upto 2000/sec`,
+      ),
+      expect.stringContaining(
+        `-A KNOCKTURN-TAPS ${port} -m length --length ${long} ${flow} -m hashlimit --hashlimit-upto 2000/sec`,
+      ),
+      `-A KNOCKTURN-TAPS ! -i lo ${port} ${flow} -j DROP`,
+    ])
+    for (const line of lines.slice(0, 2))
+      expect(line).toMatch(/ -j NFLOG --nflog-group 5 --nflog-prefix "KNOCK: " --nflog-threshold 1$/)
+  })
+
+  it.each([
+    [[], [], true],
+    [[53, 443], [53, 443], true],
+    [[53, 443], [], false],
+    [[53, 443], [53], false],
+    [[], [53], false],
+  ])('hears datagrams to %j where they are asked for at %j: %s', (installed, wanted, hears) => {
+    const table = parseTable('iptables', installScript(bare, { ...TAPS, datagrams: installed }))
+    expect(hearsDatagrams(table, wanted)).toBe(hears)
+  })
+
+  it('without datagrams has no rule for them', () => {
+    expect(linesOf({}, { ...TAPS, datagrams: [] })).toEqual(linesOf({}))
   })
 
   it('without taps leaves the chain of taps as it is', () => {

@@ -26,6 +26,17 @@ describe('the keys of a daemon', () => {
     ])
   })
 
+  it('are none whose pool holds a port of datagrams, which the fault names', async () => {
+    const folder = scratch()
+    const path = put(folder, 'alice.key', keyText({ more: 'pool = "400-12000"\n' }))
+    put(folder, 'bob.key', keyText({ id: 'bob', secret: secretOf(2) }))
+    const loaded = await loadServerKeys(folder, SERVER, [], [53, 443])
+    expect(idsOf(loaded)).toEqual(['bob'])
+    expect(messagesOf(loaded)).toEqual([
+      `${path}: expected a pool without port 443, which [datagram] in the config has for datagrams, got 400-12000: take another port there, or make a key with another pool`,
+    ])
+  })
+
   it('are no clients’ copies', async () => {
     const folder = scratch()
     put(folder, 'alice.key', keyText({ grant: '' }))

@@ -1,8 +1,9 @@
-import { createHash } from 'node:crypto'
+import { createHash, createHmac } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { hexToBytes } from '@noble/hashes/utils.js'
 import { describe, expect, it } from 'vitest'
 import { codebook, rendezvous, symbolPort } from '../../src/protocol/codebook'
+import { composeDatagram, openDatagram } from '../../src/protocol/datagram'
 import { encode } from '../../src/protocol/erasure'
 import { deriveKey, hint, type Key } from '../../src/protocol/key'
 import { compose, identity } from '../../src/protocol/knock'
@@ -111,6 +112,24 @@ describe('knocks.json', () => {
       expect(decodeRequest(unseal(key, row.window, sealed) as Uint8Array)).toEqual(row.request)
       expect(unseal(key, row.window + 1, sealed)).toBeNull()
       expect(hex(identity(sealed))).toBe(row.sealed.slice(0, 32))
+    },
+  )
+})
+
+describe('a datagram of knocks.json', () => {
+  it.each(rows<KnockRow>('knocks').map((row, i) => [i, row] as const))(
+    'row %i is the hint and the sealed request, and opens under its own key and window only',
+    (_, row) => {
+      const key = keyOf(row.key)
+      const window = Buffer.alloc(8)
+      window.writeBigUInt64BE(BigInt(row.window))
+      const announcement = createHmac('sha256', key.hintKey).update(window).digest('hex').slice(0, 16)
+      const datagram = composeDatagram(key, row.window, row.request)
+      expect(hex(datagram)).toBe(announcement + row.sealed)
+      const opened = openDatagram(key, row.window, datagram)
+      expect([opened?.request, hex(opened?.sealed as Uint8Array)]).toEqual([row.request, row.sealed])
+      expect(openDatagram(key, row.window + 1, datagram)).toBeNull()
+      expect(openDatagram({ ...key, sealKey: key.sealKey.toReversed() }, row.window, datagram)).toBeNull()
     },
   )
 })

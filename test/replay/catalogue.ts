@@ -2,6 +2,7 @@ import type { Attack } from './attack'
 import { attacks as cancel } from './cancel'
 import { attacks as company } from './company'
 import { attacks as crash } from './crash'
+import { attacks as datagram } from './datagram'
 import { attacks as delay } from './delay'
 import { attacks as edge } from './edge'
 import { attacks as forgery } from './forgery'
@@ -22,4 +23,5 @@ export const catalogue: readonly Attack[] = [
   ...injection,
   ...company,
   ...policy,
+  ...datagram,
 ]

@@ -610,6 +610,31 @@ const policy = {
   }),
 }
 
+// ---- datagram
+
+const DATAGRAMS = 443
+
+/** @type {Attack} */
+const datagram = {
+  kind: 'datagram',
+  name: 'packets of a datagram',
+  what: "A listener plays recorded datagram knocks from addresses of his own and from their users', before and after the daemon is killed and started again.",
+  run: (scale) =>
+    against({ open: (stage) => openOurs(stage, [], `[datagram]\nports = [${DATAGRAMS}]\n`) }, async (stage, door) => {
+      const { honest, knock } = honestly(stage, door)
+      const byDatagram = () => knock('--datagram', String(DATAGRAMS))
+      const knocks = await record(stage, byDatagram, scale.times(3, 30))
+      const before = await playAll(stage, knocks)
+      await door.end('SIGKILL')
+      await door.start()
+      const after = await playAll(stage, knocks)
+      await byDatagram()
+      const seen = await endHaving(door)
+      const broken = seen < after.tried ? [`the daemon has seen ${seen} datagrams of ${after.tried} only`] : []
+      return { tried: before.tried + after.tried, opened: before.opened + after.opened, honest, broken }
+    }),
+}
+
 /** An attack that any door can be put to, at ours. @param {import('./any-door.mjs').DoorAttack} attack @returns {Attack} */
 const atOurs = ({ kind, name, what, alarms, run }) => ({
   kind,
@@ -635,4 +660,5 @@ export const hosts = [
   injection,
   ...company,
   policy,
+  datagram,
 ]

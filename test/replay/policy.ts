@@ -102,6 +102,25 @@ async function manyDoors(): Promise<Outcome> {
   return tally
 }
 
+/** Beside an address that no lease may name, a block is left at the address that was asked for. */
+async function forbiddenBlocks({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  const beside = [ATTACKER, '255.255.255.7', '127.0.0.9', '::9', '2001:db8::9']
+  for (let seed = 1; seed <= times(3, 30); seed++) {
+    for (const source of beside) {
+      const world = await World.begin({ seed, keys: [serverKey(1, { openPrefix: 16 + (seed % 9), openPrefix6: 48 + seed })] })
+      const destination = source.includes(':') ? IPV6_SERVER : SERVER
+      tally.tried++
+      await tally.knock(world, async () => {
+        await world.taps(world.compose(), { source, destination })
+        await world.pass(200)
+      })
+      if (world.openings.some(({ lease }) => lease.address !== source)) tally.opened++
+    }
+  }
+  return tally
+}
+
 /** What somebody without the right asks must not touch another user: he has a door open, and can still knock. */
 const abused =
   (
@@ -295,5 +314,24 @@ export const attacks: Attack[] = [
     name: 'a lock lifted by never_lock',
     what: 'Somebody who may lock any address has locked a user out, until the administrator adds him to never_lock.',
     run: lockLifted,
+  },
+  {
+    kind: 'policy',
+    name: 'a block beyond the grant',
+    what: 'Who has a key that opens for the block around an address asks for it where the block is wider than what the key may open for.',
+    run: asked([
+      { request: {}, grant: { openPrefix: 24, addresses: cidrs('198.51.100.64/26') } },
+      { request: {}, grant: { openPrefix: 16, addresses: cidrs('198.51.100.0/24') } },
+      {
+        ...{ request: {}, source: '2001:db8::66', destination: IPV6_SERVER },
+        grant: { openPrefix6: 48, addresses: cidrs('2001:db8::/64') },
+      },
+    ]),
+  },
+  {
+    kind: 'policy',
+    name: 'a block of forbidden addresses',
+    what: "Who has a key that opens for a block knocks from beside broadcast, loopback or the server's own address: it opens for him alone.",
+    run: forbiddenBlocks,
   },
 ]

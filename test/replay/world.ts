@@ -7,6 +7,7 @@ import { Listener } from '../../src/gate/listener'
 import type { GrantRules, ServerKey } from '../../src/gate/policy'
 import { formatRecord, readLedger } from '../../src/host/ledger-file'
 import { type Cidr, parseCidr } from '../../src/protocol/address'
+import { composeDatagram } from '../../src/protocol/datagram'
 import { type Key, windowAt } from '../../src/protocol/key'
 import type { Request } from '../../src/protocol/request'
 import { keyOf, knockOf, MIDDLE, requestOf, seededRandom } from '../gate/ear'
@@ -173,7 +174,7 @@ export class World {
   async start(isNew = false, ledger = this.#readLedger(isNew)): Promise<void> {
     const own = (): boolean => this.#daemon === daemon
     const daemon = new Daemon({
-      listener: new Listener(this.skew, this.random),
+      listener: new Listener(this.skew, this.random, true),
       ledger,
       leases: new Leases(),
       firewall: {
@@ -281,6 +282,19 @@ export class World {
   /** The ports of a knock that nobody has said before. */
   compose(request: Partial<Request> = {}, key: Key = this.keys[0].key, window = this.window(key)): number[] {
     return knockOf(key, 1, window, { ...requestOf(++this.#salt), ...request })
+  }
+
+  /** A knock in one datagram that nobody has said before. */
+  composeDatagram(request: Partial<Request> = {}, key: Key = this.keys[0].key, window = this.window(key)): Uint8Array {
+    return composeDatagram(key, window, { ...requestOf(++this.#salt), ...request })
+  }
+
+  /** One datagram; then all that it led to is waited for. */
+  async datagram(payload: Uint8Array, { source = USER, destination = SERVER, port = 53, after = 0.1 } = {}): Promise<void> {
+    this.wall += after
+    this.steady += after
+    this.daemon.hear({ source, destination, port, payload })
+    await this.settled()
   }
 
   /** An honest knock; returns whether it opened. */

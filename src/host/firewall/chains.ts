@@ -1,5 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { canonicalAddress, formatAddress } from '../../protocol/address'
+import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import { run } from '../commands'
 import { Fault } from '../fault'
 
@@ -30,6 +31,8 @@ export interface TapRules {
   readonly target: 'nflog' | 'log'
   readonly group: number
   readonly prefix: string
+  /** Ports to which a knock may come in one UDP datagram; none of them lies in a pool. */
+  readonly datagrams?: readonly number[]
 }
 
 /** The filter table of one family, as far as it concerns us. */
@@ -78,6 +81,12 @@ export function isInstalled({ chains, input }: Table): boolean {
   return chains.includes(MAIN) && chains.includes(TAPS) && input.some(isOurJump)
 }
 
+/** Whether the log rules hear datagrams to just these ports. */
+export function hearsDatagrams({ taps }: Table, ports: readonly number[]): boolean {
+  const dports = taps.flatMap((rule) => / -m multiport --dports (\S+) .*-j NFLOG/.exec(rule)?.[1] ?? [])
+  return ports.length === 0 ? dports.length === 0 : dports.length > 0 && dports.every((list) => list === ports.join())
+}
+
 /**
  * What puts our chains in place, as input for iptables-restore --noflush: one step for the kernel, and the same result however
  * often. Leases that are in force stay.
@@ -96,6 +105,7 @@ export function installScript(table: Table, taps: TapRules | null, more: readonl
     `-A ${MAIN} -j ${LEASES}`,
     `-A ${MAIN} -j ${TAPS}`,
     ...(taps ? taps.ranges.flatMap((range) => tapRules(range, taps)) : []),
+    ...(taps?.datagrams?.length ? datagramRules(table.family, taps.datagrams, taps) : []),
     ...(table.input.some(isOurJump) ? [] : [`-I INPUT ${established + 1} -j ${MAIN}`]),
     ...more,
     'COMMIT',
@@ -170,24 +180,43 @@ const MAX_RATE = 2_000
  * The log rules of a range, and its silence. The limit per source keeps a flood from one address out of everybody's way; its table
  * is sized for a flood from many: with the default size a third of 50,000 packets a second was lost. Loopback is heard, but local services in the pool keep working.
  */
-function tapRules([low, high]: readonly [number, number], { target, group, prefix }: TapRules): string[] {
+function tapRules([low, high]: readonly [number, number], taps: TapRules): string[] {
   const ports = `--dport ${low}:${high}`
-  const limit =
-    `-m hashlimit --hashlimit-upto ${MAX_RATE}/sec --hashlimit-burst ${MAX_RATE} --hashlimit-mode srcip --hashlimit-name knockturn` +
-    ' --hashlimit-htable-size 65536 --hashlimit-htable-max 262144 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500'
-  const quoted = `"${prefix.replace(/["\\]/g, '\\$&')}"`
-  const log =
-    target === 'nflog'
-      ? `-j NFLOG --nflog-group ${group} --nflog-prefix ${quoted} --nflog-threshold 1`
-      : // Level debug: each line of a higher one would also be written to the console, and a serial console holds up the kernel.
-        `-j LOG --log-level debug --log-prefix ${quoted}`
-  const unknown = '-m conntrack ! --ctstate ESTABLISHED,RELATED'
+  const log = logTarget(taps)
   return [
-    `-A ${TAPS} -p tcp -m tcp ${ports} --syn ${limit} ${log}`,
-    `-A ${TAPS} -p udp -m udp ${ports} ${unknown} ${limit} ${log}`,
-    `-A ${TAPS} ! -i lo -p tcp -m tcp ${ports} ${unknown} -j DROP`,
-    `-A ${TAPS} ! -i lo -p udp -m udp ${ports} ${unknown} -j DROP`,
+    `-A ${TAPS} -p tcp -m tcp ${ports} --syn ${LIMIT} ${log}`,
+    `-A ${TAPS} -p udp -m udp ${ports} ${UNKNOWN} ${LIMIT} ${log}`,
+    `-A ${TAPS} ! -i lo -p tcp -m tcp ${ports} ${UNKNOWN} -j DROP`,
+    `-A ${TAPS} ! -i lo -p udp -m udp ${ports} ${UNKNOWN} -j DROP`,
   ]
+}
+
+/** Bytes of an IP header and a UDP header: what xt_length counts in front of a datagram's payload. */
+const HEADERS: Record<Family, number> = { iptables: 20 + 8, ip6tables: 40 + 8 }
+
+/** Datagrams that may be a knock, by their length, and silence for all. Who knocks by IPv4 may ask for an IPv6 address, and the other way round. */
+function datagramRules(family: Family, datagrams: readonly number[], taps: TapRules): string[] {
+  const ports = `-p udp -m multiport --dports ${datagrams.join(',')}`
+  return [
+    ...DATAGRAM_LENGTHS.map(
+      (length) => `-A ${TAPS} ${ports} -m length --length ${HEADERS[family] + length} ${UNKNOWN} ${LIMIT} ${logTarget(taps)}`,
+    ),
+    `-A ${TAPS} ! -i lo ${ports} ${UNKNOWN} -j DROP`,
+  ]
+}
+
+const LIMIT =
+  `-m hashlimit --hashlimit-upto ${MAX_RATE}/sec --hashlimit-burst ${MAX_RATE} --hashlimit-mode srcip --hashlimit-name knockturn` +
+  ' --hashlimit-htable-size 65536 --hashlimit-htable-max 262144 --hashlimit-htable-expire 1000 --hashlimit-htable-gcinterval 500'
+/** What belongs to a flow that was let in, or that this machine began, is none of ours. */
+const UNKNOWN = '-m conntrack ! --ctstate ESTABLISHED,RELATED'
+
+function logTarget({ target, group, prefix }: TapRules): string {
+  const quoted = `"${prefix.replace(/["\\]/g, '\\$&')}"`
+  return target === 'nflog'
+    ? `-j NFLOG --nflog-group ${group} --nflog-prefix ${quoted} --nflog-threshold 1`
+    : // Level debug: each line of a higher one would also be written to the console, and a serial console holds up the kernel.
+      `-j LOG --log-level debug --log-prefix ${quoted}`
 }
 
 /** How many packets the log rules of both families have logged. @throws {Fault} where they can't be looked at, or are not there */
@@ -203,15 +232,22 @@ export function countLogged(chain: string): number {
 }
 
 /**
- * Services that strangers can't reach any more, as lines for a warning: ports in the pool that something waits on. A UDP port may be
+ * Services that strangers can't reach any more, as lines for a warning: ports in the pool or of datagrams that something waits on. A UDP port may be
  * a service's (WireGuard's 51820 lies in the default pool) or just a program's own for a while; /proc doesn't tell.
  */
-export async function servicesInPool({ ranges }: TapRules): Promise<string[]> {
-  const waiting = async (protocol: 'tcp' | 'udp', state: number) =>
+export async function servicesInPool({ ranges, datagrams = [] }: TapRules): Promise<string[]> {
+  const waiting = async (protocol: 'tcp' | 'udp', state: number, takes: (port: number) => boolean, what: string) =>
     (await readSockets(protocol))
-      .filter((socket) => socket.state === state && !isLoopback(socket.local) && inRanges(socket.port, ranges))
-      .map(({ port }) => `port ${port}/${protocol} is in use and lies in the pool: no new connection from outside will reach it`)
-  return [...new Set([...(await waiting('tcp', LISTEN)), ...(await waiting('udp', UNCONNECTED))])]
+      .filter((socket) => socket.state === state && !isLoopback(socket.local) && takes(socket.port))
+      .map(({ port }) => `port ${port}/${protocol} is in use and ${what}: no new connection from outside will reach it`)
+  const inPool = (port: number) => inRanges(port, ranges)
+  return [
+    ...new Set([
+      ...(await waiting('tcp', LISTEN, inPool, 'lies in the pool')),
+      ...(await waiting('udp', UNCONNECTED, inPool, 'lies in the pool')),
+      ...(await waiting('udp', UNCONNECTED, (port) => datagrams.includes(port), 'is a port of datagram knocks')),
+    ]),
+  ]
 }
 
 const inRanges = (port: number, ranges: TapRules['ranges']): boolean => ranges.some(([low, high]) => port >= low && port <= high)

@@ -1,5 +1,5 @@
 import type { Lease, Lock } from '../../gate/leases'
-import { canonicalAddress } from '../../protocol/address'
+import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../key-file'
 import { isoTime } from '../time'
 
@@ -12,7 +12,7 @@ export function leaseRule(lease: Lease): string[] {
     ...['-s', address, '-p', protocol, '-m', protocol, '--dport', String(port)],
     ...stop(until),
     // Not -m limit: any other change of the table re-arms it. The table is the rule's own, named by the lease, and is asked last.
-    ...(once ? ['-m', 'conntrack', '--ctstate', 'NEW', ...ONCE, '--hashlimit-name', `kt${id}`] : []),
+    ...(once ? ['-m', 'conntrack', '--ctstate', 'NEW', ...ONCE, ...oneOf(address), '--hashlimit-name', `kt${id}`] : []),
     ...comment('lease', lease),
     ...['-j', 'ACCEPT'],
   ]
@@ -40,11 +40,14 @@ export function readRule(line: string): { lease: Lease; lock?: undefined } | { l
   const after = (option: string) => words[words.indexOf(option) + 1]
   const has = (option: string) => words.includes(option)
   const [program, kind, id, key, fingerprint] = (after('--comment') ?? '').replaceAll('"', '').split(':')
-  const address = canonicalAddress(after('-s')?.replace(/\/(32|128)$/, '') ?? '')
+  const block = parseCidr(after('-s') ?? '')
+  const address = block && formatCidr(block)
   const until = has('--datestop') ? 1 + Date.parse(`${after('--datestop')}Z`) / 1000 : null
   if (program !== 'knockturn' || !ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !address) return null
   if (Number.isNaN(until)) return null
   const whose = { id, key, fingerprint, address }
+  // Who is locked out is one address.
+  if (kind === 'lock' && address.includes('/')) return null
   if (kind === 'lock') return { lock: { ...whose, until: until ?? MAX_DATESTOP } }
   const [protocol, port] = [after('-p'), Number(after('--dport'))]
   if (kind !== 'lease' || (protocol !== 'tcp' && protocol !== 'udp') || !Number.isInteger(port) || port < 1 || port > 65535)
@@ -60,6 +63,12 @@ const ONCE = [
   ...['-m', 'hashlimit', '--hashlimit-upto', '1/day', '--hashlimit-burst', '1', '--hashlimit-mode', 'srcip'],
   ...['--hashlimit-htable-expire', '86400000'],
 ]
+
+/** Of a block, one packet from all of its addresses together. */
+function oneOf(address: string): string[] {
+  const bits = address.split('/')[1]
+  return bits === undefined ? [] : ['--hashlimit-srcmask', bits]
+}
 
 /** Latest stop that iptables takes, in Unix seconds; what ends later is ended by the daemon alone. */
 const MAX_DATESTOP = 2 ** 31 - 1

@@ -4,8 +4,8 @@ import { packetReader } from './packet'
 import { pcapReader } from './pcap'
 import type { TapSource } from './source'
 
-/** Bytes of a packet that are asked for: the longest headers that are read, and a datagram knock. */
-const SNAP_LENGTH = 256
+/** Bytes of a packet that are asked for: what NFLOG says of it, the longest headers that are read, and a datagram knock. */
+const SNAP_LENGTH = 320
 /** The capture's buffer in KiB: with it a flood of 50,000 packets a second came through without loss. */
 const BUFFER = 8192
 /** Netlink's protocol number of netfilter. */
@@ -14,10 +14,16 @@ const NETLINK_NETFILTER = 12
 /**
  * The firewall's NFLOG group, read by tcpdump as a child: what it writes is a stream that we parse strictly. Restarted when it dies.
  * @param warn told when the capture has died
+ * @param datagrams ports of datagram knocks, see {@link packetReader}
  */
-export function nflogSource(group: number, prefix: string, warn: (message: string) => void): TapSource {
+export function nflogSource(
+  group: number,
+  prefix: string,
+  warn: (message: string) => void,
+  datagrams: readonly number[] = [],
+): TapSource {
   const counters: TapSource['counters'] = { seen: 0, ignored: 0, dropped: null }
-  const readPacket = packetReader(prefix)
+  const readPacket = packetReader(prefix, datagrams)
   let hear: Parameters<TapSource['start']>[0] = () => {}
   let before = 0
   const root = process.getuid?.() === 0 ? ['-Z', 'root'] : []

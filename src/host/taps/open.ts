@@ -8,13 +8,18 @@ import { stdinSource } from './stdin'
 /**
  * The source that the config names, and never another in its place.
  * @param warn told what an administrator should know of it
+ * @param datagrams ports of datagram knocks: only NFLOG carries what is in a packet
  */
-export function openTaps({ source, file, group, prefix }: TapsConfig, warn: (message: string) => void): TapSource {
+export function openTaps(
+  { source, file, group, prefix }: TapsConfig,
+  warn: (message: string) => void,
+  datagrams: readonly number[] = [],
+): TapSource {
   // Only the source "file" has one.
   if (file !== null) return fileSource(file, prefix, warn)
   if (source === 'journal') return journalSource(prefix, warn)
   if (source === 'stdin') return stdinSource(prefix)
-  return nflogSource(group, prefix, warn)
+  return nflogSource(group, prefix, warn, datagrams)
 }
 
 /** The commands that a source is read with. */

@@ -1,6 +1,7 @@
 import { endianness } from 'node:os'
 import type { Tap } from '../../gate/listener'
 import { canonicalAddress, formatAddress } from '../../protocol/address'
+import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 
 /* Attributes of an NFLOG packet (linux/netfilter/nfnetlink_log.h): length and type in the machine's byte order, padded to 4 bytes. */
 const PAYLOAD = 9
@@ -8,6 +9,7 @@ const PREFIX = 10
 
 const TCP = 6
 const UDP = 17
+const UDP_HEADER = 8
 const SYN = 0x02
 /** FIN, RST and ACK: a SYN with one of these asks for no new connection. */
 const NOT_NEW = 0x15
@@ -22,13 +24,17 @@ const KEPT_ADDRESSES = 16
 /**
  * Makes a reader of NFLOG packets. It looks at the bytes where they lie: under a flood every copy counts.
  * @param prefix of our log rule; packets of other rules in the group are none of ours
+ * @param datagrams ports whose UDP datagrams are knocks by themselves: their taps have a payload, and what can be no such knock is no tap
  * @returns takes bytes of which those from `from` to `to` (exclusive) are a packet; gives a tap for a new packet (TCP SYN without ACK, or
  *   UDP) of IPv4 or IPv6, null for anything else
  */
-export function packetReader(prefix: string): (bytes: Uint8Array, from?: number, to?: number) => Tap | null {
+export function packetReader(
+  prefix: string,
+  datagrams: readonly number[] = [],
+): (bytes: Uint8Array, from?: number, to?: number) => Tap | null {
   const little = endianness() === 'LE'
   const ours = Buffer.from(`${prefix}\0`, 'latin1')
-  const readAddress = addressReader()
+  const how = { readAddress: addressReader(), datagrams: new Set(datagrams) }
   return (bytes, from = 0, to = bytes.length) => {
     // Family, version 0, the group; then the attributes.
     if (to - from < 4 || bytes[from + 1] !== 0) return null
@@ -47,7 +53,7 @@ export function packetReader(prefix: string): (bytes: Uint8Array, from?: number,
       }
       at += (length + 3) & ~3
     }
-    return isOurs && payload >= 0 ? readIp(bytes, payload, end, readAddress) : null
+    return isOurs && payload >= 0 ? readIp(bytes, payload, end, how) : null
   }
 }
 
@@ -58,44 +64,76 @@ function holds(bytes: Uint8Array, at: number, wanted: Uint8Array, length = wante
 
 type AddressReader = (bytes: Uint8Array, at: number, length: 4 | 16) => string | null
 
-function readIp(bytes: Uint8Array, at: number, end: number, readAddress: AddressReader): Tap | null {
+/** What a reader has of its own. */
+interface How {
+  readonly readAddress: AddressReader
+  readonly datagrams: ReadonlySet<number>
+}
+
+function readIp(bytes: Uint8Array, at: number, end: number, how: How): Tap | null {
   if (end - at < 20) return null
   const version = bytes[at] >> 4
-  return version === 4 ? readIpv4(bytes, at, end, readAddress) : version === 6 ? readIpv6(bytes, at, end, readAddress) : null
+  return version === 4 ? readIpv4(bytes, at, end, how) : version === 6 ? readIpv6(bytes, at, end, how) : null
 }
 
-function readIpv4(bytes: Uint8Array, at: number, end: number, readAddress: AddressReader): Tap | null {
+function readIpv4(bytes: Uint8Array, at: number, end: number, how: How): Tap | null {
   const header = 4 * (bytes[at] & 15)
+  const fragment = u16(bytes, at + 6)
   // Only the first fragment has ports.
-  if (header < 20 || u16(bytes, at + 6) & 0x1fff) return null
-  const port = newPort(bytes[at + 9], bytes, at + header, end)
-  if (port === null) return null
-  return tapOf(readAddress(bytes, at + 12, 4), readAddress(bytes, at + 16, 4), port)
+  if (header < 20 || fragment & 0x1fff) return null
+  const isPart = (fragment & 0x2000) !== 0
+  return readNew(bytes[at + 9], bytes, at + header, end, isPart, at + 12, 4, how)
 }
 
-function readIpv6(bytes: Uint8Array, at: number, end: number, readAddress: AddressReader): Tap | null {
+function readIpv6(bytes: Uint8Array, at: number, end: number, how: How): Tap | null {
   if (end - at < 40) return null
   let protocol = bytes[at + 6]
   let next = at + 40
+  let isPart = false
   for (let i = 0; EXTENSIONS.has(protocol); i++) {
     if (i === MAX_EXTENSIONS || next + 8 > end) return null
     if (protocol === FRAGMENT && u16(bytes, next + 2) & 0xfff8) return null
+    isPart ||= protocol === FRAGMENT && (bytes[next + 3] & 1) !== 0
     const length = protocol === FRAGMENT ? 8 : 8 * (bytes[next + 1] + 1)
     protocol = bytes[next]
     next += length
   }
-  const port = newPort(protocol, bytes, next, end)
-  if (port === null) return null
-  return tapOf(readAddress(bytes, at + 8, 16), readAddress(bytes, at + 24, 16), port)
+  return readNew(protocol, bytes, next, end, isPart, at + 8, 16, how)
 }
 
-const tapOf = (source: string | null, destination: string | null, port: number): Tap | null =>
-  source && destination ? { source, destination, port } : null
+/**
+ * The tap of a new TCP connection or of a UDP datagram.
+ * @param isPart whether more fragments follow
+ * @param addresses where source and destination lie, one behind the other
+ */
+function readNew(
+  protocol: number,
+  bytes: Uint8Array,
+  at: number,
+  end: number,
+  isPart: boolean,
+  addresses: number,
+  length: 4 | 16,
+  { readAddress, datagrams }: How,
+): Tap | null {
+  const port = newPort(protocol, bytes, at, end)
+  if (port === null) return null
+  const mayKnock = protocol === UDP && datagrams.has(port)
+  const size = u16(bytes, at + 4) - UDP_HEADER
+  // What a knock could not be is thrown away before it costs anything.
+  if (mayKnock && (isPart || !DATAGRAM_LENGTHS.includes(size) || end - at - UDP_HEADER < size)) return null
+  const source = readAddress(bytes, addresses, length)
+  const destination = readAddress(bytes, addresses + length, length)
+  if (!source || !destination) return null
+  if (!mayKnock) return { source, destination, port }
+  // A copy: the bytes are the capture's, and good for this moment only.
+  return { source, destination, port, payload: new Uint8Array(bytes.subarray(at + UDP_HEADER, at + UDP_HEADER + size)) }
+}
 
 /** The destination port of a new TCP connection or of a UDP datagram. */
 function newPort(protocol: number, bytes: Uint8Array, at: number, end: number): number | null {
   if (protocol === TCP && (end - at < 14 || (bytes[at + 13] & (SYN | NOT_NEW)) !== SYN)) return null
-  if ((protocol !== TCP && protocol !== UDP) || end - at < 8) return null
+  if ((protocol !== TCP && protocol !== UDP) || end - at < UDP_HEADER) return null
   return u16(bytes, at + 2) || null
 }
 
