@@ -33,6 +33,16 @@ export interface GrantRules {
   readonly lock: boolean
 }
 
+/** What a key's passcode opens: the table `[passcode]` of its file, within the key's grant. */
+export interface PasscodeGrant {
+  /** Secret: 0 to 4 digits. */
+  readonly pin: string
+  readonly services: readonly Service[]
+  /** Lifetime in seconds. */
+  readonly seconds: number
+  readonly once: boolean
+}
+
 /** A key as the daemon knows it. */
 export interface ServerKey {
   readonly id: string
@@ -43,6 +53,8 @@ export interface ServerKey {
   readonly expires: number | null
   readonly revoked: number | null
   readonly grant: GrantRules
+  /** Absent where it has no passcode. */
+  readonly passcode?: PasscodeGrant
 }
 
 /** What policy allows of a request. */
@@ -107,6 +119,16 @@ export function decide(
     case 'lock':
       return decideLock(request, address, key, neverLock, wall)
   }
+}
+
+/** What a passcode asks: all that it may open, for the address that it comes from (docs/protocol.md, "Passcode knock"). */
+export function passcodeRequest({ seconds, once }: PasscodeGrant): Request {
+  return { action: 'open', protocol: 'any', once, salt: 0, port: 0, seconds, address: '0.0.0.0' }
+}
+
+/** A key as its passcode has it: of the grant, only what the passcode opens. Null where it has no passcode. */
+export function passcodeKey(key: ServerKey): ServerKey | null {
+  return key.passcode ? { ...key, grant: { ...key.grant, services: key.passcode.services } } : null
 }
 
 function decideOpen(request: Request, address: string, key: ServerKey, wall: number): Grant | Refusal {
