@@ -27,6 +27,9 @@ export interface Sending {
   readonly random: () => number
 }
 
+/** How the ports of a knock are touched, whatever they say. */
+type Way = Pick<Sending, 'udp' | 'pace' | 'passes' | 'random'>
+
 /** One knock: the ports to touch, good for one window. */
 export interface Sequence {
   readonly window: number
@@ -55,7 +58,12 @@ export function upToDate(sending: Sending, sequence: Sequence, wall: number): Se
  * Ports → transport: sends a knock, the same ports in every pass, so that it stays the same knock.
  * @param told is called after each pass, with its number from 1
  */
-export async function knock(sending: Sending, address: string, sequence: Sequence, told: (pass: number) => void): Promise<void> {
+export async function knock(
+  sending: Way,
+  address: string,
+  sequence: Pick<Sequence, 'ports'>,
+  told: (pass: number) => void,
+): Promise<void> {
   for (let pass = 1; pass <= sending.passes; pass++) {
     if (pass > 1) await sleep(passPause(sending))
     await send(sending, address, sequence)
@@ -96,8 +104,8 @@ function windowNow({ key, timeOffset }: Sending, wall: number): number {
   return windowAt(wall / 1000 + timeOffset, key.period)
 }
 
-function send({ udp, pace }: Sending, address: string, { ports }: Sequence): Promise<void> {
+function send({ udp, pace }: Way, address: string, { ports }: Pick<Sequence, 'ports'>): Promise<void> {
   return udp ? touchUdp(address, ports, pace) : touchTcp(address, ports, pace)
 }
 
-const passPause = ({ random }: Sending): number => PASS_EARLIEST + PASS_SPREAD * random()
+const passPause = ({ random }: Way): number => PASS_EARLIEST + PASS_SPREAD * random()

@@ -5,6 +5,7 @@ import { forbidCoreDumps } from '../host/core-dumps'
 import { UsageFault } from '../host/fault'
 import { parseLifetime } from '../host/time'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
+import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { program, reading, whole } from './options'
@@ -17,6 +18,10 @@ const MAX_WAIT = 3_600
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
   '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
+/** Whatever the PIN's length, the last passcode port is one. */
+const LAST_BASE = 65_535 - passcodeRange(0, MAX_PIN_DIGITS)[1]
+/** Options that say what a passcode can't: what it opens stands on the server. */
+const OF_SEALED = ['p', 't', 'i', 'k', 'close', 'lock', 'once', 'protocol', 'json', 'wait', 'parity', 'timeOffset']
 const CLOSE_FLAG = 'close'
 /** "The address that you see me come from", of any family. */
 const AS_SEEN = '0.0.0.0'
@@ -32,6 +37,8 @@ interface Options extends AimOptions {
   dryRun?: boolean
   json?: boolean
   wait?: number
+  passcode?: boolean
+  passcodeBase: number
 }
 
 const command: Command = withAim(
@@ -62,9 +69,23 @@ const command: Command = withAim(
       DEFAULT_WAIT,
     ),
   )
+  .addOption(
+    new Option('--passcode', 'knock by a PIN and the code of an authenticator app: asks for both, and needs no key').conflicts(
+      OF_SEALED,
+    ),
+  )
+  .addOption(
+    reading(
+      '--passcode-base <port>',
+      "the server's first passcode port",
+      whole(1, LAST_BASE),
+      `a port from 1 to ${LAST_BASE}`,
+    ).default(PASSCODE_BASE),
+  )
 
 command.action(async (options: Options) => {
-  process.exitCode = await knockAsAsked(options)
+  if (options.passcode) await (await import('./passcode')).knockByPasscode(options)
+  else process.exitCode = await knockAsAsked(options)
 })
 
 runProgram(NAME, async () => {

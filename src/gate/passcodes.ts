@@ -3,23 +3,15 @@ import type { Key } from '../protocol/key'
 import { passcode } from '../protocol/passcode'
 import { CODE_DIGITS, passcodeRange } from '../protocol/passcode-ports'
 import type { Now } from './clock'
+import { MAX_FAILURES, MAX_SOURCE_FAILURES, passcodeSkew } from './guesses'
 import type { Tap } from './listener'
 
 /* Specification (docs/protocol.md, "Passcode knock") */
 
 /** A digit counts for this long, and a session is void for as long, in milliseconds. */
 const DIGIT_LIFE = 60_000
-/** Failures in a window after which a source waits for the next one, and after which all passcodes do. */
-export const MAX_SOURCE_FAILURES = 3
-export const MAX_FAILURES = 20
 /** Sessions that are held; those with the fewest digits are forgotten first, then the oldest. */
 export const MAX_PASSCODE_SESSIONS = 65_536
-/** Windows before and after the one of now, at most, whatever the skew. */
-const MAX_SKEW = 1
-/** The chance of a lucky guess a year above which passcodes are refused. */
-export const MAX_CHANCE = 0.01
-const YEAR = 31_557_600
-
 /* Implementation */
 
 /** Codes that are computed in one slice: some milliseconds. */
@@ -54,21 +46,6 @@ export interface Passed {
   readonly source: string
   readonly destination: string
 }
-
-/**
- * How likely it is that in a year of guessing, as often as the limits allow, one guess fits (docs/protocol.md, "Passcode knock").
- * @param keys those that have a passcode; with periods that differ, the shortest says how often one may guess
- */
-export function chanceOfGuess(
-  keys: readonly { readonly period: number }[],
-  { pinDigits, skew }: Omit<PasscodeRules, 'base'>,
-): number {
-  if (keys.length === 0) return 0
-  const guesses = MAX_FAILURES * (YEAR / Math.min(...keys.map(({ period }) => period)))
-  return (guesses * keys.length * windowsOf(skew)) / 10 ** (CODE_DIGITS + pinDigits)
-}
-
-const windowsOf = (skew: number): number => 2 * Math.min(skew, MAX_SKEW) + 1
 
 /** The codes of one window of all keys of one period. */
 interface Column {
@@ -137,7 +114,7 @@ export class Passcodes {
     this.#base = base
     this.#positions = pinDigits + CODE_DIGITS
     this.#end = passcodeRange(base, pinDigits)[1]
-    this.#skew = Math.min(skew, MAX_SKEW)
+    this.#skew = passcodeSkew(skew)
     this.#rows = Array.from({ length: this.#positions + 1 }, () => ({ first: null, last: null }))
   }
 
@@ -145,6 +122,7 @@ export class Passcodes {
   setKeys(keys: readonly PasscodeKey[]): void {
     this.#keys = keys
     this.#periods = [...new Set(keys.map(({ key }) => key.period))]
+    // A period has 291 values at most.
     this.#period = keys.length === 0 ? 0 : Math.min(...this.#periods)
     this.#columns = []
     this.#complete = keys.length === 0

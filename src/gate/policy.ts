@@ -83,7 +83,7 @@ export function boundAddress(request: Request, source: string, grant: GrantRules
 }
 
 /** Whether a key has been revoked or has expired. */
-export function isOver(key: ServerKey, wall: number): boolean {
+export function isOver(key: Pick<ServerKey, 'revoked' | 'expires'>, wall: number): boolean {
   // Revoked is revoked, also by somebody whose clock was ahead.
   return key.revoked !== null || (key.expires !== null && key.expires <= wall)
 }

@@ -78,6 +78,11 @@ export function isInstalled({ chains, input }: Table): boolean {
   return chains.includes(MAIN) && chains.includes(TAPS) && input.some(isOurJump)
 }
 
+/** Whether the log rules hear a range of ports, which {@link TapRules} has as one. */
+export function hears({ taps }: Table, [low, high]: readonly [number, number]): boolean {
+  return taps.some((rule) => rule.includes(` --dport ${low}:${high} `))
+}
+
 /**
  * What puts our chains in place, as input for iptables-restore --noflush: one step for the kernel, and the same result however
  * often. Leases that are in force stay.
