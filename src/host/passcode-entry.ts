@@ -36,5 +36,7 @@ function withoutTable(source: string): string {
   return `${rest.trimEnd()}\n`
 }
 
-const isSame = (there: KeyFile['passcode'], wanted: PasscodeGrant | null): boolean =>
-  wanted === null ? there === undefined : JSON.stringify(there) === JSON.stringify(wanted)
+function isSame(there: KeyFile['passcode'], wanted: PasscodeGrant | null): boolean {
+  const said = (passcode: PasscodeGrant) => JSON.stringify([passcode.pin, describePasscode(passcode)])
+  return there && wanted ? said(there) === said(wanted) : !there && !wanted
+}
