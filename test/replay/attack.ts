@@ -12,6 +12,7 @@ export const KINDS = [
   'injection',
   'company',
   'policy',
+  'passcode',
 ] as const
 export type Kind = (typeof KINDS)[number]
 
