@@ -358,7 +358,7 @@ function publicPart({ id, key, created, expires, revoked, host, grant, passcode 
 function printTable(all: readonly KeyFile[]): void {
   const rows = all.map((key) => {
     const { id, fingerprint, server, grant, passcode } = publicPart(key)
-    const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '-']
+    const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '']
     return [id, fingerprint.slice(0, 8), stateOf(key), server, ...may]
   })
   const table = [['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows]
