@@ -179,7 +179,9 @@ describe('the page of the config', () => {
   })
 
   it('writes out the defaults of a key file', () => {
-    const needed = key.split('\n').filter((line) => /^(id|secret|server|created|host|services|\[grant\]|\[passcode\]|pin) ?/.test(line))
+    const needed = key
+      .split('\n')
+      .filter((line) => /^(id|secret|server|created|host|services|\[grant\]|\[passcode\]|pin) ?/.test(line))
     expect(parseKeyFile('', key)).toEqual({ value: expect.anything() })
     expect(parseKeyFile('', key)).toEqual(parseKeyFile('', needed.join('\n')))
   })

@@ -4,19 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { loadKeyFile } from '../../src/host/keyring'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcode, passcodePorts } from '../../src/protocol/passcode'
-import {
-  type Child,
-  type Gate,
-  type Host,
-  knock,
-  type Lab,
-  logged,
-  makeLab,
-  provision,
-  type Tap,
-  until,
-  verdict,
-} from './lab.mjs'
+import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, until, verdict } from './lab.mjs'
 
 const SSH = 22
 const WEB = 443
@@ -77,7 +65,7 @@ const doors = async () => [await sees(client), await sees(stranger)]
 /** knockclient, as it is used where there is no key. */
 const say = (host: Host, answers: string, ...options: string[]) =>
   host.must([join(BIN, 'knockclient'), '--passcode', ...options], { input: answers })
-const touches = (ports: number[]) => ports.map((port) => ({ protocol: 'tcp', port }))
+const touches = (ports: number[], protocol = 'tcp') => ports.map((port) => ({ protocol, port }))
 /** The daemon's lines of knocks from now on. */
 const knocksSince = (since: number) => daemon.lines.slice(since).filter((line) => /"msg":"(accepted|refused)"/.test(line))
 const silence = async (act: () => Promise<unknown>) => {
@@ -91,9 +79,9 @@ const NOTHING = [['silence', 'silence'], []]
 describe('a passcode', () => {
   it('by hand, with nc, opens the door to who said it and to nobody else', async () => {
     expect(await doors()).toEqual(['silence', 'silence'])
-    const each = passcodePorts(PIN, codeOf(keys.hand)).map((port) => `nc -z -w1 ${server.ipv4} ${port} &`)
-    // Nothing answers, and so each nc says that it failed.
-    const line = await verdict(daemon, () => client.run(['sh', '-c', `${each.join(' ')} wait`]))
+    const each = `for i in $(seq 0 $((\${#said} - 1))); do nc -z -w1 ${server.ipv4} $((48000 + 10*i + \${said:i:1})) & done; wait`
+    const input = `${PIN}${codeOf(keys.hand)}\n`
+    const line = await verdict(daemon, () => client.must(['bash', '-c', `read -rs said; (${each})`], { input }))
     expect(line).toMatchObject({
       msg: 'accepted',
       key: 'hand',
@@ -170,8 +158,18 @@ describe('a passcode', () => {
 
 it('nothing is ever sent back', async () => {
   const tape = await lab.wire.capture('server')
-  await client.replay(touches(passcodePorts('9999', '00000000')), server.ipv4)
-  const from = (host: Host) => (tap: Tap) => tap.source === host.ipv4
-  await until(async () => (await tape.taps()).filter(from(client)).length >= 12, 'the passcode on the tape')
-  expect((await tape.taps()).filter(from(server))).toEqual([])
+  const ports = passcodePorts('9999', '00000000')
+  for (const protocol of ['tcp', 'udp']) await client.replay(touches(ports, protocol), server.ipv4)
+  const heard = async () => (await tape.taps()).filter(({ source }) => source === client.ipv4)
+  await until(async () => (await heard()).length >= 2 * ports.length, 'the passcode on the tape')
+  // By now a port that is not dropped would have been refused.
+  expect((await client.connect(server.ipv4, ports[0], A_WHILE)).saw).toBe('silence')
+  const answers = await lab.wire.must(['tcpdump', '-nn', '-r', tape.file, `src host ${server.ipv4} and dst host ${client.ipv4}`])
+  expect(answers).toBe('')
+})
+
+it('a daemon whose ports are heard has nothing to warn of', async () => {
+  await daemon.end()
+  daemon = await gate.startDaemon()
+  expect(daemon.lines.filter((line) => line.includes('"level":40'))).toEqual([])
 })
