@@ -1,10 +1,11 @@
+import type { Refusal, ServerKey } from '../../src/gate/policy'
 import type { Key } from '../../src/protocol/key'
 import { passcode, passcodePorts } from '../../src/protocol/passcode'
 import { PASSCODE_BASE } from '../../src/protocol/passcode-ports'
 import { keyOf, shuffled } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
-import { ATTACKER, serverKey, USER, World, type WorldOptions } from './world'
+import { ATTACKER, cidrs, serverKey, USER, World, type WorldOptions } from './world'
 
 /* Passcodes: what may be tried by who has no phone, has heard somebody else's passcode, or wants nobody to say one. */
 
@@ -206,6 +207,49 @@ async function twins({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
+// ---- policy
+
+/** Right passcodes that their key may not say: from where, of what key, and what becomes of them. */
+async function outside({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  const key = withPasscode(1)
+  const only = (...blocks: string[]) => ({ ...key, grant: { ...key.grant, addresses: cidrs(...blocks) } })
+  const cases: [ServerKey, string, Refusal][] = [
+    [{ ...key, revoked: 1 }, USER, 'revoked'],
+    [{ ...key, expires: 1 }, USER, 'revoked'],
+    [only('203.0.113.0/24'), USER, 'not-granted'],
+    [key, '0.0.0.1', 'not-granted'],
+    [key, '224.0.0.1', 'not-granted'],
+    [key, '255.255.255.255', 'not-granted'],
+    [key, 'ff02::1', 'not-granted'],
+  ]
+  for (let seed = 1; seed <= times(3, 30); seed++) {
+    for (const [held, source, says] of cases) {
+      const world = await begin({ seed, keys: [held] })
+      await tally.attack(world, () => world.taps(portsOf(world), { source }), says)
+    }
+    // Taken away while the ledger is written: what the key's file says then counts.
+    const world = await begin({ seed, keys: [key] })
+    world.disk.slow = true
+    const { passcode: _, ...bare } = key
+    await tally.attack(
+      world,
+      async () => {
+        for (const port of portsOf(world)) world.tap(port)
+        await world.setKeys([bare])
+        world.disk.sync()
+        await world.settled()
+      },
+      'not-granted',
+    )
+    // The other service of the grant stays shut to the right passcode of who may.
+    const open = await begin({ seed })
+    await honest(tally, open)
+    tally.promise(open.isOpen() && !open.isOpen(USER, WEB.port), 'a passcode opens what it should not')
+  }
+  return tally
+}
+
 export const attacks: Attack[] = (
   [
     [
@@ -250,6 +294,11 @@ export const attacks: Attack[] = (
       'a listener quicker than the user',
       'Who hears eleven digits says them with every twelfth, before the user has said his: up to three tries are his.',
       raced,
+    ],
+    [
+      'passcodes outside their grant',
+      'Right passcodes of keys that have been revoked, from addresses that may not, or taken away at that moment.',
+      outside,
     ],
     ['a passcode that fits two keys', 'Two keys show the same code at the same time, with the same PIN.', twins],
   ] as const satisfies [string, string, Attack['run']][]
