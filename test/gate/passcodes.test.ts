@@ -3,7 +3,7 @@ import { chanceOfGuess, MAX_CHANCE } from '../../src/gate/guesses'
 import { MAX_PASSCODE_SESSIONS, Passcodes, type Passed } from '../../src/gate/passcodes'
 import { deriveKey, type Key } from '../../src/protocol/key'
 import { passcode, passcodePorts } from '../../src/protocol/passcode'
-import { passcodeRange } from '../../src/protocol/passcode-ports'
+import { PASSCODE_V, passcodeRange } from '../../src/protocol/passcode-ports'
 import { parsePool } from '../../src/protocol/pool'
 import vectors from '../vectors/passcodes.json'
 import { keyOf, MIDDLE, seededRandom, shuffled, WINDOW } from './ear'
@@ -351,6 +351,10 @@ describe('the ports', () => {
   it('are heard by nobody where no key has a passcode', () => {
     expect(new Desk({ keys: [] }).passcodes.hears(BASE)).toBe(false)
   })
+})
+
+it('in the ledger a passcode has the word for its V', () => {
+  expect(Buffer.from(PASSCODE_V, 'hex')).toEqual(Buffer.concat([Buffer.from('passcode'), Buffer.alloc(8)]))
 })
 
 describe('the chance of a lucky guess a year', () => {
