@@ -49,6 +49,9 @@ export interface Sending {
   readonly random: () => number
 }
 
+/** How the ports of a knock are touched, whatever they say. */
+type Way = Pick<Sending, 'udp' | 'pace' | 'passes' | 'random'>
+
 /** One knock: the ports to touch, or the datagram to send, good for one window. */
 export interface Sequence {
   readonly window: number
@@ -77,6 +80,12 @@ export function upToDate(sending: Sending, sequence: Sequence, wall: number): Se
   return windowNow(sending, wall) === sequence.window ? sequence : prepare(sending, wall)
 }
 
+/** What of a knock is sent, and how. */
+interface Said {
+  readonly sending: Way
+  readonly sequence: Pick<Sequence, 'ports' | 'payload'>
+}
+
 /** A knock that is sent beside others. */
 export interface Going {
   readonly sending: Sending
@@ -97,12 +106,17 @@ export interface Ended {
  * Ports → transport: sends a knock, the same ports in every pass, so that it stays the same knock.
  * @param told is called after each pass, with its number from 1
  */
-export function knock(sending: Sending, address: string, sequence: Sequence, told: (pass: number) => void): Promise<void> {
-  return knockAll([{ sending, sequence, watched: null }], address, told)
+export function knock(
+  sending: Way,
+  address: string,
+  sequence: Pick<Sequence, 'ports' | 'payload'>,
+  told: (pass: number) => void,
+): Promise<void> {
+  return knockAll([{ sending, sequence }], address, told)
 }
 
 /** As {@link knock}, for several knocks: in each pass one after the other. */
-export async function knockAll(going: readonly Going[], address: string, told: (pass: number) => void): Promise<void> {
+export async function knockAll(going: readonly Said[], address: string, told: (pass: number) => void): Promise<void> {
   const [{ sending }] = going
   for (let pass = 1; pass <= sending.passes; pass++) {
     if (pass > 1) await sleep(passPause(sending))
@@ -169,7 +183,7 @@ export async function knockAllUntilOpen(
 }
 
 /** One pass of all knocks. */
-async function sendAll(going: readonly Going[], address: string): Promise<void> {
+async function sendAll(going: readonly Said[], address: string): Promise<void> {
   for (const [n, { sending, sequence }] of going.entries()) {
     const gap = n === going.length - 1 ? null : sleep(APART)
     await Promise.all([send(sending, address, sequence), gap])
@@ -225,8 +239,8 @@ function windowNow({ key, timeOffset }: Sending, wall: number): number {
   return windowAt(wall / 1000 + timeOffset, key.period)
 }
 
-function send({ udp, pace }: Sending, address: string, { ports, payload }: Sequence): Promise<void> {
+function send({ udp, pace }: Way, address: string, { ports, payload }: Said['sequence']): Promise<void> {
   return udp || payload ? touchUdp(address, ports, pace, payload) : touchTcp(address, ports, pace)
 }
 
-const passPause = ({ random }: Sending): number => PASS_EARLIEST + PASS_SPREAD * random()
+const passPause = ({ random }: Way): number => PASS_EARLIEST + PASS_SPREAD * random()

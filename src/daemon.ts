@@ -1,15 +1,29 @@
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
 import type { Logger } from 'pino'
 import type { Now } from './gate/clock'
 import type { Firewall, Lease, Leases, Lock } from './gate/leases'
 import type { Claim, Ledger } from './gate/ledger'
 import type { Knock, Listener, Tap } from './gate/listener'
-import { boundAddress, decide, type Grant, isOver, type Refusal, type ServerKey } from './gate/policy'
+import type { Passcodes } from './gate/passcodes'
+import {
+  boundAddress,
+  decide,
+  type Grant,
+  isOver,
+  passcodeKey,
+  passcodeRequest,
+  type Refusal,
+  type ServerKey,
+} from './gate/policy'
 import { Quiet } from './gate/quiet'
 import { reason } from './host/fault'
 import { formatService } from './host/service'
 import { isoTime } from './host/time'
 import { type Cidr, inCidr, isZeroAddress } from './protocol/address'
+import { u64 } from './protocol/bytes'
 import type { Key } from './protocol/key'
+import { PASSCODE_V } from './protocol/passcode-ports'
 
 /** Milliseconds between looks at what is due: when nothing waits, and when a burst is arriving. */
 const IDLE = 250
@@ -27,6 +41,8 @@ const MEND = 5_000
 /** What the pipeline runs through, in this order, and the log that says what came of it. */
 export interface Stages {
   readonly listener: Listener
+  /** Absent where none are heard. */
+  readonly passcodes?: Passcodes
   readonly ledger: Ledger
   readonly leases: Leases
   readonly firewall: Firewall
@@ -60,12 +76,23 @@ export class Daemon {
 
   /** Tap source → listener. */
   hear(tap: Tap): void {
-    const { leases, listener, now } = this.#stages
+    const { leases, listener, passcodes, now } = this.#stages
     const lock = leases.locked(tap.source)
     if (lock)
       this.#refuse('locked', { source: tap.source, key: lock.key, until: isoTime(lock.until * 1000) }, `locked ${tap.source}`)
+    else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap)
     else this.#take(listener.hear(tap, now()))
     if (listener.busy && !this.#soon) this.#wake(BUSY)
+  }
+
+  /** Passcodes → ledger and so on: a passcode is a knock whose request stands in the key's file. */
+  #hearPasscode(passcodes: Passcodes, tap: Tap): void {
+    const { log, now } = this.#stages
+    const passed = passcodes.hear(tap, now())
+    const asked = passed && this.#keys.get(passed.key)?.passcode
+    if (asked) this.#take([{ ...passed, v: PASSCODE_V, request: passcodeRequest(asked), arrival: 'timely', by: 'passcode' }])
+    if (passcodes.waits(now()) && this.#quiet.may('passcodes wait', now().steady))
+      log.warn('too many passcodes were wrong: all of them wait for the next window')
   }
 
   /** Listener → ledger → policy → leases → firewall (docs/protocol.md, "Receiving" 6). */
@@ -89,8 +116,10 @@ export class Daemon {
     if (arrival === 'future' || address === null) return this.#refuseKnock(knock, key, 'future')
 
     // The disk took its time: the key as it is now counts.
-    const granting = this.#keys.get(knock.key)
-    if (!granting) return this.#refuseKnock(knock, key, 'revoked')
+    const current = this.#keys.get(knock.key)
+    if (!current) return this.#refuseKnock(knock, key, 'revoked')
+    const granting = knock.by ? passcodeKey(current) : current
+    if (!granting) return this.#refuseKnock(knock, key, 'not-granted')
     const grant = decide(request, address, source, destination, granting, this.#neverLock, now().wall)
     if (typeof grant === 'string') return this.#refuseKnock(knock, key, grant)
     await this.#enforce(knock, granting, grant)
@@ -105,9 +134,10 @@ export class Daemon {
 
   /** Leases → firewall, and one line in the log. */
   async #enforce(knock: Knock, key: ServerKey, grant: Grant): Promise<void> {
-    const id = knock.v.slice(0, 8)
+    const id = knock.by ? passcodeLease(knock) : knock.v.slice(0, 8)
     const { action, address, until } = grant
-    const said = { key: key.id, fingerprint: key.fingerprint, action, source: knock.source, address }
+    const by = knock.by ? { by: knock.by } : {}
+    const said = { key: key.id, fingerprint: key.fingerprint, action, ...by, source: knock.source, address }
     const done =
       action === 'open'
         ? await this.#open(id, said, key, grant)
@@ -159,10 +189,13 @@ export class Daemon {
     this.#keys = new Map(keys.map((key) => [key.key, key]))
     this.#byFingerprint = new Map(keys.map((key) => [key.fingerprint, key]))
     this.#neverLock = neverLock
-    this.#stages.listener.setKeys(keys.map(({ key }) => key))
+    const { listener, passcodes, now } = this.#stages
+    listener.setKeys(keys.map(({ key }) => key))
+    passcodes?.setKeys(keys.flatMap(({ key, passcode }) => (passcode ? [{ key, pin: passcode.pin }] : [])))
     if (this.#timer) this.#wake(0)
     do await new Promise(setImmediate)
-    while (!this.#stages.listener.prepare(this.#stages.now()))
+    while (!listener.prepare(now()))
+    while (passcodes && !passcodes.prepare(now())) await new Promise(setImmediate)
   }
 
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
@@ -245,15 +278,16 @@ export class Daemon {
    * calls it by a timer of its own, until it is settled.
    */
   tick(): void {
-    const { listener, leases, now } = this.#stages
+    const { listener, passcodes, leases, now } = this.#stages
     this.#watchClock(now())
     this.#take(listener.due(now()))
+    passcodes?.due(now())
     const ended = leases.ended(this.#isAlive, this.#isSpared, now())
     this.#run(this.#end(ended.expired, 'expire'))
     this.#run(this.#end(ended.orphaned, 'close'))
     this.#run(this.#unlock(ended.locks))
     if (now().steady - this.#mended >= MEND) this.#run(this.#mend())
-    this.#wake(listener.busy ? BUSY : IDLE)
+    this.#wake(listener.busy || passcodes?.busy ? BUSY : IDLE)
   }
 
   #wake(after: number): void {
@@ -314,7 +348,7 @@ export class Daemon {
   readonly #isSpared = (address: string): boolean => this.#neverLock.some((block) => inCidr(block, address))
 
   #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
-    const { request, source, window, v, arrival } = knock
+    const { request, source, window, v, arrival, by } = knock
     const { now } = this.#stages
     const clock = arrival === 'timely' ? {} : { clock: clockError(window, key, now().wall) }
     const about = {
@@ -322,6 +356,7 @@ export class Daemon {
       fingerprint: key.fingerprint,
       source,
       action: request.action,
+      ...(by ? { by } : {}),
       address: isZeroAddress(request.address) ? source : request.address,
       service: `${request.port}/${request.protocol}`,
       seconds: request.seconds,
@@ -330,7 +365,11 @@ export class Daemon {
       ...(why ? { reason: why } : {}),
     }
     // A disk that fails refuses every knock alike: each key is told of it once in a while.
-    this.#refuse(refusal, about, refusal === 'ledger-unavailable' ? `${refusal} ${key.fingerprint}` : `${refusal} ${v} ${window}`)
+    this.#refuse(
+      refusal,
+      about,
+      refusal === 'ledger-unavailable' ? `${refusal} ${key.fingerprint}` : `${refusal} ${key.fingerprint} ${v} ${window}`,
+    )
   }
 
   #refuse(refusal: Refusal, about: object, name: string): void {
@@ -339,6 +378,11 @@ export class Daemon {
     if (refusal === 'ledger-unavailable') log.error({ refusal, ...about }, 'refused')
     else log.warn({ refusal, ...about }, 'refused')
   }
+}
+
+/** Names the leases of a passcode as V's first bytes name those of other knocks: V is the same for all passcodes. */
+function passcodeLease({ key, window }: Knock): string {
+  return bytesToHex(sha256(concatBytes(key.fingerprint, u64(window)))).slice(0, 8)
 }
 
 /** By how many seconds the sender's clock seems wrong, to half a window: negative is behind. */

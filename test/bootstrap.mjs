@@ -41,6 +41,7 @@ const TEST_COMMANDS = {
   sshd: 'openssh-server',
   ssh: 'openssh-client',
   rsync: 'rsync',
+  nc: 'netcat-openbsd',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }

@@ -157,7 +157,8 @@ describe('the page of the config', () => {
 
   it('explains every entry of a key file, and no other', () => {
     const now = '2026-11-22T12:00:00Z'
-    const { value, faults } = parseKeyFile('', keyText({ more: `host = "gate"\nexpires = ${now}\nrevoked = ${now}` }))
+    const grant = 'services = ["22/tcp"]\n[passcode]\npin = "0417"'
+    const { value, faults } = parseKeyFile('', keyText({ more: `host = "gate"\nexpires = ${now}\nrevoked = ${now}`, grant }))
     expect(faults).toBeUndefined()
     expect(set(entries('KEY FILES'))).toEqual(set(entriesOf(value ? parse(formatKeyFile(value)) : {})))
   })
@@ -179,7 +180,9 @@ describe('the page of the config', () => {
   })
 
   it('writes out the defaults of a key file', () => {
-    const needed = key.split('\n').filter((line) => /^(id|secret|server|created|host|services|\[grant\]) ?/.test(line))
+    const needed = key
+      .split('\n')
+      .filter((line) => /^(id|secret|server|created|host|services|\[grant\]|\[passcode\]|pin) ?/.test(line))
     expect(parseKeyFile('', key)).toEqual({ value: expect.anything() })
     expect(parseKeyFile('', key)).toEqual(parseKeyFile('', needed.join('\n')))
   })

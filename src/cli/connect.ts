@@ -70,7 +70,7 @@ async function again({ address, sending, say }: Door): Promise<void> {
 export async function close({ address, sending, say }: Door): Promise<void> {
   const request = { ...sending.request, action: 'close', once: false } as const
   try {
-    await knock({ ...sending, request }, address, prepare({ ...sending, request }, Date.now()), () => {})
+    await knock(sending, address, prepare({ ...sending, request }, Date.now()), () => {})
     say?.('knocked to close the door')
   } catch (error) {
     warnOf(NAME, `the door could not be closed and shuts when its time is up: ${reason(error)}`)

@@ -9,6 +9,7 @@ import { parseStun } from '../host/stun'
 import { parseLifetime } from '../host/time'
 import { parseTimeSource } from '../host/time-source'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
+import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { withCompletion } from './completion'
@@ -25,6 +26,29 @@ const MAX_WAIT = 3_600
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
   '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
+/** Whatever the PIN's length, the last passcode port is one. */
+const LAST_BASE = 65_535 - passcodeRange(0, MAX_PIN_DIGITS)[1]
+/** Options that say what a passcode can't: what it opens stands on the server. */
+const OF_SEALED = [
+  'p',
+  't',
+  'i',
+  'k',
+  'close',
+  'lock',
+  'once',
+  'protocol',
+  'json',
+  'wait',
+  'parity',
+  'timeOffset',
+  'datagram',
+  'keyFd',
+  'last',
+  'stun',
+  'addressUrl',
+  'timeSource',
+]
 const CLOSE_FLAG = 'close'
 /** "The address that you see me come from", of any family. */
 const AS_SEEN = '0.0.0.0'
@@ -54,6 +78,8 @@ interface Options extends AimOptions {
   stun?: { host: string; port: number }
   addressUrl?: URL
   timeSource?: URL
+  passcode?: boolean
+  passcodeBase: number
 }
 
 /** Gives a command the options of a knock that a profile may have. */
@@ -109,11 +135,26 @@ const command = withKnock(
   .option('--last', 'the options of the last knock')
   .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
   .option('--json', 'with --dry-run: print as JSON')
+  .addOption(
+    new Option('--passcode', 'knock by a PIN and the code of an authenticator app: asks for both, and needs no key').conflicts(
+      OF_SEALED,
+    ),
+  )
+  .addOption(
+    reading(
+      '--passcode-base <port>',
+      "the server's first passcode port",
+      whole(1, LAST_BASE),
+      `a port from 1 to ${LAST_BASE}`,
+    ).default(PASSCODE_BASE),
+  )
 const typed = recording(command)
 
 command.action(async (name: string | undefined) => {
   const given = name !== undefined || command.opts<Options>().last ? await byProfile(name) : typed
-  process.exitCode = await knockAsAsked(command.opts<Options>(), given)
+  const options = command.opts<Options>()
+  if (options.passcode) await (await import('./passcode')).knockByPasscode(options)
+  else process.exitCode = await knockAsAsked(options, given)
 })
 
 const profile = subcommand(command, 'profile', 'save and list profiles: options of a knock by a name of your own', 'profile list')

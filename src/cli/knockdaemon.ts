@@ -4,7 +4,8 @@ import pino, { type Logger } from 'pino'
 import { Daemon } from '../daemon'
 import { Leases } from '../gate/leases'
 import { Listener } from '../gate/listener'
-import { checkDaemon } from '../host/check'
+import { Passcodes } from '../gate/passcodes'
+import { checkDaemon, UNHEARD } from '../host/check'
 import { type Config, readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, reason } from '../host/fault'
@@ -12,6 +13,7 @@ import { loggedPackets } from '../host/firewall/chains'
 import { dryRunFirewall } from '../host/firewall/dry-run'
 import { iptablesFirewall } from '../host/firewall/iptables'
 import { openLedger } from '../host/ledger-file'
+import { areUnheard, judgePasscodes } from '../host/passcodes'
 import { checkPrivileges } from '../host/privileges'
 import { loadServerKeys, type ServerKeys } from '../host/server-keys'
 import { openTaps } from '../host/taps/open'
@@ -119,14 +121,22 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   )
   const listener = new Listener(config.skew, Math.random, datagrams.length > 0)
   const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
-  const daemon = new Daemon({ listener, ledger, leases: new Leases(), firewall, log, now })
-  await daemon.setKeys(loaded.keys, config.neverLock)
+  const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
+  const daemon = new Daemon({ listener, passcodes, ledger, leases: new Leases(), firewall, log, now })
+  let { neverLock } = config
+  /** Takes over the keys that were loaded, but for passcodes that must not be used. */
+  const setKeys = async () => {
+    const { keys, faults } = judgePasscodes(loaded.keys, config, now().wall)
+    for (const { message } of faults) log.error({ reason: message }, 'passcodes are refused, and sealed knocks are not')
+    await daemon.setKeys(keys, neverLock)
+    if (await areUnheard(keys, config)) warn(UNHEARD)
+  }
+  await setKeys()
   await daemon.restore()
   if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   if (!isFresh) daemon.warnOfFloors()
 
-  let { neverLock } = config
   changed = inTurn(async () => {
     try {
       const again = await readConfig(options.config)
@@ -138,7 +148,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
         neverLock = again.value.neverLock
       }
       loaded = await loadServerKeys(config.keys, config.server, loaded.keys, datagrams)
-      await daemon.setKeys(loaded.keys, neverLock)
+      await setKeys()
       tell(loaded, log)
       log.info({ keys: loaded.keys.length }, 'reloaded')
     } catch (error) {

@@ -21,15 +21,18 @@ import {
   type Table,
   type TapRules,
 } from '../host/firewall/chains'
-import { describeGrant, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
+import { describeGrant, describePasscode, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
 import { addKey, findKey, keyPath, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { passcodeFault } from '../host/passcodes'
 import { poolFault } from '../host/server-keys'
 import { parseService } from '../host/service'
 import { checkClock, isoTime, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
+import { passcodeRange } from '../protocol/passcode-ports'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
 import { withCompletion } from './completion'
+import type { EnrolOptions } from './enrol'
 import { program, reading, whole } from './options'
 import { seal } from './seal'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
@@ -184,7 +187,7 @@ subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice'
     if (options.json) return print(JSON.stringify(key))
     for (const [name, value] of Object.entries(key)) {
       if (value !== null && typeof value === 'object')
-        for (const [rule, what] of Object.entries(value)) print(`grant.${rule.padEnd(20)} ${what}`)
+        for (const [rule, what] of Object.entries(value)) print(`${`${name}.${rule}`.padEnd(26)} ${what}`)
       else print(`${name.padEnd(26)} ${value ?? '-'}`)
     }
   })
@@ -215,6 +218,39 @@ subcommand(keys, 'revoke <id>', 'revoke a key: the daemon sees it at once and en
     const now = Math.floor(Date.now() / 1000) * 1000
     const at = await asOwner(options.keys, () => revokeKey(options.keys, id, now))
     print(at === now ? `revoked ${id}` : `${id} has been revoked since ${isoTime(at)}`)
+  })
+
+subcommand(
+  keys,
+  'passcode <id>',
+  'give a key a passcode: codes of an authenticator app, which it shows a QR code, and a PIN',
+  'key passcode alice --remove',
+)
+  .option(...keysFolder)
+  .addOption(new Option('--config <file>', "the daemon's config, for the PIN's length").default(SERVER_CONFIG))
+  .addOption(
+    reading(
+      '--services <list>',
+      'what it opens (default: all that the key may)',
+      listOf(parseService),
+      'services such as 22/tcp,443/tcp',
+    ),
+  )
+  .addOption(
+    reading(
+      '--time <duration>',
+      'for how long (default: 5m, or what the key may)',
+      parseLifetime,
+      'a duration such as 5m, 1h30m',
+    ),
+  )
+  .option('--no-once', 'open for any number of connections')
+  .option('--remove', 'take the passcode away again')
+  .option('--print-secret', "show the app's secret where standard output is no terminal, too")
+  .action(async (id: string, options: EnrolOptions) => {
+    checkId(id)
+    const { enrol } = await import('./enrol')
+    print(await enrol(id, options))
   })
 
 const firewall = subcommand(command, 'firewall', 'put the chains and the log rules in place, or take them away', 'firewall show')
@@ -295,7 +331,7 @@ async function apply(
 async function tapRules(file: string): Promise<TapRules> {
   const read = await readConfig(file)
   if (read.faults) throw read.faults[0]
-  const { keys: folder, taps, datagram } = read.value
+  const { keys: folder, taps, datagram, passcode } = read.value
   const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
   // As the daemon does: the other keys still open doors.
   for (const { fault } of faulty) warnOf(NAME, fault.message)
@@ -307,7 +343,11 @@ async function tapRules(file: string): Promise<TapRules> {
   if (usable.length === 0)
     throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
   const pool = unite(usable.map(({ key }) => key.pool))
-  return { ranges: poolRanges(pool), target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
+  const having = usable.filter((key) => key.passcode)
+  const fault = having.length > 0 ? passcodeFault(usable, having, read.value) : null
+  if (fault) warnOf(NAME, `${fault.message}: passcodes are left out`)
+  const ranges = [...poolRanges(pool), ...(having.length > 0 && !fault ? [passcodeRange(passcode.base, passcode.pinDigits)] : [])]
+  return { ranges, target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }
 
 async function find(folder: string, id: string): Promise<KeyFile> {
@@ -319,8 +359,8 @@ function checkId(id: string): void {
   if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
 }
 
-/** All of a key but its secret, as --json prints it. */
-function publicPart({ id, key, created, expires, revoked, host, grant }: KeyFile) {
+/** All of a key but its secrets, as --json prints it. */
+function publicPart({ id, key, created, expires, revoked, host, grant, passcode }: KeyFile) {
   const time = (at: number | null) => (at === null ? null : isoTime(at))
   return {
     id,
@@ -333,15 +373,17 @@ function publicPart({ id, key, created, expires, revoked, host, grant }: KeyFile
     revoked: time(revoked),
     host,
     grant: grant && describeGrant(grant),
+    ...(passcode ? { passcode: describePasscode(passcode) } : {}),
   }
 }
 
 function printTable(all: readonly KeyFile[]): void {
   const rows = all.map((key) => {
-    const { id, fingerprint, server, grant } = publicPart(key)
-    return [id, fingerprint.slice(0, 8), stateOf(key), server, grant?.services.join(',') ?? '-', grant?.max ?? '-']
+    const { id, fingerprint, server, grant, passcode } = publicPart(key)
+    const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '']
+    return [id, fingerprint.slice(0, 8), stateOf(key), server, ...may]
   })
-  const table = [['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX'], ...rows]
+  const table = [['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows]
   const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
   for (const row of table)
     print(

@@ -80,6 +80,8 @@ export interface Knock {
   readonly destination: string
   /** Whether its window was accepted when its newest tap arrived. */
   readonly arrival: 'timely' | 'stale' | 'future'
+  /** Set where a passcode has said it, and no sealed request. */
+  readonly by?: 'passcode'
 }
 
 interface Session {

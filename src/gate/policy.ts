@@ -48,6 +48,15 @@ export interface GrantRules {
 /** Fewest bits of such a block: 65,536 addresses of IPv4, and one site of IPv6. */
 export const MIN_OPEN_PREFIX = 16
 export const MIN_OPEN_PREFIX6 = 48
+/** What a key's passcode opens: the table `[passcode]` of its file, within the key's grant. */
+export interface PasscodeGrant {
+  /** Secret: 0 to 4 digits. */
+  readonly pin: string
+  readonly services: readonly Service[]
+  /** Lifetime in seconds. */
+  readonly seconds: number
+  readonly once: boolean
+}
 
 /** A key as the daemon knows it. */
 export interface ServerKey {
@@ -59,6 +68,8 @@ export interface ServerKey {
   readonly expires: number | null
   readonly revoked: number | null
   readonly grant: GrantRules
+  /** Absent where it has no passcode. */
+  readonly passcode?: PasscodeGrant
 }
 
 /** What policy allows of a request. */
@@ -88,7 +99,7 @@ export function boundAddress(request: Request, source: string, grant: GrantRules
 }
 
 /** Whether a key has been revoked or has expired. */
-export function isOver(key: ServerKey, wall: number): boolean {
+export function isOver(key: Pick<ServerKey, 'revoked' | 'expires'>, wall: number): boolean {
   // Revoked is revoked, also by somebody whose clock was ahead.
   return key.revoked !== null || (key.expires !== null && key.expires <= wall)
 }
@@ -124,6 +135,16 @@ export function decide(
     case 'lock':
       return decideLock(request, address, key, neverLock, wall)
   }
+}
+
+/** What a passcode asks: all that it may open, for the address that it comes from (docs/protocol.md, "Passcode knock"). */
+export function passcodeRequest({ seconds, once }: PasscodeGrant): Request {
+  return { action: 'open', protocol: 'any', once, salt: 0, port: 0, seconds, address: '0.0.0.0' }
+}
+
+/** A key as its passcode has it: of the grant, only what the passcode opens. Null where it has no passcode. */
+export function passcodeKey(key: ServerKey): ServerKey | null {
+  return key.passcode ? { ...key, grant: { ...key.grant, services: key.passcode.services } } : null
 }
 
 function decideOpen(request: Request, address: string, destination: string, key: ServerKey, wall: number): Grant | Refusal {

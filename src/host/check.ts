@@ -6,6 +6,7 @@ import { errorCode, Fault, reason } from './fault'
 import { checkPrivate } from './files'
 import { FAMILIES, hearsDatagrams, isInstalled, readTable } from './firewall/chains'
 import { MAX_LEDGER, readLedger } from './ledger-file'
+import { areUnheard, judgePasscodes } from './passcodes'
 import { loadServerKeys } from './server-keys'
 import { tapCommands } from './taps/open'
 import { checkClock } from './time'
@@ -37,6 +38,11 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warn
     warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: expected <id>.key: the file is ignored`))
     if (keys?.keys.length === 0 && keys.faults.length === 0)
       faults.push(new Fault(`${folder}: holds no key: make one with "knockturn key new"`))
+    if (keys && read.value) {
+      const judged = judgePasscodes(keys.keys, read.value, Date.now())
+      faults.push(...judged.faults)
+      if (await areUnheard(judged.keys, read.value)) warnings.push(UNHEARD)
+    }
   }
   if (ledger.path !== undefined) warnings.push(...((await attempt(() => checkLedger(ledger.path as string))) ?? []))
   if (read.value) {
@@ -53,6 +59,9 @@ export async function checkDaemon(file: string): Promise<{ faults: Fault[]; warn
   }
   return { faults, warnings }
 }
+
+/** A key has a passcode, and nothing hears it. */
+export const UNHEARD = 'the passcode ports are not heard: run "knockturn firewall install"'
 
 /** @returns what is no fault of the ledger, but will be felt */
 async function checkLedger(path: string): Promise<string[]> {

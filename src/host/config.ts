@@ -1,6 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
 import type { Cidr } from '../protocol/address'
+import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
 import { Fault, type Read } from './fault'
 import { checkOwned, readText } from './files'
 import { cidr, serverLabel } from './key-file'
@@ -13,6 +14,7 @@ const SERVER_LEDGER = '/var/lib/knockturn/ledger'
 const MAX_CONFIG = 64 * 1024
 /** Largest skew (docs/protocol.md, "Constants"). */
 const MAX_SKEW = 10
+const MAX_PORT = 65_535
 /** Longest log prefix that the kernel's NFLOG and LOG targets both take. */
 const MAX_PREFIX = 29
 
@@ -30,6 +32,12 @@ export interface TapsConfig {
   readonly prefix: string
 }
 
+/** Where passcodes are heard: ten ports from `base` on for each digit. */
+export interface PasscodeConfig {
+  readonly base: number
+  readonly pinDigits: number
+}
+
 /** The daemon's config. Paths are absolute. */
 export interface Config {
   readonly server: string
@@ -41,6 +49,7 @@ export interface Config {
   readonly datagram: { readonly ports: readonly number[] }
   readonly firewall: { readonly backend: 'iptables' | 'dry-run' }
   readonly ledger: { readonly path: string }
+  readonly passcode: PasscodeConfig
 }
 
 const whole = (low: number, high: number) => {
@@ -82,6 +91,22 @@ const fitting = v.rawCheck<v.InferOutput<typeof tapsSchema>>(({ dataset, addIssu
   if (targetOf(value) === 'log' && !prefix.endsWith(' ')) expect('prefix', "a space at its end, for the kernel's log")
 })
 
+const passcodeSchema = v.strictObject({
+  base: v.optional(whole(1, MAX_PORT), PASSCODE_BASE),
+  pin_digits: v.optional(whole(0, MAX_PIN_DIGITS), MAX_PIN_DIGITS),
+})
+
+/** The last passcode port must be one. */
+const ending = v.rawCheck<v.InferOutput<typeof passcodeSchema>>(({ dataset, addIssue }) => {
+  if (!dataset.typed || dataset.issues) return
+  const { value } = dataset
+  const { base, pin_digits } = value
+  const beyond = passcodeRange(base, pin_digits)[1] - MAX_PORT
+  if (beyond <= 0) return
+  const message = `at most ${base - beyond}, so that its ports end at ${MAX_PORT}`
+  addIssue({ message, input: base, path: [{ type: 'object', origin: 'value', input: value, key: 'base', value: base }] })
+})
+
 const table = v.strictObject({
   server: serverLabel,
   keys: v.optional(path, SERVER_KEYS),
@@ -102,6 +127,7 @@ const table = v.strictObject({
     {},
   ),
   ledger: v.optional(v.strictObject({ path: v.optional(path, SERVER_LEDGER) }), {}),
+  passcode: v.optional(v.pipe(passcodeSchema, ending), {}),
 })
 
 /** Of the sources, only one says what is in a packet. */
@@ -153,7 +179,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
   }
   const read = readToml(file, text, schema)
   if (read.faults) return read
-  const { server, keys, skew, never_lock, taps, datagram, firewall, ledger } = read.value
+  const { server, keys, skew, never_lock, taps, datagram, firewall, ledger, passcode } = read.value
   const from = dirname(resolve(file))
   return {
     value: {
@@ -169,6 +195,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
       datagram: { ports: [...new Set(datagram.ports)].sort((a, b) => a - b) },
       firewall,
       ledger: { path: resolve(from, ledger.path) },
+      passcode: { base: passcode.base, pinDigits: passcode.pin_digits },
     },
   }
 }

@@ -1,9 +1,10 @@
 import { base32nopad } from '@scure/base'
 import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
-import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6 } from '../gate/policy'
+import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant, type Service } from '../gate/policy'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
+import { MAX_PIN_DIGITS } from '../protocol/passcode-ports'
 import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
 import type { Read } from './fault'
 import { formatService, parseService } from './service'
@@ -29,6 +30,8 @@ export interface KeyFile {
   readonly host: string | null
   /** What the key may ask, on the server; null in the client's copy. */
   readonly grant: GrantRules | null
+  /** What its passcode opens, on the server; absent where it has none. */
+  readonly passcode?: PasscodeGrant
 }
 
 /** What names a key: short and plain enough for a file's name and for a rule's comment. */
@@ -107,7 +110,18 @@ const grantSchema = v.pipe(
   }),
 )
 
-const keySchema = v.strictObject({
+/** How long a passcode opens for if nothing else is said, in seconds; never longer than the grant's longest. */
+const PASSCODE_SECONDS = 300
+const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
+
+const passcodeSchema = v.strictObject({
+  pin: v.pipe(v.string(PIN_RULE), v.regex(/^\d*$/, PIN_RULE), v.maxLength(MAX_PIN_DIGITS, PIN_RULE)),
+  services: v.optional(v.pipe(v.array(text(parseService, 'a service such as "22/tcp"')), v.minLength(1, 'at least one service'))),
+  time: v.optional(text(parseLifetime, 'a duration such as "5m"')),
+  once: v.optional(v.boolean(), true),
+})
+
+const keyEntries = v.strictObject({
   id: v.pipe(v.string(), v.regex(KEY_ID, KEY_ID_RULE)),
   secret: text(decodeSecret, `base32 of ${SECRET_BYTES} bytes`),
   server: serverLabel,
@@ -126,13 +140,42 @@ const keySchema = v.strictObject({
   revoked: v.optional(instant),
   host: v.optional(v.pipe(v.string(), v.minLength(1, 'a host name or address'))),
   grant: v.optional(grantSchema),
+  passcode: v.optional(passcodeSchema),
 })
+
+/** A passcode opens nothing that its key may not, and can't name an address. */
+const passcodeWithin = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, addIssue }) => {
+  const passcode = dataset.typed ? dataset.value.passcode : undefined
+  if (!dataset.typed || dataset.issues || !passcode) return
+  const { value } = dataset
+  const at = (input: object, key: string, of: unknown) => ({ type: 'object', origin: 'value', input, key, value: of }) as never
+  const expect = (message: string, entry?: 'services' | 'time', shown: unknown = entry && passcode[entry]) =>
+    addIssue({
+      message,
+      input: shown,
+      path: [at(value, 'passcode', passcode), ...(entry ? [at(passcode, entry, passcode[entry])] : [])],
+    })
+  const { grant } = value
+  if (!grant) return expect('a table [grant] beside it', undefined, passcode)
+  if (grant.require_address) expect('no require_address = true in [grant]: it can name no address', undefined, passcode)
+  const beyond = passcode.services?.filter((service) => !grant.services.some((granted) => isSame(granted, service))) ?? []
+  if (beyond.length > 0) expect('services of the grant', 'services', beyond.map(formatService).join(','))
+  if (passcode.time !== undefined && passcode.time > grant.max)
+    expect(`at most ${formatDuration(grant.max)}, the grant's max`, 'time', formatDuration(passcode.time))
+})
+
+const isSame = (a: Service, b: Service): boolean => a.port === b.port && a.protocol === b.protocol
+
+const keySchema = v.pipe(keyEntries, passcodeWithin)
+
+/** What no message may quote: a PIN that stands where a table should be, too. */
+const SECRETS = ['secret', 'passcode', 'passcode.pin']
 
 /** Reads a key file's text; every fault has file and line, and none quotes the secret. */
 export function parseKeyFile(path: string, source: string): Read<KeyFile> {
-  const read = readToml(path, source, keySchema, ['secret'])
+  const read = readToml(path, source, keySchema, SECRETS)
   if (read.faults) return read
-  const { id, secret, server, period, pool, created, expires, revoked, host, grant } = read.value
+  const { id, secret, server, period, pool, created, expires, revoked, host, grant, passcode } = read.value
   return {
     value: {
       id,
@@ -154,12 +197,22 @@ export function parseKeyFile(path: string, source: string): Read<KeyFile> {
             openPrefix6: grant.open_prefix6,
           }
         : null,
+      ...(grant && passcode
+        ? {
+            passcode: {
+              pin: passcode.pin,
+              services: passcode.services ?? grant.services,
+              seconds: passcode.time ?? Math.min(PASSCODE_SECONDS, grant.max),
+              once: passcode.once,
+            },
+          }
+        : {}),
     },
   }
 }
 
 /** A key file's text: the secret is in it. */
-export function formatKeyFile({ id, key, created, expires, revoked, host, grant }: KeyFile): string {
+export function formatKeyFile({ id, key, created, expires, revoked, host, grant, passcode }: KeyFile): string {
   const lines = stringify({
     id,
     secret: base32nopad.encode(key.secret),
@@ -171,6 +224,8 @@ export function formatKeyFile({ id, key, created, expires, revoked, host, grant 
     ...(revoked === null ? {} : { revoked: new Date(revoked) }),
     ...(host === null ? {} : { host }),
     ...(grant === null ? {} : { grant: describeGrant(grant) }),
+    // The server's alone, as the grant is.
+    ...(grant === null || !passcode ? {} : { passcode: { pin: passcode.pin, ...describePasscode(passcode) } }),
   })
   return `# A Knockturn key. Whoever can read this file can knock: keep it at mode 0600.\n${lines}\n`
 }
@@ -188,6 +243,11 @@ export function describeGrant(grant: GrantRules) {
     open_prefix: grant.openPrefix ?? 32,
     open_prefix6: grant.openPrefix6 ?? 128,
   }
+}
+
+/** What a passcode opens, as the table of a key file, but for its PIN. */
+export function describePasscode({ services, seconds, once }: PasscodeGrant) {
+  return { services: services.map(formatService), time: formatDuration(seconds), once }
 }
 
 /** Pools by their text: ten thousand keys with one pool share its 32 KB. */

@@ -76,12 +76,13 @@ export function poolFault(path: string, { key }: KeyFile, datagrams: readonly nu
 }
 
 function serverKey(
-  { id, key, expires, revoked }: KeyFile,
+  { id, key, expires, revoked, passcode }: KeyFile,
   fingerprint: string,
   grant: NonNullable<KeyFile['grant']>,
   before: ServerKey | undefined,
 ): ServerKey {
-  return { id, key: before && sameMaterial(before.key, key) ? before.key : key, fingerprint, expires, revoked, grant }
+  const material = before && sameMaterial(before.key, key) ? before.key : key
+  return { id, key: material, fingerprint, expires, revoked, grant, ...(passcode ? { passcode } : {}) }
 }
 
 /** Keys of one fingerprint have one secret and label; period and pool remain. */

@@ -23,6 +23,9 @@ const ALL = [
   'backend = "dry-run"',
   '[ledger]',
   'path = "/ledger"',
+  '[passcode]',
+  'base = 700',
+  'pin_digits = 3',
 ]
 const lineOf = (name: string) => ALL.findIndex((line) => line.startsWith(name)) + 1
 const replaced = (name: string, line: string) => ALL.map((old) => (old.startsWith(name) ? line : old)).join('\n')
@@ -53,6 +56,7 @@ describe('the config', () => {
       datagram: { ports: [] },
       firewall: { backend: 'iptables' },
       ledger: { path: '/var/lib/knockturn/ledger' },
+      passcode: { base: 48000, pinDigits: 4 },
     })
   })
 
@@ -67,6 +71,7 @@ describe('the config', () => {
       datagram: { ports: [] },
       firewall: { backend: 'dry-run' },
       ledger: { path: '/ledger' },
+      passcode: { base: 700, pinDigits: 3 },
     })
   })
 
@@ -96,12 +101,14 @@ describe('the config', () => {
       datagram: fc.record({ ports: fc.constant([]) }),
       firewall: fc.record({ backend: fc.constantFrom('iptables' as const, 'dry-run' as const) }),
       ledger: fc.record({ path }),
+      passcode: fc.record({ base: fc.integer({ min: 1, max: 65_416 }), pinDigits: fc.nat(4) }),
     })
     await fc.assert(
       fc.asyncProperty(configs, async (config) => {
-        const { neverLock, taps, ...rest } = config
+        const { neverLock, taps, passcode, ...rest } = config
         const { file, ...plain } = taps
-        const said = { ...rest, never_lock: neverLock, taps: file === null ? plain : { ...plain, file } }
+        const asked = { base: passcode.base, pin_digits: passcode.pinDigits }
+        const said = { ...rest, never_lock: neverLock, taps: file === null ? plain : { ...plain, file }, passcode: asked }
         const { neverLock: blocks, ...others } = await read(stringify(said), folder)
         expect({ ...others, neverLock: blocks.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`) }).toEqual(config)
       }),
@@ -162,10 +169,15 @@ describe('a fault in the config', () => {
     ['ports', 'ports = [53]', /expected source = "nflog" in \[taps\] beside it, since the source "stdin" says .*, got \[53\]$/],
     ['backend', 'backend = "nftables"', /expected .*"iptables".*"dry-run".*, got "nftables"$/],
     ['path', 'path = ""', /expected a path, got ""$/],
+    ['base', 'base = 0', /expected a whole number from 1 to 65535, got 0$/],
+    ['base', 'base = 65427', /expected at most 65426, so that its ports end at 65535, got 65427$/],
+    ['pin_digits', 'pin_digits = 5', /expected a whole number from 0 to 4, got 5$/],
   ])('in %s (%j) is one line with its place', async (name, line, message) => {
     const faults = await faultsOf(replaced(name, line))
     expect(faults).toEqual([expect.stringMatching(message)])
-    expect(faults[0]).toMatch(new RegExp(`^${lineOf(name)}: "(taps\\.|datagram\\.|firewall\\.|ledger\\.)?${name}" [^\n]+$`))
+    expect(faults[0]).toMatch(
+      new RegExp(`^${lineOf(name)}: "(taps\\.|datagram\\.|firewall\\.|ledger\\.|passcode\\.)?${name}" [^\n]+$`),
+    )
   })
 
   it.each([

@@ -264,8 +264,8 @@ describe('a fault in a key file', () => {
   })
 
   it('is an unknown table', () => {
-    expect(faultsOf(`${LINES.join('\n')}\n[passcode]\npin = "1234"`)).toEqual([
-      `${PATH}:${LINES.length + 1}: unknown key "passcode"`,
+    expect(faultsOf(`${LINES.join('\n')}\n[password]\npin = "1234"`)).toEqual([
+      `${PATH}:${LINES.length + 1}: unknown key "password"`,
     ])
   })
 

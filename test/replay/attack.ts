@@ -13,6 +13,7 @@ export const KINDS = [
   'company',
   'policy',
   'datagram',
+  'passcode',
 ] as const
 export type Kind = (typeof KINDS)[number]
 

@@ -7,6 +7,7 @@ import { attacks as delay } from './delay'
 import { attacks as edge } from './edge'
 import { attacks as forgery } from './forgery'
 import { attacks as injection } from './injection'
+import { attacks as passcode } from './passcode'
 import { attacks as policy } from './policy'
 import { attacks as replay } from './replay'
 import { attacks as scan } from './scan'
@@ -24,4 +25,5 @@ export const catalogue: readonly Attack[] = [
   ...company,
   ...policy,
   ...datagram,
+  ...passcode,
 ]

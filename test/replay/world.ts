@@ -4,11 +4,13 @@ import type { Now } from '../../src/gate/clock'
 import { type Lease, Leases, type Lock } from '../../src/gate/leases'
 import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import { Listener } from '../../src/gate/listener'
+import { Passcodes } from '../../src/gate/passcodes'
 import type { GrantRules, ServerKey } from '../../src/gate/policy'
 import { formatRecord, readLedger } from '../../src/host/ledger-file'
 import { type Cidr, parseCidr } from '../../src/protocol/address'
 import { composeDatagram } from '../../src/protocol/datagram'
 import { type Key, windowAt } from '../../src/protocol/key'
+import { PASSCODE_BASE } from '../../src/protocol/passcode-ports'
 import type { Request } from '../../src/protocol/request'
 import { keyOf, knockOf, MIDDLE, requestOf, seededRandom } from '../gate/ear'
 
@@ -175,6 +177,7 @@ export class World {
     const own = (): boolean => this.#daemon === daemon
     const daemon = new Daemon({
       listener: new Listener(this.skew, this.random, true),
+      passcodes: new Passcodes({ base: PASSCODE_BASE, pinDigits: 4, skew: this.skew }),
       ledger,
       leases: new Leases(),
       firewall: {

@@ -87,6 +87,11 @@ export function hearsDatagrams({ taps }: Table, ports: readonly number[]): boole
   return ports.length === 0 ? dports.length === 0 : dports.length > 0 && dports.every((list) => list === ports.join())
 }
 
+/** Whether the log rules hear a range of ports, which {@link TapRules} has as one. */
+export function hears({ taps }: Table, [low, high]: readonly [number, number]): boolean {
+  return taps.some((rule) => rule.includes(` --dport ${low}:${high} `))
+}
+
 /**
  * What puts our chains in place, as input for iptables-restore --noflush: one step for the kernel, and the same result however
  * often. Leases that are in force stay.

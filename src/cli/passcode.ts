@@ -1,0 +1,47 @@
+import { knock } from '../client'
+import { Fault, UsageFault } from '../host/fault'
+import { questions } from '../host/questions'
+import { resolveHost } from '../host/transport'
+import { passcodePorts } from '../protocol/passcode-ports'
+import { type AimOptions, checkAim, speaker } from './aim'
+
+export interface PasscodeOptions extends AimOptions {
+  passcodeBase: number
+  dryRun?: boolean
+}
+
+/**
+ * PIN and code → ports → server: a knock without a key. Both are asked for, so that they stand in no argument and in no history.
+ * @throws {Fault} where they are no PIN and code, or nothing could be sent
+ */
+export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
+  const { r: host, udp = false, pace, passes, dryRun } = options
+  checkAim(options)
+  if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
+  const ports = await ask(options.passcodeBase)
+  // The clock of "ms" is about sending, and not about typing.
+  const say = speaker(options, performance.now())
+  if (dryRun || host === undefined) {
+    process.stdout.write(`${ports.join('\n')}\n`)
+    return
+  }
+  const address = await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0)
+  say?.(`knocking at ${host === address ? host : `${host} (${address})`} by passcode`)
+  await knock({ udp, pace, passes, random: Math.random }, address, { ports }, (pass) => {
+    if (pass === 1 || options.v) say?.(`sent ${ports.length} ports by ${udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+  })
+}
+
+async function ask(base: number): Promise<number[]> {
+  const asked = questions()
+  try {
+    const pin = await asked.ask('PIN: ')
+    const code = await asked.ask('Code: ')
+    return passcodePorts(pin.trim(), code.replaceAll(' ', ''), base)
+  } catch (error) {
+    // It says what was expected, and never what was typed.
+    throw error instanceof RangeError ? new Fault(`${error.message}, got something else (not shown)`) : error
+  } finally {
+    asked.end()
+  }
+}

@@ -1,0 +1,42 @@
+import { stringify } from 'smol-toml'
+import type { PasscodeGrant } from '../gate/policy'
+import { Fault } from './fault'
+import { checkSecret, readText, replaceText } from './files'
+import { describePasscode, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
+import { findKey, keyPath } from './keyring'
+
+/**
+ * Writes a passcode into a key's file, in place of the one that is there; everything else in it stays as it is, comments too.
+ * @param passcode null: takes it away
+ * @throws {Fault}
+ */
+export async function writePasscode(folder: string, id: string, passcode: PasscodeGrant | null): Promise<void> {
+  await findKey(folder, id)
+  const path = keyPath(folder, id)
+  const source = await readText(path, MAX_KEY_FILE, checkSecret)
+  const rest = withoutTable(source)
+  const table = passcode && stringify({ passcode: { pin: passcode.pin, ...describePasscode(passcode) } })
+  const text = table ? `${rest.trimEnd()}\n\n${table}` : rest
+  const { value } = parseKeyFile(path, text)
+  // What could not be read again is not written: a table in another form, such as `passcode.pin = ...`, is left to who wrote it.
+  if (!value || !isSame(value.passcode, passcode))
+    throw new Fault(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
+  await replaceText(path, text)
+}
+
+/** A key file's text without its table [passcode], up to the next table's header and the comments right in front of that. */
+function withoutTable(source: string): string {
+  const lines = source.split('\n')
+  const from = lines.findIndex((line) => /^\s*\[\s*passcode\s*\]/.test(line))
+  if (from < 0) return source
+  const length = lines.slice(from + 1).findIndex((line) => /^\s*\[/.test(line))
+  let to = length < 0 ? lines.length : from + 1 + length
+  while (to < lines.length && /^\s*#/.test(lines[to - 1])) to--
+  const rest = [...lines.slice(0, from), ...lines.slice(to)].join('\n')
+  return `${rest.trimEnd()}\n`
+}
+
+function isSame(there: KeyFile['passcode'], wanted: PasscodeGrant | null): boolean {
+  const said = (passcode: PasscodeGrant) => JSON.stringify([passcode.pin, describePasscode(passcode)])
+  return there && wanted ? said(there) === said(wanted) : !there && !wanted
+}

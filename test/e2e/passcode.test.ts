@@ -1,0 +1,175 @@
+import { appendFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { loadKeyFile } from '../../src/host/keyring'
+import { type Key, windowAt } from '../../src/protocol/key'
+import { passcode, passcodePorts } from '../../src/protocol/passcode'
+import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, until, verdict } from './lab.mjs'
+
+const SSH = 22
+const WEB = 443
+const PIN = '0417'
+/** Milliseconds in which nothing may open: many times what a passcode takes. */
+const A_WHILE = 500
+const BIN = join(import.meta.dirname, '../../bin')
+/** A key for each test, since a passcode is good once a window. */
+const NAMES = ['hand', 'tcp', 'udp', 'six', 'served', 'single', 'wrong', 'replayed', 'restarted', 'gone'] as const
+
+let lab: Lab
+let server: Host
+let client: Host
+let stranger: Host
+let gate: Gate
+let daemon: Child
+const keys = {} as Record<(typeof NAMES)[number], Key>
+
+/** The code that the app shows now. */
+const codeOf = (key: Key) => passcode(key, windowAt(Date.now() / 1000, key.period))
+const knockturn = (args: string[], input = '') => server.must([join(BIN, 'knockturn'), ...args], { input })
+
+/** As its user does it, with the app at hand; the other keys get their tables in a quicker way. */
+async function enrol(name: 'hand' | 'single') {
+  const what = name === 'single' ? [] : ['--services', `${SSH}/tcp`, '--no-once']
+  const answers = `${codeOf(keys[name])}\n${PIN}\n${PIN}\n`
+  await knockturn(['key', 'passcode', name, '--keys', gate.keys, '--config', gate.config, '--print-secret', ...what], answers)
+}
+
+beforeAll(async () => {
+  lab = await makeLab(['client', 'stranger'])
+  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
+  await server.service(SSH)
+  await server.service(WEB)
+  gate = await provision(lab)
+  daemon = gate.daemon
+  for (const name of NAMES) {
+    const copy = await gate.newKey(name, '--services', `${SSH}/tcp,${WEB}/tcp`)
+    keys[name] = (await loadKeyFile(copy)).key
+    if (name === 'hand' || name === 'single') await enrol(name)
+    else appendFileSync(join(gate.keys, `${name}.key`), `\n[passcode]\npin = "${PIN}"\nservices = ["22/tcp"]\nonce = false\n`)
+  }
+  // The last of them is taken up when one more reload, which comes behind all others, is.
+  await daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'))
+  const since = daemon.lines.length
+  daemon.child.kill('SIGHUP')
+  await daemon.line(logged('reloaded', { keys: NAMES.length + 1 }), 10_000, since)
+  await knockturn(['firewall', 'install', '--config', gate.config])
+}, 120_000)
+afterAll(() => lab?.end())
+beforeEach(async () => {
+  await client.moveOn()
+  await stranger.moveOn()
+})
+
+const sees = async (host: Host, port = SSH, address = server.ipv4) => (await host.connect(address, port)).saw
+const doors = async () => [await sees(client), await sees(stranger)]
+/** knockclient, as it is used where there is no key. */
+const say = (host: Host, answers: string, ...options: string[]) =>
+  host.must([join(BIN, 'knockclient'), '--passcode', ...options], { input: answers })
+const touches = (ports: number[], protocol = 'tcp') => ports.map((port) => ({ protocol, port }))
+/** The daemon's lines of knocks from now on. */
+const knocksSince = (since: number) => daemon.lines.slice(since).filter((line) => /"msg":"(accepted|refused)"/.test(line))
+const silence = async (act: () => Promise<unknown>) => {
+  const since = daemon.lines.length
+  await act()
+  await client.connect(server.ipv4, SSH, A_WHILE)
+  return [await doors(), knocksSince(since)]
+}
+const NOTHING = [['silence', 'silence'], []]
+
+describe('a passcode', () => {
+  it('by hand, with nc, opens the door to who said it and to nobody else', async () => {
+    expect(await doors()).toEqual(['silence', 'silence'])
+    const each = `for i in $(seq 0 $((\${#said} - 1))); do nc -z -w1 ${server.ipv4} $((48000 + 10*i + \${said:i:1})) & done; wait`
+    const input = `${PIN}${codeOf(keys.hand)}\n`
+    const line = await verdict(daemon, () => client.must(['bash', '-c', `read -rs said; (${each})`], { input }))
+    expect(line).toMatchObject({
+      msg: 'accepted',
+      key: 'hand',
+      by: 'passcode',
+      address: client.ipv4,
+      service: '22/tcp',
+      once: false,
+    })
+    expect(await doors()).toEqual(['open', 'silence'])
+  })
+
+  it.each([
+    ['tcp', []],
+    ['udp', ['--udp']],
+  ] as const)('by knockclient --passcode over %s opens the door, and its second pass is no news', async (name, options) => {
+    const since = daemon.lines.length
+    await say(client, `${PIN}\n${codeOf(keys[name])}\n`, '-r', server.ipv4, ...options)
+    await client.becomes(server.ipv4, SSH, 'open')
+    expect(knocksSince(since)).toEqual([expect.stringContaining('"accepted"')])
+    expect(await sees(stranger)).toBe('silence')
+  })
+
+  it('over IPv6 opens to the IPv6 address', async () => {
+    const line = await verdict(daemon, () =>
+      say(client, `${PIN}\n${codeOf(keys.six)}\n`, '-6', '-r', server.ipv6, '--passes', '1'),
+    )
+    expect(line).toMatchObject({ msg: 'accepted', address: client.ipv6 })
+    expect([await sees(client, SSH, server.ipv6), await sees(client)]).toEqual(['open', 'silence'])
+  })
+
+  it('opens what its table lists, and not all that its key may', async () => {
+    await verdict(daemon, () => say(client, `${PIN}\n${codeOf(keys.served)}\n`, '-r', server.ipv4))
+    expect([await sees(client), await sees(client, WEB)]).toEqual(['open', 'silence'])
+  })
+
+  it('opens for one connection, where nothing else is said', async () => {
+    const line = await verdict(daemon, () => say(client, `${PIN}\n${codeOf(keys.single)}\n`, '-r', server.ipv4))
+    expect(line).toMatchObject({ msg: 'accepted', once: true })
+    expect([await sees(client), await sees(client)]).toEqual(['open', 'silence'])
+  })
+
+  it('with a wrong PIN is silence, and leaves the sealed knocks of its key alone', async () => {
+    const code = codeOf(keys.wrong)
+    expect(await silence(() => say(client, `0418\n${code}\n`, '-r', server.ipv4))).toEqual(NOTHING)
+    const sealed = await verdict(daemon, () => client.must(knock(gate, '-p', String(SSH), '--passes', '1')))
+    expect(sealed).toMatchObject({ msg: 'accepted', key: 'traveller' })
+  })
+
+  it('that was heard opens nothing to who says it again', async () => {
+    const ports = passcodePorts(PIN, codeOf(keys.replayed))
+    await verdict(daemon, () => client.replay(touches(ports), server.ipv4))
+    const line = await verdict(daemon, () => stranger.replay(touches(ports), server.ipv4))
+    expect(line).toMatchObject({ msg: 'refused', refusal: 'replayed', by: 'passcode', source: stranger.ipv4 })
+    expect(await doors()).toEqual(['open', 'silence'])
+  })
+
+  it('stays spent over kill -9 of the daemon', async () => {
+    const ports = passcodePorts(PIN, codeOf(keys.restarted))
+    await verdict(daemon, () => client.replay(touches(ports), server.ipv4))
+    await daemon.end('SIGKILL')
+    daemon = await gate.startDaemon()
+    const line = await verdict(daemon, () => stranger.replay(touches(ports), server.ipv4))
+    expect(line).toMatchObject({ msg: 'refused', refusal: 'replayed', source: stranger.ipv4 })
+    expect(await doors()).toEqual(['open', 'silence'])
+  })
+
+  it('is gone with --remove', async () => {
+    const since = daemon.lines.length
+    await knockturn(['key', 'passcode', 'gone', '--remove', '--keys', gate.keys])
+    await daemon.line(logged('reloaded'), 10_000, since)
+    expect(await silence(() => say(client, `${PIN}\n${codeOf(keys.gone)}\n`, '-r', server.ipv4))).toEqual(NOTHING)
+  })
+})
+
+it('nothing is ever sent back', async () => {
+  const tape = await lab.wire.capture('server')
+  const ports = passcodePorts('9999', '00000000')
+  for (const protocol of ['tcp', 'udp']) await client.replay(touches(ports, protocol), server.ipv4)
+  const heard = async () => (await tape.taps()).filter(({ source }) => source === client.ipv4)
+  await until(async () => (await heard()).length >= 2 * ports.length, 'the passcode on the tape')
+  // By now a port that is not dropped would have been refused.
+  expect((await client.connect(server.ipv4, ports[0], A_WHILE)).saw).toBe('silence')
+  const answers = await lab.wire.must(['tcpdump', '-nn', '-r', tape.file, `src host ${server.ipv4} and dst host ${client.ipv4}`])
+  expect(answers).toBe('')
+})
+
+it('a daemon whose ports are heard has nothing to warn of', async () => {
+  await daemon.end()
+  daemon = await gate.startDaemon()
+  expect(daemon.lines.filter((line) => line.includes('"level":40'))).toEqual([])
+})
