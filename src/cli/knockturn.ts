@@ -29,6 +29,7 @@ import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
 import { program, reading, whole } from './options'
+import { withPage } from './page'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
@@ -247,6 +248,10 @@ subcommand(firewall, 'show', 'show our chains and the leases that are in force',
       print([`# ${family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'))
     }
   })
+
+withPage(
+  subcommand(command, 'page', 'write a web page that knocks, for where there is only a browser', 'page alice --out knock.html'),
+)
 
 runProgram(NAME, async () => {
   forbidCoreDumps((message) => warnOf(NAME, message))
