@@ -29,7 +29,7 @@ const COMMANDS = {
   flock: 'util-linux',
 }
 /** Those that only the tests need, likewise. @type {Record<string, string>} */
-const TEST_COMMANDS = { 'systemd-analyze': 'systemd', man: 'man-db', ulogd: 'ulogd2', rsyslogd: 'rsyslog' }
+const TEST_COMMANDS = { 'systemd-analyze': 'systemd', man: 'man-db', ulogd: 'ulogd2', rsyslogd: 'rsyslog', chromium: 'chromium' }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }
 

@@ -73,13 +73,13 @@ function nameOf({ port, protocol }: Door): string {
 function tick(): void {
   const now = Date.now()
   const date = new Date(now)
-  element('clock').textContent = date.toLocaleTimeString(undefined, { timeZoneName: 'short' })
+  element('clock').textContent = date.toLocaleTimeString(undefined, { timeStyle: 'long', hourCycle: 'h23' })
   element('clock').setAttribute('datetime', date.toISOString())
   const left = Math.ceil(period - ((now / 1000) % period))
   const turn = element<HTMLProgressElement>('turn')
   turn.max = period
   turn.value = left
-  const what = contents.kind === 'passcode' ? 'A new code' : 'A new knock'
+  const what = contents.kind === 'passcode' ? 'The code changes' : 'The ports of a knock change'
   element('turn-label').textContent = `${what} in ${left} s`
   const waiting = Math.ceil((rest - now) / 1000)
   go.setAttribute('aria-disabled', `${busy || waiting > 0}`)
@@ -185,6 +185,8 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
   }
   let outcome: Awaited<ReturnType<typeof knock>> = 'unsent'
   for (const { world, addresses } of ways()) {
+    // Nothing can leave, and fetch would not tell.
+    if (world.lasting && !navigator.onLine) break
     const plan: Plan = { addresses, period, ports, look, limit }
     outcome = await knock(world, plan, told)
     if (outcome === 'unsent') continue
@@ -195,7 +197,7 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
   const until =
     seconds === null
       ? ''
-      : ` until ${new Date(Date.now() + seconds * 1000).toLocaleTimeString(undefined, { timeStyle: 'short' })}`
+      : ` until ${new Date(Date.now() + seconds * 1000).toLocaleTimeString(undefined, { timeStyle: 'short', hourCycle: 'h23' })}`
   const text = {
     open: `Open${until}, for the address that you come from: port ${look} answers.`,
     sent: `Knocked. Browsers may not look at port ${doors.map(nameOf).join(' or ')}, so only a try can tell whether the door is open.`,
@@ -215,6 +217,7 @@ function hints(byKey: boolean): string {
 }
 
 function unsent(): string {
+  if (!navigator.onLine) return 'This device is on no network: connect it, then knock.'
   if (location.protocol === 'https:')
     return 'This browser has WebRTC switched off, and then a page from https can touch no ports. Save this page (Ctrl+S, or Share on a phone), open the saved file, and knock from there.'
   return 'This browser sent nothing: it has WebRTC switched off, and the server’s address can’t be reached in another way. Switch WebRTC on, or take another browser.'
