@@ -5,8 +5,8 @@ import { passcodePorts } from '../protocol/passcode'
 import { parsePool } from '../protocol/pool'
 import { visible } from './blocked'
 import type { Contents, Door, KeyPage, PasscodePage } from './contents'
-import { knock, type Plan, type World } from './knock'
-import { byFetch, byIce } from './touch'
+import { knock, type Outcome, type Plan } from './knock'
+import { ways } from './touch'
 import { duration, lifetimes, nextStep } from './words'
 
 /** A sealed knock is repeated so long, in milliseconds. */
@@ -166,14 +166,6 @@ function wipe(key: Key): void {
   for (const bytes of [key.secret, key.rendezvousKey, key.codebookKey, key.sealKey, key.totpSecret, key.hintKey]) bytes.fill(0)
 }
 
-/** How this browser can touch ports, by now: null where it can't. */
-function ways(): { world: World; addresses: readonly string[] }[] {
-  const ice = typeof RTCPeerConnection === 'function' ? [{ world: byIce, addresses: contents.addresses }] : []
-  // An https page may ask for nothing by http.
-  const http = location.protocol !== 'https:' && contents.http.length > 0 ? [{ world: byFetch, addresses: contents.http }] : []
-  return [...ice, ...http]
-}
-
 /** Sends until a door is seen open, and says what has come of it. @param seconds of the lease; null: not known */
 async function send(doors: readonly Door[], limit: number, seconds: number | null, ports: (window: number) => number[]) {
   const look = doors.find(({ port, protocol }) => protocol === 'tcp' && visible(port))?.port ?? null
@@ -183,8 +175,8 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
       `Touched ${count} ports of ${host}${pass > 1 ? `, ${pass} times` : ''}. ${look ? `Waiting for port ${look} …` : ''}`,
     )
   }
-  let outcome: Awaited<ReturnType<typeof knock>> = 'unsent'
-  for (const { world, addresses } of ways()) {
+  let outcome: Outcome = 'unsent'
+  for (const { world, addresses } of ways(contents.addresses, contents.http)) {
     // Nothing can leave, and fetch would not tell.
     if (world.lasting && !navigator.onLine) break
     const plan: Plan = { addresses, period, ports, look, limit }
@@ -198,9 +190,12 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
     seconds === null
       ? ''
       : ` until ${new Date(Date.now() + seconds * 1000).toLocaleTimeString(undefined, { timeStyle: 'short', hourCycle: 'h23' })}`
+  const blindness = look
+    ? `Whether port ${look} has opened, this browser sees only if HTTP answers there, and nothing has.`
+    : `Whether the door is open can’t be seen: browsers may not look at port ${doors.map(nameOf).join(' or ')}.`
   const text = {
     open: `Open${until}, for the address that you come from: port ${look} answers.`,
-    sent: `Knocked. Browsers may not look at port ${doors.map(nameOf).join(' or ')}, so only a try can tell whether the door is open.`,
+    sent: `Knocked. ${blindness} Only a try can tell.`,
     shut: `Knocked for ${Math.round(limit / 1000)} seconds, and port ${look} has not answered. ${hints(seconds !== null)}`,
     unsent: unsent(),
   }[outcome]

@@ -7,11 +7,21 @@ const GATHERING_MS = 2_000
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))
 
-/** By WebRTC, from any page: ICE connects to each port, and stops when it is closed. */
-export const byIce: World = { now: Date.now, sleep, lasting: false, touch: touchByIce }
-
-/** By HTTP requests, from pages that are not https themselves. */
-export const byFetch: World = { now: Date.now, sleep, lasting: true, touch: touchByFetch }
+/**
+ * The ways in which this page can touch ports, the best first.
+ * @param addresses of the server, for WebRTC: ICE connects to each port, from any page, and stops when it is closed
+ * @param http its hosts for HTTP requests, which are not for pages from https
+ */
+export function ways(addresses: readonly string[], http: readonly string[]): { world: World; addresses: readonly string[] }[] {
+  const ask = location.protocol === 'https:' || http.length === 0 ? null : (port: number) => askByFetch(http, [port])
+  const common = { now: Date.now, sleep, ask }
+  const byIce = { ...common, lasting: false, touch: touchByIce }
+  const byFetch = { ...common, lasting: true, touch: (host: string, ports: readonly number[]) => askByFetch([host], ports) }
+  return [
+    ...(typeof RTCPeerConnection === 'function' ? [{ world: byIce, addresses }] : []),
+    ...(ask ? [{ world: byFetch, addresses: http }] : []),
+  ]
+}
 
 async function touchByIce(address: string, ports: readonly number[]): Promise<Attempt> {
   const bytes = addressBytes(address)
@@ -23,29 +33,32 @@ async function touchByIce(address: string, ports: readonly number[]): Promise<At
   const mid = /^a=mid:(\S+)/m.exec(offer.sdp ?? '')?.[1] ?? '0'
   await peer.setRemoteDescription({ type: 'answer', sdp: answer(mid, bytes, ports) })
   const pairs = async () => [...(await peer.getStats()).values()].filter(({ type }) => type === 'candidate-pair')
-  let made = 0
+  let all = await pairs()
   for (const start = performance.now(); performance.now() - start < GATHERING_MS; await sleep(20)) {
-    made = (await pairs()).length
-    if (made >= ports.length) break
+    all = await pairs()
+    if (all.length >= ports.length) break
   }
   return {
-    made,
+    made: all.length,
+    // Firefox does not count them.
+    tells: all.some((pair) => 'requestsSent' in pair),
     // A check is sent by who has a connection to send it by.
-    accepted: async () => (await pairs()).some(({ requestsSent, bytesSent }) => requestsSent > 0 || bytesSent > 0),
+    accepted: async () => (await pairs()).some(({ requestsSent }) => requestsSent > 0),
     end: () => peer.close(),
   }
 }
 
-async function touchByFetch(host: string, ports: readonly number[]): Promise<Attempt> {
+async function askByFetch(hosts: readonly string[], ports: readonly number[]): Promise<Attempt> {
   const stop = new AbortController()
+  const urls = hosts.flatMap((host) => ports.map((port) => `http://${host}:${port}/`))
   let answered = false
-  for (const port of ports) {
+  for (const url of urls) {
     // Only that something has answered can be seen, not what.
-    fetch(`http://${host}:${port}/`, { mode: 'no-cors', cache: 'no-store', credentials: 'omit', signal: stop.signal })
+    fetch(url, { mode: 'no-cors', cache: 'no-store', credentials: 'omit', signal: stop.signal })
       .then(() => {
         answered = true
       })
       .catch(() => {})
   }
-  return { made: ports.length, accepted: () => answered, end: () => stop.abort() }
+  return { made: urls.length, tells: false, accepted: () => answered, end: () => stop.abort() }
 }

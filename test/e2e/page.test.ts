@@ -140,7 +140,7 @@ describe('a page with a key', () => {
     await knock(page, SSH)
     await client.becomes(server.ipv4, SSH, 'open')
     expect(await outcome(page)).toBe('sent')
-    expect(await page.getByRole('status').textContent()).toContain('Browsers may not look at port 22')
+    expect(await page.getByRole('status').textContent()).toContain('browsers may not look at port 22')
     expect(await page.locator('#line').textContent()).toBe(`ssh ${server.ipv4}`)
     await page.context().close()
   })
