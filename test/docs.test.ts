@@ -210,6 +210,7 @@ function attempt([program, ...args]: string[]) {
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   const more = {
     key: ['--keys', 'keys'],
+    page: ['--address', '198.51.100.1', '--keys', 'keys'],
     firewall: ['--config', 'knockturn.toml', ...(action === 'show' ? [] : ['--print'])],
   }
   const own = {
@@ -217,7 +218,11 @@ function attempt([program, ...args]: string[]) {
     knockclient: ['--dry-run'],
     knockdaemon: ['--config', 'knockturn.toml', '--check'],
   }
-  return run(program as Program, [...args, ...own[program as Program]], { cwd: folder, env: { HOME: folder } })
+  return run(program as Program, [...args, ...own[program as Program]], {
+    cwd: folder,
+    env: { HOME: folder },
+    input: 'correct horse battery staple\n',
+  })
 }
 /** Without privileges, these may not even look. */
 const LOOKS_AT_FIREWALL = /^knockturn firewall (show|remove)/

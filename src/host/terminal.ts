@@ -16,8 +16,9 @@ export function askSecret(prompt: string): Promise<string> {
 
 function typed(prompt: string): Promise<string> {
   const { stdin, stderr } = process
-  stderr.write(prompt)
+  // In this order: what is typed as soon as the prompt is seen must not be shown either.
   stdin.setRawMode(true).setEncoding('utf8').resume()
+  stderr.write(prompt)
   return new Promise((resolve, reject) => {
     let secret = ''
     const end = (settle: () => void) => {
