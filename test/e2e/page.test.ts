@@ -88,8 +88,11 @@ async function write(more: Partial<Contents> = {}): Promise<string> {
   return path
 }
 
-/** Opens a page in a browser that has never been anywhere. Gives all that it complains of, too. */
-async function visit(path: string, { webRtc = true } = {}): Promise<{ page: Page; complaints: string[] }> {
+/** Opens a page in a browser that has never been anywhere, from a file or from a web host. Gives all that it complains of, too. */
+async function visit(
+  path: string,
+  { webRtc = true, at = pathToFileURL(path).href } = {},
+): Promise<{ page: Page; complaints: string[] }> {
   const context = await browser.newContext()
   const page = await context.newPage()
   const complaints: string[] = []
@@ -98,7 +101,8 @@ async function visit(path: string, { webRtc = true } = {}): Promise<{ page: Page
     if (/policy/i.test(message.text())) complaints.push(message.text())
   })
   if (!webRtc) await page.addInitScript('delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection')
-  await page.goto(pathToFileURL(path).href)
+  if (at.startsWith('http')) await page.route(at, (route) => route.fulfill({ path, contentType: 'text/html' }))
+  await page.goto(at)
   return { page, complaints }
 }
 
@@ -201,17 +205,23 @@ describe('a page with a key', () => {
     await page.context().close()
   })
 
+  it.each([
+    ['https', true],
+    ['http', true],
+    ['http', false],
+  ])('opens from a web host, by %s and with WebRTC: %s', async (scheme, webRtc) => {
+    const { page } = await visit(await write(), { webRtc, at: `${scheme}://knock.example/` })
+    await knock(page, WEB)
+    expect(await outcome(page)).toBe('open')
+    await page.context().close()
+  })
+
   it('says what to do where there is no WebRTC and https forbids the rest', async () => {
-    const context = await browser.newContext()
-    const page = await context.newPage()
-    await page.addInitScript('delete globalThis.RTCPeerConnection; delete globalThis.webkitRTCPeerConnection')
-    const path = await write()
-    await page.route('https://knock.example/', (route) => route.fulfill({ path, contentType: 'text/html' }))
-    await page.goto('https://knock.example/')
+    const { page } = await visit(await write(), { webRtc: false, at: 'https://knock.example/' })
     await knock(page, WEB)
     expect(await outcome(page)).toBe('unsent')
     expect(await page.getByRole('status').textContent()).toContain('Save this page')
-    await context.close()
+    await page.context().close()
   })
 
   it('asks again for a passphrase that is not the right one', async () => {
