@@ -155,8 +155,12 @@ async function unlock({ sealed, server, pool }: KeyPage, passphrase: string): Pr
   let secret: Uint8Array
   try {
     secret = await decrypter.decrypt(Uint8Array.from(atob(sealed), (letter) => letter.charCodeAt(0)))
-  } catch {
-    throw new FieldFault('passphrase', 'That is not the passphrase of the key in this page. Try again.')
+  } catch (error) {
+    const why = error instanceof Error ? error.message : String(error)
+    // age's words where a passphrase does not fit; a small phone may have no memory for scrypt.
+    if (/no identity matched/.test(why))
+      throw new FieldFault('passphrase', 'That is not the passphrase of the key in this page. Try again.')
+    throw new Error(`The key can’t be unlocked here: ${why}`)
   }
   return deriveKey({ secret, server, period, pool: parsePool(pool) })
 }
