@@ -42,6 +42,7 @@ const TEST_COMMANDS = {
   ssh: 'openssh-client',
   rsync: 'rsync',
   nc: 'netcat-openbsd',
+  chromium: 'chromium',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }

@@ -214,6 +214,7 @@ function attempt([program, ...args]: string[]) {
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   const more = {
     key: ['--keys', 'keys'],
+    page: ['--address', '198.51.100.1', '--keys', 'keys'],
     firewall: ['--config', 'knockturn.toml', ...(action === 'show' ? [] : ['--print'])],
   }
   const own = {
@@ -223,7 +224,7 @@ function attempt([program, ...args]: string[]) {
   }
   // These change nothing but what is theirs, and have no such options.
   if (['profile', 'completion'].includes(command)) return run(program as Program, args, { cwd: folder, env: { HOME: folder } })
-  const input = args.includes('--passphrase') ? 'correct horse battery\n' : ''
+  const input = args.includes('--passphrase') || command === 'page' ? 'correct horse battery staple\n' : ''
   // Behind it, an option of `knockclient exec` would be one of its command.
   const at = ['connect', 'exec'].includes(command) ? 1 : args.length
   const given = args.toSpliced(at, 0, ...own[program as Program])

@@ -4,8 +4,11 @@ import { posix } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const SRC = new URL('../src/', import.meta.url)
-/** From the ground up. daemon.ts and client.ts join the floors below them, and not each other; usb packs what cli has. */
-const FLOORS = [['protocol'], ['gate'], ['host'], ['daemon', 'client'], ['cli'], ['usb']]
+/**
+ * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon.ts and client.ts join the floors below
+ * them, and not each other; usb packs what cli has.
+ */
+const FLOORS = [['protocol'], ['gate', 'page'], ['host'], ['daemon', 'client'], ['cli'], ['usb']]
 /** `from '…'`, `import '…'`, `import('…')`, `require('…')`, or the two calls with anything that is not a plain string. */
 const IMPORT = /\bfrom\s*(['"])(.+?)\1|\b(?:import|require)\s*\(?\s*(['"])(.+?)\3|\b((?:import|require)\((?!\s*['"]).*)/g
 
@@ -18,10 +21,10 @@ function fault(file: string, specifier: string): string | null {
   const room = roomOf(file)
   if (floorOf(room) < 0) return `${file} is on no floor`
   if (/^(import|require)\(/.test(specifier)) return `${file} computes what it imports: ${specifier}`
-  if (room === 'protocol' && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
+  if (['protocol', 'page'].includes(room) && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
   if (!/^[./]/.test(specifier)) return null
   const target = posix.join(posix.dirname(file), specifier)
-  if (target === '../package.json' && room === 'cli') return null
+  if (['../package.json', '../dist/page.txt'].includes(target) && room === 'cli') return null
   const below = floorOf(roomOf(target)) >= 0 && floorOf(roomOf(target)) < floorOf(room)
   return below || roomOf(target) === room ? null : `${file} imports ${target}`
 }
@@ -61,6 +64,7 @@ describe('the checker', () => {
     ['protocol/knock.ts', './erasure', true],
     ['protocol/knock.ts', 'ipaddr.js', true],
     ['protocol/knock.ts', 'node:crypto', false],
+    ['page/page.ts', 'node:crypto', false],
     ['protocol/knock.ts', 'crypto', false],
     ['protocol/knock.ts', 'fs/promises', false],
     ['protocol/knock.ts', '../gate/listener', false],
@@ -69,6 +73,12 @@ describe('the checker', () => {
     ['gate/listener.ts', './ledger', true],
     ['gate/listener.ts', '../host/config', false],
     ['gate/listener.ts', '../daemon', false],
+    ['page/page.ts', '../protocol/knock', true],
+    ['page/page.ts', '../gate/listener', false],
+    ['page/page.ts', '../host/time', false],
+    ['host/page-file.ts', '../page/contents', true],
+    ['cli/page.ts', '../page/index.html', true],
+    ['cli/page.ts', '../../dist/page.txt', true],
     ['host/taps/file.ts', '../../gate/listener', true],
     ['host/taps/file.ts', '../config', true],
     ['host/taps/file.ts', 'node:fs', true],

@@ -24,6 +24,7 @@ import {
 import { describeGrant, describePasscode, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
 import { addKey, findKey, keyPath, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
 import { passcodeFault } from '../host/passcodes'
+import { sealText } from '../host/sealed-key'
 import { poolFault } from '../host/server-keys'
 import { parseService } from '../host/service'
 import { checkClock, isoTime, parseLifetime } from '../host/time'
@@ -33,8 +34,9 @@ import { passcodeRange } from '../protocol/passcode-ports'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
 import { withCompletion } from './completion'
 import type { EnrolOptions } from './enrol'
+import { newPassphrase } from './new-passphrase'
 import { program, reading, whole } from './options'
-import { seal } from './seal'
+import { withPage } from './page'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
@@ -203,7 +205,7 @@ subcommand(
   .option('--passphrase', 'encrypt it with a passphrase, which is asked for')
   .action(async (id: string, options: { keys: string; out?: string; passphrase?: boolean }) => {
     const plain = formatKeyFile({ ...(await find(options.keys, id)), grant: null })
-    const text = options.passphrase ? await seal(plain) : plain
+    const text = options.passphrase ? await sealText(plain, await newPassphrase()) : plain
     if (options.out === undefined) process.stdout.write(text)
     else {
       await writeNew(options.out, text)
@@ -299,6 +301,9 @@ subcommand(firewall, 'show', 'show our chains and the leases that are in force',
     }
   })
 
+withPage(
+  subcommand(command, 'page', 'write a web page that knocks, for where there is only a browser', 'page alice --out knock.html'),
+)
 withCompletion(command)
 
 runProgram(NAME, async () => {

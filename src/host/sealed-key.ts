@@ -36,11 +36,22 @@ export function makePassphrase(): string {
 
 /** Encrypts a key file's text. @returns an age file, armoured, so that it may be mailed and pasted */
 export async function sealText(text: string, passphrase: string): Promise<string> {
-  const { armor, Encrypter } = await import('age-encryption')
+  const { armor } = await import('age-encryption')
+  return armor.encode(await sealBytes(Buffer.from(text), passphrase))
+}
+
+/**
+ * Encrypts bytes.
+ * @param workFactor scrypt's (log2 N), where a test has no time
+ * @returns an age file
+ */
+export async function sealBytes(bytes: Uint8Array, passphrase: string, workFactor = WORK_FACTOR): Promise<Uint8Array> {
+  // Only who seals needs it, and it is heavy.
+  const { Encrypter } = await import('age-encryption')
   const encrypter = new Encrypter()
   encrypter.setPassphrase(passphrase)
-  encrypter.setScryptWorkFactor(WORK_FACTOR)
-  return armor.encode(await encrypter.encrypt(text))
+  encrypter.setScryptWorkFactor(workFactor)
+  return encrypter.encrypt(bytes)
 }
 
 /**

@@ -1,23 +1,22 @@
 import { Fault } from '../host/fault'
-import { makePassphrase, passphraseFault, sealText } from '../host/sealed-key'
+import { makePassphrase, passphraseFault } from '../host/sealed-key'
 import { askSecret, isTyped, sayOnTerminal } from '../host/terminal'
 
 /**
- * Encrypts a key file's text with a passphrase: typed twice, made and shown where it is left empty, or the first line of standard input.
- * @returns an age file
- * @throws {Fault} when the passphrase is too short, or mistyped
+ * A passphrase to encrypt a key with: typed twice, made and shown where it is left empty, or the first line of standard input.
+ * @throws {Fault} when it is too short, or mistyped
  */
-export async function seal(text: string): Promise<string> {
+export async function newPassphrase(): Promise<string> {
   const typed = isTyped()
   const passphrase = await askSecret('passphrase (empty: make one): ', typed)
   if (typed && passphrase === '') {
     const made = makePassphrase()
     sayOnTerminal(`the passphrase, shown this once: ${made}\n`)
-    return sealText(text, made)
+    return made
   }
   const fault = passphraseFault(passphrase)
   if (fault) throw new Fault(`the passphrase: expected ${fault}: whoever finds the file can try at leisure`)
   if (typed && (await askSecret('the same once more: ')) !== passphrase)
     throw new Fault('the passphrase: expected the same twice, got two: nothing was written')
-  return sealText(text, passphrase)
+  return passphrase
 }

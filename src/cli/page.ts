@@ -1,0 +1,158 @@
+import { isIP } from 'node:net'
+import type { Command } from 'commander'
+// The page's script, which the build has bundled before.
+import script from '../../dist/page.txt'
+import type { Service } from '../gate/policy'
+import { Fault, UsageFault } from '../host/fault'
+import { asOwner, writeNew } from '../host/files'
+import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
+import { findKey, SERVER_KEYS } from '../host/keyring'
+import { httpHosts, pageText } from '../host/page-file'
+import { sealBytes } from '../host/sealed-key'
+import { parseService } from '../host/service'
+import { formatDuration, parseLifetime } from '../host/time'
+import { resolveHost } from '../host/transport'
+import html from '../page/index.html'
+import style from '../page/style.css'
+import { canonicalAddress } from '../protocol/address'
+import { MAX_PERIOD, MIN_PERIOD } from '../protocol/key'
+import { formatPool } from '../protocol/pool'
+import { newPassphrase } from './new-passphrase'
+import { reading, whole } from './options'
+
+/** A page knocks at each of its addresses, so there are few: one of each family, and a spare. */
+const MAX_ADDRESSES = 4
+/** Doors of a page: what a menu can show. */
+const MAX_DOORS = 64
+/** Of a host in a page: it stands in the page's security policy. */
+const HOST = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$/
+/** Highest first port that leaves room for 12 digits of ten ports each. */
+const MAX_BASE = 65_535 - 119
+
+interface Options {
+  keys: string
+  out: string
+  host?: string
+  address?: string[]
+  services?: Service[]
+  time: number
+  passcode?: boolean
+  base: number
+  pinDigits: number
+  period: number
+}
+
+/** Gives `knockturn page` its options and its work; returns it. */
+export function withPage(command: Command): Command {
+  return command
+    .argument('[id]', 'the key to put into the page, sealed by a passphrase')
+    .requiredOption('--out <file>', 'where to write the page')
+    .option('--keys <dir>', "the keyring's folder", SERVER_KEYS)
+    .option('--host <host>', "the server (default: the key's host)")
+    .addOption(
+      reading(
+        '--address <list>',
+        'where to knock (default: what the host resolves to now)',
+        readAddresses,
+        'IP addresses such as 198.51.100.1,2001:db8::1',
+      ),
+    )
+    .addOption(
+      reading(
+        '--services <list>',
+        "what it offers to open (default: what the key's grant lists, or 22/tcp)",
+        readServices,
+        'services such as 22/tcp,443/tcp',
+      ),
+    )
+    .addOption(
+      reading(
+        '--time <duration>',
+        'how long a door is opened unless another time is chosen',
+        parseLifetime,
+        'a duration such as 15m',
+      ).default(900, '15m'),
+    )
+    .option('--passcode', 'no key in the page: fields for PIN and code')
+    .addOption(
+      reading(
+        '--base <port>',
+        "passcodes: the server's first port for them",
+        whole(1, MAX_BASE),
+        `a port from 1 to ${MAX_BASE}`,
+      ).default(48_000),
+    )
+    .addOption(reading('--pin-digits <n>', 'passcodes: digits of the PIN', whole(0, 4), 'a number from 0 to 4').default(4))
+    .addOption(
+      reading(
+        '--period <seconds>',
+        'passcodes: how long a code lasts',
+        whole(MIN_PERIOD, MAX_PERIOD),
+        `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
+      ).default(30),
+    )
+    .action(async (id: string | undefined, options: Options) => {
+      const text = options.passcode ? await passcodePage(id, options) : await keyPage(id, options)
+      await writeNew(options.out, text)
+      const what = options.passcode ? 'no key is in it' : 'whoever has this file and its passphrase can knock'
+      process.stdout.write(`wrote ${options.out}: ${what}; open it in a browser, from a disk, a phone or any web host\n`)
+    })
+}
+
+async function keyPage(id: string | undefined, options: Options): Promise<string> {
+  if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
+  if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
+  const { key, host, grant, expires, revoked } = await asOwner(options.keys, () => findKey(options.keys, id))
+  if (revoked !== null || (expires !== null && expires <= Date.now()))
+    throw new Fault(
+      `${id}: expected a key that holds, got one that has been revoked or has expired: make another with "knockturn key new"`,
+    )
+  const doors = options.services ?? grant?.services ?? [{ port: 22, protocol: 'tcp' }]
+  const max = grant?.max ?? Math.max(options.time, 24 * 3600)
+  const place = await findPlace(options.host ?? host, options)
+  const sealed = Buffer.from(await sealBytes(key.secret, await newPassphrase())).toString('base64')
+  const { server, period } = key
+  const seconds = Math.min(options.time, max)
+  if (seconds < options.time)
+    process.stderr.write(`knockturn: warning: ${id}: opens for ${formatDuration(max)} at most, so that is the page's time\n`)
+  return pageText(
+    { html, style, script },
+    { kind: 'key', ...place, doors, period, server, pool: formatPool(key.pool), sealed, seconds, max },
+  )
+}
+
+async function passcodePage(id: string | undefined, options: Options): Promise<string> {
+  if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out "${id.slice(0, 60)}"`)
+  const { base, pinDigits, period } = options
+  const place = await findPlace(options.host, options)
+  const doors = options.services ?? [{ port: 22, protocol: 'tcp' }]
+  return pageText({ html, style, script }, { kind: 'passcode', ...place, doors, period, base, pinDigits })
+}
+
+/** Where a page knocks: a browser's ICE takes addresses only, so they are looked up now. */
+async function findPlace(host: string | null | undefined, { address }: Options) {
+  if (!host) throw new UsageFault('--host expected: say which server to knock at')
+  if (!isIP(host) && !HOST.test(host))
+    throw new UsageFault(`--host expected a host name or address alone, got "${host.slice(0, 60)}"`)
+  const addresses = address ?? (await resolveBoth(host))
+  return { host, addresses, http: httpHosts(host, addresses) }
+}
+
+async function resolveBoth(host: string): Promise<string[]> {
+  if (isIP(host)) return [canonicalAddress(host) ?? host]
+  const found = await Promise.allSettled([resolveHost(host, 4), resolveHost(host, 6)])
+  const addresses = found.flatMap((one) => (one.status === 'fulfilled' ? (canonicalAddress(one.value) ?? []) : []))
+  if (addresses.length > 0) return [...new Set(addresses)]
+  throw new Fault(`${host}: expected a host with an address: it has none from here: give it with --address`)
+}
+
+function readAddresses(text: string): string[] | null {
+  const addresses = text.split(',').map((address) => canonicalAddress(address.trim()))
+  if (addresses.length > MAX_ADDRESSES || !addresses.every((address) => address !== null)) return null
+  return [...new Set(addresses)]
+}
+
+function readServices(text: string): Service[] | null {
+  const services = text.split(',').map((service) => parseService(service.trim()))
+  return services.length <= MAX_DOORS && services.every((service) => service !== null) ? services : null
+}

@@ -1,0 +1,85 @@
+import { existsSync, readFileSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { describe, expect, it } from 'vitest'
+import type { Contents } from '../../src/page/contents'
+import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { run } from './programs'
+
+const PASSPHRASE = 'correct horse battery staple'
+
+/** A keyring with one key, and a page made from it. */
+async function page(
+  args: string[],
+  { input = `${PASSPHRASE}\n`, key = {} }: { input?: string; key?: Parameters<typeof keyText>[0] } = {},
+) {
+  const keys = scratch()
+  put(keys, 'alice.key', keyText(key))
+  const out = join(scratch(), 'knock.html')
+  const outcome = await run('knockturn', ['page', ...args, '--keys', keys, '--out', out], { input })
+  const text = existsSync(out) ? readFileSync(out, 'utf8') : null
+  const contents: Contents | null = text && JSON.parse(/id="contents">(.*?)<\/script>/.exec(text)?.[1] ?? 'null')
+  return { ...outcome, out, text, contents }
+}
+
+const HERE = ['--host', 'gate.example', '--address', '198.51.100.1,2001:DB8::1']
+
+describe('knockturn page', () => {
+  it('puts the key into a page of mode 0600, sealed', async () => {
+    const { code, stderr, out, text, contents } = await page(['alice', ...HERE])
+    expect([code, stderr, statSync(out).mode & 0o777]).toEqual([0, '', 0o600])
+    expect(contents).toMatchObject({
+      ...{ kind: 'key', host: 'gate.example', addresses: ['198.51.100.1', '2001:db8::1'], http: ['198.51.100.1'] },
+      ...{
+        doors: [{ port: 22, protocol: 'tcp' }],
+        period: 30,
+        server: 'gate.example',
+        pool: '49152-65535',
+        seconds: 900,
+        max: 3600,
+      },
+    })
+    expect(text).not.toContain(secretOf(1))
+  })
+
+  it("takes the key's host and the grant's services, unless it is told others", async () => {
+    const key = { more: 'host = "198.51.100.7"\n', grant: 'services = ["22/tcp", "53/udp"]\nmax = "5m"' }
+    const { contents, stderr } = await page(['alice'], { key })
+    expect(contents).toMatchObject({ host: '198.51.100.7', addresses: ['198.51.100.7'], seconds: 300, max: 300 })
+    expect(contents?.doors).toEqual([
+      { port: 22, protocol: 'tcp' },
+      { port: 53, protocol: 'udp' },
+    ])
+    expect(stderr).toBe("knockturn: warning: alice: opens for 5m at most, so that is the page's time\n")
+    const other = await page(['alice', ...HERE, '--services', '443/tcp', '--time', '2m'], { key })
+    expect(other.contents).toMatchObject({ host: 'gate.example', doors: [{ port: 443 }], seconds: 120 })
+  })
+
+  it('makes a page for passcodes, without a key or a passphrase', async () => {
+    const { code, contents } = await page(['--passcode', ...HERE, '--base', '47000', '--pin-digits', '0'], { input: '' })
+    expect([code, contents]).toEqual([0, expect.objectContaining({ kind: 'passcode', base: 47_000, pinDigits: 0, period: 30 })])
+    expect(contents).not.toHaveProperty('sealed')
+  })
+
+  it.each<[string, string[], object, number, RegExp]>([
+    ['no key', [...HERE], {}, 2, /<id> expected: say which key to put into the page, or --passcode/],
+    ['a key with --passcode', ['alice', '--passcode', ...HERE], {}, 2, /--passcode goes without a key: leave out "alice"/],
+    ['no host', ['alice'], {}, 2, /--host expected: say which server to knock at/],
+    ['a host that is none', ['alice', '--host', 'gate;x'], {}, 2, /--host expected a host name or address alone, got "gate;x"/],
+    ['an address that is none', ['alice', '--address', 'gate'], {}, 2, /--address expected IP addresses such as .*, got "gate"/],
+    ['a short passphrase', ['alice', ...HERE], { input: 'short\n' }, 1, /the passphrase: expected at least 12 characters/],
+    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: expected at least 12 characters, got 0/],
+    ['a key that is not there', ['bob', ...HERE], {}, 1, /expected a key "bob", and there is none/],
+    [
+      'a revoked key',
+      ['alice', ...HERE],
+      { key: { more: 'revoked = 2026-01-01T00:00:00Z\n' } },
+      1,
+      /alice: expected a key that holds, got one that has been revoked or has expired/,
+    ],
+  ])('with %s writes nothing and says why', async (_, args, how, status, fault) => {
+    const { code, stderr, text } = await page(args, how)
+    expect([code, text]).toEqual([status, null])
+    expect(stderr).toMatch(/^knockturn: error: .*\n$/)
+    expect(stderr).toMatch(fault)
+  })
+})
