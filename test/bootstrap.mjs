@@ -36,6 +36,7 @@ const TEST_COMMANDS = {
   rsyslogd: 'rsyslog',
   zsh: 'zsh',
   turnserver: 'coturn',
+  openssl: 'openssl',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }
