@@ -43,6 +43,7 @@ const TEST_COMMANDS = {
   rsync: 'rsync',
   nc: 'netcat-openbsd',
   chromium: 'chromium',
+  openssl: 'openssl',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { formatAddress } from '../protocol/address'
 import { askUdp } from './ask'
 import { Fault } from './fault'
@@ -81,7 +80,7 @@ export function parseStun(text: string): { host: string; port: number } | null {
 export async function askStun({ host, port }: { host: string; port: number }, family: 4 | 6): Promise<string> {
   const address = await resolveHost(host, family)
   // Each try is the same transaction: whichever of them is answered, it is the answer.
-  const transaction = randomBytes(TRANSACTION)
+  const transaction = crypto.getRandomValues(new Uint8Array(TRANSACTION))
   return askUdp(
     { name: host, address, port },
     () => bindingRequest(transaction),

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto'
 import { askHttps, askUdp } from './ask'
 import { Fault } from './fault'
 import { resolveHost } from './transport'
@@ -74,7 +73,7 @@ export async function clockOffset(source: URL): Promise<number> {
   return askUdp(
     { name, address, port: Number(source.port || NTP_PORT) },
     () => {
-      cookie = randomBytes(8)
+      cookie = crypto.getRandomValues(new Uint8Array(8))
       sent = Date.now()
       return ntpRequest(cookie)
     },

@@ -348,7 +348,7 @@ describe('several ports', () => {
   })
 })
 
-describe('-i auto with --address-url', () => {
+describe('a server that is asked by HTTPS', () => {
   /** What the service says, by path. */
   const PAGES: Record<string, [number, Record<string, string>, string]> = {
     '/address': [200, {}, '198.51.100.7\n'],
@@ -420,7 +420,14 @@ describe('-i auto with --address-url', () => {
     expect([outcome.code, fault(outcome)]).toEqual([1, expect.stringMatching(/cannot be asked: .*certificate/)])
   })
 
-  it('is nobody asked without auto', async () => {
+  it('is a server that can be asked for the time, too, when nothing has opened', async () => {
+    const at = home()
+    const args = ['-p', '1', '--wait', '1', '--time-source', `https://${HERE}:${port}`]
+    const { code, stderr } = await run('knockclient', args, { env: { ...at.env, NODE_EXTRA_CA_CERTS: certificate } })
+    expect([code, stderr]).toEqual([3, expect.stringMatching(/this clock is right to \d+\.\d s, by https:/)])
+  })
+
+  it('is not asked without -i auto', async () => {
     const at = home()
     const outcome = await at.client('-p', '22', '--address-url', 'https://127.0.0.1:1/', '--passes', '1')
     expect(outcome).toEqual({ code: 0, stdout: '', stderr: '' })
