@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { knock, knockUntilConnected, prepare } from '../client'
 import { reason } from '../host/fault'
 import { handOver } from '../host/hand-over'
-import { complainOfSilence, type Door, type DoorOptions, findDoor, readPort, tellPass, withDoor } from './door'
+import { complainOfSilence, type Door, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
 import { EXIT, warnOf } from './voice'
 
 const NAME = 'knockclient'
@@ -25,7 +25,7 @@ export function addConnect(parent: Command): void {
     .description(
       'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand',
     )
-    .argument('<host>', "the server, or the name of a key, which stands for the key's host")
+    .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<port>', 'the port of the service', readPort)
     .option('--no-once', 'open for more than one connection')
     .option('--renew', 'keep the door open for as long as the connection lives, and not for one connection only')
@@ -35,8 +35,9 @@ export function addConnect(parent: Command): void {
 Example:
   ${NAME} connect gate.example 22`,
     )
-    .action(async (host: string, port: number, options: Options) => {
-      process.exitCode = await connect(host, port, options)
+    .action(async (host: string, port: number, _options: Options, command: Command) => {
+      await fillFromProfile(command, host)
+      process.exitCode = await connect(host, port, command.opts<Options>())
     })
 }
 

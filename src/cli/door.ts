@@ -6,25 +6,24 @@ import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, readKeyring } from '../host/keyring'
 import { formatDuration, parseLifetime } from '../host/time'
-import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { reading, whole } from './options'
+import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
+import { entriesOf, fill } from './profile'
 import { complain, EXIT, warnOf } from './voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
 const DEFAULT_WAIT = 30
 const MAX_WAIT = 3_600
+/** What a profile says of a knock that is sent for its own sake. */
+const OF_A_KNOCK = ['services', 'close', 'lock', 'once', 'wait']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
-/** "The address that you see me come from", of any family. */
-const AS_SEEN = '0.0.0.0'
 
-export interface DoorOptions extends AimOptions {
-  i?: string
+export interface DoorOptions extends AimOptions, AddressOptions {
   t: number
   wait: number
   close?: boolean
-  dryRun?: boolean
 }
 
 /** A port of a server, and the way to knock for it. */
@@ -41,15 +40,7 @@ export interface Door {
 
 /** Gives a command the options of {@link DoorOptions}. @param seconds the lifetime that is asked for unless -t says another */
 export function withDoor(command: Command, seconds: number): Command {
-  return withAim(command)
-    .addOption(
-      reading(
-        '-i <address>',
-        'the address to open for (default: the one that the server sees)',
-        canonicalAddress,
-        'an IPv4 or IPv6 address',
-      ),
-    )
+  return withAddress(withAim(command))
     .addOption(reading('-t <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)))
     .addOption(
       reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
@@ -76,8 +67,27 @@ export const readPort = (text: string): number => {
  */
 export async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
   const { k, keyFd, r } = options
-  const key = k === undefined && keyFd === undefined ? await keyFor(name) : await findKey(options)
+  const key = k === undefined && keyFd === undefined ? await keyFor(name, r ?? name) : await findKey(options)
   return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }
+}
+
+/**
+ * Takes from a profile what the command line does not say.
+ * @param name of a profile, or of something else
+ * @returns the first of its services that a connection can be made to; null where there is none, or no such profile
+ * @throws {Fault} where the profiles can't be read
+ */
+export async function fillFromProfile(command: Command, name: string): Promise<number | null> {
+  const { clientConfig, keyOfProfile, readProfiles } = await import('../host/profiles')
+  const path = clientConfig()
+  const profile = (await readProfiles(path, entriesOf(command.parent as Command))).get(name)
+  if (!profile) return null
+  const { key } = profile
+  fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, OF_A_KNOCK)
+  const [service] = String(profile.services ?? '')
+    .split(',')
+    .filter((text) => /^[1-9]\d*(\/tcp)?$/.test(text.trim()))
+  return service === undefined ? null : Number.parseInt(service, 10)
 }
 
 /**
@@ -96,13 +106,15 @@ export async function findDoor(
 ): Promise<Door | null> {
   const started = performance.now()
   checkAim(options)
+  checkAddress(options)
   forbidCoreDumps((message) => options.quiet || warnOf(program, message))
   const aim = await aimAt(name, options)
-  const sending: Sending = {
+  const sendingFor = (own: string): Sending => ({
     ...sendingOf(options, aim.key),
-    request: { action: 'open', protocol: 'tcp', once, port, seconds: options.t, address: options.i ?? AS_SEEN },
-  }
-  const draft = prepare(sending, Date.now())
+    request: { action: 'open', protocol: 'tcp', once, port, seconds: options.t, address: own },
+  })
+  const draftSending = sendingFor(knownAddress(options))
+  const draft = prepare(draftSending, Date.now())
   const { length } = draft.ports
   if (length * options.pace > MAX_KNOCK_MS)
     throw new UsageFault(
@@ -112,9 +124,11 @@ export async function findDoor(
     process.stdout.write(`${draft.ports.join('\n')}\n`)
     return null
   }
-  const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, familyOf(options.i))
+  const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, preferredFamily(options))
+  const own = await askedAddress(options, isIP(address) as 4 | 6)
+  const sending = own === null ? draftSending : sendingFor(own)
   // A slow resolver must not age the window.
-  const sequence = upToDate(sending, draft, Date.now())
+  const sequence = own === null ? upToDate(sending, draft, Date.now()) : prepare(sending, Date.now())
   // The terminal belongs to the program that we are run for, or that we run.
   const say = options.v ? speaker(options, started) : null
   say?.(`knocking at ${host} (${address}) for port ${port}, with key ${aim.key.id}`)
@@ -123,7 +137,10 @@ export async function findDoor(
 
 /** Says of a pass that it has been sent. */
 export function tellPass({ sending, sequence, say }: Door): (pass: number) => void {
-  return (pass) => say?.(`sent ${sequence.ports.length} ports by ${sending.udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+  return (pass) =>
+    say?.(
+      `sent ${sequence.payload ? 'a datagram' : `${sequence.ports.length} ports by ${sending.udp ? 'UDP' : 'TCP'}`}, pass ${pass}`,
+    )
 }
 
 /** Says that a door has not opened. @returns the exit code */
@@ -135,22 +152,20 @@ export function complainOfSilence(program: string, { host, address, port }: Door
 }
 
 /** The key for a host: the only one, else that whose host it is, else that which is named so. */
-async function keyFor(name: string): Promise<KeyFile> {
+async function keyFor(name: string, at: string): Promise<KeyFile> {
   const folder = clientKeys()
   const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
   if (keys.length === 1 && faulty.length === 0) return keys[0]
-  const hosted = keys.filter(({ host }) => host?.toLowerCase() === name.toLowerCase())
+  // Or one under a passphrase.
+  if (keys.length + faulty.length === 0) return findKey({})
+  const hosts = [name.toLowerCase(), at.toLowerCase()]
+  const hosted = keys.filter(({ host }) => host && hosts.includes(host.toLowerCase()))
   const found = hosted.length > 0 ? hosted : keys.filter(({ id }) => id === name)
   if (found.length === 1) return found[0]
   // A key that can't be read may be the one.
   if (faulty.length > 0) throw faulty[0].fault
   const got = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ') || 'none (their names end in .key)'
   throw new Fault(`${folder}: expected one key for ${name}, got ${got}: say which with -k`)
-}
-
-/** The family that is preferred where the server has both: that of the address to open for. */
-function familyOf(address: string | undefined): 0 | 4 | 6 {
-  return address === undefined || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
 }
 
 function readTime(text: string): number | null {

@@ -3,9 +3,9 @@ import { constants } from 'node:os'
 import { isatty } from 'node:tty'
 import { type Command, Option } from 'commander'
 import { knockUntilOpen } from '../client'
-import { Fault, reason } from '../host/fault'
+import { Fault, reason, UsageFault } from '../host/fault'
 import { close } from './connect'
-import { complainOfSilence, type DoorOptions, findDoor, readPort, tellPass, withDoor } from './door'
+import { complainOfSilence, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
 import { EXIT } from './voice'
 
 const NAME = 'knockclient'
@@ -16,32 +16,36 @@ const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGTERM', 'SIGUSR1', 'SIGUSR2']
 const OF_TERMINAL: readonly string[] = SIGNALS.slice(0, 2)
 
 interface Options extends DoorOptions {
-  p: number
+  p?: number
 }
 
 /** Gives knockclient the subcommand `exec`. */
 export function addExec(parent: Command): void {
   withDoor(parent.command('exec'), DEFAULT_SECONDS)
     .description('knock, wait until the service answers, and run a command, whose exit code it takes')
-    .usage('[options] <host> -p <port> -- <command> [args...]')
-    .argument('<host>', "the server, or the name of a key, which stands for the key's host")
+    .usage('[options] <host> [-p <port>] -- <command> [args...]')
+    .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<command...>', 'the command and its arguments, behind --')
-    .addOption(new Option('-p <port>', 'the port to open').argParser(readPort).makeOptionMandatory())
+    .addOption(new Option('-p <port>', "the port to open (default: the profile's first)").argParser(readPort))
     .addHelpText(
       'after',
       `
 Example:
   ${NAME} exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/`,
     )
-    .action(async (host: string, command: string[], options: Options) => {
-      process.exitCode = await exec(host, command, options)
+    .action(async (host: string, words: string[], _options: Options, command: Command) => {
+      const first = await fillFromProfile(command, host)
+      const options = command.opts<Options>()
+      const port = options.p ?? first
+      if (port === null) throw new UsageFault('-p expected: say which port to open')
+      process.exitCode = await exec(host, port, words, options)
     })
 }
 
-async function exec(name: string, command: readonly string[], options: Options): Promise<number> {
-  const door = await findDoor(NAME, name, options.p, false, options)
+async function exec(name: string, port: number, command: readonly string[], options: Options): Promise<number> {
+  const door = await findDoor(NAME, name, port, false, options)
   if (!door) return EXIT.ok
-  const { address, port, sending, sequence } = door
+  const { address, sending, sequence } = door
   const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, tellPass(door))
   if (!open) return complainOfSilence(NAME, door, options.wait)
   door.say?.(`${door.host} port ${port} is open`)

@@ -3,12 +3,9 @@ import { type Command, Option } from 'commander'
 import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
-import { parseHttps } from '../host/own-address'
 import type { Given } from '../host/profiles'
-import { parseStun } from '../host/stun'
 import { parseLifetime } from '../host/time'
 import { parseTimeSource } from '../host/time-source'
-import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
@@ -16,6 +13,15 @@ import { withCompletion } from './completion'
 import { addConnect } from './connect'
 import { addExec } from './exec'
 import { program, reading, whole } from './options'
+import {
+  type AddressOptions,
+  AS_SEEN,
+  askedAddress,
+  checkAddress,
+  knownAddress,
+  preferredFamily,
+  withAddress,
+} from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
 import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
 
@@ -50,10 +56,6 @@ const OF_SEALED = [
   'timeSource',
 ]
 const CLOSE_FLAG = 'close'
-/** "The address that you see me come from", of any family. */
-const AS_SEEN = '0.0.0.0'
-/** "My own address": asked of whom the user has named. */
-const AUTO = 'auto'
 /** Most services of one command: each is a knock of its own, and takes 50 ms. */
 const MAX_DOORS = 16
 
@@ -63,8 +65,7 @@ interface Door {
   readonly protocol: 'tcp' | 'udp' | null
 }
 
-interface Options extends AimOptions {
-  i?: string
+interface Options extends AimOptions, AddressOptions {
   p?: Door[]
   t?: number | typeof CLOSE_FLAG
   close?: boolean
@@ -75,8 +76,6 @@ interface Options extends AimOptions {
   json?: boolean
   wait?: number
   last?: boolean
-  stun?: { host: string; port: number }
-  addressUrl?: URL
   timeSource?: URL
   passcode?: boolean
   passcodeBase: number
@@ -84,15 +83,7 @@ interface Options extends AimOptions {
 
 /** Gives a command the options of a knock that a profile may have. */
 function withKnock(command: Command): Command {
-  return withAim(command)
-    .addOption(
-      reading(
-        '-i <address>',
-        'the address to open for (default: the one that the server sees); auto: this machine, as --stun or --address-url sees it',
-        (text) => (text === AUTO ? AUTO : canonicalAddress(text)),
-        'an IPv4 or IPv6 address',
-      ),
-    )
+  return withAddress(withAim(command))
     .addOption(
       reading(
         '-p <ports>',
@@ -111,8 +102,6 @@ function withKnock(command: Command): Command {
         DEFAULT_WAIT,
       ),
     )
-    .addOption(reading('--stun <server>', 'with -i auto: the STUN server to ask', parseStun, 'a host, or host:port'))
-    .addOption(reading('--address-url <url>', 'with -i auto: the address service to ask', parseHttps, 'an https URL'))
     .addOption(
       reading(
         '--time-source <url>',
@@ -206,11 +195,12 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
       const sequence = checkPace(prepare(sending, Date.now()), options.pace)
       return { sending, sequence, watched: isWatched(door, options.protocol) ? door.port : null }
     })
-  const drafts = knocksFor(options.i === undefined || options.i === AUTO ? AS_SEEN : options.i)
+  const drafts = knocksFor(knownAddress(options))
   if (options.dryRun) return printSequences(drafts, options.json ?? false)
 
-  const { host, address } = await findHost(options, key, familyOf(options.i))
-  const asked = options.i === AUTO ? knocksFor(await askAddress(options, isIP(address) as 4 | 6)) : drafts
+  const { host, address } = await findHost(options, key, preferredFamily(options))
+  const own = await askedAddress(options, isIP(address) as 4 | 6)
+  const asked = own === null ? drafts : knocksFor(own)
   // A slow resolver must not age the window.
   const going = asked.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
   const say = speaker(options, started)
@@ -257,12 +247,6 @@ async function byProfile(name: string | undefined): Promise<Given> {
   command.setOptionValueWithSource('wait', undefined, 'config')
   const { wait: _, ...rest } = merged
   return rest
-}
-
-/** This machine's address, as somebody sees it whom the user has named. */
-async function askAddress({ stun, addressUrl }: Options, family: 4 | 6): Promise<string> {
-  const { ownAddress } = await import('../host/own-address')
-  return ownAddress(stun ? { stun } : { url: addressUrl as URL }, family)
 }
 
 /** Keeps the options for --last. That it can't is no failure: the door is open. */
@@ -317,19 +301,9 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   }
   if (doors?.some(({ protocol }) => protocol && options.protocol !== 'any' && protocol !== options.protocol))
     throw new UsageFault(`--protocol ${options.protocol} expected no other protocol in -p: leave out one of them`)
-  if (options.i === AUTO) {
-    if (options.dryRun) throw new UsageFault('--dry-run asks nobody: give an address with -i in the place of auto')
-    if (!options.stun && !options.addressUrl)
-      throw new UsageFault('-i auto expected somebody to ask for your address: name a server with --stun, or with --address-url')
-    if (options.stun && options.addressUrl) throw new UsageFault('expected --stun or --address-url, got both')
-  }
+  checkAddress(options)
   const seconds = typeof time === 'number' ? time : action === 'open' ? DEFAULT_SECONDS : 0
   return { action, seconds }
-}
-
-/** The family that is preferred where the server has both: that of the address to open for. */
-function familyOf(address: string | undefined): 0 | 4 | 6 {
-  return address === undefined || address === AUTO || isZeroAddress(address) ? 0 : (isIP(address) as 4 | 6)
 }
 
 /** Whether a connection shows that a door has opened. */
