@@ -218,7 +218,7 @@ async function knockd({ lab, server, client, at }, exec) {
 }
 
 /** Opens doors in each way, A B C A B C, each time another door. @param {number} times @param {((port: number) => Promise<number>)[]} ways @returns the milliseconds of each way */
-async function inTurn(times, ways) {
+export async function inTurn(times, ways) {
   /** @type {number[][]} */
   const samples = ways.map(() => [])
   let left = MOST_REST

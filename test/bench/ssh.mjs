@@ -2,6 +2,7 @@
 
 import { makeLab, provision } from '../e2e/lab.mjs'
 import { serveSsh } from '../e2e/sshd.mjs'
+import { inTurn } from './doors.mjs'
 import { median, row } from './figures.mjs'
 
 /** @typedef {import('./figures.mjs').Row} Row */
@@ -30,17 +31,14 @@ export async function sshRows() {
     const timed = (...argv) => client.run(inside(...argv), { env, timeoutMs: 60_000 })
     // Beside it what can't be saved, one after the other in one shell.
     const ways = [ssh('gate', 'true'), ['sh', '-c', `${ssh('open', 'true').join(' ')} && knockclient --version`]]
-    /** @type {number[][]} */
-    const samples = ways.map(() => [])
-    for (let i = 0; i <= TIMES; i++) {
-      for (const [at, argv] of ways.entries()) {
+    const [knocked = [], floor = []] = await inTurn(
+      TIMES,
+      ways.map((argv) => async () => {
         const { code, ms, stderr } = await timed(...argv)
         if (code !== 0) throw new Error(`${argv.join(' ')}: exit ${code}\n${stderr}`)
-        // The first is warm-up.
-        if (i > 0) samples[at]?.push(ms)
-      }
-    }
-    const [knocked = [], floor = []] = samples
+        return ms
+      }),
+    )
     const beyond = median(knocked) - median(floor)
     const target = { what: `≤ ${MOST_BEYOND} ms more`, met: beyond <= MOST_BEYOND }
 
