@@ -82,13 +82,50 @@ describe('the key for a host', () => {
   it.each<[string, Id[], string]>([
     ['gate.example', ['alice', 'bob', 'carol'], 'alice, bob'],
     ['any.example', ['alice', 'carol'], 'alice, carol'],
-    ['any.example', [], 'none (their names end in .key)'],
   ])('must be said for %s where there are %j', async (host, ids, got) => {
     const { env, keys } = keyring(...ids)
     expect(await dry(host, env)).toEqual({
       code: 1,
       stdout: '',
       stderr: `knockclient: error: ${keys}: expected one key for ${host}, got ${got}: say which with -k\n`,
+    })
+  })
+})
+
+describe('a profile', () => {
+  const withProfile = (text: string, ...ids: Id[]) => {
+    const { env } = keyring(...ids)
+    put(join(env.XDG_CONFIG_HOME, 'knockturn'), 'config.toml', text)
+    return env
+  }
+  const gate =
+    '[profile.gate]\nhost = "gate.example"\nkey = "carol"\nservices = ["53/udp", "443/tcp"]\nwait = true\ntime = "9m"\n'
+
+  it('gives connect its key', async () => {
+    const { stdout } = await run('knockclient', ['connect', 'gate', '22', '--dry-run'], {
+      env: withProfile(gate, 'alice', 'carol'),
+    })
+    expect(rendezvous('carol')).toContainEqual(stdout.split('\n').slice(0, 8).map(Number))
+  })
+
+  it('gives way to the command line', async () => {
+    const args = ['connect', 'gate', '22', '-k', 'alice', '--dry-run']
+    const { stdout } = await run('knockclient', args, { env: withProfile(gate, 'alice', 'carol') })
+    expect(rendezvous('alice')).toContainEqual(stdout.split('\n').slice(0, 8).map(Number))
+  })
+
+  it('gives exec its first TCP service, and its host', async () => {
+    const env = withProfile(gate.replace('gate.example', HERE), 'carol')
+    const { stderr } = await run('knockclient', ['exec', 'gate', '-v', '--wait', '1', '--', 'true'], { env })
+    expect(stderr).toContain(`knocking at ${HERE} (${HERE}) for port 443, with key carol`)
+  })
+
+  it('is told with file and line where it is faulty', async () => {
+    const env = withProfile('[profile.gate]\nhos = "gate.example"\n', 'alice')
+    const { code, stderr } = await run('knockclient', ['connect', 'gate', '22', '--dry-run'], { env })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/^knockclient: error: \S+config\.toml:2: unknown key "profile\.gate\.hos"[^\n]*\n$/),
     })
   })
 })
@@ -103,7 +140,7 @@ describe('what does not go', () => {
     [['connect', 'gate.example', '22', '-4', '-6'], /expected -4 or -6, got both/],
     [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 for 52 ports/],
     [['-k', 'alice', 'connect', 'gate.example', '22'], /-k <key> expected behind "connect", got it in front/],
-    [['exec', 'gate.example', '--', 'true'], /required option '-p <port>' not specified/],
+    [['exec', 'gate.example', '--', 'true'], /-p expected: say which port to open/],
     [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
     [['exec', 'gate.example', '-p', '0', '--', 'true'], /the port expected a number from 1 to 65535, got "0"/],
     [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v expected behind "exec", got it in front/],

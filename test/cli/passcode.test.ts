@@ -243,7 +243,7 @@ describe('knockclient --passcode', () => {
     ['04171\n12345678\n', [], 1, '"pin" expected 0 to 4 digits, got something else (not shown)'],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
     ['0417\n', [], 1, 'expected an answer, got the end of the input'],
-    ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p <port>': see \"knockclient --help\""],
+    ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p <ports>': see \"knockclient --help\""],
     ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k <key>': see \"knockclient --help\""],
     ['', ['-4', '-6'], 2, 'expected -4 or -6, got both'],
     ['', ['--passcode-base', '65417'], 2, '--passcode-base expected a port from 1 to 65416, got "65417"'],
