@@ -183,7 +183,8 @@ const edges = [
       await door.end('SIGTERM')
       await door.start(clockOf(`+${AHEAD}`))
       const played = await playAll(stage, knocks)
-      await door.end('SIGTERM')
+      const seen = await endHaving(door)
+      if (seen < TAPS * played.tried) broken.push(`the daemon has seen ${seen} taps only`)
       await door.start()
       await knock()
       return { ...played, honest, broken }
@@ -264,16 +265,19 @@ const crashes = [
       for (const [damage, make] of Object.entries(DAMAGES)) {
         const since = door.lines().length
         make(ledger)
-        await door.start().catch(() => {})
+        // It has to start and to hear: a daemon that doesn't is shut, and proves nothing.
+        await door.start()
         const played = await playAll(stage, knocks)
         tried += played.tried
         opened += played.opened
-        await door.end('SIGKILL')
-        const isSaid = door
+        const seen = await endHaving(door)
+        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon has seen ${seen} taps only`)
+        const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: nothing that was sent before`
+        const told = door
           .lines()
           .slice(since)
-          .some((line) => line.includes('ledger'))
-        if (!isSaid) broken.push(`${damage}: the log says nothing of the ledger`)
+          .filter((line) => line.includes(what))
+        if (told.length !== 1) broken.push(`${damage}: the log says "${what}" ${told.length} times`)
         writeFileSync(ledger, sound)
         chownSync(ledger, door.gate.user.uid, door.gate.user.gid)
       }
