@@ -118,7 +118,8 @@ const abused =
         await world.taps(world.compose(request, low.key), { source })
         await world.pass(1_500)
       }
-      await tally.attack(world, ask, says)
+      // What is not refused is the asker's right, and no harm to the user.
+      await tally.attack(world, ask, says, says === null)
       tally.promise(world.isOpen(), "the user's door has been shut")
       await tally.knock(world, () => world.knock({ key: victim.key }))
     }
