@@ -4,6 +4,7 @@ import { attacks as company } from './company'
 import { attacks as crash } from './crash'
 import { attacks as delay } from './delay'
 import { attacks as edge } from './edge'
+import { attacks as expiry } from './expiry'
 import { attacks as forgery } from './forgery'
 import { attacks as injection } from './injection'
 import { attacks as policy } from './policy'
@@ -14,6 +15,7 @@ import { attacks as scan } from './scan'
 export const catalogue: readonly Attack[] = [
   ...replay,
   ...edge,
+  ...expiry,
   ...crash,
   ...forgery,
   ...delay,

@@ -37,9 +37,9 @@ const LIBRARIES = '/usr/lib'
  * @property {(stage: Stage) => Promise<Door>} open the firewall, the configuration and a daemon that hears
  */
 
-/** Ours, with a key of these options. @param {Stage} stage @param {string[]} keyOptions */
-export async function openOurs(stage, keyOptions = []) {
-  const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions] })
+/** Ours, with a key of these options. @param {Stage} stage @param {string[]} keyOptions @param {string} disk size of one for the ledger alone, if any */
+export async function openOurs(stage, keyOptions = [], disk = '') {
+  const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions], disk })
   let { daemon } = gate
   /** What daemons that have ended have said. @type {string[]} */
   const before = []

@@ -192,7 +192,11 @@ export class World {
           this.openings.push({ lease, at: this.wall })
         },
         end: async (lease) => void (own() && this.rules.delete(lease)),
-        lock: async (lock) => void (own() && this.rules.add(lock)),
+        lock: async (lock, replaced) => {
+          if (!own()) return
+          if (replaced) this.rules.delete(replaced)
+          this.rules.add(lock)
+        },
         unlock: async (lock) => void (own() && this.rules.delete(lock)),
         mend: async () => false,
       },
