@@ -301,7 +301,7 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: "broadcast, loopback and the server's own addresses",
-    what: 'Somebody whose key may name any address names one that no packet comes from, loopback or the server itself.',
+    what: 'Somebody whose key may name any address names one that no packet comes from, loopback or the address that he knocks at.',
     run: asked([
       ...[
         '0.0.0.1',
