@@ -19,7 +19,19 @@ const NAMES: Readonly<Record<string, string>> = {
   6: 'ipv6',
 }
 /** What asks about this one run, and is nothing to keep. */
-const MOMENTARY = new Set(['help', 'version', 'dryRun', 'json', 'last', 'quiet', 'v', 'force', 'keyFd', 'passcode', 'passcodeBase'])
+const MOMENTARY = new Set([
+  'help',
+  'version',
+  'dryRun',
+  'json',
+  'last',
+  'quiet',
+  'v',
+  'force',
+  'keyFd',
+  'passcode',
+  'passcodeBase',
+])
 /** What an option on the command line takes out of a profile: it could not be meant beside it. */
 const TAKES_OUT: Readonly<Record<string, readonly string[]>> = {
   close: ['lock', 'once', 'wait', 'time'],

@@ -95,8 +95,18 @@ export function readLedger(bytes: Buffer): Found {
 }
 
 /**
- * Opens a daemon's ledger. Where there is none, or where it is damaged, everything that may have been sent until now is dead (a wait
- * of a minute): nothing says what of it has been accepted.
+ * What a daemon may start from (docs/protocol.md, "One-time rule"). Where there is no ledger, or where it is damaged, everything that may
+ * have been sent until now is dead (a wait of a minute): nothing says what of it has been accepted.
+ * @param wall Unix milliseconds
+ * @param isNew the administrator's word that there has never been a ledger, so that nobody has to wait
+ */
+export function startingRecords({ state, records }: Found, skew: number, wall: number, isNew: boolean): LedgerRecord[] {
+  const isKnown = state === 'whole' || (state === 'missing' && isNew)
+  return isKnown ? records : [...records, freshBase(wall, skew)]
+}
+
+/**
+ * Opens a daemon's ledger, by {@link startingRecords}.
  * @param wall Unix milliseconds
  * @param isNew the administrator's word that there has never been a ledger, so that nobody has to wait
  * @param warn told what is wrong and what follows
@@ -105,16 +115,16 @@ export function readLedger(bytes: Buffer): Found {
 export async function openLedger(path: string, skew: number, wall: number, isNew: boolean, warn: (message: string) => void) {
   // By its real name: compaction would put a file in the place of a link.
   const { disk, found, volatile } = await LedgerOnDisk.open(await realpath(path).catch(() => path), warn)
-  const records = [...found.records]
-  if (found.state === 'damaged' || (found.state === 'missing' && !isNew)) {
+  const records = startingRecords(found, skew, wall, isNew)
+  const isFresh = records.length > found.records.length
+  if (isFresh) {
     const aside = found.state === 'damaged' ? `; what it held is kept as ${disk.aside}` : ''
     warn(`${path}: the ledger is ${found.state}: nothing that was sent before the next minute or so opens${aside}`)
-    records.push(freshBase(wall, skew))
   }
   if (volatile) warn(`${path}: the ledger lies on tmpfs and is lost with the machine's power: move it to a disk`)
   const ledger = new Ledger(records, disk, skew)
   await disk.compact(() => ledger.records())
-  return { ledger, disk, isFresh: records.length > found.records.length }
+  return { ledger, disk, isFresh }
 }
 
 /** The durable ledger: one file, held by one daemon, group commit. */

@@ -29,7 +29,8 @@ async function tried(tally: Tally, world: World, ...senders: Coming[][]): Promis
   const since = world.log.length
   await tally.knock(world, () => play(world, ...senders))
   tally.tried++
-  if (world.openings.length > 1 || world.openings.some(({ lease }) => lease.address !== USER)) tally.opened++
+  const { accepted = 0 } = world.said(since)
+  if (accepted > 1 || world.openings.some(({ lease }) => lease.address !== USER)) tally.opened++
   tally.hear(world, since)
 }
 

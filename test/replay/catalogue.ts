@@ -5,6 +5,7 @@ import { attacks as crash } from './crash'
 import { attacks as datagram } from './datagram'
 import { attacks as delay } from './delay'
 import { attacks as edge } from './edge'
+import { attacks as expiry } from './expiry'
 import { attacks as forgery } from './forgery'
 import { attacks as injection } from './injection'
 import { attacks as passcode } from './passcode'
@@ -16,6 +17,7 @@ import { attacks as scan } from './scan'
 export const catalogue: readonly Attack[] = [
   ...replay,
   ...edge,
+  ...expiry,
   ...crash,
   ...forgery,
   ...delay,

@@ -37,9 +37,13 @@ const LIBRARIES = '/usr/lib'
  * @property {(stage: Stage) => Promise<Door>} open the firewall, the configuration and a daemon that hears
  */
 
-/** Ours, with a key of these options, and more in its config. @param {Stage} stage @param {string[]} keyOptions */
-export async function openOurs(stage, keyOptions = [], more = '') {
-  const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions], more })
+/**
+ * Ours, with a key of these options.
+ * @param {Stage} stage @param {string[]} keyOptions
+ * @param {{more?: string, disk?: string}} [options] more in its config; the size of a disk for the ledger alone
+ */
+export async function openOurs(stage, keyOptions = [], { more = '', disk = '' } = {}) {
+  const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions], more, disk })
   let { daemon } = gate
   /** What daemons that have ended have said. @type {string[]} */
   const before = []

@@ -14,7 +14,7 @@ import { keyOf, knockOf, MIDDLE, requestOf, WINDOW } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { anyOf } from './traffic'
-import { ATTACKER, serverKey, USER, World } from './world'
+import { ATTACKER, SERVER, serverKey, USER, World } from './world'
 
 /* Forgery: knocks that nobody who has the key has made. Where it says so, the attacker is given more than he can have. */
 
@@ -30,9 +30,9 @@ const BOOK = codebook(KEY, WINDOW)
 const addressOf = (n: number): string => `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`
 
 /** The ports that say sealed bytes, with the default parity: what only somebody can send who has the window's codebook. */
-const portsOf = (sealed: Uint8Array, parity = PARITY): number[] => [
-  ...BOOK.ports.subarray(0, RENDEZVOUS),
-  ...symbolPorts(BOOK, sealed).slice(0, sealed.length + parity),
+const portsOf = (sealed: Uint8Array, book = BOOK): number[] => [
+  ...book.ports.subarray(0, RENDEZVOUS),
+  ...symbolPorts(book, sealed).slice(0, sealed.length + PARITY),
 ]
 
 async function send(world: World, ports: readonly number[], source = ATTACKER): Promise<void> {
@@ -192,6 +192,53 @@ async function truncatedTaps({ times }: Scale): Promise<Outcome> {
     await tally.attack(world, () => send(world, [...known, ...anyOf(world, KEY.pool, 28 + (n % 40))], addressOf(n)), null)
   }
   await tally.knock(world, () => send(world, knock, USER))
+  return tally
+}
+
+/** The sealed bytes of a spent knock are said in the codebook of another window that is accepted: they are sealed for their own. */
+async function inOtherBook({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  const books = [-1, 1].map((step) => codebook(KEY, WINDOW + step))
+  for (let n = 1; n <= times(30, 300); n++) {
+    const world = await World.begin({ seed: n })
+    const sealed = seal(KEY, WINDOW, encodeRequest(requestOf(60_000 + n)))
+    await tally.knock(world, () => send(world, portsOf(sealed), USER))
+    for (const book of books)
+      for (const source of [ATTACKER, USER]) await tally.attack(world, () => send(world, portsOf(sealed, book), source), null)
+    await world.pass(12_000)
+    await tally.knock(world)
+  }
+  return tally
+}
+
+/** One part of a knock is said at one address of the server, the rest at another: neither is a knock, until one has been said whole. */
+async function atTwoAddresses({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  const addresses = [SERVER, '198.51.100.9']
+  const half = (RENDEZVOUS + WHOLE) / 2
+  const splits: ((i: number) => number)[] = [
+    (i) => Number(i >= half),
+    (i) => i & 1,
+    (i) => (i < RENDEZVOUS ? i & 1 : (i >> 1) & 1),
+    (i) => Number(i >= RENDEZVOUS),
+  ]
+  for (let seed = 1; seed <= times(10, 100); seed++) {
+    for (const split of splits) {
+      const world = await World.begin({ seed })
+      const ports = world.compose()
+      const parts = addresses.map((destination, at) => ({ destination, ports: ports.filter((_, i) => split(i) === at) }))
+      const inTurn = async () => {
+        for (const { destination, ports } of parts) await world.taps(ports, { source: USER, destination })
+        await world.pass(200)
+      }
+      const mixed = async () => {
+        for (const [i, port] of ports.entries()) world.tap(port, { destination: addresses[split(i)] })
+        await world.pass(200)
+      }
+      for (const say of [inTurn, mixed]) await tally.attack(world, say, null)
+      await tally.knock(world, () => send(world, ports, USER))
+    }
+  }
   return tally
 }
 
@@ -380,6 +427,18 @@ export const attacks: Attack[] = [
     name: 'a spent knock completed',
     what: 'A listener lacks one symbol of a knock that has arrived, and says all the 256 that it can be.',
     run: completed,
+  },
+  {
+    kind: 'forgery',
+    name: 'a spent knock in the codebook of another window',
+    what: 'Who has the codebooks, and not the seal, says what was sealed for one window by the ports of the windows beside it.',
+    run: inOtherBook,
+  },
+  {
+    kind: 'forgery',
+    name: 'half a knock at each of two addresses',
+    what: 'A part of a knock is said at one address of the server and the rest at another: what counts together has one destination.',
+    run: atTwoAddresses,
   },
   {
     kind: 'forgery',

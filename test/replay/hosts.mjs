@@ -1,7 +1,7 @@
 // Attacks on the real daemon with its real firewall: one case of each kind that the attacks in one process have in bulk.
 
 import { appendFileSync, chownSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { compose, knock as knockclient, logged, seeded } from '../e2e/lab.mjs'
 import { against, anyDoor } from './any-door.mjs'
@@ -128,6 +128,10 @@ const CLOCKS = ['-60', '-86400', '@1970-01-02 00:00:00', '+60', '+86400']
 const AHEAD = 90
 /** Seconds that the clock of a lost user is wrong: the server's log names it. */
 const LOST = 300
+/** Milliseconds within which the log names a knock of the past: its session has to end first. */
+const QUIET = 30_000
+/** Seconds of a lease for one connection: as long as it takes to start the daemon anew, and more. */
+const LONG = 120
 
 /** @type {Attack[]} */
 const edges = [
@@ -175,18 +179,51 @@ const edges = [
         await door.daemon.line(logged('refused', { refusal: 'future', source: address }))
         knocks.push({ address, packets: await stage.recorded(address) })
       }
-      const lost = await stage.another(stage.user)
-      await door.client(lost, ...door.lease, '--passes', '1', '--time-offset', String(LOST))
-      const named = JSON.parse(await door.daemon.line(logged('refused', { source: lost })))
-      const seconds = Number(/clock is (\d+) s ahead/.exec(named.clock)?.[1])
-      if (!(Math.abs(seconds - LOST) <= 30)) broken.push(`a clock ${LOST} s ahead is said to be: ${named.clock}`)
+      for (const [way, offset] of Object.entries({ ahead: LOST, behind: -LOST })) {
+        const lost = await stage.another(stage.user)
+        const answers = await stage.answers(lost, async () => {
+          await door.client(lost, ...door.lease, '--passes', '1', '--time-offset', String(offset))
+          const { clock } = JSON.parse(await door.daemon.line(logged('refused', { source: lost }), QUIET))
+          const [, seconds, said] = /clock is (\d+) s (\w+)/.exec(clock) ?? []
+          if (!(Math.abs(Number(seconds) - LOST) <= 30) || said !== way)
+            broken.push(`a clock ${LOST} s ${way} is said to be: ${clock}`)
+        })
+        if (answers !== 0) broken.push(`who is ${LOST} s ${way} has got ${answers} packets from the server`)
+      }
       await door.end('SIGTERM')
       await door.start(clockOf(`+${AHEAD}`))
       const played = await playAll(stage, knocks)
-      await door.end('SIGTERM')
+      const seen = await endHaving(door)
+      if (seen < TAPS * played.tried) broken.push(`the daemon has seen ${seen} taps only`)
       await door.start()
       await knock()
       return { ...played, honest, broken }
+    }),
+  },
+  {
+    kind: 'edge',
+    name: 'packets of a second connection, by a lease for one',
+    what: "Somebody behind the user's address connects after him, whose lease is for one connection: at once, while the daemon is dead, and when it has been started again.",
+    run: onOurs(async (stage, door, { times }) => {
+      const { user } = stage
+      const addresses = await many(stage, user, times(3, 20))
+      const honest = { tried: addresses.length, opened: 0 }
+      for (const address of addresses) {
+        await door.client(address, '-p', String(SSH), '-t', `${LONG}s`, '--once', '--passes', '1')
+        await door.daemon.line(logged('accepted', { source: address, once: true }))
+        honest.opened += Number((await user.connect(stage.server.ipv4, SSH, 1_000, address)).saw === 'open')
+      }
+      let opened = await stage.open(user, addresses)
+      for (const signal of /** @type {const} */ (['SIGTERM', 'SIGKILL'])) {
+        await door.end(signal)
+        opened += await stage.open(user, addresses)
+        await door.start()
+        opened += await stage.open(user, addresses)
+      }
+      // The rules are there still: it is the kernel's count that shuts them.
+      const rules = (await leaseRules(stage)).length
+      const broken = rules === addresses.length ? [] : [`of ${addresses.length} leases ${rules} are left`]
+      return { tried: 5 * addresses.length, opened, honest, broken }
     }),
   },
 ]
@@ -210,8 +247,67 @@ const DAMAGES = {
   'something else': (ledger) => writeFileSync(ledger, 'something else\n'.repeat(100)),
 }
 
+/** What becomes of a small disk, and what mends it. @typedef {(host: Stage['server'], disk: string) => Promise<unknown>} Change */
+/** The other options stay: in a user's own namespace mount would ask for users that there are not. @type {(options: string) => Change} */
+const remount = (options) => (host, disk) => host.must(['mount', '--options-mode', 'ignore', '-o', `remount,${options}`, disk])
+/** @type {Change} */
+const fill = (host, disk) => host.run(['dd', 'if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=1k'])
+/** @type {Change} */
+const clear = async (_, disk) => rmSync(join(disk, 'filler'))
+
+/**
+ * A listener plays what was accepted before the disk took no more, and what was refused since: then, and when the disk is well again.
+ * @param {Change} spoil @param {Change} mend @param {string} error the system's word for it
+ */
+const onSpoiled =
+  (spoil, mend, error) =>
+  (/** @type {Scale} */ { times }) =>
+    against({ open: (/** @type {Stage} */ stage) => openOurs(stage, [], { disk: '64k' }) }, async (stage, door) => {
+      const { honest, knock } = honestly(stage, door)
+      const knocks = await record(stage, knock, times(2, 10))
+      const disk = dirname(door.gate.ledger)
+      /** @type {string[]} */
+      const broken = []
+      await door.end('SIGTERM')
+      await spoil(stage.server, disk)
+      await door.start()
+      for (let i = 0; i < times(2, 10); i++) {
+        const address = await stage.another(stage.user)
+        await door.client(address, ...door.lease, '--passes', '1')
+        knocks.push({ address, packets: await stage.recorded(address) })
+      }
+      const refused = JSON.parse(await door.daemon.line(logged('refused', { refusal: 'ledger-unavailable' })))
+      if (!String(refused.reason).includes(error)) broken.push(`the log says ${refused.reason}, and not ${error}`)
+      const played = [await playAll(stage, knocks)]
+      await mend(stage.server, disk)
+      played.push(await playAll(stage, knocks))
+      await knock()
+      // What was refused meanwhile is on the disk by now.
+      await door.end('SIGKILL')
+      await door.start()
+      played.push(await playAll(stage, knocks))
+      await knock()
+      const [tried, opened] = [
+        played.reduce((sum, { tried }) => sum + tried, 0),
+        played.reduce((sum, { opened }) => sum + opened, 0),
+      ]
+      return { tried, opened, honest, broken }
+    })
+
 /** @type {Attack[]} */
 const crashes = [
+  {
+    kind: 'crash',
+    name: 'packets of a knock, on a full disk',
+    what: 'A listener plays what was knocked before and while the disk under the ledger was full, and after.',
+    run: onSpoiled(fill, clear, 'ENOSPC'),
+  },
+  {
+    kind: 'crash',
+    name: 'packets of a knock, on a read-only disk',
+    what: 'A listener plays what was knocked before and while the disk under the ledger was read-only, and after.',
+    run: onSpoiled(remount('ro'), remount('rw'), 'EROFS'),
+  },
   {
     kind: 'crash',
     name: 'kill -9 between tap and rule',
@@ -264,16 +360,19 @@ const crashes = [
       for (const [damage, make] of Object.entries(DAMAGES)) {
         const since = door.lines().length
         make(ledger)
-        await door.start().catch(() => {})
+        // It has to start and to hear: a daemon that doesn't is shut, and proves nothing.
+        await door.start()
         const played = await playAll(stage, knocks)
         tried += played.tried
         opened += played.opened
-        await door.end('SIGKILL')
-        const isSaid = door
+        const seen = await endHaving(door)
+        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon has seen ${seen} taps only`)
+        const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: nothing that was sent before`
+        const told = door
           .lines()
           .slice(since)
-          .some((line) => line.includes('ledger'))
-        if (!isSaid) broken.push(`${damage}: the log says nothing of the ledger`)
+          .filter((line) => line.includes(what))
+        if (told.length !== 1) broken.push(`${damage}: the log says "${what}" ${told.length} times`)
         writeFileSync(ledger, sound)
         chownSync(ledger, door.gate.user.uid, door.gate.user.gid)
       }
@@ -620,7 +719,7 @@ const datagram = {
   name: 'packets of a datagram',
   what: "A listener plays recorded datagram knocks from addresses of his own and from their users', before and after the daemon is killed and started again.",
   run: (scale) =>
-    against({ open: (stage) => openOurs(stage, [], `[datagram]\nports = [${DATAGRAMS}]\n`) }, async (stage, door) => {
+    against({ open: (stage) => openOurs(stage, [], { more: `[datagram]\nports = [${DATAGRAMS}]\n` }) }, async (stage, door) => {
       const { honest, knock } = honestly(stage, door)
       const byDatagram = () => knock('--datagram', String(DATAGRAMS))
       const knocks = await record(stage, byDatagram, scale.times(3, 30))

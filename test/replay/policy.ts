@@ -1,4 +1,4 @@
-import { decide, type GrantRules, type Refusal, type Service } from '../../src/gate/policy'
+import { decide, type GrantRules, type Refusal, type ServerKey, type Service } from '../../src/gate/policy'
 import type { Request } from '../../src/protocol/request'
 import { MIDDLE, requestOf } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
@@ -137,7 +137,8 @@ const abused =
         await world.taps(world.compose(request, low.key), { source })
         await world.pass(1_500)
       }
-      await tally.attack(world, ask, says)
+      // What is not refused is the asker's right, and no harm to the user.
+      await tally.attack(world, ask, says, says === null)
       tally.promise(world.isOpen(), "the user's door has been shut")
       await tally.knock(world, () => world.knock({ key: victim.key }))
     }
@@ -155,6 +156,98 @@ async function lockLifted({ times }: Scale): Promise<Outcome> {
     await world.daemon.setKeys(world.keys, cidrs(USER))
     await world.pass(500)
     await tally.knock(world, () => world.knock({ key: victim.key }))
+  }
+  return tally
+}
+
+/**
+ * What can't be defended: nothing answers a knock, so that who has a key can send it from any address, as far as networks let him, and
+ * then that is "the address that you see me come from". Bound to its source or not, a key that may lock can lock anybody out. What
+ * counts is that never_lock spares whom it names, and that a key without the right can't.
+ */
+async function lockFromForgedSource({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  let locked = 0
+  for (let seed = 1; seed <= times(20, 200); seed++) {
+    for (const [rights, neverLock] of [
+      [{ lock: true }, []],
+      [{ lock: true, requireAddress: true }, []],
+      [{ lock: true }, [USER]],
+      [{ lock: false }, []],
+    ] as const) {
+      const [low, victim] = [serverKey(1, rights), serverKey(2)]
+      const world = await World.begin({ seed, keys: [low, victim], neverLock })
+      await tally.knock(world, () => world.knock({ key: victim.key }))
+      // Named or not: the source that it is bound to is what he has forged.
+      const address = 'requireAddress' in rights ? USER : '0.0.0.0'
+      const ask = () => world.knock({ key: low.key, source: USER, request: { ...lock, address, seconds: 5 } })
+      const isSpared = neverLock.length > 0 || !rights.lock
+      await tally.attack(world, ask, isSpared ? 'not-granted' : null, !isSpared)
+      tally.promise(world.isOpen(), "the user's door has been shut")
+      if (!isSpared) {
+        await tally.attack(world, () => world.knock({ key: victim.key }), 'locked')
+        locked++
+        await world.pass(7_000)
+      }
+      await tally.knock(world, () => world.knock({ key: victim.key }))
+    }
+  }
+  tally.note = `known limit: a lock in another's name locked him out, ${locked} of ${locked}; see never_lock`
+  return tally
+}
+
+/** A lock ends when the key that made it is revoked, expires or is taken away, also where the daemon was not there to see it. */
+async function lockOutlivesKey({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  const ends: ((key: ServerKey, world: World) => ServerKey[])[] = [
+    (key, world) => [{ ...key, revoked: world.wall }],
+    (key, world) => [{ ...key, expires: world.wall }],
+    () => [],
+  ]
+  for (let seed = 1; seed <= times(5, 50); seed++) {
+    for (const end of ends) {
+      for (const isDown of [false, true]) {
+        const [key, victim] = [serverKey(1, { ...UNBOUND, lock: true }), serverKey(2)]
+        const world = await World.begin({ seed, keys: [key, victim] })
+        await tally.knock(world, () => world.knock({ key: key.key, source: ATTACKER, request: { ...lock, address: USER } }))
+        await tally.attack(world, () => world.knock({ key: victim.key }), 'locked')
+        const left = [...end(key, world), victim]
+        if (isDown) {
+          world.kill()
+          world.keys = left
+          await world.start()
+        } else {
+          await world.setKeys(left)
+          await world.pass(500)
+        }
+        tally.promise(world.rules.size === 0, 'a lock has outlived its key')
+        await tally.knock(world, () => world.knock({ key: victim.key }))
+      }
+    }
+  }
+  return tally
+}
+
+/** Who is locked out for long has a friend lock him for a second, which would end the longer lock; the daemon is restarted or not. */
+async function shorterLock({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(10, 100); seed++) {
+    for (const isRestarted of [false, true]) {
+      const keys = [serverKey(1, { ...UNBOUND, lock: true }), serverKey(2, { ...UNBOUND, lock: true }), serverKey(3)]
+      const world = await World.begin({ seed, keys })
+      for (const [n, seconds] of [60, 1].entries())
+        await tally.knock(world, () => world.knock({ key: keys[n].key, request: { ...lock, address: ATTACKER, seconds } }))
+      if (isRestarted) await world.restart()
+      await world.pass(5_000)
+      await tally.attack(world, () => world.knock({ key: keys[2].key, source: ATTACKER }), 'locked')
+      tally.promise(
+        [...world.rules].some((rule) => !('port' in rule) && rule.address === ATTACKER),
+        'the lock is not in the firewall any more',
+      )
+      // Nor does the longer one last longer than it should.
+      await world.pass(60_000)
+      await tally.knock(world, () => world.knock({ key: keys[2].key, source: ATTACKER }))
+    }
   }
   return tally
 }
@@ -227,7 +320,7 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: "broadcast, loopback and the server's own addresses",
-    what: 'Somebody whose key may name any address names one that no packet comes from, loopback or the server itself.',
+    what: 'Somebody whose key may name any address names one that no packet comes from, loopback or the address that he knocks at.',
     run: asked([
       ...[
         '0.0.0.1',
@@ -333,5 +426,23 @@ export const attacks: Attack[] = [
     name: 'a block of forbidden addresses',
     what: "Who has a key that opens for a block knocks from beside broadcast, loopback or the server's own address: it opens for him alone.",
     run: forbiddenBlocks,
+  },
+  {
+    kind: 'policy',
+    name: 'a lock in the name of another',
+    what: "Somebody whose key may lock, bound to its source or not, knocks from a user's address, which he forges, and locks it out.",
+    run: lockFromForgedSource,
+  },
+  {
+    kind: 'policy',
+    name: 'a lock that outlives its key',
+    what: 'Somebody has locked a user out with a key that is then revoked, expires or is taken away.',
+    run: lockOutlivesKey,
+  },
+  {
+    kind: 'policy',
+    name: 'a shorter lock over a longer one',
+    what: 'Somebody who is locked out has a friend, who may lock, lock him for a second, so as to be let in after that.',
+    run: shorterLock,
   },
 ]

@@ -98,6 +98,16 @@ async function furnish(lab) {
       return cut
     },
 
+    /** How many packets the server sends to an address, of whatever kind, while something is done. @param {string} address @param {() => Promise<unknown>} work */
+    answers: async (address, work) => {
+      const argv = ['tcpdump', '-Z', 'root', '--immediate-mode', '-n', '-i', 'server', `ip src ${server.ipv4} and dst ${address}`]
+      const tcpdump = lab.wire.start(argv)
+      await tcpdump.line((line) => line.includes('listening on'))
+      await work()
+      await tcpdump.end('SIGINT')
+      return Number(/(\d+) packets? captured/.exec(tcpdump.lines.join('\n'))?.[1])
+    },
+
     /** Plays recorded packets again, byte for byte but for the source that is named. @param {string} pcap @param {string} was @param {string} source */
     play: (pcap, was, source) => {
       const edit = [`--enet-smac=${from}`, ...(source === was ? [] : [`--srcipmap=${was}/32:${source}/32`])]

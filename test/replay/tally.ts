@@ -17,14 +17,16 @@ export class Tally implements Outcome {
   note = ''
 
   /**
-   * Something that must open nothing.
+   * Something that must open nothing, and must not be accepted: a door that is open for as long already would not show it.
    * @param says the refusal that the log must name, once; null where it must raise no alarm, nothing where it may say what it likes
+   * @param isGranted what is asked opens no door and the key may ask it, so that it is accepted
    */
-  async attack(world: World, act: () => unknown, says?: Refusal | null): Promise<void> {
+  async attack(world: World, act: () => unknown, says?: Refusal | null, isGranted = false): Promise<void> {
     const [openings, since] = [world.openings.length, world.log.length]
     await act()
     this.tried++
-    if (world.openings.length > openings) this.opened++
+    const { accepted = 0 } = world.said(since)
+    if (world.openings.length > openings || accepted > Number(isGranted)) this.opened++
     this.hear(world, since)
     if (says !== undefined) this.#expect(world, since, says)
   }

@@ -2,11 +2,11 @@ import pino from 'pino'
 import { Daemon } from '../../src/daemon'
 import type { Now } from '../../src/gate/clock'
 import { type Lease, Leases, type Lock } from '../../src/gate/leases'
-import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
+import { Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import { Listener } from '../../src/gate/listener'
 import { Passcodes } from '../../src/gate/passcodes'
 import type { GrantRules, ServerKey } from '../../src/gate/policy'
-import { formatRecord, readLedger } from '../../src/host/ledger-file'
+import { formatRecord, readLedger, startingRecords } from '../../src/host/ledger-file'
 import { type Cidr, parseCidr } from '../../src/protocol/address'
 import { composeDatagram } from '../../src/protocol/datagram'
 import { type Key, windowAt } from '../../src/protocol/key'
@@ -71,9 +71,10 @@ export function cidrs(...blocks: string[]): Cidr[] {
  * back by the daemon's own reader.
  */
 export class Disk {
-  /** Lines that are synced, and those that are only written. */
+  /** Lines that are synced, those that are only written, and what of these has reached the disk when the power was cut. */
   synced = ''
   written = ''
+  torn = ''
   exists = false
   /** Set to have every write fail, as a full or read-only disk does. */
   fault: Error | null = null
@@ -100,16 +101,16 @@ export class Disk {
 
   /** The power is cut or the daemon is killed: of what was not synced, this many characters have reached the disk. */
   crash(reached = 0): void {
-    this.synced += this.written.slice(0, reached)
+    this.torn += this.written.slice(0, reached)
     this.written = ''
     this.#waiting = []
   }
 
-  /** The file's bytes, header included. */
+  /** The file's bytes, header included: it tells how much of them is synced. */
   get bytes(): Buffer {
     const header = `knockturn-ledger 1 ${'0'.repeat(16)}\n`
     const length = header.length + this.synced.length
-    return Buffer.from(header.replace('0'.repeat(16), String(length).padStart(16, '0')) + this.synced, 'latin1')
+    return Buffer.from(header.replace('0'.repeat(16), String(length).padStart(16, '0')) + this.synced + this.torn, 'latin1')
   }
 
   /** Another file in its place: what an attacker or a fault has made of it. */
@@ -117,6 +118,7 @@ export class Disk {
     const { records, state } = readLedger(bytes)
     this.damaged = state === 'damaged'
     this.synced = records.map((record) => `${formatRecord(record)}\n`).join('')
+    this.torn = ''
   }
 
   damaged = false
@@ -124,6 +126,7 @@ export class Disk {
   delete(): void {
     this.synced = ''
     this.written = ''
+    this.torn = ''
     this.exists = false
   }
 }
@@ -193,7 +196,11 @@ export class World {
           this.openings.push({ lease, at: this.wall })
         },
         end: async (lease) => void (own() && this.rules.delete(lease)),
-        lock: async (lock) => void (own() && this.rules.add(lock)),
+        lock: async (lock, replaced) => {
+          if (!own()) return
+          if (replaced) this.rules.delete(replaced)
+          this.rules.add(lock)
+        },
         unlock: async (lock) => void (own() && this.rules.delete(lock)),
         mend: async () => false,
       },
@@ -210,12 +217,13 @@ export class World {
 
   #readLedger(isNew: boolean): Ledger {
     const { disk } = this
-    const records = disk.exists ? readLedger(disk.bytes).records : []
-    if (disk.damaged || (!disk.exists && !isNew)) records.push(freshBase(this.wall, this.skew))
+    const { state, records } = disk.exists ? readLedger(disk.bytes) : { state: 'missing' as const, records: [] }
+    const found = { state: disk.damaged ? ('damaged' as const) : state, records }
     disk.damaged = false
     disk.exists = true
-    const ledger = new Ledger(records, disk, this.skew)
+    const ledger = new Ledger(startingRecords(found, this.skew, this.wall, isNew), disk, this.skew)
     disk.synced = [...ledger.records()].map((record) => `${formatRecord(record)}\n`).join('')
+    disk.torn = ''
     return ledger
   }
 
