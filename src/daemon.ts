@@ -90,7 +90,9 @@ export class Daemon {
     const { log, now } = this.#stages
     const passed = passcodes.hear(tap, now())
     const asked = passed && this.#keys.get(passed.key)?.passcode
-    if (asked) this.#take([{ ...passed, v: PASSCODE_V, request: passcodeRequest(asked), arrival: 'timely', by: 'passcode' }])
+    const heard = now().steady
+    if (asked)
+      this.#take([{ ...passed, v: PASSCODE_V, request: passcodeRequest(asked), heard, arrival: 'timely', by: 'passcode' }])
     if (passcodes.waits(now()) && this.#quiet.may('passcodes wait', now().steady))
       log.warn('too many passcodes were wrong: all of them wait for the next window')
   }
@@ -350,7 +352,7 @@ export class Daemon {
   #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
     const { request, source, window, v, arrival, by } = knock
     const { now } = this.#stages
-    const clock = arrival === 'timely' ? {} : { clock: clockError(window, key, now().wall) }
+    const clock = arrival === 'timely' ? {} : { clock: clockError(window, key, now().wall - (now().steady - knock.heard)) }
     const about = {
       key: key.id,
       fingerprint: key.fingerprint,

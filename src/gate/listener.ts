@@ -78,7 +78,9 @@ export interface Knock {
   readonly v: string
   readonly source: string
   readonly destination: string
-  /** Whether its window was accepted when its newest tap arrived. */
+  /** When its newest tap arrived, in steady milliseconds. */
+  readonly heard: number
+  /** Whether its window was accepted then. */
   readonly arrival: 'timely' | 'stale' | 'future'
   /** Set where a passcode has said it, and no sealed request. */
   readonly by?: 'passcode'
@@ -311,7 +313,8 @@ export class Listener {
     const { key, window } = candidate
     const opened = openDatagram(key, window, payload)
     if (!opened) return NONE
-    return [{ key, window, request: opened.request, v: bytesToHex(identity(opened.sealed)), source, destination, arrival }]
+    const v = bytesToHex(identity(opened.sealed))
+    return [{ key, window, request: opened.request, v, source, destination, heard: now.steady, arrival }]
   }
 
   /** Takes one decode of a datagram out of the budgets, or says that there is none left in this slot. */
@@ -570,7 +573,8 @@ export class Listener {
     if (!opened) return null
     const ports = new Set(symbolPorts(this.#book(candidate), opened.sealed))
     const times = [...ports, ...candidate.rendezvous].map((port) => session.touches.get(port)?.last ?? -Infinity)
-    const arrival = this.#arrival(candidate, Math.max(...times), now)
+    const heard = Math.max(...times)
+    const arrival = this.#arrival(candidate, heard, now)
     const { source, destination } = session
     const knock: Knock = {
       key,
@@ -579,6 +583,7 @@ export class Listener {
       v: bytesToHex(identity(opened.sealed)),
       source,
       destination,
+      heard,
       arrival,
     }
     return { knock, ports }

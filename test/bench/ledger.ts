@@ -28,6 +28,7 @@ const knockOf = (window: number): Knock => ({
   v: (++claims).toString(16).padStart(32, '0'),
   source: SOURCE,
   destination: SOURCE,
+  heard: 0,
   arrival: 'timely',
 })
 

@@ -37,7 +37,7 @@ interface Saying {
   period?: 30 | 60
 }
 function knock({ window = WINDOW, v = 'a', source = SOURCE, arrival = 'timely', period = 30 }: Saying = {}): Knock {
-  return { key: keys[period], window, v, source, arrival, destination: '198.51.100.1', request: requestOf(1) }
+  return { key: keys[period], window, v, source, arrival, destination: '198.51.100.1', heard: 0, request: requestOf(1) }
 }
 const claim = (ledger: Ledger, saying: Saying = {}, fingerprint = KEY) => ledger.claim(knock(saying), fingerprint).outcome
 

@@ -184,6 +184,7 @@ const knock = (n: number, window = NOW): Knock => ({
   request: { action: 'open', protocol: 'any', once: false, salt: n, port: 22, seconds: 60, address: '0.0.0.0' },
   source: '198.51.100.2',
   destination: '198.51.100.1',
+  heard: 0,
   arrival: 'timely',
 })
 

@@ -238,8 +238,8 @@ async function wrongClock({ times }: Scale): Promise<Outcome> {
       )
       const [named] = world.log.filter(({ refusal }) => refusal)
       const [seconds, said] = /(\d+) s (\w+)$/.exec(String(named?.clock))?.slice(1) ?? []
-      // To half a window, as protocol.md says.
-      const isNamed = named?.key === 'user1' && named.source === USER && said === way && Math.abs(Number(seconds) - 300) <= 15
+      // It is the middle of a window: exactly, however late the session has ended.
+      const isNamed = named?.key === 'user1' && named.source === USER && said === way && Math.abs(Number(seconds) - 300) <= 1
       tally.promise(isNamed, `the log should name user1 and 300 s ${way}, and names ${named?.key} and "${named?.clock}"`)
       tally.promise(world.rules.size === 0, 'the firewall has been changed')
       await tally.knock(world)

@@ -279,7 +279,16 @@ class Model {
 
   #knock(knock: number, arrival: Knock['arrival']): Knock {
     const window = this.#window(knock)
-    return { key: KEY, window, v: nameOf(knock), arrival, source: '198.51.100.2', destination: '198.51.100.1', request: REQUEST }
+    return {
+      key: KEY,
+      window,
+      v: nameOf(knock),
+      arrival,
+      source: '198.51.100.2',
+      destination: '198.51.100.1',
+      heard: 0,
+      request: REQUEST,
+    }
   }
 }
 
