@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Browser, chromium, type Page } from 'playwright-core'
@@ -7,6 +7,8 @@ import { loadKeyFile } from '../../src/host/keyring'
 import { httpHosts, pageText } from '../../src/host/page-file'
 import { sealBytes } from '../../src/host/sealed-key'
 import type { Contents } from '../../src/page/contents'
+import { windowAt } from '../../src/protocol/key'
+import { passcode } from '../../src/protocol/passcode'
 import { formatPool } from '../../src/protocol/pool'
 import { type Child, type Gate, type Host, type Lab, logged, makeLab, provision, type Tap, until, verdict } from './lab.mjs'
 
@@ -255,6 +257,20 @@ describe('a page with a key', () => {
 })
 
 describe('a page for passcodes', () => {
+  it('opens the door of a key that has one', async () => {
+    const { key } = await loadKeyFile(await gate.newKey('app', '--services', `${WEB}/tcp`))
+    const since = daemon.lines.length
+    appendFileSync(join(gate.keys, 'app.key'), '\n[passcode]\npin = "0417"\nonce = false\n')
+    await daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'), 10_000, since)
+    await server.must([join(ROOT, 'bin', 'knockturn'), 'firewall', 'install', '--config', gate.config])
+    const { page } = await visit(await passcodes(WEB))
+    await page.getByLabel('PIN').fill('0417')
+    await page.getByLabel('Code from').fill(passcode(key, windowAt(Date.now() / 1000, key.period)))
+    const line = await verdict(daemon, () => press(page))
+    expect(line).toMatchObject({ msg: 'accepted', key: 'app', by: 'passcode', address: client.ipv4, service: `${WEB}/tcp` })
+    await client.becomes(server.ipv4, WEB, 'open')
+  })
+
   const passcodes = (door: number) => {
     const more = { kind: 'passcode', base: 48_000, pinDigits: 4, doors: [{ port: door, protocol: 'tcp' }] }
     return write(more as Partial<Contents>)
