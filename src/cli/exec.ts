@@ -1,6 +1,5 @@
 import { spawn } from 'node:child_process'
 import { constants } from 'node:os'
-import { isatty } from 'node:tty'
 import { type Command, Option } from 'commander'
 import { knockUntilOpen } from '../client'
 import { Fault, reason, UsageFault } from '../host/fault'
@@ -65,7 +64,7 @@ function run([program, ...args]: readonly string[]): Promise<number> {
     const child = spawn(program, args, { stdio: 'inherit' })
     for (const signal of SIGNALS)
       process.on(signal, () => {
-        if (!(OF_TERMINAL.includes(signal) && isatty(0))) child.kill(signal)
+        if (!(OF_TERMINAL.includes(signal) && process.getBuiltinModule('node:tty').isatty(0))) child.kill(signal)
       })
     child.on('error', (error) =>
       reject(new Fault(`${program}: the command cannot be run: ${reason(error)}: is it installed, and in PATH?`)),

@@ -38,7 +38,7 @@ function snapshot(blob, config) {
   writeFileSync(config, JSON.stringify({ main: PROGRAM, output: blob, disableExperimentalSEAWarning: true, useSnapshot: true }))
   // What the environment has Node load is not to be in the snapshot. Warnings: it says that some of Node's own modules are unverified in
   // snapshots, which test/e2e/usb.test.ts is for.
-  const env = { ...process.env, NODE_OPTIONS: '', NODE_NO_WARNINGS: '1' }
+  const env = { ...process.env, NODE_OPTIONS: '', NODE_NO_WARNINGS: '1', KNOCKTURN_SNAPSHOT: '1' }
   const { status, stderr } = spawnSync(process.execPath, ['--experimental-sea-config', config], {
     env,
     encoding: 'utf8',
