@@ -22,6 +22,7 @@ describe('a datagram', () => {
     expect(ear.knocks).toEqual([
       {
         ...{ key, window: WINDOW, request: requestOf(1), source: SOURCE, destination: '198.51.100.1', arrival: 'timely' },
+        heard: ear.steady,
         v: Buffer.from(datagram().subarray(8, 24)).toString('hex'),
       },
     ])
