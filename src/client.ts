@@ -98,6 +98,8 @@ export interface Going {
 export interface Ended {
   /** The watched ports that have not answered. */
   readonly shut: readonly number[]
+  /** Those that answered before the first knock could have opened them. */
+  readonly before: ReadonlySet<number>
   /** What came instead of an answer: see {@link look}. */
   readonly seen: ReadonlySet<string>
 }
@@ -153,13 +155,15 @@ export async function knockAllUntilOpen(
   const left = () => limit - (performance.now() - start)
   const shut = new Set(going.flatMap(({ watched }) => watched ?? []))
   const seen = new Set<string>()
+  const before = new Set<number>()
   const [{ sending }] = going
   let current = going
-  const tryAll = async (time: number) => {
+  const tryAll = async (time: number, opened?: Set<number>) => {
     const tries = [...shut].map(async (port) => {
       const saw = await look(address, port, Math.min(time, Math.max(left(), 1)))
-      if (saw === 'open') shut.delete(port)
-      else seen.add(saw)
+      if (saw !== 'open') return void seen.add(saw)
+      shut.delete(port)
+      opened?.add(port)
     })
     await Promise.all(tries)
   }
@@ -168,18 +172,18 @@ export async function knockAllUntilOpen(
     const due = (knock: Going) => (knock.watched === null ? pass <= sending.passes : shut.has(knock.watched))
     current = current.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
     // In front of the first burst, and over with it: after it a router that has no way says so only now and then (ICMP is limited).
-    if (pass === 1) void tryAll(AHEAD)
+    if (pass === 1) void tryAll(AHEAD, before)
     await sendAll(current.filter(due), address)
     told(pass)
     const isOver = () => shut.size === 0 && (pass >= sending.passes || current.every(({ watched }) => watched !== null))
     const next = performance.now() + passPause(sending)
     while (performance.now() < next && left() > 0) {
       await tryAll(TRY)
-      if (isOver()) return { shut: [], seen }
+      if (isOver()) return { shut: [], before, seen }
       await sleep(TRY_PAUSE)
     }
   }
-  return { shut: [...shut], seen }
+  return { shut: [...shut], before, seen }
 }
 
 /** One pass of all knocks. */

@@ -20,13 +20,15 @@ export function withCompletion(root: Command): Command {
   return root
 }
 
-const idsIn = (folder: string) => `ls ${folder} 2>/dev/null | sed -n 's/\\.key$//p'`
+const idsIn = (folder: string) => `ls ${folder} 2>/dev/null | sed -n 's/\\.key$//p; s/\\.key\\.age$//p'`
 /** Finds words at the time of completing, by what a placeholder in --help is called: shell code that prints one a line. */
 const LIVE: Readonly<Record<string, string>> = {
   profile: 'knockclient profile list 2>/dev/null | sed "1d;s/ .*//"',
   key: idsIn(`"\${XDG_CONFIG_HOME:-$HOME/.config}"/knockturn/keys`),
   id: idsIn('/etc/knockturn/keys'),
 }
+/** What `connect` and `exec` take for a host. */
+const AIMS = `${LIVE.profile}; ${LIVE.key}`
 /** Placeholders that stand for paths, alone or beside what {@link LIVE} finds. */
 const PATHS = ['file', 'dir', 'key']
 
@@ -100,6 +102,7 @@ function zshEnd(name: string, find: string): string {
   (( \${found[(I)/]} )) && _files
   compadd -- \${found:#/}
 }
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 compdef _${name} ${name}
 `
 }
@@ -122,13 +125,17 @@ function placesOf(command: Command, path: string): Place[] {
     })
   const [argument] = registeredArguments
   const filled = argument ? filledBy(`<${argument.name()}>`, argument.argChoices) : { words: [], live: undefined, paths: false }
+  if (argument?.name() === 'host') filled.live = AIMS
   const words = [...commands.map((sub) => sub.name()), ...filled.words, ...shown.flatMap(flagsOf), '--help']
   const here = { path, after: '', words, live: filled.live, paths: filled.paths }
   return [...values, here, ...commands.flatMap((sub) => placesOf(sub, `${path} ${sub.name()}`))]
 }
 
 /** What fills a placeholder. */
-function filledBy(flags: string, choices: readonly string[] | undefined): Pick<Place, 'words' | 'live' | 'paths'> {
+function filledBy(
+  flags: string,
+  choices: readonly string[] | undefined,
+): { words: readonly string[]; live: string | undefined; paths: boolean } {
   const placeholder = /[<[](\w+)/.exec(flags)?.[1] ?? ''
   return { words: choices ?? [], live: LIVE[placeholder], paths: PATHS.includes(placeholder) }
 }

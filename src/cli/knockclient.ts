@@ -1,4 +1,6 @@
+import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
+import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
 import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
@@ -205,9 +207,10 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
   const going = asked.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
   const say = speaker(options, started)
   // The packets first: it takes longer to find the words for them.
-  if (say) setImmediate(async () => say(`${await describe(going, host, address)}, with key ${key.id}`))
+  const described = say ? new Promise((told) => setImmediate(told)).then(() => describe(going, host, address)) : null
+  const begun = described?.then((text) => say?.(`${text}, with key ${key.id}`))
   const told = (pass: number) => {
-    if (pass === 1 || options.v) say?.(`sent ${whatOf(going, options)}, pass ${pass}`)
+    if (pass === 1 || options.v) begun?.then(() => say?.(`sent ${whatOf(going, options)}, pass ${pass}`))
   }
   if (options.wait === undefined) await knockAll(going, address, told)
   else {
@@ -218,9 +221,14 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
       return EXIT.timeLimit
     }
     const watched = going.flatMap(({ watched }) => watched ?? [])
+    await begun
     say?.(`${host} ${watched.length === 1 ? `port ${watched[0]} is` : `ports ${watched.join(', ')} are`} open`)
+    for (const port of ended.before)
+      say?.(`port ${port} answered before the knock, too: whether that was taken, the server's log tells`)
   }
-  await remember(given, key.id, say)
+  await begun
+  // What closes is not wanted again in the next café, and a key from a descriptor is not there again.
+  if (action === 'open' && options.keyFd === undefined) await remember(given, key.id, say)
   return EXIT.ok
 }
 
@@ -236,7 +244,7 @@ async function byProfile(name: string | undefined): Promise<Given> {
     const names = [...profiles.keys()].join(', ')
     const next =
       names === '' ? `it has none: make one with "${NAME} profile save", or name the server with -r` : `it has ${names}`
-    throw new UsageFault(`${path}: expected a profile "${String(name).slice(0, 60)}", and ${next}`)
+    throw new UsageFault(`${path}: expected a profile "${String(name).slice(0, 60)}", and ${next} (a server stands behind -r)`)
   }
   const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
   const merged = merge(based, typed)
@@ -249,9 +257,10 @@ async function byProfile(name: string | undefined): Promise<Given> {
   return rest
 }
 
-/** Keeps the options for --last. That it can't is no failure: the door is open. */
+/** Keeps the options for --last, but where nothing of ours is: a borrowed machine. That it can't is no failure: the door is open. */
 async function remember(given: Given, id: string, say: ((text: string) => void) | null): Promise<void> {
-  const { writeLast } = await import('../host/profiles')
+  const { clientConfig, writeLast } = await import('../host/profiles')
+  if (!existsSync(dirname(clientConfig()))) return
   await writeLast(pinned(given, id)).catch((error) => {
     if (!(error instanceof Fault)) throw error
     if (command.opts<Options>().v) say?.(`not kept for --last: ${error.message}`)
@@ -259,7 +268,7 @@ async function remember(given: Given, id: string, say: ((text: string) => void) 
 }
 
 async function diagnose(
-  { timeSource, timeOffset }: Options,
+  { timeSource, timeOffset, datagram }: Options,
   period: number,
   host: string,
   address: string,
@@ -271,7 +280,7 @@ async function diagnose(
   // A datagram has touched no port that could show itself by TCP.
   const knocked = payload ? [] : ports
   const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
-  return findings({ ...found, host, seen, period, timeOffset })
+  return findings({ ...found, host, datagram, seen, period, timeOffset })
 }
 
 function checkPace(sequence: Sequence, pace: number): Sequence {

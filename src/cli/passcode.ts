@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { knock } from '../client'
 import { Fault, UsageFault } from '../host/fault'
 import { questions } from '../host/questions'
@@ -30,6 +31,7 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   await knock({ udp, pace, passes, random: Math.random }, address, { ports }, (pass) => {
     if (pass === 1 || options.v) say?.(`sent ${ports.length} ports by ${udp ? 'UDP' : 'TCP'}, pass ${pass}`)
   })
+  say?.(`the server never answers a passcode: now try your connection, by IPv${isIP(address)}`)
 }
 
 async function ask(base: number): Promise<number[]> {

@@ -20,7 +20,10 @@ const TRIES = 3
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
 export async function findClientKey(folder: string, id: string): Promise<KeyFile> {
   const sealed = join(folder, `${id}${SEALED_SUFFIX}`)
-  return !existsSync(join(folder, `${id}.key`)) && existsSync(sealed) ? loadClientKey(sealed) : findKey(folder, id)
+  if (existsSync(join(folder, `${id}.key`))) return findKey(folder, id)
+  if (existsSync(sealed)) return loadClientKey(sealed)
+  const { keys, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
+  throw new Fault(`${folder}: expected a key "${id}", and it has ${namesOf(keys, ignored)}`)
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */
@@ -29,9 +32,13 @@ export async function onlyClientKey(folder: string): Promise<KeyFile> {
   if (faulty.length > 0) throw faulty[0].fault
   const sealed = ignored.filter((path) => path.endsWith(SEALED_SUFFIX))
   if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0])
-  const names = [...keys.map(({ id }) => id), ...sealed.map((path) => basename(path, SEALED_SUFFIX))]
-  const got = names.length === 0 ? 'none (their names end in .key)' : names.join(', ')
-  throw new Fault(`${folder}: expected one key, got ${got}: say which with -k`)
+  throw new Fault(`${folder}: expected one key, got ${namesOf(keys, ignored)}: say which with -k`)
+}
+
+/** The names of keys, those under a passphrase too. */
+function namesOf(keys: readonly KeyFile[], others: readonly string[]): string {
+  const sealed = others.filter((path) => path.endsWith(SEALED_SUFFIX)).map((path) => basename(path, SEALED_SUFFIX))
+  return [...keys.map(({ id }) => id), ...sealed].join(', ') || 'none (their names end in .key)'
 }
 
 /**

@@ -15,6 +15,8 @@ const UNREACHABLE = ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN']
 export interface Evidence {
   /** The server, as the user knows it. */
   readonly host: string
+  /** The port of the datagrams that it knocked by; undefined: by ports. */
+  readonly datagram: number | undefined
   /** What the services' ports have shown, by port: see {@link look}. */
   readonly services: ReadonlyMap<number, string>
   /** Likewise each port of the knock that was looked at. */
@@ -67,13 +69,17 @@ export function findings(evidence: Evidence): string[] {
   return [...ofNetwork(evidence), ...ofClock(evidence), ...ofServices(evidence)]
 }
 
-function ofNetwork({ host, services, knocked, seen }: Evidence): string[] {
+function ofNetwork({ host, datagram, services, knocked, seen }: Evidence): string[] {
   const isUnreachable = (saw: string) => UNREACHABLE.includes(saw)
   // A network may reject the knock's ports alone; where its service is not reached either, it is the way.
   const tried = [...services.values(), ...seen]
   const unreachable = tried.find(isUnreachable)
   if (unreachable && !tried.includes('refused') && !tried.includes('open'))
     return [`${host} cannot be reached (${unreachable}): is it up, is this network online, is -4 or -6 the way to it?`]
+  if (datagram !== undefined)
+    return [
+      `whether the server hears datagrams on port ${datagram} is not known: it does with that port in [datagram] of its config, after "knockturn firewall install" and a restart of the daemon`,
+    ]
   // Some are enough: routers send no more than a few such messages a second.
   if (knocked.some((saw) => saw === 'refused' || isUnreachable(saw)))
     return [

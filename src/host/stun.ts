@@ -1,6 +1,6 @@
 import { formatAddress } from '../protocol/address'
 import { askUdp } from './ask'
-import { Fault } from './fault'
+import { Fault, reason } from './fault'
 import { resolveHost } from './transport'
 
 /* "From which address do you see me?", asked of a STUN server (RFC 8489). */
@@ -78,7 +78,12 @@ export function parseStun(text: string): { host: string; port: number } | null {
  * @throws {Fault}
  */
 export async function askStun({ host, port }: { host: string; port: number }, family: 4 | 6): Promise<string> {
-  const address = await resolveHost(host, family)
+  const address = await resolveHost(host, family).catch((error) => {
+    const cause = reason(error).split(': ')[2] ?? reason(error)
+    throw new Fault(
+      `--stun ${host}: expected a server with an IPv${family} address, as the knock goes by that: ${cause}: knock with -${family === 4 ? 6 : 4}, or name another`,
+    )
+  })
   // Each try is the same transaction: whichever of them is answered, it is the answer.
   const transaction = crypto.getRandomValues(new Uint8Array(TRANSACTION))
   return askUdp(

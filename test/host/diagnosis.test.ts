@@ -5,6 +5,7 @@ const SILENT = Array<string>(8).fill('silence')
 const WELL: Evidence = {
   host: 'gate.example',
   services: new Map([[22, 'silence']]),
+  datagram: undefined,
   knocked: SILENT,
   seen: new Set(['silence']),
   period: 30,
