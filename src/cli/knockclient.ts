@@ -6,7 +6,7 @@ import { Fault, UsageFault } from '../host/fault'
 import type { Given } from '../host/profiles'
 import { parseLifetime } from '../host/time'
 import { parseTimeSource } from '../host/time-source'
-import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
+import { LAST_PASSCODE_BASE, PASSCODE_BASE } from '../protocol/passcode-ports'
 import type { Action, Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { withCompletion } from './completion'
@@ -32,8 +32,6 @@ const MAX_WAIT = 3_600
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
   '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
-/** Whatever the PIN's length, the last passcode port is one. */
-const LAST_BASE = 65_535 - passcodeRange(0, MAX_PIN_DIGITS)[1]
 /** Options that say what a passcode can't: what it opens stands on the server. */
 const OF_SEALED = [
   'p',
@@ -133,8 +131,8 @@ const command = withKnock(
     reading(
       '--passcode-base <port>',
       "the server's first passcode port",
-      whole(1, LAST_BASE),
-      `a port from 1 to ${LAST_BASE}`,
+      whole(1, LAST_PASSCODE_BASE),
+      `a port from 1 to ${LAST_PASSCODE_BASE}`,
     ).default(PASSCODE_BASE),
   )
 const typed = recording(command)

@@ -16,6 +16,7 @@ import html from '../page/index.html'
 import style from '../page/style.css'
 import { canonicalAddress } from '../protocol/address'
 import { MAX_PERIOD, MIN_PERIOD } from '../protocol/key'
+import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { formatPool } from '../protocol/pool'
 import { newPassphrase } from './new-passphrase'
 import { reading, whole } from './options'
@@ -26,8 +27,6 @@ const MAX_ADDRESSES = 4
 const MAX_DOORS = 64
 /** Of a host in a page: it stands in the page's security policy. */
 const HOST = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$/
-/** Highest first port that leaves room for 12 digits of ten ports each. */
-const MAX_BASE = 65_535 - 119
 
 interface Options {
   keys: string
@@ -78,11 +77,18 @@ export function withPage(command: Command): Command {
       reading(
         '--base <port>',
         "passcodes: the server's first port for them",
-        whole(1, MAX_BASE),
-        `a port from 1 to ${MAX_BASE}`,
-      ).default(48_000),
+        whole(1, LAST_PASSCODE_BASE),
+        `a port from 1 to ${LAST_PASSCODE_BASE}`,
+      ).default(PASSCODE_BASE),
     )
-    .addOption(reading('--pin-digits <n>', 'passcodes: digits of the PIN', whole(0, 4), 'a number from 0 to 4').default(4))
+    .addOption(
+      reading(
+        '--pin-digits <n>',
+        'passcodes: digits of the PIN',
+        whole(0, MAX_PIN_DIGITS),
+        `a number from 0 to ${MAX_PIN_DIGITS}`,
+      ).default(MAX_PIN_DIGITS),
+    )
     .addOption(
       reading(
         '--period <seconds>',
