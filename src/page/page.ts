@@ -1,7 +1,7 @@
 import { Decrypter } from 'age-encryption'
 import { deriveKey, type Key } from '../protocol/key'
 import { compose } from '../protocol/knock'
-import { passcodePorts } from '../protocol/passcode'
+import { passcodePorts } from '../protocol/passcode-ports'
 import { parsePool } from '../protocol/pool'
 import { visible } from './blocked'
 import type { Contents, Door, KeyPage, PasscodePage } from './contents'
