@@ -7,21 +7,13 @@ import type { Given } from '../host/profiles'
 import { parseLifetime } from '../host/time'
 import { parseTimeSource } from '../host/time-source'
 import { LAST_PASSCODE_BASE, PASSCODE_BASE } from '../protocol/passcode-ports'
-import type { Action, Protocol } from '../protocol/request'
+import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
 import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
 import { addExec } from './exec'
 import { program, reading, whole } from './options'
-import {
-  type AddressOptions,
-  AS_SEEN,
-  askedAddress,
-  checkAddress,
-  knownAddress,
-  preferredFamily,
-  withAddress,
-} from './own-address'
+import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
 import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
 
