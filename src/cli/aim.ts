@@ -12,10 +12,14 @@ import { reading, whole } from './options'
 /* What every way to knock shares: the key, the server, and how the knock is sent. */
 
 /** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
-export const MAX_KNOCK_MS = 10_000
+const MAX_KNOCK_MS = 10_000
 const MAX_PASSES = 10
 /** Highest number of an open file that a system gives out. */
 const MAX_FD = 1_048_575
+
+/** Seconds for which to knock, unless --wait says others, and at most. */
+export const DEFAULT_WAIT = 30
+export const MAX_WAIT = 3_600
 
 /** The options that say with which key, where and how to knock. */
 export interface AimOptions {
@@ -82,6 +86,14 @@ export function checkAim(options: AimOptions): void {
   if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
   if (options.k !== undefined && options.keyFd !== undefined) throw new UsageFault('expected -k or --key-fd, got both')
   if (options.udp && options.datagram !== undefined) throw new UsageFault('expected --udp or --datagram, got both')
+}
+
+/** Checks that a knock of these ports is over in time. @throws {UsageFault} */
+export function checkPace({ pace }: AimOptions, { length }: readonly number[]): void {
+  if (length * pace <= MAX_KNOCK_MS) return
+  throw new UsageFault(
+    `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
+  )
 }
 
 /** The way of a knock, but for its request. */

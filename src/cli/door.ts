@@ -6,7 +6,18 @@ import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, readKeyring } from '../host/keyring'
 import { formatDuration, parseLifetime } from '../host/time'
-import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import {
+  type AimOptions,
+  checkAim,
+  checkPace,
+  DEFAULT_WAIT,
+  findHost,
+  findKey,
+  MAX_WAIT,
+  sendingOf,
+  speaker,
+  withAim,
+} from './aim'
 import { reading, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { entriesOf, fill } from './profile'
@@ -14,8 +25,6 @@ import { complain, EXIT, warnOf } from './voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
-const DEFAULT_WAIT = 30
-const MAX_WAIT = 3_600
 /** What a profile says of a knock that is sent for its own sake. */
 const OF_A_KNOCK = ['services', 'close', 'lock', 'once', 'wait']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
@@ -115,11 +124,7 @@ export async function findDoor(
   })
   const draftSending = sendingFor(knownAddress(options))
   const draft = prepare(draftSending, Date.now())
-  const { length } = draft.ports
-  if (length * options.pace > MAX_KNOCK_MS)
-    throw new UsageFault(
-      `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
-    )
+  checkPace(options, draft.ports)
   if (options.dryRun) {
     process.stdout.write(`${draft.ports.join('\n')}\n`)
     return null

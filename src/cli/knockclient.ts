@@ -8,7 +8,18 @@ import { parseLifetime } from '../host/time'
 import { parseTimeSource } from '../host/time-source'
 import { LAST_PASSCODE_BASE, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
-import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import {
+  type AimOptions,
+  checkAim,
+  checkPace,
+  DEFAULT_WAIT,
+  findHost,
+  findKey,
+  MAX_WAIT,
+  sendingOf,
+  speaker,
+  withAim,
+} from './aim'
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
 import { addExec } from './exec'
@@ -19,8 +30,6 @@ import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
 
 const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
-const DEFAULT_WAIT = '30'
-const MAX_WAIT = 3_600
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
   '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
@@ -89,7 +98,7 @@ function withKnock(command: Command): Command {
     .addOption(new Option('--protocol <name>', 'tcp, udp or any').choices(['tcp', 'udp', 'any']).default('any'))
     .addOption(
       reading('--wait [seconds]', 'knock until the service answers', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).preset(
-        DEFAULT_WAIT,
+        String(DEFAULT_WAIT),
       ),
     )
     .addOption(
@@ -182,7 +191,8 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
       const protocol = door.protocol ?? options.protocol
       const request = { action, protocol, once: options.once ?? false, port: door.port, seconds, address: own }
       const sending: Sending = { ...sendingOf(options, key), request }
-      const sequence = checkPace(prepare(sending, Date.now()), options.pace)
+      const sequence = prepare(sending, Date.now())
+      checkPace(options, sequence.ports)
       return { sending, sequence, watched: isWatched(door, options.protocol) ? door.port : null }
     })
   const drafts = knocksFor(knownAddress(options))
@@ -262,14 +272,6 @@ async function diagnose(
   const knocked = payload ? [] : ports
   const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
   return findings({ ...found, host, seen, period, timeOffset })
-}
-
-function checkPace(sequence: Sequence, pace: number): Sequence {
-  const { length } = sequence.ports
-  if (length * pace <= MAX_KNOCK_MS) return sequence
-  throw new UsageFault(
-    `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
-  )
 }
 
 /** Options that don't go together, and what the time flag means for the action. */

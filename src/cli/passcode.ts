@@ -3,7 +3,7 @@ import { Fault, UsageFault } from '../host/fault'
 import { questions } from '../host/questions'
 import { resolveHost } from '../host/transport'
 import { passcodePorts } from '../protocol/passcode-ports'
-import { type AimOptions, checkAim, speaker } from './aim'
+import { type AimOptions, checkAim, checkPace, speaker } from './aim'
 
 export interface PasscodeOptions extends AimOptions {
   passcodeBase: number
@@ -19,6 +19,7 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   checkAim(options)
   if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
   const ports = await ask(options.passcodeBase)
+  checkPace(options, ports)
   // The clock of "ms" is about sending, and not about typing.
   const say = speaker(options, performance.now())
   if (dryRun || host === undefined) {

@@ -244,6 +244,7 @@ describe('knockclient --passcode', () => {
     ['04171\n12345678\n', [], 1, '"pin" expected 0 to 4 digits, got something else (not shown)'],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
     ['0417\n', [], 1, 'expected an answer, got the end of the input'],
+    ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 for 12 ports: a knock must fit into 10 s'],
     ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p <ports>': see \"knockclient --help\""],
     ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k <key>': see \"knockclient --help\""],
     ['', ['-4', '-6'], 2, 'expected -4 or -6, got both'],
