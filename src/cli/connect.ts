@@ -4,10 +4,19 @@ import type { Command } from 'commander'
 import { knock, knockUntilConnected, prepare } from '../client'
 import { reason } from '../host/fault'
 import { handOver } from '../host/hand-over'
-import { complainOfSilence, type Door, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import {
+  complainOfSilence,
+  type Door,
+  type DoorOptions,
+  fillFromProfile,
+  findDoor,
+  NAME,
+  readPort,
+  tellPass,
+  withDoor,
+} from './door'
 import { EXIT, warnOf } from './voice'
 
-const NAME = 'knockclient'
 /** A door that lets one connection in, which comes at once. */
 const DEFAULT_SECONDS = 30
 /** A lease is renewed when this part of its time is over, so that there is time for another try; and once a day at least, which a timer can wait. */
@@ -42,11 +51,11 @@ Example:
 }
 
 async function connect(name: string, port: number, options: Options): Promise<number> {
-  const door = await findDoor(NAME, name, port, options.once && !options.renew, options)
+  const door = await findDoor(name, port, options.once && !options.renew, options)
   if (!door) return EXIT.ok
   const { host, address, sending, sequence, say } = door
   const connection = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!connection) return complainOfSilence(NAME, door, options.wait)
+  if (!connection) return complainOfSilence(door, options.wait)
   say?.(`connected to ${host} port ${port}`)
   const renewal = options.renew && setInterval(() => again(door), Math.min(options.t * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
   const signalled = options.close ? endAtSignal(connection) : () => null

@@ -25,6 +25,8 @@ import { complain, EXIT, warnOf } from './voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
+/** The program whose commands these are. */
+export const NAME = 'knockclient'
 /** What a profile says of a knock that is sent for its own sake. */
 const OF_A_KNOCK = ['services', 'close', 'lock', 'once', 'wait']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
@@ -101,22 +103,15 @@ export async function fillFromProfile(command: Command, name: string): Promise<n
 
 /**
  * A door of a server, before anything is sent.
- * @param program whose options they are
  * @param once whether it is to admit one connection only
  * @returns null where the ports of the knock were all that was asked for; they are printed
  * @throws {Fault}
  */
-export async function findDoor(
-  program: string,
-  name: string,
-  port: number,
-  once: boolean,
-  options: DoorOptions,
-): Promise<Door | null> {
+export async function findDoor(name: string, port: number, once: boolean, options: DoorOptions): Promise<Door | null> {
   const started = performance.now()
   checkAim(options)
   checkAddress(options)
-  forbidCoreDumps((message) => options.quiet || warnOf(program, message))
+  forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const aim = await aimAt(name, options)
   const sendingFor = (own: string): Sending => ({
     ...sendingOf(options, aim.key),
@@ -149,10 +144,10 @@ export function tellPass({ sending, sequence, say }: Door): (pass: number) => vo
 }
 
 /** Says that a door has not opened. @returns the exit code */
-export function complainOfSilence(program: string, { host, address, port }: Door, wait: number): number {
+export function complainOfSilence({ host, address, port }: Door, wait: number): number {
   const hints =
     "is the service running, are both clocks right, does the key grant it (the server's log tells), is -4 or -6 the way to it?"
-  complain(program, `${host} (${address}) port ${port} has not answered within ${wait} s: ${hints}`)
+  complain(NAME, `${host} (${address}) port ${port} has not answered within ${wait} s: ${hints}`)
   return EXIT.timeLimit
 }
 

@@ -4,10 +4,9 @@ import { type Command, Option } from 'commander'
 import { knockUntilOpen } from '../client'
 import { Fault, reason, UsageFault } from '../host/fault'
 import { close } from './connect'
-import { complainOfSilence, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import { complainOfSilence, type DoorOptions, fillFromProfile, findDoor, NAME, readPort, tellPass, withDoor } from './door'
 import { EXIT } from './voice'
 
-const NAME = 'knockclient'
 /** Time for a command to make its connections in. */
 const DEFAULT_SECONDS = 5 * 60
 /** What is meant for the command. From a terminal, the first two reach it without us. */
@@ -42,11 +41,11 @@ Example:
 }
 
 async function exec(name: string, port: number, command: readonly string[], options: Options): Promise<number> {
-  const door = await findDoor(NAME, name, port, false, options)
+  const door = await findDoor(name, port, false, options)
   if (!door) return EXIT.ok
   const { address, sending, sequence } = door
   const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!open) return complainOfSilence(NAME, door, options.wait)
+  if (!open) return complainOfSilence(door, options.wait)
   door.say?.(`${door.host} port ${port} is open`)
   try {
     return await run(command)
