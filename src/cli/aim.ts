@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import type { Sending } from '../client'
+import type { Sending, Sequence } from '../client'
 import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../host/client-key'
 import { UsageFault } from '../host/fault'
 import { KEY_ID, type KeyFile } from '../host/key-file'
@@ -141,6 +141,15 @@ export async function findHost(
 export function speaker({ quiet, v }: AimOptions, started: number): ((text: string) => void) | null {
   if (quiet || !(process.stderr.isTTY || v)) return null
   return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
+}
+
+/** Prints what would be sent: a datagram as its port and its bytes in hex. @param json or all of it, as one line */
+export function printSequence({ window, ports, payload, request }: Sequence, json = false): void {
+  const { action, protocol, once, salt, port, seconds, address } = request
+  const hex = payload && Buffer.from(payload).toString('hex')
+  const sequence = { window, ports, payload: hex, request: { action, protocol, once, salt, port, seconds, address } }
+  const text = hex ? `${ports[0]} ${hex}` : ports.join('\n')
+  process.stdout.write(`${json ? JSON.stringify(sequence) : text}\n`)
 }
 
 function readOffset(text: string): number | null {

@@ -14,6 +14,7 @@ import {
   findHost,
   findKey,
   MAX_WAIT,
+  printSequence,
   sendingOf,
   speaker,
   withAim,
@@ -121,7 +122,7 @@ export async function findDoor(name: string, port: number, once: boolean, option
   const draft = prepare(draftSending, Date.now())
   checkPace(options, draft.ports)
   if (options.dryRun) {
-    process.stdout.write(`${draft.ports.join('\n')}\n`)
+    printSequence(draft)
     return null
   }
   const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, preferredFamily(options))

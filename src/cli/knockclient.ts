@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { type Command, Option } from 'commander'
-import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
+import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import type { Given } from '../host/profiles'
@@ -16,6 +16,7 @@ import {
   findHost,
   findKey,
   MAX_WAIT,
+  printSequence,
   sendingOf,
   speaker,
   withAim,
@@ -196,7 +197,10 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
       return { sending, sequence, watched: isWatched(door, options.protocol) ? door.port : null }
     })
   const drafts = knocksFor(knownAddress(options))
-  if (options.dryRun) return printSequences(drafts, options.json ?? false)
+  if (options.dryRun) {
+    for (const { sequence } of drafts) printSequence(sequence, options.json ?? false)
+    return EXIT.ok
+  }
 
   const { host, address } = await findHost(options, key, preferredFamily(options))
   const own = await askedAddress(options, isIP(address) as 4 | 6)
@@ -311,20 +315,6 @@ function portsOf(ports: readonly number[]): string {
 function whatOf(going: readonly Going[], { udp, datagram }: Options): string {
   if (datagram !== undefined) return `${going.length === 1 ? 'a datagram' : `${going.length} datagrams`} to port ${datagram}`
   return `${going.reduce((sum, { sequence }) => sum + sequence.ports.length, 0)} ports by ${udp ? 'UDP' : 'TCP'}`
-}
-
-function printSequences(going: readonly Going[], json: boolean): number {
-  for (const { sequence } of going) printSequence(sequence, json)
-  return EXIT.ok
-}
-
-/** A datagram is printed as its port and its bytes in hex. */
-function printSequence({ window, ports, payload, request }: Sequence, json: boolean): void {
-  const { action, protocol, once, salt, port, seconds, address } = request
-  const hex = payload && Buffer.from(payload).toString('hex')
-  const sequence = { window, ports, payload: hex, request: { action, protocol, once, salt, port, seconds, address } }
-  const text = hex ? `${ports[0]} ${hex}` : ports.join('\n')
-  process.stdout.write(`${json ? JSON.stringify(sequence) : text}\n`)
 }
 
 async function describe(going: readonly Going[], host: string, address: string): Promise<string> {
