@@ -15,6 +15,7 @@ import {
   tellPass,
   withDoor,
 } from './door'
+import { subcommand } from './options'
 import { EXIT, warnOf } from './voice'
 
 /** A door that lets one connection in, which comes at once. */
@@ -30,20 +31,13 @@ interface Options extends DoorOptions {
 
 /** Gives knockclient the subcommand `connect`. */
 export function addConnect(parent: Command): void {
-  withDoor(parent.command('connect'), DEFAULT_SECONDS)
-    .description(
-      'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand',
-    )
+  const description =
+    'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand'
+  withDoor(subcommand(parent, 'connect', description, 'connect gate.example 22'), DEFAULT_SECONDS)
     .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<port>', 'the port of the service', readPort)
     .option('--no-once', 'open for more than one connection')
     .option('--renew', 'keep the door open for as long as the connection lives, and not for one connection only')
-    .addHelpText(
-      'after',
-      `
-Example:
-  ${NAME} connect gate.example 22`,
-    )
     .action(async (host: string, port: number, _options: Options, command: Command) => {
       await fillFromProfile(command, host)
       process.exitCode = await connect(host, port, command.opts<Options>())

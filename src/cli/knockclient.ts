@@ -24,7 +24,7 @@ import {
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
 import { addExec } from './exec'
-import { program, reading, whole } from './options'
+import { program, reading, subcommand, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
 import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
@@ -357,15 +357,6 @@ function readDoors(text: string): Door[] | null {
   if (doors.length > 1 && doors.some((door) => door?.port === 0))
     throw new UsageFault('-p expected 0 alone: it stands for all ports')
   return doors.every((door) => door !== null) ? doors : null
-}
-
-/** A subcommand with the same manners as its program. */
-function subcommand(parent: Command, name: string, description: string, example: string): Command {
-  return parent
-    .command(name)
-    .description(description)
-    .copyInheritedSettings(command)
-    .addHelpText('after', `\nExample:\n  ${NAME} ${example}`)
 }
 
 function printColumns(table: readonly (readonly string[])[]): void {

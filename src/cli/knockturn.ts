@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
-import { type Command, Option } from 'commander'
+import { Option } from 'commander'
 import { type GrantRules, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
@@ -35,7 +35,7 @@ import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../proto
 import { withCompletion } from './completion'
 import type { EnrolOptions } from './enrol'
 import { newPassphrase } from './new-passphrase'
-import { program, reading, whole } from './options'
+import { program, reading, subcommand, whole } from './options'
 import { withPage } from './page'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
@@ -46,15 +46,6 @@ const command = program(
   'Makes keys for Knockturn and sets up its firewall.',
   `${NAME} key new alice --server gate.example --services 22/tcp`,
 )
-
-/** A subcommand with the same manners as its program. */
-function subcommand(parent: Command, name: string, description: string, example: string): Command {
-  return parent
-    .command(name)
-    .description(description)
-    .copyInheritedSettings(command)
-    .addHelpText('after', `\nExample:\n  ${NAME} ${example}`)
-}
 
 const keys = subcommand(command, 'key', 'make, list, show, export and revoke keys', 'key list')
 const keysFolder = ['--keys <dir>', "the keyring's folder", SERVER_KEYS] as const
