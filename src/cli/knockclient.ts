@@ -27,7 +27,7 @@ import { addExec } from './exec'
 import { program, reading, subcommand, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
-import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
+import { complain, EXIT, noteOf, printTable, runProgram, warnOf } from './voice'
 
 const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
@@ -170,7 +170,7 @@ subcommand(profile, 'list', 'list the profiles', 'profile list').action(async ()
     [name, host, services, key].map((cell) => String(cell ?? '-')),
   )
   if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
-  else printColumns([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
+  else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
 })
 addConnect(command)
 addExec(command)
@@ -357,15 +357,4 @@ function readDoors(text: string): Door[] | null {
   if (doors.length > 1 && doors.some((door) => door?.port === 0))
     throw new UsageFault('-p expected 0 alone: it stands for all ports')
   return doors.every((door) => door !== null) ? doors : null
-}
-
-function printColumns(table: readonly (readonly string[])[]): void {
-  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
-  for (const row of table)
-    process.stdout.write(
-      `${row
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd()}\n`,
-    )
 }

@@ -37,7 +37,7 @@ import type { EnrolOptions } from './enrol'
 import { newPassphrase } from './new-passphrase'
 import { program, reading, subcommand, whole } from './options'
 import { withPage } from './page'
-import { EXIT, failWith, runProgram, warnOf } from './voice'
+import { EXIT, failWith, printTable, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
 
@@ -163,7 +163,7 @@ subcommand(keys, 'list', 'list the keys', 'key list --json')
   .action(async (options: { keys: string; json?: boolean }) => {
     const { keys: all, faulty, ignored } = await asOwner(options.keys, () => readKeyring(options.keys))
     if (options.json) print(JSON.stringify(all.map(publicPart)))
-    else if (all.length > 0) printTable(all)
+    else if (all.length > 0) printKeys(all)
     else print(`${options.keys}: no keys`)
     for (const path of ignored) warnOf(NAME, `${path}: expected <id>.key: the file is ignored`)
     process.exitCode = failWith(
@@ -373,21 +373,13 @@ function publicPart({ id, key, created, expires, revoked, host, grant, passcode 
   }
 }
 
-function printTable(all: readonly KeyFile[]): void {
+function printKeys(all: readonly KeyFile[]): void {
   const rows = all.map((key) => {
     const { id, fingerprint, server, grant, passcode } = publicPart(key)
     const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '']
     return [id, fingerprint.slice(0, 8), stateOf(key), server, ...may]
   })
-  const table = [['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows]
-  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
-  for (const row of table)
-    print(
-      row
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd(),
-    )
+  printTable([['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows])
 }
 
 function stateOf({ revoked, expires }: KeyFile): string {
