@@ -5,7 +5,7 @@ import { isOver, type PasscodeGrant, type Service } from '../gate/policy'
 import { readConfig } from '../host/config'
 import { Fault, UsageFault } from '../host/fault'
 import { asOwner } from '../host/files'
-import type { KeyFile } from '../host/key-file'
+import { type KeyFile, PASSCODE_SECONDS } from '../host/key-file'
 import { findKey, readKeyring } from '../host/keyring'
 import { writePasscode } from '../host/passcode-entry'
 import { passcodeFault } from '../host/passcodes'
@@ -16,8 +16,6 @@ import { type Key, windowAt } from '../protocol/key'
 import { passcode } from '../protocol/passcode'
 import { CODE_DIGITS } from '../protocol/passcode-ports'
 
-/** How long a passcode opens for if nothing else is said, in seconds. */
-const DEFAULT_SECONDS = 300
 /** How often a code, and a PIN, may be typed wrong. */
 const TRIES = 3
 /** Windows in which a code is looked for, to say by how much a clock is wrong: ten minutes of 30 seconds. */
@@ -84,7 +82,7 @@ function within({ id, grant, revoked, expires }: KeyFile, { services, time, once
     throw new UsageFault(`--services expected some of the key's own, ${granted.join(',')}, got ${beyond.join(',')}`)
   if (time !== undefined && time > grant.max)
     throw new UsageFault(`--time expected at most ${formatDuration(grant.max)}, the key's longest, got ${formatDuration(time)}`)
-  return { services: services ?? grant.services, seconds: time ?? Math.min(DEFAULT_SECONDS, grant.max), once }
+  return { services: services ?? grant.services, seconds: time ?? Math.min(PASSCODE_SECONDS, grant.max), once }
 }
 
 /** How many digits a PIN has here. @throws {Fault} where the server could not use the passcode */

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { Option } from 'commander'
-import { type GrantRules, MIN_OPEN_PREFIX } from '../gate/policy'
+import { type GrantRules, isOver, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
@@ -383,8 +383,8 @@ function printKeys(all: readonly KeyFile[]): void {
 }
 
 function stateOf({ revoked, expires }: KeyFile): string {
-  if (revoked !== null) return 'revoked'
-  return expires !== null && expires <= Date.now() ? 'expired' : 'valid'
+  if (!isOver({ revoked, expires }, Date.now())) return 'valid'
+  return revoked !== null ? 'revoked' : 'expired'
 }
 
 function print(text: string): void {

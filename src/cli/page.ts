@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import type { Command } from 'commander'
 // The page's script, which the build has bundled before.
 import script from '../../dist/page.txt'
-import type { Service } from '../gate/policy'
+import { isOver, type Service } from '../gate/policy'
 import { Fault, UsageFault } from '../host/fault'
 import { asOwner, writeNew } from '../host/files'
 import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
@@ -109,7 +109,7 @@ async function keyPage(id: string | undefined, options: Options): Promise<string
   if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
   if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
   const { key, host, grant, expires, revoked } = await asOwner(options.keys, () => findKey(options.keys, id))
-  if (revoked !== null || (expires !== null && expires <= Date.now()))
+  if (isOver({ revoked, expires }, Date.now()))
     throw new Fault(
       `${id}: expected a key that holds, got one that has been revoked or has expired: make another with "knockturn key new"`,
     )

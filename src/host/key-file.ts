@@ -111,7 +111,7 @@ const grantSchema = v.pipe(
 )
 
 /** How long a passcode opens for if nothing else is said, in seconds; never longer than the grant's longest. */
-const PASSCODE_SECONDS = 300
+export const PASSCODE_SECONDS = 300
 const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
 
 const passcodeSchema = v.strictObject({
