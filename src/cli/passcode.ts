@@ -1,6 +1,6 @@
 import { knock } from '../client'
 import { Fault, UsageFault } from '../host/fault'
-import { questions } from '../host/questions'
+import { askSecret } from '../host/terminal'
 import { resolveHost } from '../host/transport'
 import { passcodePorts } from '../protocol/passcode-ports'
 import { type AimOptions, checkAim, checkPace, speaker } from './aim'
@@ -34,15 +34,12 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
 }
 
 async function ask(base: number): Promise<number[]> {
-  const asked = questions()
+  const pin = await askSecret('PIN: ', 'the PIN')
+  const code = await askSecret('Code: ', 'the code')
   try {
-    const pin = await asked.ask('PIN: ')
-    const code = await asked.ask('Code: ')
     return passcodePorts(pin.trim(), code.replaceAll(' ', ''), base)
   } catch (error) {
     // It says what was expected, and never what was typed.
     throw error instanceof RangeError ? new Fault(`${error.message}, got something else (not shown)`) : error
-  } finally {
-    asked.end()
   }
 }

@@ -86,7 +86,7 @@ async function unseal(path: string, bytes: Uint8Array, typed?: boolean): Promise
   const open = await readSealed(path, bytes)
   const isTerminal = typed ?? isTyped()
   for (let left = isTerminal ? TRIES : 1; left > 0; left--) {
-    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, isTerminal))
+    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', isTerminal))
     if (text) return parse(path, text)
     if (left > 1) process.stderr.write('wrong passphrase: once more\n')
   }
