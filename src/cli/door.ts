@@ -77,7 +77,7 @@ export const readPort = (text: string): number => {
  * @param name a host's name or address, or the name of a key, which stands for the key's host
  * @throws {Fault} where there is no key for it
  */
-export async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
+async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
   const { k, keyFd, r } = options
   const key = k === undefined && keyFd === undefined ? await keyFor(name, r ?? name) : await findKey(options)
   return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }

@@ -12,6 +12,7 @@ import type { Tap } from './listener'
 const DIGIT_LIFE = 60_000
 /** Sessions that are held; those with the fewest digits are forgotten first, then the oldest. */
 export const MAX_PASSCODE_SESSIONS = 65_536
+
 /* Implementation */
 
 /** Codes that are computed in one slice: some milliseconds, at 0.3 ms for each. */
