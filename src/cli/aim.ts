@@ -1,6 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
-import type { Sending } from '../client'
+import type { Sending, Sequence } from '../client'
 import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../host/client-key'
 import { UsageFault } from '../host/fault'
 import { KEY_ID, type KeyFile } from '../host/key-file'
@@ -12,10 +12,14 @@ import { reading, whole } from './options'
 /* What every way to knock shares: the key, the server, and how the knock is sent. */
 
 /** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
-export const MAX_KNOCK_MS = 10_000
+const MAX_KNOCK_MS = 10_000
 const MAX_PASSES = 10
 /** Highest number of an open file that a system gives out. */
 const MAX_FD = 1_048_575
+
+/** Seconds for which to knock, unless --wait says others, and at most. */
+export const DEFAULT_WAIT = 30
+export const MAX_WAIT = 3_600
 
 /** The options that say with which key, where and how to knock. */
 export interface AimOptions {
@@ -84,6 +88,14 @@ export function checkAim(options: AimOptions): void {
   if (options.udp && options.datagram !== undefined) throw new UsageFault('expected --udp or --datagram, got both')
 }
 
+/** Checks that a knock of these ports is over in time. @throws {UsageFault} */
+export function checkPace({ pace }: AimOptions, { length }: readonly number[]): void {
+  if (length * pace <= MAX_KNOCK_MS) return
+  throw new UsageFault(
+    `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
+  )
+}
+
 /** The way of a knock, but for its request. */
 export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 'request'> {
   return {
@@ -129,6 +141,15 @@ export async function findHost(
 export function speaker({ quiet, v }: AimOptions, started: number): ((text: string) => void) | null {
   if (quiet || !(process.stderr.isTTY || v)) return null
   return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
+}
+
+/** Prints what would be sent: a datagram as its port and its bytes in hex. @param json or all of it, as one line */
+export function printSequence({ window, ports, payload, request }: Sequence, json = false): void {
+  const { action, protocol, once, salt, port, seconds, address } = request
+  const hex = payload && Buffer.from(payload).toString('hex')
+  const sequence = { window, ports, payload: hex, request: { action, protocol, once, salt, port, seconds, address } }
+  const text = hex ? `${ports[0]} ${hex}` : ports.join('\n')
+  process.stdout.write(`${json ? JSON.stringify(sequence) : text}\n`)
 }
 
 function readOffset(text: string): number | null {

@@ -1,5 +1,6 @@
 import type { Command, Option } from 'commander'
 import { Argument } from 'commander'
+import { subcommand } from './options'
 
 /* What a shell needs to complete our commands, made from the same definitions as --help. */
 
@@ -8,12 +9,8 @@ type Shell = (typeof SHELLS)[number]
 
 /** Adds the subcommand that prints a program's completion. */
 export function withCompletion(root: Command): Command {
-  root
-    .command('completion')
-    .description('print what makes a shell complete this command')
-    .copyInheritedSettings(root)
+  subcommand(root, 'completion', 'print what makes a shell complete this command', 'completion bash')
     .addArgument(new Argument('<shell>').choices(SHELLS))
-    .addHelpText('after', `\nExample:\n  ${root.name()} completion bash`)
     .action((shell: Shell) => {
       process.stdout.write(completionScript(root, shell))
     })
@@ -44,7 +41,7 @@ interface Place {
 }
 
 /** A completion script. The words of a command are looked for with the value of its options left out. */
-export function completionScript(root: Command, shell: Shell): string {
+function completionScript(root: Command, shell: Shell): string {
   const places = placesOf(root, '')
   const name = root.name()
   const find = `_${name}_words`

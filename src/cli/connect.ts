@@ -4,10 +4,20 @@ import type { Command } from 'commander'
 import { knock, knockUntilConnected, prepare } from '../client'
 import { reason } from '../host/fault'
 import { handOver } from '../host/hand-over'
-import { complainOfSilence, type Door, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import {
+  complainOfSilence,
+  type Door,
+  type DoorOptions,
+  fillFromProfile,
+  findDoor,
+  NAME,
+  readPort,
+  tellPass,
+  withDoor,
+} from './door'
+import { subcommand } from './options'
 import { EXIT, warnOf } from './voice'
 
-const NAME = 'knockclient'
 /** A door that lets one connection in, which comes at once. */
 const DEFAULT_SECONDS = 30
 /** A lease is renewed when this part of its time is over, so that there is time for another try; and once a day at least, which a timer can wait. */
@@ -21,20 +31,13 @@ interface Options extends DoorOptions {
 
 /** Gives knockclient the subcommand `connect`. */
 export function addConnect(parent: Command): void {
-  withDoor(parent.command('connect'), DEFAULT_SECONDS)
-    .description(
-      'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand',
-    )
+  const description =
+    'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand'
+  withDoor(subcommand(parent, 'connect', description, 'connect gate.example 22'), DEFAULT_SECONDS)
     .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<port>', 'the port of the service', readPort)
     .option('--no-once', 'open for more than one connection')
     .option('--renew', 'keep the door open for as long as the connection lives, and not for one connection only')
-    .addHelpText(
-      'after',
-      `
-Example:
-  ${NAME} connect gate.example 22`,
-    )
     .action(async (host: string, port: number, _options: Options, command: Command) => {
       await fillFromProfile(command, host)
       process.exitCode = await connect(host, port, command.opts<Options>())
@@ -42,11 +45,11 @@ Example:
 }
 
 async function connect(name: string, port: number, options: Options): Promise<number> {
-  const door = await findDoor(NAME, name, port, options.once && !options.renew, options)
+  const door = await findDoor(name, port, options.once && !options.renew, options)
   if (!door) return EXIT.ok
   const { host, address, sending, sequence, say } = door
   const connection = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!connection) return complainOfSilence(NAME, door, options.wait)
+  if (!connection) return complainOfSilence(door, options.wait)
   say?.(`connected to ${host} port ${port}`)
   const renewal = options.renew && setInterval(() => again(door), Math.min(options.t * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
   const signalled = options.close ? endAtSignal(connection) : () => null

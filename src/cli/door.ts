@@ -6,7 +6,19 @@ import { Fault, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, readKeyring } from '../host/keyring'
 import { formatDuration, parseLifetime } from '../host/time'
-import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import {
+  type AimOptions,
+  checkAim,
+  checkPace,
+  DEFAULT_WAIT,
+  findHost,
+  findKey,
+  MAX_WAIT,
+  printSequence,
+  sendingOf,
+  speaker,
+  withAim,
+} from './aim'
 import { reading, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { entriesOf, fill } from './profile'
@@ -14,8 +26,8 @@ import { complain, EXIT, warnOf } from './voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
-const DEFAULT_WAIT = 30
-const MAX_WAIT = 3_600
+/** The program whose commands these are. */
+export const NAME = 'knockclient'
 /** What a profile says of a knock that is sent for its own sake. */
 const OF_A_KNOCK = ['services', 'close', 'lock', 'once', 'wait']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
@@ -65,7 +77,7 @@ export const readPort = (text: string): number => {
  * @param name a host's name or address, or the name of a key, which stands for the key's host
  * @throws {Fault} where there is no key for it
  */
-export async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
+async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
   const { k, keyFd, r } = options
   const key = k === undefined && keyFd === undefined ? await keyFor(name, r ?? name) : await findKey(options)
   return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }
@@ -92,22 +104,15 @@ export async function fillFromProfile(command: Command, name: string): Promise<n
 
 /**
  * A door of a server, before anything is sent.
- * @param program whose options they are
  * @param once whether it is to admit one connection only
  * @returns null where the ports of the knock were all that was asked for; they are printed
  * @throws {Fault}
  */
-export async function findDoor(
-  program: string,
-  name: string,
-  port: number,
-  once: boolean,
-  options: DoorOptions,
-): Promise<Door | null> {
+export async function findDoor(name: string, port: number, once: boolean, options: DoorOptions): Promise<Door | null> {
   const started = performance.now()
   checkAim(options)
   checkAddress(options)
-  forbidCoreDumps((message) => options.quiet || warnOf(program, message))
+  forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const aim = await aimAt(name, options)
   const sendingFor = (own: string): Sending => ({
     ...sendingOf(options, aim.key),
@@ -115,13 +120,9 @@ export async function findDoor(
   })
   const draftSending = sendingFor(knownAddress(options))
   const draft = prepare(draftSending, Date.now())
-  const { length } = draft.ports
-  if (length * options.pace > MAX_KNOCK_MS)
-    throw new UsageFault(
-      `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
-    )
+  checkPace(options, draft.ports)
   if (options.dryRun) {
-    process.stdout.write(`${draft.ports.join('\n')}\n`)
+    printSequence(draft)
     return null
   }
   const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, preferredFamily(options))
@@ -144,10 +145,10 @@ export function tellPass({ sending, sequence, say }: Door): (pass: number) => vo
 }
 
 /** Says that a door has not opened. @returns the exit code */
-export function complainOfSilence(program: string, { host, address, port }: Door, wait: number): number {
+export function complainOfSilence({ host, address, port }: Door, wait: number): number {
   const hints =
     "is the service running, are both clocks right, does the key grant it (the server's log tells), is -4 or -6 the way to it?"
-  complain(program, `${host} (${address}) port ${port} has not answered within ${wait} s: ${hints}`)
+  complain(NAME, `${host} (${address}) port ${port} has not answered within ${wait} s: ${hints}`)
   return EXIT.timeLimit
 }
 

@@ -5,19 +5,17 @@ import { isOver, type PasscodeGrant, type Service } from '../gate/policy'
 import { readConfig } from '../host/config'
 import { Fault, UsageFault } from '../host/fault'
 import { asOwner } from '../host/files'
-import type { KeyFile } from '../host/key-file'
+import { type KeyFile, PASSCODE_SECONDS } from '../host/key-file'
 import { findKey, readKeyring } from '../host/keyring'
 import { writePasscode } from '../host/passcode-entry'
 import { passcodeFault } from '../host/passcodes'
-import { type Questions, questions } from '../host/questions'
 import { formatService } from '../host/service'
+import { askSecret } from '../host/terminal'
 import { formatDuration } from '../host/time'
 import { type Key, windowAt } from '../protocol/key'
 import { passcode } from '../protocol/passcode'
 import { CODE_DIGITS } from '../protocol/passcode-ports'
 
-/** How long a passcode opens for if nothing else is said, in seconds. */
-const DEFAULT_SECONDS = 300
 /** How often a code, and a PIN, may be typed wrong. */
 const TRIES = 3
 /** Windows in which a code is looked for, to say by how much a clock is wrong: ten minutes of 30 seconds. */
@@ -50,14 +48,9 @@ export async function enrol(id: string, options: EnrolOptions): Promise<string> 
     throw new Fault(`standard output is no terminal, and ${why}: run this on a terminal, or give --print-secret`)
   }
   show(file)
-  const asked = questions()
-  try {
-    await confirm(asked, file.key)
-    const pin = await choosePin(asked, pinDigits)
-    await asOwner(options.keys, () => writePasscode(options.keys, id, { ...grant, pin }))
-  } finally {
-    asked.end()
-  }
+  await confirm(file.key)
+  const pin = await choosePin(pinDigits)
+  await asOwner(options.keys, () => writePasscode(options.keys, id, { ...grant, pin }))
   const { services, seconds, once } = grant
   const what = `${services.map(formatService).join(',')} for ${formatDuration(seconds)}${once ? ', one connection' : ''}`
   return `${id} has a passcode, which opens ${what}\nnext: "knockturn firewall install", so that its ports are heard; and clear this screen`
@@ -84,7 +77,7 @@ function within({ id, grant, revoked, expires }: KeyFile, { services, time, once
     throw new UsageFault(`--services expected some of the key's own, ${granted.join(',')}, got ${beyond.join(',')}`)
   if (time !== undefined && time > grant.max)
     throw new UsageFault(`--time expected at most ${formatDuration(grant.max)}, the key's longest, got ${formatDuration(time)}`)
-  return { services: services ?? grant.services, seconds: time ?? Math.min(DEFAULT_SECONDS, grant.max), once }
+  return { services: services ?? grant.services, seconds: time ?? Math.min(PASSCODE_SECONDS, grant.max), once }
 }
 
 /** How many digits a PIN has here. @throws {Fault} where the server could not use the passcode */
@@ -116,9 +109,9 @@ function show({ id, key }: KeyFile): void {
 }
 
 /** Asks for a code that the app shows. @throws {Fault} when none fits */
-async function confirm(asked: Questions, key: Key): Promise<void> {
+async function confirm(key: Key): Promise<void> {
   for (let tries = 1; ; tries++) {
-    const code = (await asked.ask('The code that the app shows now: ')).replaceAll(' ', '')
+    const code = (await askSecret('The code that the app shows now: ', 'the code')).replaceAll(' ', '')
     const why = misfit(key, code, windowAt(Date.now() / 1000, key.period))
     if (why === null) return
     if (tries === TRIES) throw new Fault(`expected a code of this key, and ${why}: nothing is written`)
@@ -139,12 +132,12 @@ function misfit(key: Key, code: string, now: number): string | null {
   return `it does not fit${key.period === 30 ? '' : `: some apps know no period but 30 s, and this key's is ${key.period} s`}`
 }
 
-async function choosePin(asked: Questions, digits: number): Promise<string> {
+async function choosePin(digits: number): Promise<string> {
   if (digits === 0) return ''
   for (let tries = 1; ; tries++) {
-    const pin = await asked.ask(`A PIN of ${digits} digits: `)
+    const pin = await askSecret(`A PIN of ${digits} digits: `, 'the PIN')
     const isRight = new RegExp(`^\\d{${digits}}$`).test(pin)
-    if (isRight && (await asked.ask('The PIN again: ')) === pin) return pin
+    if (isRight && (await askSecret('The PIN again: ', 'the PIN')) === pin) return pin
     const why = isRight
       ? 'expected the same PIN twice, got two'
       : `expected a PIN of ${digits} digits, got something else (not shown)`

@@ -5,9 +5,9 @@ import { knockUntilOpen } from '../client'
 import { Fault, reason, UsageFault } from '../host/fault'
 import { close } from './connect'
 import { complainOfSilence, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import { subcommand } from './options'
 import { EXIT } from './voice'
 
-const NAME = 'knockclient'
 /** Time for a command to make its connections in. */
 const DEFAULT_SECONDS = 5 * 60
 /** What is meant for the command. From a terminal, the first two reach it without us. */
@@ -20,18 +20,13 @@ interface Options extends DoorOptions {
 
 /** Gives knockclient the subcommand `exec`. */
 export function addExec(parent: Command): void {
-  withDoor(parent.command('exec'), DEFAULT_SECONDS)
-    .description('knock, wait until the service answers, and run a command, whose exit code it takes')
+  const description = 'knock, wait until the service answers, and run a command, whose exit code it takes'
+  const example = 'exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/'
+  withDoor(subcommand(parent, 'exec', description, example), DEFAULT_SECONDS)
     .usage('[options] <host> [-p <port>] -- <command> [args...]')
     .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<command...>', 'the command and its arguments, behind --')
     .addOption(new Option('-p <port>', "the port to open (default: the profile's first)").argParser(readPort))
-    .addHelpText(
-      'after',
-      `
-Example:
-  ${NAME} exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/`,
-    )
     .action(async (host: string, words: string[], _options: Options, command: Command) => {
       const first = await fillFromProfile(command, host)
       const options = command.opts<Options>()
@@ -42,11 +37,11 @@ Example:
 }
 
 async function exec(name: string, port: number, command: readonly string[], options: Options): Promise<number> {
-  const door = await findDoor(NAME, name, port, false, options)
+  const door = await findDoor(name, port, false, options)
   if (!door) return EXIT.ok
   const { address, sending, sequence } = door
   const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!open) return complainOfSilence(NAME, door, options.wait)
+  if (!open) return complainOfSilence(door, options.wait)
   door.say?.(`${door.host} port ${port} is open`)
   try {
     return await run(command)

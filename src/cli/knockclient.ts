@@ -2,40 +2,40 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
-import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, upToDate } from '../client'
+import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import type { Given } from '../host/profiles'
 import { parseLifetime } from '../host/time'
 import { parseTimeSource } from '../host/time-source'
-import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
-import type { Action, Protocol } from '../protocol/request'
-import { type AimOptions, checkAim, findHost, findKey, MAX_KNOCK_MS, sendingOf, speaker, withAim } from './aim'
+import { LAST_PASSCODE_BASE, PASSCODE_BASE } from '../protocol/passcode-ports'
+import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
+import {
+  type AimOptions,
+  checkAim,
+  checkPace,
+  DEFAULT_WAIT,
+  findHost,
+  findKey,
+  MAX_WAIT,
+  printSequence,
+  sendingOf,
+  speaker,
+  withAim,
+} from './aim'
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
 import { addExec } from './exec'
-import { program, reading, whole } from './options'
-import {
-  type AddressOptions,
-  AS_SEEN,
-  askedAddress,
-  checkAddress,
-  knownAddress,
-  preferredFamily,
-  withAddress,
-} from './own-address'
+import { program, reading, subcommand, whole } from './options'
+import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
-import { complain, EXIT, noteOf, runProgram, warnOf } from './voice'
+import { complain, EXIT, noteOf, printTable, runProgram, warnOf } from './voice'
 
 const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
-const DEFAULT_WAIT = '30'
-const MAX_WAIT = 3_600
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
   '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
-/** Whatever the PIN's length, the last passcode port is one. */
-const LAST_BASE = 65_535 - passcodeRange(0, MAX_PIN_DIGITS)[1]
 /** Options that say what a passcode can't: what it opens stands on the server. */
 const OF_SEALED = [
   'p',
@@ -101,7 +101,7 @@ function withKnock(command: Command): Command {
     .addOption(new Option('--protocol <name>', 'tcp, udp or any').choices(['tcp', 'udp', 'any']).default('any'))
     .addOption(
       reading('--wait [seconds]', 'knock until the service answers', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).preset(
-        DEFAULT_WAIT,
+        String(DEFAULT_WAIT),
       ),
     )
     .addOption(
@@ -135,8 +135,8 @@ const command = withKnock(
     reading(
       '--passcode-base <port>',
       "the server's first passcode port",
-      whole(1, LAST_BASE),
-      `a port from 1 to ${LAST_BASE}`,
+      whole(1, LAST_PASSCODE_BASE),
+      `a port from 1 to ${LAST_PASSCODE_BASE}`,
     ).default(PASSCODE_BASE),
   )
 const typed = recording(command)
@@ -172,7 +172,7 @@ subcommand(profile, 'list', 'list the profiles', 'profile list').action(async ()
     [name, host, services, key].map((cell) => String(cell ?? '-')),
   )
   if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
-  else printColumns([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
+  else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
 })
 addConnect(command)
 addExec(command)
@@ -194,11 +194,15 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
       const protocol = door.protocol ?? options.protocol
       const request = { action, protocol, once: options.once ?? false, port: door.port, seconds, address: own }
       const sending: Sending = { ...sendingOf(options, key), request }
-      const sequence = checkPace(prepare(sending, Date.now()), options.pace)
+      const sequence = prepare(sending, Date.now())
+      checkPace(options, sequence.ports)
       return { sending, sequence, watched: isWatched(door, options.protocol) ? door.port : null }
     })
   const drafts = knocksFor(knownAddress(options))
-  if (options.dryRun) return printSequences(drafts, options.json ?? false)
+  if (options.dryRun) {
+    for (const { sequence } of drafts) printSequence(sequence, options.json ?? false)
+    return EXIT.ok
+  }
 
   const { host, address } = await findHost(options, key, preferredFamily(options))
   const own = await askedAddress(options, isIP(address) as 4 | 6)
@@ -283,14 +287,6 @@ async function diagnose(
   return findings({ ...found, host, datagram, seen, period, timeOffset })
 }
 
-function checkPace(sequence: Sequence, pace: number): Sequence {
-  const { length } = sequence.ports
-  if (length * pace <= MAX_KNOCK_MS) return sequence
-  throw new UsageFault(
-    `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
-  )
-}
-
 /** Options that don't go together, and what the time flag means for the action. */
 function checkOptions(options: Options): { action: Action; seconds: number } {
   const { close, lock, once, wait, p: doors, t: time } = options
@@ -328,20 +324,6 @@ function portsOf(ports: readonly number[]): string {
 function whatOf(going: readonly Going[], { udp, datagram }: Options): string {
   if (datagram !== undefined) return `${going.length === 1 ? 'a datagram' : `${going.length} datagrams`} to port ${datagram}`
   return `${going.reduce((sum, { sequence }) => sum + sequence.ports.length, 0)} ports by ${udp ? 'UDP' : 'TCP'}`
-}
-
-function printSequences(going: readonly Going[], json: boolean): number {
-  for (const { sequence } of going) printSequence(sequence, json)
-  return EXIT.ok
-}
-
-/** A datagram is printed as its port and its bytes in hex. */
-function printSequence({ window, ports, payload, request }: Sequence, json: boolean): void {
-  const { action, protocol, once, salt, port, seconds, address } = request
-  const hex = payload && Buffer.from(payload).toString('hex')
-  const sequence = { window, ports, payload: hex, request: { action, protocol, once, salt, port, seconds, address } }
-  const text = hex ? `${ports[0]} ${hex}` : ports.join('\n')
-  process.stdout.write(`${json ? JSON.stringify(sequence) : text}\n`)
 }
 
 async function describe(going: readonly Going[], host: string, address: string): Promise<string> {
@@ -384,24 +366,4 @@ function readDoors(text: string): Door[] | null {
   if (doors.length > 1 && doors.some((door) => door?.port === 0))
     throw new UsageFault('-p expected 0 alone: it stands for all ports')
   return doors.every((door) => door !== null) ? doors : null
-}
-
-/** A subcommand with the same manners as its program. */
-function subcommand(parent: Command, name: string, description: string, example: string): Command {
-  return parent
-    .command(name)
-    .description(description)
-    .copyInheritedSettings(command)
-    .addHelpText('after', `\nExample:\n  ${NAME} ${example}`)
-}
-
-function printColumns(table: readonly (readonly string[])[]): void {
-  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
-  for (const row of table)
-    process.stdout.write(
-      `${row
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd()}\n`,
-    )
 }

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import { bytesToHex } from '@noble/hashes/utils.js'
-import { type Command, Option } from 'commander'
-import { type GrantRules, MIN_OPEN_PREFIX } from '../gate/policy'
+import { Option } from 'commander'
+import { type GrantRules, isOver, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
@@ -35,9 +35,9 @@ import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../proto
 import { withCompletion } from './completion'
 import type { EnrolOptions } from './enrol'
 import { newPassphrase } from './new-passphrase'
-import { program, reading, whole } from './options'
+import { program, reading, subcommand, whole } from './options'
 import { withPage } from './page'
-import { EXIT, failWith, runProgram, warnOf } from './voice'
+import { EXIT, failWith, printTable, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
 
@@ -46,15 +46,6 @@ const command = program(
   'Makes keys for Knockturn and sets up its firewall.',
   `${NAME} key new alice --server gate.example --services 22/tcp`,
 )
-
-/** A subcommand with the same manners as its program. */
-function subcommand(parent: Command, name: string, description: string, example: string): Command {
-  return parent
-    .command(name)
-    .description(description)
-    .copyInheritedSettings(command)
-    .addHelpText('after', `\nExample:\n  ${NAME} ${example}`)
-}
 
 const keys = subcommand(command, 'key', 'make, list, show, export and revoke keys', 'key list')
 const keysFolder = ['--keys <dir>', "the keyring's folder", SERVER_KEYS] as const
@@ -172,7 +163,7 @@ subcommand(keys, 'list', 'list the keys', 'key list --json')
   .action(async (options: { keys: string; json?: boolean }) => {
     const { keys: all, faulty, ignored } = await asOwner(options.keys, () => readKeyring(options.keys))
     if (options.json) print(JSON.stringify(all.map(publicPart)))
-    else if (all.length > 0) printTable(all)
+    else if (all.length > 0) printKeys(all)
     else print(`${options.keys}: no keys`)
     for (const path of ignored) warnOf(NAME, `${path}: expected <id>.key: the file is ignored`)
     process.exitCode = failWith(
@@ -382,26 +373,18 @@ function publicPart({ id, key, created, expires, revoked, host, grant, passcode 
   }
 }
 
-function printTable(all: readonly KeyFile[]): void {
+function printKeys(all: readonly KeyFile[]): void {
   const rows = all.map((key) => {
     const { id, fingerprint, server, grant, passcode } = publicPart(key)
     const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '']
     return [id, fingerprint.slice(0, 8), stateOf(key), server, ...may]
   })
-  const table = [['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows]
-  const widths = table[0].map((_, column) => Math.max(...table.map((row) => row[column].length)))
-  for (const row of table)
-    print(
-      row
-        .map((cell, column) => cell.padEnd(widths[column]))
-        .join('  ')
-        .trimEnd(),
-    )
+  printTable([['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows])
 }
 
 function stateOf({ revoked, expires }: KeyFile): string {
-  if (revoked !== null) return 'revoked'
-  return expires !== null && expires <= Date.now() ? 'expired' : 'valid'
+  if (!isOver({ revoked, expires }, Date.now())) return 'valid'
+  return revoked !== null ? 'revoked' : 'expired'
 }
 
 function print(text: string): void {

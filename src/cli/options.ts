@@ -15,6 +15,13 @@ export function program(name: string, description: string, example: string): Com
     .addHelpText('after', `\nExample:\n  ${example}`)
 }
 
+/** A subcommand, with the manners of its program. @param example without the program's name */
+export function subcommand(parent: Command, name: string, description: string, example: string): Command {
+  let root = parent
+  while (root.parent) root = root.parent
+  return parent.command(name).description(description).addHelpText('after', `\nExample:\n  ${root.name()} ${example}`)
+}
+
 /**
  * An option whose text is read by `read`; a text that it does not understand is a usage fault.
  * @param expected what the fault says was expected

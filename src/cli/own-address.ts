@@ -4,12 +4,11 @@ import { UsageFault } from '../host/fault'
 import { parseHttps } from '../host/own-address'
 import { parseStun } from '../host/stun'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
+import { AS_SEEN } from '../protocol/request'
 import { reading } from './options'
 
 /* The address to open for, on the command line. */
 
-/** "The address that you see me come from", of any family. */
-export const AS_SEEN = '0.0.0.0'
 /** "My own address": asked of whom the user has named. */
 const AUTO = 'auto'
 

@@ -2,7 +2,7 @@ import { isIP } from 'node:net'
 import type { Command } from 'commander'
 // The page's script, which the build has bundled before.
 import script from '../../dist/page.txt'
-import type { Service } from '../gate/policy'
+import { isOver, type Service } from '../gate/policy'
 import { Fault, UsageFault } from '../host/fault'
 import { asOwner, writeNew } from '../host/files'
 import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
@@ -16,6 +16,7 @@ import html from '../page/index.html'
 import style from '../page/style.css'
 import { canonicalAddress } from '../protocol/address'
 import { MAX_PERIOD, MIN_PERIOD } from '../protocol/key'
+import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { formatPool } from '../protocol/pool'
 import { newPassphrase } from './new-passphrase'
 import { reading, whole } from './options'
@@ -26,8 +27,6 @@ const MAX_ADDRESSES = 4
 const MAX_DOORS = 64
 /** Of a host in a page: it stands in the page's security policy. */
 const HOST = /^[A-Za-z0-9]([A-Za-z0-9.-]{0,252}[A-Za-z0-9])?$/
-/** Highest first port that leaves room for 12 digits of ten ports each. */
-const MAX_BASE = 65_535 - 119
 
 interface Options {
   keys: string
@@ -78,11 +77,18 @@ export function withPage(command: Command): Command {
       reading(
         '--base <port>',
         "passcodes: the server's first port for them",
-        whole(1, MAX_BASE),
-        `a port from 1 to ${MAX_BASE}`,
-      ).default(48_000),
+        whole(1, LAST_PASSCODE_BASE),
+        `a port from 1 to ${LAST_PASSCODE_BASE}`,
+      ).default(PASSCODE_BASE),
     )
-    .addOption(reading('--pin-digits <n>', 'passcodes: digits of the PIN', whole(0, 4), 'a number from 0 to 4').default(4))
+    .addOption(
+      reading(
+        '--pin-digits <n>',
+        'passcodes: digits of the PIN',
+        whole(0, MAX_PIN_DIGITS),
+        `a number from 0 to ${MAX_PIN_DIGITS}`,
+      ).default(MAX_PIN_DIGITS),
+    )
     .addOption(
       reading(
         '--period <seconds>',
@@ -103,7 +109,7 @@ async function keyPage(id: string | undefined, options: Options): Promise<string
   if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
   if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
   const { key, host, grant, expires, revoked } = await asOwner(options.keys, () => findKey(options.keys, id))
-  if (revoked !== null || (expires !== null && expires <= Date.now()))
+  if (isOver({ revoked, expires }, Date.now()))
     throw new Fault(
       `${id}: expected a key that holds, got one that has been revoked or has expired: make another with "knockturn key new"`,
     )

@@ -1,10 +1,10 @@
 import { isIP } from 'node:net'
 import { knock } from '../client'
 import { Fault, UsageFault } from '../host/fault'
-import { questions } from '../host/questions'
+import { askSecret } from '../host/terminal'
 import { resolveHost } from '../host/transport'
 import { passcodePorts } from '../protocol/passcode-ports'
-import { type AimOptions, checkAim, speaker } from './aim'
+import { type AimOptions, checkAim, checkPace, speaker } from './aim'
 
 export interface PasscodeOptions extends AimOptions {
   passcodeBase: number
@@ -20,6 +20,7 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   checkAim(options)
   if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
   const ports = await ask(options.passcodeBase)
+  checkPace(options, ports)
   // The clock of "ms" is about sending, and not about typing.
   const say = speaker(options, performance.now())
   if (dryRun || host === undefined) {
@@ -35,15 +36,12 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
 }
 
 async function ask(base: number): Promise<number[]> {
-  const asked = questions()
+  const pin = await askSecret('PIN: ', 'the PIN')
+  const code = await askSecret('Code: ', 'the code')
   try {
-    const pin = await asked.ask('PIN: ')
-    const code = await asked.ask('Code: ')
     return passcodePorts(pin.trim(), code.replaceAll(' ', ''), base)
   } catch (error) {
     // It says what was expected, and never what was typed.
     throw error instanceof RangeError ? new Fault(`${error.message}, got something else (not shown)`) : error
-  } finally {
-    asked.end()
   }
 }

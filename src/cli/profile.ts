@@ -94,14 +94,10 @@ export function apply(command: Command, merged: Given, typed: Given): void {
 /** Gives a command what a profile says and its command line does not, of the options that it has. @param without entries that it takes otherwise */
 export function fill(command: Command, profile: Given, without: readonly string[]): void {
   const own = lasting(command).filter((option) => !without.includes(nameOf(option)))
-  const typed = own.filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli').map(nameOf)
-  const given = merge(profile, Object.fromEntries(typed.map((name) => [name, true])))
-  for (const option of own) {
-    const text = given[nameOf(option)]
-    if (text === undefined || typed.includes(nameOf(option))) continue
-    const value = text === true ? true : readBy(option, text)
-    command.setOptionValueWithSource(option.attributeName(), value, 'config')
-  }
+  const typed = own.filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli')
+  const given = Object.fromEntries(Object.entries(profile).filter(([name]) => !without.includes(name)))
+  const said = Object.fromEntries(typed.map((option) => [nameOf(option), true as const]))
+  apply(command, merge(given, said), said)
 }
 
 /** Options as they may be kept: a key's file by a path that is good in any folder. */

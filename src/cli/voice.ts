@@ -26,6 +26,15 @@ export function noteOf(program: string, message: string): void {
   process.stderr.write(`${program}: note: ${printable(message)}\n`)
 }
 
+/** Prints rows as columns of one width each. */
+export function printTable(rows: readonly (readonly string[])[]): void {
+  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
+  for (const row of rows) {
+    const cells = row.map((cell, column) => cell.padEnd(widths[column]))
+    process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
+  }
+}
+
 /**
  * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 1 for failure.
  * Where a start-up snapshot is being built, the program runs when that is started, not now.

@@ -1,5 +1,5 @@
 import { addressBytes } from '../protocol/address'
-import type { Key } from '../protocol/key'
+import { type Key, windowAt } from '../protocol/key'
 import { passcode } from '../protocol/passcode'
 import { CODE_DIGITS, passcodeRange } from '../protocol/passcode-ports'
 import type { Now } from './clock'
@@ -12,6 +12,7 @@ import type { Tap } from './listener'
 const DIGIT_LIFE = 60_000
 /** Sessions that are held; those with the fewest digits are forgotten first, then the oldest. */
 export const MAX_PASSCODE_SESSIONS = 65_536
+
 /* Implementation */
 
 /** Codes that are computed in one slice: some milliseconds, at 0.3 ms for each. */
@@ -359,7 +360,7 @@ export class Passcodes {
   }
 }
 
-const windowOf = (wall: number, period: number): number => Math.floor(wall / 1000 / period)
+const windowOf = (wall: number, period: number): number => windowAt(wall / 1000, period)
 
 /** Whose failures count together: an IPv4 address, or the /64 of an IPv6 address, which one host has whole. */
 function groupOf(source: string): string {

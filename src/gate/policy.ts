@@ -9,7 +9,7 @@ import {
   parseCidr,
 } from '../protocol/address'
 import type { Key } from '../protocol/key'
-import type { Request } from '../protocol/request'
+import { AS_SEEN, type Request } from '../protocol/request'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
 export type Refusal =
@@ -48,6 +48,7 @@ export interface GrantRules {
 /** Fewest bits of such a block: 65,536 addresses of IPv4, and one site of IPv6. */
 export const MIN_OPEN_PREFIX = 16
 export const MIN_OPEN_PREFIX6 = 48
+
 /** What a key's passcode opens: the table `[passcode]` of its file, within the key's grant. */
 export interface PasscodeGrant {
   /** Secret: 0 to 4 digits. */
@@ -139,7 +140,7 @@ export function decide(
 
 /** What a passcode asks: all that it may open, for the address that it comes from (docs/protocol.md, "Passcode knock"). */
 export function passcodeRequest({ seconds, once }: PasscodeGrant): Request {
-  return { action: 'open', protocol: 'any', once, salt: 0, port: 0, seconds, address: '0.0.0.0' }
+  return { action: 'open', protocol: 'any', once, salt: 0, port: 0, seconds, address: AS_SEEN }
 }
 
 /** A key as its passcode has it: of the grant, only what the passcode opens. Null where it has no passcode. */

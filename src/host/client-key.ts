@@ -1,15 +1,16 @@
 import { close, existsSync, fstat, read, type Stats } from 'node:fs'
-import { basename, join } from 'node:path'
+import { basename } from 'node:path'
 import { promisify } from 'node:util'
 import { Fault, reason } from './fault'
 import { checkSecret, readBytes } from './files'
 import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
-import { findKey, loadKeyFile, readKeyring } from './keyring'
+import { findKey, keyPath, loadKeyFile, readKeyring } from './keyring'
 
 /* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */
 
-/** A key under a passphrase in the client's keyring. */
-const SEALED_SUFFIX = '.key.age'
+/** What the name of a key's file has behind it where it is under a passphrase. */
+const SEALED_SUFFIX = '.age'
+const SEALED_NAME = `.key${SEALED_SUFFIX}`
 /** Longest of either kind, in bytes: the longest key file, and armour around it, which is a third more. */
 const MAX_FILE = 2 * MAX_KEY_FILE
 /** What age files begin with, the second behind any white space. */
@@ -19,9 +20,9 @@ const TRIES = 3
 
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
 export async function findClientKey(folder: string, id: string): Promise<KeyFile> {
-  const sealed = join(folder, `${id}${SEALED_SUFFIX}`)
-  if (existsSync(join(folder, `${id}.key`))) return findKey(folder, id)
-  if (existsSync(sealed)) return loadClientKey(sealed)
+  const path = keyPath(folder, id)
+  if (existsSync(path)) return findKey(folder, id)
+  if (orSealed(path) !== path) return loadClientKey(path)
   const { keys, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
   throw new Fault(`${folder}: expected a key "${id}", and it has ${namesOf(keys, ignored)}`)
 }
@@ -30,23 +31,24 @@ export async function findClientKey(folder: string, id: string): Promise<KeyFile
 export async function onlyClientKey(folder: string): Promise<KeyFile> {
   const { keys, faulty, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
   if (faulty.length > 0) throw faulty[0].fault
-  const sealed = ignored.filter((path) => path.endsWith(SEALED_SUFFIX))
+  const sealed = ignored.filter((path) => path.endsWith(SEALED_NAME))
   if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0])
   throw new Fault(`${folder}: expected one key, got ${namesOf(keys, ignored)}: say which with -k`)
 }
 
 /** The names of keys, those under a passphrase too. */
 function namesOf(keys: readonly KeyFile[], others: readonly string[]): string {
-  const sealed = others.filter((path) => path.endsWith(SEALED_SUFFIX)).map((path) => basename(path, SEALED_SUFFIX))
+  const sealed = others.filter((path) => path.endsWith(SEALED_NAME)).map((path) => basename(path, SEALED_NAME))
   return [...keys.map(({ id }) => id), ...sealed].join(', ') || 'none (their names end in .key)'
 }
 
 /**
- * Reads a key from its file. A plain one must be the owner's alone; one under a passphrase may have any mode, as on a USB stick,
- * whose file system knows none.
+ * Reads a key from its file, or where there is none from the one beside it that is under a passphrase. A plain one must be the owner's
+ * alone; the other may have any mode, as on a USB stick, whose file system knows none.
  * @throws {Fault}
  */
-export async function loadClientKey(path: string): Promise<KeyFile> {
+export async function loadClientKey(named: string): Promise<KeyFile> {
+  const path = orSealed(named)
   const bytes = await readBytes(path, MAX_FILE)
   return isSealed(bytes) ? unseal(path, bytes) : loadKeyFile(path, checkClientSecret)
 }
@@ -76,6 +78,11 @@ export async function readKeyFrom(fd: number): Promise<KeyFile> {
   return isSealed(content) ? unseal(path, content, fd === 0 || undefined) : parse(path, content)
 }
 
+/** A key's path, with the suffix of a passphrase where only that file is there. */
+function orSealed(path: string): string {
+  return !existsSync(path) && existsSync(path + SEALED_SUFFIX) ? path + SEALED_SUFFIX : path
+}
+
 function isSealed(bytes: Uint8Array): boolean {
   return SEALED.test(Buffer.from(bytes.subarray(0, 256)).toString('latin1'))
 }
@@ -86,7 +93,7 @@ async function unseal(path: string, bytes: Uint8Array, typed?: boolean): Promise
   const open = await readSealed(path, bytes)
   const isTerminal = typed ?? isTyped()
   for (let left = isTerminal ? TRIES : 1; left > 0; left--) {
-    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, isTerminal))
+    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', isTerminal))
     if (text) return parse(path, text)
     if (left > 1) process.stderr.write('wrong passphrase: once more\n')
   }

@@ -6,7 +6,7 @@ import { Fault, type Read } from './fault'
 import { checkOwned, readText } from './files'
 import { cidr, serverLabel } from './key-file'
 import { SERVER_KEYS } from './keyring'
-import { readToml } from './toml'
+import { leadingTo, readToml } from './toml'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
@@ -81,7 +81,7 @@ const fitting = v.rawCheck<v.InferOutput<typeof tapsSchema>>(({ dataset, addIssu
   if (!dataset.typed || dataset.issues) return
   const { value } = dataset
   const expect = (key: keyof typeof value, message: string) =>
-    addIssue({ message, input: value[key], path: [{ type: 'object', origin: 'value', input: value, key, value: value[key] }] })
+    addIssue({ message, input: value[key], path: leadingTo(value, key) })
   const { source, file, target, prefix } = value
   if (source === 'file' && file === undefined) expect('source', 'file = "/the/file" beside it')
   if (source !== 'file' && file !== undefined) expect('file', 'source = "file" beside it')
@@ -104,7 +104,7 @@ const ending = v.rawCheck<v.InferOutput<typeof passcodeSchema>>(({ dataset, addI
   const beyond = passcodeRange(base, pin_digits)[1] - MAX_PORT
   if (beyond <= 0) return
   const message = `at most ${base - beyond}, so that its ports end at ${MAX_PORT}`
-  addIssue({ message, input: base, path: [{ type: 'object', origin: 'value', input: value, key: 'base', value: base }] })
+  addIssue({ message, input: base, path: leadingTo(value, 'base') })
 })
 
 const table = v.strictObject({
@@ -141,10 +141,7 @@ const schema = v.pipe(
     addIssue({
       message: `source = "nflog" in [taps] beside it, since the source "${taps.source}" says of a packet where it came from and not what is in it`,
       input: datagram.ports,
-      path: [
-        { type: 'object', origin: 'value', input: value, key: 'datagram', value: datagram },
-        { type: 'object', origin: 'value', input: datagram, key: 'ports', value: datagram.ports },
-      ],
+      path: leadingTo(value, 'datagram', 'ports'),
     })
   }),
 )

@@ -9,7 +9,7 @@ import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
 import type { Read } from './fault'
 import { formatService, parseService } from './service'
 import { formatDuration, parseLifetime } from './time'
-import { readToml } from './toml'
+import { leadingTo, readToml } from './toml'
 
 /** Longest key file in bytes: the largest grant fits, with comments. */
 export const MAX_KEY_FILE = 64 * 1024
@@ -104,14 +104,14 @@ const grantSchema = v.pipe(
         addIssue({
           message: `no ${family} block in addresses that is narrower, and there is ${formatCidr(narrow)}`,
           input: value[key],
-          path: [{ type: 'object', origin: 'value', input: value, key, value: value[key] }],
+          path: leadingTo(value, key),
         })
     }
   }),
 )
 
 /** How long a passcode opens for if nothing else is said, in seconds; never longer than the grant's longest. */
-const PASSCODE_SECONDS = 300
+export const PASSCODE_SECONDS = 300
 const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
 
 const passcodeSchema = v.strictObject({
@@ -148,12 +148,11 @@ const passcodeWithin = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, 
   const passcode = dataset.typed ? dataset.value.passcode : undefined
   if (!dataset.typed || dataset.issues || !passcode) return
   const { value } = dataset
-  const at = (input: object, key: string, of: unknown) => ({ type: 'object', origin: 'value', input, key, value: of }) as never
   const expect = (message: string, entry?: 'services' | 'time', shown: unknown = entry && passcode[entry]) =>
     addIssue({
       message,
       input: shown,
-      path: [at(value, 'passcode', passcode), ...(entry ? [at(passcode, entry, passcode[entry])] : [])],
+      path: entry ? leadingTo(value, 'passcode', entry) : leadingTo(value, 'passcode'),
     })
   const { grant } = value
   if (!grant) return expect('a table [grant] beside it', undefined, passcode)

@@ -38,7 +38,7 @@ export function clientConfig(): string {
 }
 
 /** Where the last knock is kept: ~/.local/state/knockturn/last.toml, or where XDG_STATE_HOME says. */
-export function lastKnock(): string {
+function lastKnock(): string {
   return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'knockturn', 'last.toml')
 }
 
@@ -102,7 +102,7 @@ export function keyOfProfile(path: string, key: string): string {
 }
 
 /** A profile as a table of the config. */
-export function formatProfile(name: string, given: Given): string {
+function formatProfile(name: string, given: Given): string {
   const value = (entry: string, text: string | true) =>
     entry === 'services' && text !== true
       ? text.split(',')

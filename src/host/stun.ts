@@ -5,7 +5,7 @@ import { resolveHost } from './transport'
 
 /* "From which address do you see me?", asked of a STUN server (RFC 8489). */
 
-export const STUN_PORT = 3478
+const STUN_PORT = 3478
 const HEADER = 20
 const TRANSACTION = 12
 const COOKIE = 0x2112a442

@@ -1,5 +1,6 @@
-import { fstatSync, openSync, writeSync } from 'node:fs'
+import { fstatSync, openSync, read, writeSync } from 'node:fs'
 import { isatty, ReadStream } from 'node:tty'
+import { promisify } from 'node:util'
 import { errorCode, Fault, reason } from './fault'
 
 /** Longest secret in bytes, typed or piped: nobody types more, and what feeds us without end is no secret. */
@@ -13,28 +14,29 @@ export function isTyped(): boolean {
 }
 
 /**
- * Asks for a secret: on the terminal, without echo; where standard input is a pipe or a file, its first line is the secret.
+ * Asks for a secret: on the terminal, without echo; where standard input is a pipe or a file, its next line is the secret.
  * @param prompt is shown on the terminal, and never on standard output
- * @param typed false: read standard input, which may be done once only
+ * @param what names it in faults
+ * @param typed false: read standard input
  * @returns what was typed, without its line end; it may be empty
  * @throws {Fault} when there is neither, or it is too long, or no UTF-8
  */
-export async function askSecret(prompt: string, typed: boolean = isTyped()): Promise<string> {
+export async function askSecret(prompt: string, what: string, typed: boolean = isTyped()): Promise<string> {
   const secret = Buffer.alloc(MAX_SECRET)
   try {
-    const length = typed ? await type(prompt, secret) : await readLine(secret)
+    const length = typed ? await type(prompt, what, secret) : await readLine(what, secret)
     return new TextDecoder('utf-8', { fatal: true }).decode(secret.subarray(0, length))
   } catch (error) {
-    throw error instanceof TypeError ? new Fault('the passphrase: expected UTF-8 text, got other bytes') : error
+    throw error instanceof TypeError ? new Fault(`${what}: expected UTF-8 text, got other bytes`) : error
   } finally {
     // The string lives on until it is collected; this at least does not.
     secret.fill(0)
   }
 }
 
-/** Says something where it is typed and not logged. @throws {Fault} when there is no terminal */
-export function sayOnTerminal(text: string): void {
-  const { write, close } = openTerminal()
+/** Says a secret where it would be typed and is not logged. @param what names it in faults @throws {Fault} when there is no terminal */
+export function sayOnTerminal(what: string, text: string): void {
+  const { write, close } = openTerminal(what)
   write(text)
   close()
 }
@@ -47,7 +49,7 @@ interface Terminal {
 }
 
 /** The terminal that we were started from, whatever standard input and output are; where the system has no name for it, standard input. */
-function openTerminal(): Terminal {
+function openTerminal(what: string): Terminal {
   try {
     const fd = openSync('/dev/tty', 'r+')
     const keys = new ReadStream(fd)
@@ -57,14 +59,14 @@ function openTerminal(): Terminal {
     const keys = process.stdin
     if (keys.isTTY) return { keys, write: (text) => process.stderr.write(text), close: () => keys.pause() }
     throw new Fault(
-      `the passphrase: expected a terminal, or a line on standard input, got neither (${errorCode(error) ?? reason(error)})`,
+      `${what}: expected a terminal, or a line on standard input, got neither (${errorCode(error) ?? reason(error)})`,
     )
   }
 }
 
 /** Fills `secret` with what is typed. @returns its length */
-async function type(prompt: string, secret: Buffer): Promise<number> {
-  const { keys, write, close } = openTerminal()
+async function type(prompt: string, what: string, secret: Buffer): Promise<number> {
+  const { keys, write, close } = openTerminal(what)
   keys.setRawMode(true)
   write(prompt)
   try {
@@ -73,7 +75,7 @@ async function type(prompt: string, secret: Buffer): Promise<number> {
       const take = (chunk: Buffer) => {
         for (const key of chunk) {
           if (key === KEY.enter || key === KEY.newLine || (key === KEY.end && length > 0)) return resolve(length)
-          if (key === KEY.end) return reject(new Fault('the passphrase: none was given'))
+          if (key === KEY.end) return reject(noneGiven(what))
           // Default for the signal: the process ends, and Node puts the terminal right.
           if (key === KEY.interrupt) return process.kill(process.pid, 'SIGINT')
           // An arrow, or another key that sends several bytes at once.
@@ -81,13 +83,13 @@ async function type(prompt: string, secret: Buffer): Promise<number> {
           if (key === KEY.clear) length = 0
           else if (key === KEY.backspace || key === KEY.delete) length = withoutLast(secret, length)
           else if (key >= 0x20) {
-            if (length === MAX_SECRET) return reject(tooLong())
+            if (length === MAX_SECRET) return reject(tooLong(what))
             secret[length++] = key
           }
         }
       }
-      keys.once('error', (error) => reject(new Fault(`the passphrase: the terminal cannot be read: ${reason(error)}`)))
-      keys.once('end', () => reject(new Fault('the passphrase: the terminal is gone')))
+      keys.once('error', (error) => reject(new Fault(`${what}: the terminal cannot be read: ${reason(error)}`)))
+      keys.once('end', () => reject(new Fault(`${what}: the terminal is gone`)))
       keys.on('data', (chunk: Buffer) => {
         take(chunk)
         chunk.fill(0)
@@ -108,21 +110,25 @@ function withoutLast(text: Buffer, length: number): number {
   return end
 }
 
-/** Fills `secret` with the first line of standard input. @returns its length */
-async function readLine(secret: Buffer): Promise<number> {
+/** Fills `secret` with the next line of standard input, and reads no further: another line may be another secret. @returns its length */
+async function readLine(what: string, secret: Buffer): Promise<number> {
+  const byte = Buffer.alloc(1)
   let length = 0
-  for await (const chunk of process.stdin as AsyncIterable<Buffer>) {
-    const end = chunk.indexOf(KEY.newLine)
-    const line = end < 0 ? chunk : chunk.subarray(0, end)
-    if (length + line.length > MAX_SECRET) throw tooLong()
-    line.copy(secret, length)
-    length += line.length
-    chunk.fill(0)
-    if (end >= 0) break
+  for (;;) {
+    const { bytesRead } = await promisify(read)(0, byte, 0, 1, null).catch((error) => {
+      throw new Fault(`${what}: standard input cannot be read: ${reason(error)}`)
+    })
+    if (bytesRead === 0 && length === 0) throw noneGiven(what)
+    if (bytesRead === 0 || byte[0] === KEY.newLine) break
+    if (length === MAX_SECRET) throw tooLong(what)
+    secret[length++] = byte[0]
   }
+  byte.fill(0)
   return secret[length - 1] === KEY.enter ? length - 1 : length
 }
 
-function tooLong(): Fault {
-  return new Fault(`the passphrase: expected at most ${MAX_SECRET} bytes, got more`)
+const noneGiven = (what: string): Fault => new Fault(`${what}: none was given`)
+
+function tooLong(what: string): Fault {
+  return new Fault(`${what}: expected at most ${MAX_SECRET} bytes, got more`)
 }

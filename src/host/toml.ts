@@ -29,6 +29,15 @@ export function readToml<S extends v.GenericSchema>(
   return { faults: result.issues.slice(0, MAX_FAULTS).map((issue) => new Fault(describe(path, text, issue, secrets))) }
 }
 
+/** Where the fault of a check of several entries lies: the keys that lead there, from a table on. */
+export function leadingTo(table: object, ...keys: [string, ...string[]]): [v.IssuePathItem, ...v.IssuePathItem[]] {
+  const [key, ...more] = keys
+  const value = (table as Record<string, unknown>)[key]
+  const item = { type: 'object', origin: 'value', input: table as Record<string, unknown>, key, value } as const
+  const [next, ...rest] = more
+  return next === undefined ? [item] : [item, ...leadingTo(value as object, next, ...rest)]
+}
+
 function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secrets: readonly string[]): string {
   const keys = issue.path?.map(({ key }) => String(key)).filter((key) => !/^\d+$/.test(key)) ?? []
   const name = keys.join('.')

@@ -1,7 +1,7 @@
 import { windowAt } from '../protocol/key'
 
 /** A pass is held open so long, in milliseconds: the kernel repeats its SYNs after 1 and 3 s, which is the cure for loss. */
-export const HOLD_MS = 4_500
+const HOLD_MS = 4_500
 /** And at least so long, in milliseconds, though the door be open: it may have been so before, and Firefox touches 50 ports a second. */
 const LEAST_MS = 1_500
 /** A door is looked at anew this often, and what has come of it is asked in steps: milliseconds. */

@@ -1,8 +1,9 @@
 import { Decrypter } from 'age-encryption'
 import { deriveKey, type Key } from '../protocol/key'
 import { compose } from '../protocol/knock'
-import { passcodePorts } from '../protocol/passcode'
+import { passcodePorts } from '../protocol/passcode-ports'
 import { parsePool } from '../protocol/pool'
+import { AS_SEEN } from '../protocol/request'
 import { visible } from './blocked'
 import type { Contents, Door, KeyPage, PasscodePage } from './contents'
 import { knock, type Outcome, type Plan } from './knock'
@@ -17,8 +18,6 @@ const PASSCODE_LIMIT_MS = 20_000
 const PASSCODE_REST_MS = 60_000
 /** Chromium goes on with the attempts of fetch for so long, and has no sockets for more knocks meanwhile. */
 const FETCH_REST_MS = 130_000
-/** "The address that you see me come from", of any family. */
-const AS_SEEN = '0.0.0.0'
 /** No device has a true clock before this year. */
 const FIRST_YEAR = 2020
 

@@ -5,6 +5,8 @@ export const CODE_DIGITS = 8
 export const MAX_PIN_DIGITS = 4
 /** First passcode port by default; position i uses the ten ports from base + 10 i. */
 export const PASSCODE_BASE = 48000
+/** Highest first passcode port that leaves room for every length of PIN. */
+export const LAST_PASSCODE_BASE = 65_536 - 10 * (MAX_PIN_DIGITS + CODE_DIGITS)
 /**
  * What stands for V in the ledger: "passcode" in ASCII, padded with zeros to V's 16 bytes, in hex. A key has one passcode a window, so that
  * nothing else has to tell it from others.

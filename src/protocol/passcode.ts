@@ -2,8 +2,6 @@ import { generateSync } from 'otplib'
 import type { Key } from './key'
 import { CODE_DIGITS } from './passcode-ports'
 
-export { passcodePorts } from './passcode-ports'
-
 /** The 8 digits that an authenticator app shows for this key in this window (RFC 6238, SHA-1, the key's period). */
 export function passcode(key: Key, window: number): string {
   return generateSync({

@@ -13,6 +13,9 @@ const PROTOCOLS = ['any', 'tcp', 'udp'] as const
 export type Action = (typeof ACTIONS)[number]
 export type Protocol = (typeof PROTOCOLS)[number]
 
+/** The address of a request that is for whom the knock comes from, of any family. */
+export const AS_SEEN = '0.0.0.0'
+
 /** What a knock asks (docs/protocol.md, "Request"). */
 export interface Request {
   readonly action: Action

@@ -130,6 +130,14 @@ describe('a profile', () => {
   })
 })
 
+describe('--dry-run with --datagram', () => {
+  it('prints its port and its bytes, as a plain knock does', async () => {
+    const { env } = keyring('alice')
+    const { stdout } = await run('knockclient', ['connect', 'gate.example', '22', '--datagram', '443', '--dry-run'], { env })
+    expect(stdout).toMatch(/^443 [0-9a-f]{72}\n$/)
+  })
+})
+
 describe('what does not go', () => {
   it.each([
     [['connect', 'gate.example'], /missing required argument 'port'/],

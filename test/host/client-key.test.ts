@@ -56,6 +56,14 @@ describe('in the client’s keyring', () => {
     expect(await findClientKey(folder, 'alice')).toMatchObject({ id: 'alice' })
   })
 
+  it('a path, as a profile has it, finds the one under a passphrase, too', async () => {
+    const folder = scratch()
+    put(folder, 'alice.key.age', HARD)
+    await expect(loadClientKey(join(folder, 'alice.key'))).rejects.toThrow(TOLD)
+    put(folder, 'alice.key', keyText())
+    expect(await loadClientKey(join(folder, 'alice.key'))).toMatchObject({ id: 'alice' })
+  })
+
   it('the only key is found, of either kind', async () => {
     const folder = scratch()
     put(folder, 'alice.key.age', HARD)
