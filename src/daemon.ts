@@ -360,7 +360,7 @@ export class Daemon {
       action: request.action,
       ...(by ? { by } : {}),
       address: isZeroAddress(request.address) ? source : request.address,
-      service: `${request.port}/${request.protocol}`,
+      service: by && key.passcode ? key.passcode.services.map(formatService).join(',') : `${request.port}/${request.protocol}`,
       seconds: request.seconds,
       until: null,
       ...clock,

@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import type { Sending, Sequence } from '../client'
 import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../host/client-key'
-import { UsageFault } from '../host/fault'
+import { printable, UsageFault } from '../host/fault'
 import { KEY_ID, type KeyFile } from '../host/key-file'
 import { clientKeys } from '../host/keyring'
 import { resolveHost } from '../host/transport'
@@ -140,7 +140,7 @@ export async function findHost(
 /** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
 export function speaker({ quiet, v }: AimOptions, started: number): ((text: string) => void) | null {
   if (quiet || !(process.stderr.isTTY || v)) return null
-  return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${text}\n`)
+  return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${printable(text)}\n`)
 }
 
 /** Prints what would be sent: a datagram as its port and its bytes in hex. @param json or all of it, as one line */

@@ -17,10 +17,13 @@ export function withCompletion(root: Command): Command {
   return root
 }
 
-const idsIn = (folder: string) => `ls ${folder} 2>/dev/null | sed -n 's/\\.key$//p; s/\\.key\\.age$//p'`
+/** Only what a name may be: it will stand on a command line, unquoted. */
+const NAMES = '[A-Za-z0-9][A-Za-z0-9._-]\\{0,31\\}'
+const idsIn = (folder: string) =>
+  `ls ${folder} 2>/dev/null | sed -n 's/^\\(${NAMES}\\)\\.key$/\\1/p; s/^\\(${NAMES}\\)\\.key\\.age$/\\1/p'`
 /** Finds words at the time of completing, by what a placeholder in --help is called: shell code that prints one a line. */
 const LIVE: Readonly<Record<string, string>> = {
-  profile: 'knockclient profile list 2>/dev/null | sed "1d;s/ .*//"',
+  profile: `knockclient profile list 2>/dev/null | sed -n '2,$s/^\\(${NAMES}\\) .*/\\1/p'`,
   key: idsIn(`"\${XDG_CONFIG_HOME:-$HOME/.config}"/knockturn/keys`),
   id: idsIn('/etc/knockturn/keys'),
 }

@@ -5,8 +5,8 @@ import { type GrantRules, isOver, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, reason, UsageFault } from '../host/fault'
-import { asOwner, writeNew } from '../host/files'
+import { Fault, printable, reason, UsageFault } from '../host/fault'
+import { asOwner, checkFree, writeNew } from '../host/files'
 import {
   FAMILIES,
   type Family,
@@ -180,8 +180,8 @@ subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice'
     if (options.json) return print(JSON.stringify(key))
     for (const [name, value] of Object.entries(key)) {
       if (value !== null && typeof value === 'object')
-        for (const [rule, what] of Object.entries(value)) print(`${`${name}.${rule}`.padEnd(26)} ${what}`)
-      else print(`${name.padEnd(26)} ${value ?? '-'}`)
+        for (const [rule, what] of Object.entries(value)) print(`${`${name}.${rule}`.padEnd(26)} ${printable(String(what))}`)
+      else print(`${name.padEnd(26)} ${printable(String(value ?? '-'))}`)
     }
   })
 
@@ -195,6 +195,7 @@ subcommand(
   .option('--out <file>', 'where to (default: standard output)')
   .option('--passphrase', 'encrypt it with a passphrase, which is asked for')
   .action(async (id: string, options: { keys: string; out?: string; passphrase?: boolean }) => {
+    if (options.out !== undefined) await checkFree(options.out)
     const plain = formatKeyFile({ ...(await find(options.keys, id)), grant: null })
     const text = options.passphrase ? await sealText(plain, await newPassphrase()) : plain
     if (options.out === undefined) process.stdout.write(text)

@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import script from '../../dist/page.txt'
 import { isOver, type Service } from '../gate/policy'
 import { Fault, UsageFault } from '../host/fault'
-import { asOwner, writeNew } from '../host/files'
+import { asOwner, checkFree, writeNew } from '../host/files'
 import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
 import { findKey, SERVER_KEYS } from '../host/keyring'
 import { httpHosts, pageText } from '../host/page-file'
@@ -98,6 +98,7 @@ export function withPage(command: Command): Command {
       ).default(30),
     )
     .action(async (id: string | undefined, options: Options) => {
+      await checkFree(options.out)
       const text = options.passcode ? await passcodePage(id, options) : await keyPage(id, options)
       await writeNew(options.out, text)
       const what = options.passcode ? 'no key is in it' : 'whoever has this file and its passphrase can knock'
@@ -131,8 +132,16 @@ async function passcodePage(id: string | undefined, options: Options): Promise<s
   if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out "${id.slice(0, 60)}"`)
   const { base, pinDigits, period } = options
   const place = await findPlace(options.host, options)
+  // A code is good once: said to both families, it would open by one, and be a replay by the other.
+  const address = place.addresses.find((one) => isIP(one) === 4) ?? place.addresses[0]
+  const family = isIP(address)
+  if (place.addresses.length > 1)
+    process.stderr.write(
+      `knockturn: note: the page knocks by IPv${family} only: go to the door that way, too, as in "ssh -${family}"\n`,
+    )
   const doors = options.services ?? [{ port: 22, protocol: 'tcp' }]
-  return pageText({ html, style, script }, { kind: 'passcode', ...place, doors, period, base, pinDigits })
+  const at = { host: place.host, addresses: [address], http: httpHosts(place.host, [address]) }
+  return pageText({ html, style, script }, { kind: 'passcode', ...at, doors, period, base, pinDigits })
 }
 
 /** Where a page knocks: a browser's ICE takes addresses only, so they are looked up now. */

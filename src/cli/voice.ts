@@ -1,5 +1,5 @@
 import { CommanderError } from 'commander'
-import { Fault, UsageFault } from '../host/fault'
+import { Fault, printable, UsageFault } from '../host/fault'
 
 /* The command line's one voice: lower case, one line a fault, no final period. */
 
@@ -30,7 +30,7 @@ export function noteOf(program: string, message: string): void {
 export function printTable(rows: readonly (readonly string[])[]): void {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
   for (const row of rows) {
-    const cells = row.map((cell, column) => cell.padEnd(widths[column]))
+    const cells = row.map((cell, column) => printable(cell).padEnd(widths[column]))
     process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
   }
 }
@@ -60,9 +60,4 @@ async function runNow(program: string, main: () => Promise<number>): Promise<voi
       process.exitCode = error instanceof UsageFault ? EXIT.usage : EXIT.failure
     } else throw error
   }
-}
-
-/** Text that came from outside as one line that can't play tricks on a terminal. */
-function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`)
 }

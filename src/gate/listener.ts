@@ -247,7 +247,9 @@ export class Listener {
     this.#home ??= tap.destination
     // A name that need not be made: under a flood from many sources that is a sixth of the work.
     const name = tap.destination === this.#home ? tap.source : `${tap.source} ${tap.destination}`
-    if (this.#explained.has(name, tap.port, now)) return NONE
+    // A port may be a symbol of one knock and a rendezvous of another, whose key's holder did not choose it: that it stays, whoever has said it.
+    const said = this.#explained.has(name, tap.port, now)
+    if (said && !this.#table.knows(tap.port)) return NONE
     let session = this.#sessions.get(name)
     if (!session) {
       if (!this.#table.knows(tap.port)) {
@@ -256,7 +258,7 @@ export class Listener {
       }
       session = this.#begin(name, tap, now)
     }
-    const fresh = this.#touch(session, tap.port, now.steady)
+    const fresh = this.#touch(session, tap.port, now.steady, said)
     if (session.half === null) return NONE
     // Before anything else: who keeps a session just alive must not keep it worn out.
     this.#prune(session)
@@ -365,7 +367,7 @@ export class Listener {
   }
 
   /** Notes a touch; returns whether the port is new to the session. */
-  #touch(session: Session, port: number, at: number): boolean {
+  #touch(session: Session, port: number, at: number, said = false): boolean {
     const { touches, half } = session
     const before = touches.size
     for (const [old, { last }] of touches) {
@@ -375,7 +377,7 @@ export class Listener {
     const touch = touches.get(port)
     // Deleted and set again, so that the map stays in order of the latest touch.
     touches.delete(port)
-    touches.set(port, { count: (touch?.count ?? 0) + 1, last: at, number: session.heard++ })
+    touches.set(port, { count: touch?.said === said ? touch.count + 1 : 1, last: at, number: session.heard++, said })
     if (touches.size > MAX_PORTS) this.#drop(session, touches.keys().next().value as number)
     session.newest = at
     if (half) {
@@ -592,7 +594,12 @@ export class Listener {
   /** Step 7: what has been said is taken out, and is not heard again. */
   #explain(session: Session, candidate: Candidate, { knock, ports }: Found): void {
     for (const port of ports) {
-      if (!session.touches.has(port)) continue
+      const touch = session.touches.get(port)
+      if (!touch) continue
+      if (this.#table.knows(port)) {
+        session.touches.set(port, { ...touch, said: true })
+        continue
+      }
       this.#drop(session, port)
       if (session.half) session.half.taps--
     }

@@ -10,11 +10,12 @@ const HORIZONS = [100, 500, 2_000, 10_000]
  */
 const RENDEZVOUS_SLACK = 10
 
-/** How often a port was touched, when last (steady milliseconds), and by which tap of its session. */
+/** How often a port was touched, when last (steady milliseconds), and by which tap of its session; `said`: as a symbol it is explained, and tells no more. */
 export interface Touch {
   readonly count: number
   readonly last: number
   readonly number: number
+  readonly said: boolean
 }
 
 /** One way to read a session's taps as a codeword: which pages say what, and the length of sealed request that is tried. */
@@ -73,8 +74,8 @@ function tally(touches: ReadonlyMap<number, Touch>, start: number, book: Codeboo
   const most = new Uint32Array(MAX_PAGES)
   const symbols: number[][] = new Array(MAX_PAGES)
   let highest = -1
-  for (const [port, { count, last }] of touches) {
-    if (last < start) continue
+  for (const [port, { count, last, said }] of touches) {
+    if (last < start || said) continue
     const symbol = symbolOf(book, port)
     const page = symbol >> 8
     if (symbol < 0 || count < most[page]) continue

@@ -136,7 +136,14 @@ const schema = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed || dataset.issues) return
     const { value } = dataset
-    const { datagram, taps } = value
+    const { datagram, taps, passcode } = value
+    const [first, last] = passcodeRange(passcode.base, passcode.pin_digits)
+    if (datagram.ports.some((port) => port >= first && port <= last))
+      addIssue({
+        message: `no port of passcodes (${first} to ${last})`,
+        input: datagram.ports,
+        path: leadingTo(value, 'datagram', 'ports'),
+      })
     if (datagram.ports.length === 0 || taps.source === 'nflog') return
     addIssue({
       message: `source = "nflog" in [taps] beside it, since the source "${taps.source}" says of a packet where it came from and not what is in it`,

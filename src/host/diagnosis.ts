@@ -8,6 +8,11 @@ import { look } from './transport'
 const PROBED = 8
 /** Milliseconds that a port is given to show itself. */
 const LOOK = 1_000
+/**
+ * Largest error, in milliseconds, for which an offset is advised. A knock of a window further ahead than the server knows may be kept and
+ * played when its time comes, which is what a forged time would be for.
+ */
+const MAX_ADVISED = 5 * 60_000
 /** No route, or nobody there who answers for that address. */
 const UNREACHABLE = ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN']
 
@@ -99,6 +104,10 @@ function ofClock({ clock, period, timeOffset }: Evidence): string[] {
   const seconds = Math.round(offset / 1000)
   const corrected = timeOffset === 0 ? 'this clock' : 'this clock, as --time-offset corrects it,'
   // A window to each side is accepted: a whole period is too much for sure.
+  if (Math.abs(offset) > MAX_ADVISED)
+    return [
+      `${corrected} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} what ${source} says: if you believe that, set it (nothing proves an answer by ntp: somebody in this network may have given it)`,
+    ]
   if (Math.abs(offset) > period * 1000)
     return [
       `${corrected} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}: set it, or knock with --time-offset ${timeOffset + seconds}`,

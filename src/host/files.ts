@@ -1,6 +1,7 @@
 import { constants, type Stats } from 'node:fs'
 import { type FileHandle, lstat, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode, Fault, reason } from './fault'
 
 /**
@@ -95,6 +96,14 @@ export async function asOwner<T>(folder: string, work: () => Promise<T>): Promis
   }
 }
 
+/** Refuses a name that {@link writeNew} would refuse, before anybody is asked for anything. @throws {Fault} */
+export async function checkFree(path: string): Promise<void> {
+  if (await lstat(path).catch(() => null)) throw isThere(path)
+}
+
+const isThere = (path: string): Fault =>
+  new Fault(`${path}: cannot be written: it is there already, and nothing is overwritten: choose another name or remove it`)
+
 /**
  * Writes a new file of mode 0600, whole and durable, or nothing at all; never over an existing one.
  * @throws {Fault}
@@ -104,11 +113,7 @@ export async function writeNew(path: string, text: string | Uint8Array): Promise
   try {
     file = await open(path, 'wx', 0o600)
   } catch (error) {
-    const next =
-      errorCode(error) === 'EEXIST'
-        ? 'it is there already, and nothing is overwritten: choose another name or remove it'
-        : reason(error)
-    throw new Fault(`${path}: cannot be written: ${next}`)
+    throw errorCode(error) === 'EEXIST' ? isThere(path) : new Fault(`${path}: cannot be written: ${reason(error)}`)
   }
   try {
     await file.writeFile(text)
@@ -122,14 +127,50 @@ export async function writeNew(path: string, text: string | Uint8Array): Promise
   await syncFolder(dirname(path))
 }
 
-/** Replaces a file's text in one step: readers see the old text or the new one. */
-export async function replaceText(path: string, text: string): Promise<void> {
+/** A change of a file takes milliseconds: one that is unfinished after so many has been killed. The pause between two tries, likewise. */
+const UNFINISHED = 2_000
+const PAUSE = 20
+
+/**
+ * Changes a file in one step: readers see the old text or the new one, and of two changes at a time the second sees what the first has made.
+ * @param change reads the file and gives the new text, or null where nothing is to be changed
+ * @throws {Fault}
+ */
+export async function changeText(path: string, change: () => Promise<string | null>): Promise<void> {
+  // The new file is the lock, too: whoever has made it may read and replace the old one.
   const next = `${path}.new`
-  // What a killed run left behind is nobody's.
-  await unlink(next).catch(() => {})
-  await writeNew(next, text)
-  await rename(next, path)
+  const file = await makeAlone(next)
+  try {
+    const text = await change()
+    if (text !== null) {
+      await file.writeFile(text)
+      await file.sync()
+      await rename(next, path)
+    } else await unlink(next)
+  } catch (error) {
+    await unlink(next)
+    throw error instanceof Fault ? error : new Fault(`${path}: cannot be written: ${reason(error)}`)
+  } finally {
+    await file.close()
+  }
   await syncFolder(dirname(path))
+}
+
+async function makeAlone(path: string): Promise<FileHandle> {
+  for (;;) {
+    try {
+      return await open(path, 'wx', 0o600)
+    } catch (error) {
+      if (errorCode(error) !== 'EEXIST') throw new Fault(`${path}: cannot be written: ${reason(error)}`)
+    }
+    const age = await stat(path).then(
+      ({ mtimeMs }) => Math.abs(Date.now() - mtimeMs),
+      () => 0,
+    )
+    // What a killed run left behind is nobody's.
+    if (age > UNFINISHED) await unlink(path).catch(() => {})
+    else await sleep(PAUSE)
+  }
 }
 
 /** Makes a rename or a new name durable. */

@@ -3,7 +3,7 @@ import { mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { errorCode, Fault, reason, UsageFault } from './fault'
-import { checkPrivate, checkSecret, readText, replaceText, writeNew } from './files'
+import { changeText, checkPrivate, checkSecret, readText, writeNew } from './files'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { isoTime } from './time'
 
@@ -12,6 +12,8 @@ const MAX_KEYS = 100_000
 /** Files that are read at a time: some of them while others are parsed, and no more open than need be. */
 const READ_AT_ONCE = 16
 const SUFFIX = '.key'
+/** A key's file while it is changed. */
+const CHANGING = `${SUFFIX}.new`
 const REVOKED = /^\s*"?revoked"?\s*=/m
 /** What may lie in a keyring's folder besides keys (the keyring of a checkout has both). */
 const COMPANIONS = ['README.md', '.gitignore']
@@ -54,7 +56,7 @@ export async function readKeyring(folder: string, hint = 'make a key with "knock
       faulty.push(...read.faulty)
     }
   }
-  const ignored = names.filter((name) => !isKeyName(name) && !COMPANIONS.includes(name))
+  const ignored = names.filter((name) => !isKeyName(name) && !COMPANIONS.includes(name) && !name.endsWith(CHANGING))
   return { keys, faulty, ignored: ignored.map((name) => join(folder, name)) }
 }
 
@@ -138,13 +140,16 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
 export async function revokeKey(folder: string, id: string, at: number): Promise<number> {
   await findKey(folder, id)
   const path = keyPath(folder, id)
-  const source = await readText(path, MAX_KEY_FILE, checkSecret)
-  const before = parseKeyFile(path, source)
-  if (before.faults) throw before.faults[0]
-  if (before.value.revoked !== null) return before.value.revoked
-  // In front of everything it is at the top level, whatever tables follow.
-  await replaceText(path, `revoked = ${isoTime(at)}\n${source}`)
-  return at
+  let since = at
+  await changeText(path, async () => {
+    const source = await readText(path, MAX_KEY_FILE, checkSecret)
+    const before = parseKeyFile(path, source)
+    if (before.faults) throw before.faults[0]
+    since = before.value.revoked ?? at
+    // In front of everything it is at the top level, whatever tables follow.
+    return before.value.revoked === null ? `revoked = ${isoTime(at)}\n${source}` : null
+  })
+  return since
 }
 
 async function list(folder: string, hint: string): Promise<string[]> {

@@ -1,7 +1,7 @@
 import { stringify } from 'smol-toml'
 import type { PasscodeGrant } from '../gate/policy'
 import { Fault } from './fault'
-import { checkSecret, readText, replaceText } from './files'
+import { changeText, checkSecret, readText } from './files'
 import { describePasscode, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { findKey, keyPath } from './keyring'
 
@@ -13,15 +13,17 @@ import { findKey, keyPath } from './keyring'
 export async function writePasscode(folder: string, id: string, passcode: PasscodeGrant | null): Promise<void> {
   await findKey(folder, id)
   const path = keyPath(folder, id)
-  const source = await readText(path, MAX_KEY_FILE, checkSecret)
-  const rest = withoutTable(source)
-  const table = passcode && stringify({ passcode: { pin: passcode.pin, ...describePasscode(passcode) } })
-  const text = table ? `${rest.trimEnd()}\n\n${table}` : rest
-  const { value } = parseKeyFile(path, text)
-  // What could not be read again is not written: a table in another form, such as `passcode.pin = ...`, is left to who wrote it.
-  if (!value || !isSame(value.passcode, passcode))
-    throw new Fault(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
-  await replaceText(path, text)
+  await changeText(path, async () => {
+    const source = await readText(path, MAX_KEY_FILE, checkSecret)
+    const rest = withoutTable(source)
+    const table = passcode && stringify({ passcode: { pin: passcode.pin, ...describePasscode(passcode) } })
+    const text = table ? `${rest.trimEnd()}\n\n${table}` : rest
+    const { value } = parseKeyFile(path, text)
+    // What could not be read again is not written: a table in another form, such as `passcode.pin = ...`, is left to who wrote it.
+    if (!value || !isSame(value.passcode, passcode))
+      throw new Fault(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
+    return text
+  })
 }
 
 /** A key file's text without its table [passcode], up to the next table's header and the comments right in front of that. */

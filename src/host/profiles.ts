@@ -5,7 +5,7 @@ import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'smol-toml'
 import * as v from 'valibot'
 import { errorCode, Fault, reason, UsageFault } from './fault'
-import { checkOwned, readText, replaceText, writeNew } from './files'
+import { changeText, checkOwned, readText } from './files'
 import { KEY_ID, KEY_ID_RULE } from './key-file'
 import { clientKeys, keyPath } from './keyring'
 import { readToml } from './toml'
@@ -126,23 +126,24 @@ export async function saveProfile(
   force: boolean,
 ): Promise<void> {
   if (!KEY_ID.test(name)) throw new UsageFault(`<name> expected ${KEY_ID_RULE}, got "${name.slice(0, 60)}"`)
-  const before = (await readOrNone(path)) ?? ''
-  const old = parseProfiles(path, before, entries)
-  if (old.has(name) && !force)
-    throw new Fault(`${path}: has a profile "${name}" already: choose another name, or replace it with --force`)
-  const table = formatProfile(name, given)
-  const text = old.has(name) ? replaceTable(before, name, table) : append(before, table)
-  // A table may be written in ways that a look at its lines does not understand: then nothing is touched.
-  if (text === null || !isDeepStrictEqual(readBack(path, text, entries), new Map([...old, [name, given]])))
-    throw new Fault(`${path}: the profile "${name}" cannot be put in without harm to what is there: write it by hand:\n${table}`)
-  try {
-    await mkdir(dirname(path), { recursive: true })
-    // Where the config is a link, such as into a folder of dotfiles, it stays one.
-    if (before === '' && !(await realpath(path).catch(() => null))) await writeNew(path, text)
-    else await replaceText(await realpath(path), text)
-  } catch (error) {
-    throw error instanceof Fault ? error : new Fault(`${path}: cannot be written: ${reason(error)}`)
-  }
+  await mkdir(dirname(path), { recursive: true }).catch((error) => {
+    throw new Fault(`${path}: cannot be written: ${reason(error)}`)
+  })
+  // Where the config is a link, such as into a folder of dotfiles, it stays one.
+  await changeText(await realpath(path).catch(() => path), async () => {
+    const before = (await readOrNone(path)) ?? ''
+    const old = parseProfiles(path, before, entries)
+    if (old.has(name) && !force)
+      throw new Fault(`${path}: has a profile "${name}" already: choose another name, or replace it with --force`)
+    const table = formatProfile(name, given)
+    const text = old.has(name) ? replaceTable(before, name, table) : append(before, table)
+    // A table may be written in ways that a look at its lines does not understand: then nothing is touched.
+    if (text === null || !isDeepStrictEqual(readBack(path, text, entries), new Map([...old, [name, given]])))
+      throw new Fault(
+        `${path}: the profile "${name}" cannot be put in without harm to what is there: write it by hand:\n${table}`,
+      )
+    return text
+  })
 }
 
 function readBack(path: string, text: string, entries: readonly Entry[]): ReadonlyMap<string, Given> | null {

@@ -1,7 +1,7 @@
 import { fstatSync, openSync, read, writeSync } from 'node:fs'
 import { isatty, ReadStream } from 'node:tty'
 import { promisify } from 'node:util'
-import { errorCode, Fault, reason } from './fault'
+import { errorCode, Fault, printable, reason } from './fault'
 
 /** Longest secret in bytes, typed or piped: nobody types more, and what feeds us without end is no secret. */
 const MAX_SECRET = 1024
@@ -68,7 +68,7 @@ function openTerminal(what: string): Terminal {
 async function type(prompt: string, what: string, secret: Buffer): Promise<number> {
   const { keys, write, close } = openTerminal(what)
   keys.setRawMode(true)
-  write(prompt)
+  write(printable(prompt))
   try {
     return await new Promise((resolve, reject) => {
       let length = 0

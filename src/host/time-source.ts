@@ -49,7 +49,7 @@ function ntpTime(packet: Buffer, at: number, near: number): number {
 export function parseTimeSource(text: string): URL | null {
   if (!URL.canParse(text)) return null
   const url = new URL(text)
-  const isPlain = url.username === '' && url.password === '' && url.hostname !== ''
+  const isPlain = url.username === '' && url.password === '' && url.hostname !== '' && url.port !== '0'
   return isPlain && (url.protocol === 'ntp:' || url.protocol === 'https:') ? url : null
 }
 

@@ -222,7 +222,10 @@ function unsent(): string {
 }
 
 function showNext(port: number): void {
-  const { line, url } = nextStep(host, port)
+  const [address] = contents.addresses
+  // A passcode opens by the one family that it was said by.
+  const way = contents.kind === 'passcode' && host !== address ? (address.includes(':') ? '-6 ' : '-4 ') : ''
+  const { line, url } = nextStep(host, port, way)
   element('line').textContent = line
   const link = element<HTMLAnchorElement>('link')
   link.hidden = url === null

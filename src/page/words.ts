@@ -17,11 +17,14 @@ export function duration(seconds: number): string {
   return said.join(' ') || '0 seconds'
 }
 
-/** What to do at a port that has opened: a line for a terminal or an address for the browser, by what usually serves there. */
-export function nextStep(host: string, port: number): { readonly line: string; readonly url: string | null } {
+/**
+ * What to do at a port that has opened: a line for a terminal or an address for the browser, by what usually serves there.
+ * @param way for ssh: "-4 " or "-6 " where the door has opened by that family alone
+ */
+export function nextStep(host: string, port: number, way = ''): { readonly line: string; readonly url: string | null } {
   const named = host.includes(':') ? `[${host}]` : host
-  if (port === 22) return { line: `ssh ${host}`, url: null }
-  if (port === 2222) return { line: `ssh -p ${port} ${host}`, url: null }
+  if (port === 22) return { line: `ssh ${way}${host}`, url: null }
+  if (port === 2222) return { line: `ssh ${way}-p ${port} ${host}`, url: null }
   if (port === 443) return { line: `https://${named}/`, url: `https://${named}/` }
   if (port === 8443) return { line: `https://${named}:${port}/`, url: `https://${named}:${port}/` }
   const http = port === 80 ? `http://${named}/` : `http://${named}:${port}/`

@@ -7,6 +7,7 @@ import {
   mkdirSync,
   readdirSync,
   readFileSync,
+  rmSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -305,6 +306,7 @@ describe('--last', () => {
     ['that was not sent', ['-p', '22', '--dry-run']],
     ['that opened nothing', ['-p', '1', '--wait', '1']],
     ['that was called wrongly', ['-p', '22', '--close', '--once']],
+    ['that closed', ['-p', '22', '--close', '--passes', '1']],
   ])('is no knock %s', async (_, args) => {
     const at = home()
     await at.client(...args)
@@ -318,6 +320,22 @@ describe('--last', () => {
     expect((await at.client('-p', '22', '--passes', '1', '-v')).stderr).toMatch(
       /not kept for --last: .*last\.toml: cannot be written/,
     )
+  })
+
+  it('is no knock by a key from a descriptor', async () => {
+    const at = home()
+    const argv = [programPath('knockclient'), '--key-fd', '0', '-p', '22', '--passes', '1']
+    const input = readFileSync(join(at.keys, 'alice.key'))
+    expect(spawnSync(process.execPath, argv, { input, env: environment(at.env), encoding: 'utf8' })).toMatchObject({ status: 0 })
+    expect(existsSync(at.last)).toBe(false)
+  })
+
+  it('is not kept where no config of ours is, as on a borrowed machine', async () => {
+    const at = home()
+    const key = put(at.folder, 'stick.key', readFileSync(join(at.keys, 'alice.key'), 'utf8'))
+    rmSync(join(at.folder, '.config'), { recursive: true })
+    expect((await at.client('-k', key, '-p', '22', '--passes', '1')).code).toBe(0)
+    expect(existsSync(at.last)).toBe(false)
   })
 
   it('and a profile is a fault of usage', async () => {
@@ -502,6 +520,24 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
       const paths = complete(shell, 'knockclient', '-k', '')
       expect(paths).toEqual(expect.arrayContaining(['alice', 'bob']))
     })
+  })
+
+  it.each(['bash', 'zsh'] as const)('in %s, no name of a file becomes a command', (shell) => {
+    put(at.keys, 'bob$(touch pwned).key', '')
+    put(at.keys, 'bob;x.key', '')
+    const found = complete(shell, 'knockclient', '-k', 'bo').filter((word) => word !== 'FILES')
+    rmSync(join(at.keys, 'bob$(touch pwned).key'))
+    rmSync(join(at.keys, 'bob;x.key'))
+    expect(found).toEqual(['bob'])
+  })
+
+  it('in bash, connect goes on with profiles and keys', () => {
+    put(at.keys, 'stick.key.age', '')
+    expect(complete('bash', 'knockclient', 'connect', '').slice(0, 5)).toEqual(
+      expect.arrayContaining(['gate', 'office', 'alice']),
+    )
+    expect(complete('bash', 'knockclient', 'exec', 'sti')).toEqual(['stick'])
+    rmSync(join(at.keys, 'stick.key.age'))
   })
 
   it('in bash, a file goes on with a path', () => {

@@ -21,6 +21,8 @@ export interface Opened {
 interface Heard {
   tap: Tap
   at: number
+  /** As a symbol it is explained, and counts as a rendezvous only. */
+  said: boolean
 }
 interface Explained {
   by: Tap
@@ -46,8 +48,9 @@ export class ListenerTwin {
   hear(tap: Tap, now: Now): void {
     const explains = ({ by, key, window, ports }: Explained) =>
       same(by, tap) && ports.includes(tap.port) && this.#arrival(key, window, now.wall) !== 'stale'
-    if (this.#explained.some(explains)) return
-    this.#taps.push({ tap, at: now.steady })
+    const said = this.#explained.some(explains)
+    if (said && !this.#isLive(tap.port, now.wall)) return
+    this.#taps.push({ tap, at: now.steady, said })
     while (this.#openOne(tap, now, 'timely')) {}
   }
 
@@ -80,11 +83,22 @@ export class ListenerTwin {
         const arrival = this.#arrival(key, window, now.wall - now.steady + last)
         this.opened.push({ key, window, v: bytesToHex(identity(sealed)), source: by.source, arrival })
         this.#explained.push({ by, key, window, ports: said })
-        this.#taps = this.#taps.filter(({ tap }) => !same(tap, by) || !said.includes(tap.port))
+        this.#taps = this.#taps
+          .filter(({ tap }) => !same(tap, by) || !said.includes(tap.port) || this.#isLive(tap.port, now.wall))
+          .map((heard) => (same(heard.tap, by) && said.includes(heard.tap.port) ? { ...heard, said: true } : heard))
         return true
       }
     }
     return false
+  }
+
+  /** Whether a port is a rendezvous of any key, in any window that is known. */
+  #isLive(port: number, wall: number): boolean {
+    return this.keys.some((key) => {
+      const newest = Math.floor(wall / 1000 / key.period)
+      const windows = Array.from({ length: 2 * this.skew + 21 }, (_, i) => newest - this.skew - 10 + i)
+      return windows.some((window) => bookOf(key, window).ports.subarray(0, 8).includes(port))
+    })
   }
 
   #arrival(key: Key, window: number, wall: number): Opened['arrival'] {
@@ -106,7 +120,7 @@ function unsealed(key: Key, window: number, taps: readonly Heard[], newest: numb
       for (const start of [rendezvous[3] - 10, newest - 100, newest - 500, newest - 2_000, newest - 10_000]) {
         const said = mostTouched(
           book,
-          taps.filter(({ tap }) => lastOf(tap.port) >= start),
+          taps.filter(({ tap, said }) => !said && lastOf(tap.port) >= start),
         ).filter(([page]) => page < pages)
         if (said.length < k) continue
         tried = true

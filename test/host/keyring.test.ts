@@ -1,11 +1,12 @@
 import { execFileSync } from 'node:child_process'
-import { chmodSync, chownSync, mkdirSync, readFileSync, type Stats, statSync, symlinkSync } from 'node:fs'
+import { chmodSync, chownSync, mkdirSync, readFileSync, type Stats, statSync, symlinkSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Fault } from '../../src/host/fault'
 import { checkPrivate } from '../../src/host/files'
 import { parseKeyFile } from '../../src/host/key-file'
 import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/host/keyring'
+import { writePasscode } from '../../src/host/passcode-entry'
 import { keyText, put, scratch, secretOf } from './scratch'
 
 /** The message of the fault that a promise is rejected with; anything else fails. */
@@ -282,10 +283,22 @@ describe('revoking a key', () => {
     expect((await readKeyring(folder)).ignored).toEqual([])
   })
 
+  it('is not lost to a passcode that is written at the same time, nor the other way round', async () => {
+    const passcode = { pin: '0417', services: [{ port: 22, protocol: 'tcp' as const }], seconds: 60, once: true }
+    for (let i = 0; i < 20; i++) {
+      const folder = scratch()
+      put(folder, 'alice.key', keyText({ id: 'alice' }))
+      await Promise.all([revokeKey(folder, 'alice', AT), writePasscode(folder, 'alice', passcode)])
+      const { keys } = await readKeyring(folder)
+      expect(keys.map((key) => [key.revoked, key.passcode?.pin])).toEqual([[AT, '0417']])
+    }
+  })
+
   it('is not stopped by what a killed revocation left behind', async () => {
     const folder = scratch()
     put(folder, 'alice.key', text)
     put(folder, 'alice.key.new', 'revoked = 20')
+    utimesSync(join(folder, 'alice.key.new'), 0, 0)
     expect(await revokeKey(folder, 'alice', AT)).toBe(AT)
   })
 

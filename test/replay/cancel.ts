@@ -1,4 +1,7 @@
-import { MAX_PARITY } from '../../src/protocol/knock'
+import { codebook } from '../../src/protocol/codebook'
+import { MAX_PARITY, symbolPorts } from '../../src/protocol/knock'
+import { encodeRequest } from '../../src/protocol/request'
+import { seal } from '../../src/protocol/seal'
 import { knockOf, requestOf } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
@@ -182,6 +185,36 @@ async function covered({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
+/** Most knocks that a holder of a key chooses so that their symbols are the user's rendezvous ports; some eight do. */
+const CHOSEN = 32
+
+/** A listener holds a key, too: he chooses knocks whose symbols are the rendezvous ports that he has heard, and says them from there. */
+async function deafened({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(10, 50); seed++) {
+    const world = await World.begin({ seed, seconds: 59_000_000 * 30 + 1, keys: [serverKey(1), serverKey(2)] })
+    const { key } = world.keys[1]
+    const book = codebook(key, world.window(key))
+    const first = world.compose()
+    await tally.knock(world, () => world.taps(first))
+    const left = new Set(first.slice(0, RENDEZVOUS))
+    for (let salt = 0, sent = 0; left.size > 0 && sent < CHOSEN; salt++) {
+      const symbols = symbolPorts(book, seal(key, world.window(key), encodeRequest(requestOf(salt))))
+      if (!symbols.some((port) => left.has(port))) continue
+      for (const port of symbols) left.delete(port)
+      sent++
+      await world.taps(knockOf(key, 1, world.window(key), requestOf(salt)))
+      await world.pass(60)
+    }
+    for (let again = 0; again < 3; again++) {
+      await tally.knock(world, () => play(world, passes(world, world.compose())))
+      tally.tried++
+    }
+    if (world.openings.some(({ lease }) => lease.address !== USER)) tally.opened++
+  }
+  return tally
+}
+
 /** A recorded knock that closes or locks is played when the user has opened again: his door stays open, and he can knock. */
 const undone =
   (action: 'close' | 'lock', source: string) =>
@@ -245,6 +278,12 @@ export const attacks: Attack[] = [
     name: 'the pool covered by knocks',
     what: "The holder of another key knocks 150 times from the user's address, on ports chosen so that they cover the pool, and falls silent.",
     run: covered,
+  },
+  {
+    kind: 'cancel',
+    name: 'the rendezvous covered by chosen knocks',
+    what: "The holder of another key, who has heard the user's rendezvous ports, knocks from his address, on symbols chosen to be those ports.",
+    run: deafened,
   },
   {
     kind: 'cancel',
