@@ -1,4 +1,4 @@
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { type Command, Option } from 'commander'
 import { knockUntilOpen } from '../client'
@@ -56,11 +56,13 @@ async function exec(name: string, port: number, command: readonly string[], opti
  */
 function run([program, ...args]: readonly string[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: 'inherit' })
+    let child: ChildProcess | undefined
+    // Before it is there: a signal may come as soon as it has said its first word.
     for (const signal of SIGNALS)
       process.on(signal, () => {
-        if (!(OF_TERMINAL.includes(signal) && process.getBuiltinModule('node:tty').isatty(0))) child.kill(signal)
+        if (!(OF_TERMINAL.includes(signal) && process.getBuiltinModule('node:tty').isatty(0))) child?.kill(signal)
       })
+    child = spawn(program, args, { stdio: 'inherit' })
     child.on('error', (error) =>
       reject(new Fault(`${program}: the command cannot be run: ${reason(error)}: is it installed, and in PATH?`)),
     )

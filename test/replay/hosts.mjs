@@ -1,8 +1,11 @@
 // Attacks on the real daemon with its real firewall: one case of each kind that the attacks in one process have in bulk.
 
+import { hkdfSync } from 'node:crypto'
 import { appendFileSync, chownSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { base32nopad } from '@scure/base'
+import { generateSync } from 'otplib'
 import { compose, knock as knockclient, logged, seeded } from '../e2e/lab.mjs'
 import { against, anyDoor } from './any-door.mjs'
 import { clockOf, knockturn, LEASE, openOurs, POOL } from './doors.mjs'
@@ -734,6 +737,54 @@ const datagram = {
     }),
 }
 
+/** A passcode's PIN, its first port, and its taps. */
+const PIN = '0417'
+const PASSCODE_BASE = 48_000
+const DIGITS = 12
+
+/** Gives the door's key a passcode. @param {Ours} door @returns what touches the ports of PIN and the code of now */
+async function enrol(door) {
+  const { keys, config, knockturn } = door.gate
+  const file = join(keys, 'traveller.key')
+  const secret = base32nopad.decode(/^secret = "(\w+)"/m.exec(readFileSync(file, 'latin1'))?.[1] ?? '')
+  // docs/protocol.md, "Derivation".
+  const totp = new Uint8Array(hkdfSync('sha256', secret, 'knockturn/1', 'totp\0gate.example', 20))
+  const since = door.daemon.lines.length
+  appendFileSync(file, `\n[passcode]\npin = "${PIN}"\ntime = "${LEASE}s"\nonce = false\n`)
+  await door.daemon.line(logged('reloaded'), 10_000, since)
+  await knockturn('firewall', 'install', '--config', config)
+  return () => {
+    const code = generateSync({ secret: totp, algorithm: 'sha1', digits: 8, period: 30, epoch: Math.floor(Date.now() / 1000) })
+    return Array.from(PIN + code, (digit, i) => ({ protocol: 'tcp', port: PASSCODE_BASE + 10 * i + Number(digit) }))
+  }
+}
+
+/** @type {Attack} */
+const passcode = {
+  kind: 'passcode',
+  name: 'packets of a passcode',
+  what: "A listener plays a recorded passcode from an address of his own and from its user's, before and after the daemon is killed and started again.",
+  run: onOurs(async (stage, door) => {
+    const { user, server } = stage
+    const { honest, knock } = honestly(stage, door)
+    const touches = await enrol(door)
+    const address = await stage.another(user)
+    await user.replay(touches(), server.ipv4, address)
+    honest.tried++
+    honest.opened += Number(await stage.opens(user, address))
+    const knocks = [{ address, packets: await stage.recorded(address) }]
+    await sleep(OVER)
+    const before = await playAll(stage, knocks)
+    await door.end('SIGKILL')
+    await door.start()
+    const after = await playAll(stage, knocks)
+    await knock()
+    const seen = await endHaving(door)
+    const broken = seen < DIGITS * after.tried ? [`the daemon has seen ${seen} taps of ${DIGITS * after.tried} only`] : []
+    return { tried: before.tried + after.tried, opened: before.opened + after.opened, honest, broken }
+  }),
+}
+
 /** An attack that any door can be put to, at ours. @param {import('./any-door.mjs').DoorAttack} attack @returns {Attack} */
 const atOurs = ({ kind, name, what, alarms, run }) => ({
   kind,
@@ -760,4 +811,5 @@ export const hosts = [
   ...company,
   policy,
   datagram,
+  passcode,
 ]
