@@ -522,7 +522,14 @@ describe('sending', () => {
 
     it('says with -v that it is open', async () => {
       const { stderr } = await run('knockclient', ['-k', file, '-p', String(port), '--wait', '-v'])
-      expect(stderr.trimEnd().split('\n').at(-1)).toMatch(new RegExp(`^ *\\d+ ms {2}127\\.0\\.0\\.1 port ${port} is open$`))
+      expect(stderr).toMatch(new RegExp(`^ *\\d+ ms {2}127\\.0\\.0\\.1 port ${port} is open$`, 'm'))
+    })
+
+    it('says with -v that it was so before the knock', async () => {
+      const { stderr } = await run('knockclient', ['-k', file, '-p', String(port), '--wait', '-v'])
+      expect(stderr).toMatch(
+        new RegExp(`port ${port} answered before the knock, too: whether that was taken, the server's log tells\\n$`),
+      )
     })
 
     it('gives up when nothing answers', async () => {

@@ -112,7 +112,7 @@ once = true
     const at = home(`${GATE}[profile.home]\n`)
     const outcome = await at.client('gaet')
     expect(outcome).toMatchObject({ code: 2, stdout: '' })
-    expect(fault(outcome)).toBe(`${at.path}: expected a profile "gaet", and it has gate, home`)
+    expect(fault(outcome)).toBe(`${at.path}: expected a profile "gaet", and it has gate, home (a server stands behind -r)`)
   })
 
   it('that is not there is told, where there are none', async () => {
@@ -533,9 +533,7 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
 
   it('in bash, connect goes on with profiles and keys', () => {
     put(at.keys, 'stick.key.age', '')
-    expect(complete('bash', 'knockclient', 'connect', '').slice(0, 5)).toEqual(
-      expect.arrayContaining(['gate', 'office', 'alice']),
-    )
+    expect(complete('bash', 'knockclient', 'connect', '')).toEqual(expect.arrayContaining(['gate', 'office', 'alice']))
     expect(complete('bash', 'knockclient', 'exec', 'sti')).toEqual(['stick'])
     rmSync(join(at.keys, 'stick.key.age'))
   })
