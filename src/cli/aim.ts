@@ -38,14 +38,19 @@ export interface AimOptions {
   v?: boolean
 }
 
-/** Gives a command the options of {@link AimOptions}. */
-export function withAim(command: Command): Command {
+/** Gives a command the options that say with which key and where to knock; {@link withWay} gives it the others. */
+export function withTarget(command: Command): Command {
   return command
     .option('-r <host>', "the server (default: the key's host)")
     .option('-k <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
     .addOption(
       reading('--key-fd <n>', 'read the key from this open file', whole(0, MAX_FD), 'the number of an open file, such as 3'),
     )
+}
+
+/** Gives a command the options that say how to knock, and how much to say of it: what few need, and so the last. */
+export function withWay(command: Command): Command {
+  return command
     .option('-4', 'knock by IPv4')
     .option('-6', 'knock by IPv6')
     .option('--udp', 'knock by UDP instead of TCP')

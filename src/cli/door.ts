@@ -17,7 +17,8 @@ import {
   printSequence,
   sendingOf,
   speaker,
-  withAim,
+  withTarget,
+  withWay,
 } from './aim'
 import { reading, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
@@ -52,8 +53,10 @@ export interface Door {
 
 /** Gives a command the options of {@link DoorOptions}. @param seconds the lifetime that is asked for unless -t says another */
 export function withDoor(command: Command, seconds: number): Command {
-  return withAddress(withAim(command))
-    .addOption(reading('-t <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)))
+  withTarget(command).addOption(
+    reading('-t <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)),
+  )
+  withAddress(command)
     .addOption(
       reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
     )
@@ -63,6 +66,7 @@ export function withDoor(command: Command, seconds: number): Command {
       const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
       if (stray) throw new UsageFault(`${stray.flags} expected behind "${command.name()}", got it in front`)
     })
+  return withWay(command)
 }
 
 /** A port to connect to. */

@@ -21,7 +21,8 @@ import {
   printSequence,
   sendingOf,
   speaker,
-  withAim,
+  withTarget,
+  withWay,
 } from './aim'
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
@@ -85,7 +86,7 @@ interface Options extends AimOptions, AddressOptions {
 
 /** Gives a command the options of a knock that a profile may have. */
 function withKnock(command: Command): Command {
-  return withAddress(withAim(command))
+  withTarget(command)
     .addOption(
       reading(
         '-p <ports>',
@@ -95,6 +96,7 @@ function withKnock(command: Command): Command {
       ),
     )
     .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
+  withAddress(command)
     .option('--close', "close the key's leases for the address and port (all ports without -p)")
     .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
     .option('--once', 'open for one connection only')
@@ -112,6 +114,7 @@ function withKnock(command: Command): Command {
         'ntp://HOST or https://HOST',
       ),
     )
+  return withWay(command)
 }
 
 const command = withKnock(

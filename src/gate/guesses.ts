@@ -8,13 +8,13 @@ export const MAX_FAILURES = 20
 /** The chance of a lucky guess a year above which passcodes are refused. */
 export const MAX_CHANCE = 0.01
 /** Windows before and after the one of now in which a passcode is accepted, at most, whatever the skew. */
-const MAX_SKEW = 1
+const MAX_PASSCODE_SKEW = 1
 /** Seconds of a year. */
 const YEAR = 31_557_600
 
 /** The windows before and after the one of now in which a passcode is accepted. With a skew of 0 it is good for its own window alone. */
 export function passcodeSkew(skew: number): number {
-  return Math.min(skew, MAX_SKEW)
+  return Math.min(skew, MAX_PASSCODE_SKEW)
 }
 
 /**

@@ -116,7 +116,13 @@ const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
 
 const passcodeSchema = v.strictObject({
   pin: v.pipe(v.string(PIN_RULE), v.regex(/^\d*$/, PIN_RULE), v.maxLength(MAX_PIN_DIGITS, PIN_RULE)),
-  services: v.optional(v.pipe(v.array(text(parseService, 'a service such as "22/tcp"')), v.minLength(1, 'at least one service'))),
+  services: v.optional(
+    v.pipe(
+      v.array(text(parseService, 'a service such as "22/tcp"')),
+      v.minLength(1, 'at least one service'),
+      v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
+    ),
+  ),
   time: v.optional(text(parseLifetime, 'a duration such as "5m"')),
   once: v.optional(v.boolean(), true),
 })
