@@ -60,6 +60,13 @@ describe('knockturn page', () => {
     expect(contents).not.toHaveProperty('sealed')
   })
 
+  it('knocks by one family for passcodes, since a code is good once', async () => {
+    const both = ['--passcode', '--host', 'gate.example', '--address', '2001:db8::1,198.51.100.1']
+    const { contents, stderr } = await page(both, { input: '' })
+    expect(contents).toMatchObject({ addresses: ['198.51.100.1'], http: ['198.51.100.1'] })
+    expect(stderr).toMatch(/^knockturn: note: the page knocks by IPv4 only: [^\n]*\n$/)
+  })
+
   it.each<[string, string[], object, number, RegExp]>([
     ['no key', [...HERE], {}, 2, /<id> expected: say which key to put into the page, or --passcode/],
     ['a key with --passcode', ['alice', '--passcode', ...HERE], {}, 2, /--passcode goes without a key: leave out "alice"/],

@@ -141,6 +141,13 @@ describe('the config', () => {
 })
 
 describe('a fault in the config', () => {
+  it('is a datagram port among those of passcodes', async () => {
+    const faults = await faultsOf('server = "x"\n[datagram]\nports = [53, 48119]\n')
+    expect(faults).toEqual([
+      expect.stringMatching(/^3: "datagram\.ports" expected no port of passcodes \(48000 to 48119\), got \[53,48119\]$/),
+    ])
+  })
+
   it.each([
     ['server', 'server = 7', /expected a string, got 7$/],
     ['server', `server = "${'x'.repeat(256)}"`, /expected at most 255 bytes/],
