@@ -73,7 +73,9 @@ describe('in the client’s keyring', () => {
   })
 
   it('a name that nobody has is a fault', async () => {
-    await expect(findClientKey(scratch(), 'alice')).rejects.toThrow('expected a key "alice", and there is none')
+    await expect(findClientKey(scratch(), 'alice')).rejects.toThrow(
+      'expected a key "alice", and it has none (their names end in .key)',
+    )
   })
 })
 
