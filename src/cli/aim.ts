@@ -139,7 +139,24 @@ export async function findHost(
 ): Promise<{ host: string; address: string }> {
   const host = options.r ?? key.host
   if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
-  return { host, address: await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0, preferred) }
+  return { host, address: await resolveHost(host, requiredFamily(options), preferred) }
+}
+
+/** The only family that will do, or 0. */
+export function requiredFamily(options: Pick<AimOptions, 4 | 6>): 0 | 4 | 6 {
+  return options[4] ? 4 : options[6] ? 6 : 0
+}
+
+/** A server as it is named, and where that is. */
+export function placeOf(host: string, address: string): string {
+  return host === address ? host : `${host} (${address})`
+}
+
+/** What one pass of these knocks sends. */
+export function whatOf(sequences: readonly Pick<Sequence, 'ports' | 'payload'>[], udp: boolean | undefined): string {
+  const [{ ports, payload }] = sequences
+  if (payload) return `${sequences.length === 1 ? 'a datagram' : `${sequences.length} datagrams`} to port ${ports[0]}`
+  return `${sequences.reduce((sum, { ports }) => sum + ports.length, 0)} ports by ${udp ? 'UDP' : 'TCP'}`
 }
 
 /** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */

@@ -17,6 +17,7 @@ import {
   printSequence,
   sendingOf,
   speaker,
+  whatOf,
   withTarget,
   withWay,
 } from './aim'
@@ -142,10 +143,7 @@ export async function findDoor(name: string, port: number, once: boolean, option
 
 /** Says of a pass that it has been sent. */
 export function tellPass({ sending, sequence, say }: Door): (pass: number) => void {
-  return (pass) =>
-    say?.(
-      `sent ${sequence.payload ? 'a datagram' : `${sequence.ports.length} ports by ${sending.udp ? 'UDP' : 'TCP'}`}, pass ${pass}`,
-    )
+  return (pass) => say?.(`sent ${whatOf([sequence], sending.udp)}, pass ${pass}`)
 }
 
 /** Says that a door has not opened. @returns the exit code */

@@ -18,9 +18,11 @@ import {
   findHost,
   findKey,
   MAX_WAIT,
+  placeOf,
   printSequence,
   sendingOf,
   speaker,
+  whatOf,
   withTarget,
   withWay,
 } from './aim'
@@ -216,8 +218,9 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
   // The packets first: it takes longer to find the words for them.
   const described = say ? new Promise((told) => setImmediate(told)).then(() => describe(going, host, address)) : null
   const begun = described?.then((text) => say?.(`${text}, with key ${key.id}`))
+  const sequences = going.map(({ sequence }) => sequence)
   const told = (pass: number) => {
-    if (pass === 1 || options.v) begun?.then(() => say?.(`sent ${whatOf(going, options)}, pass ${pass}`))
+    if (pass === 1 || options.v) begun?.then(() => say?.(`sent ${whatOf(sequences, options.udp)}, pass ${pass}`))
   }
   if (options.wait === undefined) await knockAll(going, address, told)
   else {
@@ -323,17 +326,11 @@ function portsOf(ports: readonly number[]): string {
   return ports.length === 1 ? `port ${ports[0]} has` : `ports ${ports.join(', ')} have`
 }
 
-/** What a pass of these knocks sends. */
-function whatOf(going: readonly Going[], { udp, datagram }: Options): string {
-  if (datagram !== undefined) return `${going.length === 1 ? 'a datagram' : `${going.length} datagrams`} to port ${datagram}`
-  return `${going.reduce((sum, { sequence }) => sum + sequence.ports.length, 0)} ports by ${udp ? 'UDP' : 'TCP'}`
-}
-
 async function describe(going: readonly Going[], host: string, address: string): Promise<string> {
   const [{ request }] = going.map(({ sending }) => sending)
   const ports = going.map(({ sending }) => sending.request.port)
   const door = request.port === 0 ? 'every granted port' : `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
-  const at = host === address ? host : `${host} (${address})`
+  const at = placeOf(host, address)
   const whom = request.address === AS_SEEN ? 'this address' : request.address
   if (request.action === 'close') return `knocking at ${at}: close ${door} for ${whom}`
   const { humanDuration } = await import('../host/calendar')

@@ -4,7 +4,7 @@ import { Fault, UsageFault } from '../host/fault'
 import { askSecret } from '../host/terminal'
 import { resolveHost } from '../host/transport'
 import { passcodePorts } from '../protocol/passcode-ports'
-import { type AimOptions, checkAim, checkPace, speaker } from './aim'
+import { type AimOptions, checkAim, checkPace, placeOf, requiredFamily, speaker, whatOf } from './aim'
 
 export interface PasscodeOptions extends AimOptions {
   passcodeBase: number
@@ -27,10 +27,10 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
     process.stdout.write(`${ports.join('\n')}\n`)
     return
   }
-  const address = await resolveHost(host, options[4] ? 4 : options[6] ? 6 : 0)
-  say?.(`knocking at ${host === address ? host : `${host} (${address})`} by passcode`)
+  const address = await resolveHost(host, requiredFamily(options))
+  say?.(`knocking at ${placeOf(host, address)} by passcode`)
   await knock({ udp, pace, passes, random: Math.random }, address, { ports }, (pass) => {
-    if (pass === 1 || options.v) say?.(`sent ${ports.length} ports by ${udp ? 'UDP' : 'TCP'}, pass ${pass}`)
+    if (pass === 1 || options.v) say?.(`sent ${whatOf([{ ports }], udp)}, pass ${pass}`)
   })
   say?.(`the server never answers a passcode: now try your connection, by IPv${isIP(address)}`)
 }

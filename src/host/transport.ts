@@ -98,8 +98,3 @@ export function look(address: string, port: number, limit: number): Promise<stri
       .once('timeout', () => end('silence'))
   })
 }
-
-/** Tries a TCP connection; resolves to whether the service answered within `limit` milliseconds. */
-export async function answers(address: string, port: number, limit: number): Promise<boolean> {
-  return (await look(address, port, limit)) === 'open'
-}

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Fault } from '../../src/host/fault'
-import { answers, resolveHost, touchTcp, touchUdp } from '../../src/host/transport'
+import { look, resolveHost, touchTcp, touchUdp } from '../../src/host/transport'
 
 const HERE = '127.0.0.1'
 /** An address that no packet can be sent to from anywhere: the limited broadcast is none for TCP, and not allowed for UDP. */
@@ -134,11 +134,11 @@ describe('touching by UDP', () => {
 describe('a service', () => {
   it('answers', async () => {
     const { ports } = await listen([0])
-    expect(await answers(HERE, ports[0], 5_000)).toBe(true)
+    expect(await look(HERE, ports[0], 5_000)).toBe('open')
   })
 
   it('does not answer where nobody listens', async () => {
-    expect(await answers(HERE, await closedPort(), 5_000)).toBe(false)
+    expect(await look(HERE, await closedPort(), 5_000)).toBe('refused')
   })
 })
 
