@@ -78,11 +78,17 @@ export class Daemon {
   hear(tap: Tap): void {
     const { leases, listener, passcodes, now } = this.#stages
     const lock = leases.locked(tap.source)
-    if (lock)
-      this.#refuse('locked', { source: tap.source, key: lock.key, until: isoTime(lock.until * 1000) }, `locked ${tap.source}`)
+    if (lock) this.#ignore(tap, lock)
     else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap)
     else this.#take(listener.hear(tap, now()))
     if (listener.busy && !this.#soon) this.#wake(BUSY)
+  }
+
+  #ignore(tap: Tap, { key, until }: Lock): void {
+    const { listener, now } = this.#stages
+    // The rest of the knock that locked, too, comes from a locked address.
+    if (listener.repeats(tap, now())) return
+    this.#refuse('locked', { source: tap.source, key, until: isoTime(until * 1000) }, `locked ${tap.source}`)
   }
 
   /** Passcodes → ledger and so on: a passcode is a knock whose request stands in the key's file. */

@@ -55,6 +55,12 @@ export class Explained {
     return false
   }
 
+  /** Whether a tap says nothing but what a knock of this session has said: on one of its symbol ports, or on a rendezvous port. */
+  repeats(session: string, port: number, now: Now): boolean {
+    if (this.has(session, port, now)) return true
+    return (this.#bySession.get(session) ?? []).some(({ candidate }) => candidate.rendezvous.includes(port))
+  }
+
   /** Whether a knock is one that was opened in this session: heard again when its window is over, it is no sign of a wrong clock. */
   knows(session: string, candidate: Candidate, v: string): boolean {
     return (this.#bySession.get(session) ?? []).some((opened) => opened.candidate === candidate && opened.v === v)

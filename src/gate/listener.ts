@@ -244,9 +244,7 @@ export class Listener {
   /** Takes one tap; returns the knocks that it completed, nearly always none. */
   hear(tap: Tap, now: Now): Knock[] {
     if (tap.payload) return this.#hearDatagram(tap, tap.payload, now)
-    this.#home ??= tap.destination
-    // A name that need not be made: under a flood from many sources that is a sixth of the work.
-    const name = tap.destination === this.#home ? tap.source : `${tap.source} ${tap.destination}`
+    const name = this.#nameOf(tap)
     // A port may be a symbol of one knock and a rendezvous of another, whose key's holder did not choose it: that it stays, whoever has said it.
     const said = this.#explained.has(name, tap.port, now)
     if (said && !this.#table.knows(tap.port)) return NONE
@@ -271,6 +269,11 @@ export class Listener {
     if (session.quorum.length === 0) return NONE
     this.#schedule(session, tap.port, fresh, now)
     return this.#serve(now)
+  }
+
+  /** Whether a tap only says again what a knock from there has said: the rest of it, a second pass, a browser's SYNs. */
+  repeats(tap: Tap, now: Now): boolean {
+    return this.#explained.repeats(this.#nameOf(tap), tap.port, now)
   }
 
   /** What time brings: the next windows, attempts that were waiting, sessions that have ended. Call it every few ten milliseconds. */
@@ -334,6 +337,12 @@ export class Listener {
     this.#keyDatagrams.set(candidate.key, ofKey + 1)
     this.#candidateDecodes.set(candidate, ofCandidate + 1)
     return true
+  }
+
+  #nameOf({ source, destination }: Tap): string {
+    this.#home ??= destination
+    // A name that need not be made: under a flood from many sources that is a sixth of the work.
+    return destination === this.#home ? source : `${source} ${destination}`
   }
 
   #begin(name: string, tap: Tap, now: Now): Session {

@@ -251,6 +251,16 @@ describe('a lock', () => {
     expect(daemon.log.json.filter(refused('locked'))).toMatchObject([{ source: SOURCE }])
   })
 
+  it('is not said to have refused the rest of its own knock, or its second pass', async () => {
+    const daemon = await server().run()
+    const again = knock({ action: 'lock', seconds: 600 })
+    daemon.feed(again)
+    await daemon.out.find(did('lock'))
+    daemon.feed(again)
+    await daemon.finish()
+    expect(daemon.log.json.filter(refused('locked'))).toEqual([])
+  })
+
   it('leaves other addresses alone', async () => {
     const daemon = await server().run()
     daemon.feed(knock({ action: 'lock', seconds: 600 }))
