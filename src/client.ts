@@ -128,23 +128,10 @@ export async function knockAll(going: readonly Said[], address: string, told: (p
 }
 
 /**
- * Knocks until the service answers: pass after pass, and with a new knock where the window has turned.
+ * Knocks until the services answer: pass after pass, and with a new knock where the window has turned. What has opened is not knocked for
+ * again.
  * @param limit milliseconds
- * @returns whether it answered in time
  */
-export async function knockUntilOpen(
-  sending: Sending,
-  address: string,
-  sequence: Sequence,
-  port: number,
-  limit: number,
-  told: (pass: number) => void,
-): Promise<boolean> {
-  const { shut } = await knockAllUntilOpen([{ sending, sequence, watched: port }], address, limit, told)
-  return shut.length === 0
-}
-
-/** As {@link knockUntilOpen}, for several knocks: what has opened is not knocked for again. */
 export async function knockAllUntilOpen(
   going: readonly Going[],
   address: string,
@@ -197,7 +184,7 @@ async function sendAll(going: readonly Said[], address: string): Promise<void> {
 /**
  * Knocks until a connection to the service stands: the first that is accepted, so that a door for one connection will do.
  * @param limit milliseconds
- * @returns the connection (its directions end each by itself), or null where none stood in time
+ * @returns the connection (its directions end each by itself), or null where none stood in time; and what came instead, as {@link Ended} has it
  * @throws {Fault} where no packet can be sent, or a whole knock has come to refused connections only
  */
 export async function knockUntilConnected(
@@ -207,7 +194,7 @@ export async function knockUntilConnected(
   port: number,
   limit: number,
   told: (pass: number) => void,
-): Promise<Socket | null> {
+): Promise<{ readonly connection: Socket | null; readonly seen: ReadonlySet<string> }> {
   const end = performance.now() + limit
   const attempts = new Attempts(address, port)
   let current = sequence
@@ -228,12 +215,12 @@ export async function knockUntilConnected(
       for (let at = sent; at < next; at += Math.min(Math.max((at - sent) * PAUSE_PART, SHORTEST_PAUSE), LONGEST_PAUSE)) {
         const connection = await attempts.within(at - performance.now())
         if (at === sent) told(pass)
-        if (connection) return connection
+        if (connection) return { connection, seen: attempts.seen }
         if (failure) throw failure
         attempts.begin()
       }
     }
-    return await attempts.within(0)
+    return { connection: await attempts.within(0), seen: attempts.seen }
   } finally {
     attempts.end()
   }

@@ -11,6 +11,9 @@ import { reading, whole } from './options'
 
 /* What every way to knock shares: the key, the server, and how the knock is sent. */
 
+/** The program whose commands these are. */
+export const NAME = 'knockclient'
+
 /** A knock must fit into the 10 s for which the daemon remembers a tap (docs/protocol.md, "Sending"). */
 const MAX_KNOCK_MS = 10_000
 const MAX_PASSES = 10

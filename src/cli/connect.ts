@@ -4,18 +4,10 @@ import type { Command } from 'commander'
 import { knock, knockUntilConnected, prepare } from '../client'
 import { reason } from '../host/fault'
 import { handOver } from '../host/hand-over'
-import {
-  complainOfSilence,
-  type Door,
-  type DoorOptions,
-  fillFromProfile,
-  findDoor,
-  NAME,
-  readPort,
-  tellPass,
-  withDoor,
-} from './door'
+import { NAME } from './aim'
+import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
 import { subcommand } from './options'
+import { complainOfSilence } from './silence'
 import { EXIT, warnOf } from './voice'
 
 /** A door that lets one connection in, which comes at once. */
@@ -48,8 +40,8 @@ async function connect(name: string, port: number, options: Options): Promise<nu
   const door = await findDoor(name, port, options.once && !options.renew, options)
   if (!door) return EXIT.ok
   const { host, address, sending, sequence, say } = door
-  const connection = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!connection) return complainOfSilence(door, options.wait)
+  const { connection, seen } = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))
+  if (!connection) return complainOfSilence(options, door, { shut: [port], seen })
   say?.(`connected to ${host} port ${port}`)
   const renewal = options.renew && setInterval(() => again(door), Math.min(options.t * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
   const signalled = options.close ? endAtSignal(connection) : () => null

@@ -7,13 +7,13 @@ import type { KeyFile } from '../host/key-file'
 import { clientKeys, readKeyring } from '../host/keyring'
 import { formatDuration, parseLifetime } from '../host/time'
 import {
-  type AimOptions,
   checkAim,
   checkPace,
   DEFAULT_WAIT,
   findHost,
   findKey,
   MAX_WAIT,
+  NAME,
   printSequence,
   sendingOf,
   speaker,
@@ -24,17 +24,16 @@ import {
 import { reading, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { entriesOf, fill } from './profile'
-import { complain, EXIT, warnOf } from './voice'
+import { type SilenceOptions, timeSourceOption } from './silence'
+import { warnOf } from './voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
-/** The program whose commands these are. */
-export const NAME = 'knockclient'
 /** What a profile says of a knock that is sent for its own sake. */
 const OF_A_KNOCK = ['services', 'close', 'lock', 'once', 'wait']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
 
-export interface DoorOptions extends AimOptions, AddressOptions {
+export interface DoorOptions extends SilenceOptions, AddressOptions {
   t: number
   wait: number
   close?: boolean
@@ -45,6 +44,7 @@ export interface Door {
   readonly host: string
   readonly address: string
   readonly port: number
+  readonly key: KeyFile
   readonly sending: Sending
   /** The knock as it is now. */
   readonly sequence: Sequence
@@ -61,6 +61,7 @@ export function withDoor(command: Command, seconds: number): Command {
     .addOption(
       reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
     )
+    .addOption(timeSourceOption())
     .option('--close', 'close the door at the end')
     .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
     .hook('preAction', ({ parent }) => {
@@ -138,20 +139,12 @@ export async function findDoor(name: string, port: number, once: boolean, option
   // The terminal belongs to the program that we are run for, or that we run.
   const say = options.v ? speaker(options, started) : null
   say?.(`knocking at ${host} (${address}) for port ${port}, with key ${aim.key.id}`)
-  return { host, address, port, sending, sequence, say }
+  return { host, address, port, key: aim.key, sending, sequence, say }
 }
 
 /** Says of a pass that it has been sent. */
 export function tellPass({ sending, sequence, say }: Door): (pass: number) => void {
   return (pass) => say?.(`sent ${whatOf([sequence], sending.udp)}, pass ${pass}`)
-}
-
-/** Says that a door has not opened. @returns the exit code */
-export function complainOfSilence({ host, address, port }: Door, wait: number): number {
-  const hints =
-    "is the service running, are both clocks right, does the key grant it (the server's log tells), is -4 or -6 the way to it?"
-  complain(NAME, `${host} (${address}) port ${port} has not answered within ${wait} s: ${hints}`)
-  return EXIT.timeLimit
 }
 
 /** The key for a host: the only one, else that whose host it is, else that which is named so. */

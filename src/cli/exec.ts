@@ -1,11 +1,12 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { constants } from 'node:os'
 import { type Command, Option } from 'commander'
-import { knockUntilOpen } from '../client'
+import { knockAllUntilOpen } from '../client'
 import { Fault, reason, UsageFault } from '../host/fault'
 import { close } from './connect'
-import { complainOfSilence, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import { type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
 import { subcommand } from './options'
+import { complainOfSilence } from './silence'
 import { EXIT } from './voice'
 
 /** Time for a command to make its connections in. */
@@ -40,8 +41,9 @@ async function exec(name: string, port: number, command: readonly string[], opti
   const door = await findDoor(name, port, false, options)
   if (!door) return EXIT.ok
   const { address, sending, sequence } = door
-  const open = await knockUntilOpen(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!open) return complainOfSilence(door, options.wait)
+  const going = [{ sending, sequence, watched: port }]
+  const ended = await knockAllUntilOpen(going, address, options.wait * 1000, tellPass(door))
+  if (ended.shut.length > 0) return complainOfSilence(options, door, ended)
   door.say?.(`${door.host} port ${port} is open`)
   try {
     return await run(command)

@@ -2,22 +2,21 @@ import { existsSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
-import { type Ended, type Going, knockAll, knockAllUntilOpen, prepare, type Sending, upToDate } from '../client'
+import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import type { Given } from '../host/profiles'
 import { parseLifetime } from '../host/time'
-import { parseTimeSource } from '../host/time-source'
 import { LAST_PASSCODE_BASE, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
 import {
-  type AimOptions,
   checkAim,
   checkPace,
   DEFAULT_WAIT,
   findHost,
   findKey,
   MAX_WAIT,
+  NAME,
   placeOf,
   printSequence,
   sendingOf,
@@ -32,9 +31,9 @@ import { addExec } from './exec'
 import { program, reading, subcommand, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
-import { complain, EXIT, noteOf, printTable, runProgram, warnOf } from './voice'
+import { complainOfSilence, type SilenceOptions, timeSourceOption } from './silence'
+import { EXIT, printTable, runProgram, warnOf } from './voice'
 
-const NAME = 'knockclient'
 const DEFAULT_SECONDS = 5 * 60
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
@@ -70,7 +69,7 @@ interface Door {
   readonly protocol: 'tcp' | 'udp' | null
 }
 
-interface Options extends AimOptions, AddressOptions {
+interface Options extends SilenceOptions, AddressOptions {
   p?: Door[]
   t?: number | typeof CLOSE_FLAG
   close?: boolean
@@ -79,9 +78,7 @@ interface Options extends AimOptions, AddressOptions {
   protocol: Protocol
   dryRun?: boolean
   json?: boolean
-  wait?: number
   last?: boolean
-  timeSource?: URL
   passcode?: boolean
   passcodeBase: number
 }
@@ -108,14 +105,7 @@ function withKnock(command: Command): Command {
         String(DEFAULT_WAIT),
       ),
     )
-    .addOption(
-      reading(
-        '--time-source <url>',
-        'whom to ask for the time when --wait has run out',
-        parseTimeSource,
-        'ntp://HOST or https://HOST',
-      ),
-    )
+    .addOption(timeSourceOption())
   return withWay(command)
 }
 
@@ -225,11 +215,8 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
   if (options.wait === undefined) await knockAll(going, address, told)
   else {
     const ended = await knockAllUntilOpen(going, address, options.wait * 1000, told)
-    if (ended.shut.length > 0) {
-      complain(NAME, `${host} (${address}) ${portsOf(ended.shut)} not answered within ${options.wait} s`)
-      for (const line of await diagnose(options, key.key.period, host, address, going, ended)) noteOf(NAME, line)
-      return EXIT.timeLimit
-    }
+    const [{ sequence }] = going
+    if (ended.shut.length > 0) return complainOfSilence(options, { host, address, key, sequence }, ended)
     const watched = going.flatMap(({ watched }) => watched ?? [])
     await begun
     say?.(`${host} ${watched.length === 1 ? `port ${watched[0]} is` : `ports ${watched.join(', ')} are`} open`)
@@ -277,22 +264,6 @@ async function remember(given: Given, id: string, say: ((text: string) => void) 
   })
 }
 
-async function diagnose(
-  { timeSource, timeOffset, datagram }: Options,
-  period: number,
-  host: string,
-  address: string,
-  going: readonly Going[],
-  { shut, seen }: Ended,
-): Promise<string[]> {
-  const { findings, investigate } = await import('../host/diagnosis')
-  const { ports, payload } = going[0].sequence
-  // A datagram has touched no port that could show itself by TCP.
-  const knocked = payload ? [] : ports
-  const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
-  return findings({ ...found, host, datagram, seen, period, timeOffset })
-}
-
 /** Options that don't go together, and what the time flag means for the action. */
 function checkOptions(options: Options): { action: Action; seconds: number } {
   const { close, lock, once, wait, p: doors, t: time } = options
@@ -320,10 +291,6 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
 /** Whether a connection shows that a door has opened. */
 function isWatched({ port, protocol }: Door, otherwise: Protocol): boolean {
   return port !== 0 && (protocol ?? otherwise) !== 'udp'
-}
-
-function portsOf(ports: readonly number[]): string {
-  return ports.length === 1 ? `port ${ports[0]} has` : `ports ${ports.join(', ')} have`
 }
 
 async function describe(going: readonly Going[], host: string, address: string): Promise<string> {

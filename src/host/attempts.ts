@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import { errorCode } from './fault'
+import { failureOf } from './transport'
 
 /**
  * An attempt is given up after this many milliseconds: behind the second retransmit of its SYN (the kernel's come after 1 s, and after 2 or 3 s),
@@ -15,23 +15,25 @@ export class Attempts {
   readonly #waiting = new Set<Socket>()
   #first: Socket | null = null
   #tell = () => {}
-  /** Whether an attempt has been refused: somebody says that nobody serves the port. */
-  refused = false
+  /** What came instead of a connection: `refused`, or the code of another error. */
+  readonly seen = new Set<string>()
 
   constructor(
     readonly address: string,
     readonly port: number,
   ) {}
 
+  /** Whether an attempt has been refused: somebody says that nobody serves the port. */
+  get refused(): boolean {
+    return this.seen.has('refused')
+  }
+
   /** Begins one more. */
   begin(): void {
     const socket = connect({ host: this.address, port: this.port, allowHalfOpen: true, noDelay: true, keepAlive: true })
     const life = setTimeout(() => socket.destroy(), LIFE)
     this.#waiting.add(socket)
-    const fail = (error: Error) => {
-      if (errorCode(error) === 'ECONNREFUSED') this.refused = true
-    }
-    socket.on('error', fail)
+    socket.on('error', (error) => this.seen.add(failureOf(error)))
     socket.once('close', () => {
       clearTimeout(life)
       this.#waiting.delete(socket)

@@ -1,4 +1,5 @@
 import { Fault } from './fault'
+import { isoTime } from './time'
 import { clockOffset } from './time-source'
 import { look } from './transport'
 
@@ -34,6 +35,8 @@ export interface Evidence {
   readonly clock: { readonly source: string; readonly offset: number | string } | null
   /** --time-offset, in seconds. */
   readonly timeOffset: number
+  /** When the key ended, by its file, in Unix milliseconds; null: it holds. */
+  readonly ended: number | null
 }
 
 /** Looks at what can be seen from here. Takes up to five seconds. */
@@ -71,7 +74,11 @@ async function askTime(source: URL, timeOffset: number): Promise<NonNullable<Evi
 
 /** What follows from it, the likeliest cause first: one line each, and nothing that is not known. */
 export function findings(evidence: Evidence): string[] {
-  return [...ofNetwork(evidence), ...ofClock(evidence), ...ofServices(evidence)]
+  return [...ofKey(evidence), ...ofNetwork(evidence), ...ofClock(evidence), ...ofServices(evidence)]
+}
+
+function ofKey({ ended }: Evidence): string[] {
+  return ended === null ? [] : [`the key has ended, at ${isoTime(ended)} by its file: a new one is made on the server`]
 }
 
 function ofNetwork({ host, datagram, services, knocked, seen }: Evidence): string[] {

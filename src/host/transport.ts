@@ -80,10 +80,15 @@ function nothingSent(address: string, error: Error): Fault {
   return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`)
 }
 
+/** What a connection that failed has shown: `refused`, or the code of another error, such as EHOSTUNREACH. */
+export function failureOf(error: Error): string {
+  return errorCode(error) === 'ECONNREFUSED' ? 'refused' : (errorCode(error) ?? reason(error))
+}
+
 /**
  * Tries a TCP connection.
  * @param limit milliseconds
- * @returns `open`, `refused`, `silence`, or the code of another error, such as EHOSTUNREACH
+ * @returns `open`, `silence`, or what {@link failureOf} says
  */
 export function look(address: string, port: number, limit: number): Promise<string> {
   return new Promise((resolve) => {
@@ -94,7 +99,7 @@ export function look(address: string, port: number, limit: number): Promise<stri
     }
     socket
       .once('connect', () => end('open'))
-      .once('error', (error) => end(errorCode(error) === 'ECONNREFUSED' ? 'refused' : (errorCode(error) ?? reason(error))))
+      .once('error', (error) => end(failureOf(error)))
       .once('timeout', () => end('silence'))
   })
 }

@@ -160,6 +160,41 @@ describe('what does not go', () => {
   })
 })
 
+describe('where nothing opens', () => {
+  const PORT = '1'
+  const attempt = async (words: string[], id: Id, config = '') => {
+    const { env } = keyring(id)
+    put(join(env.XDG_CONFIG_HOME, 'knockturn'), 'config.toml', config)
+    const { code, stdout, stderr } = await run('knockclient', words, { env })
+    return { code, stdout, lines: stderr.trimEnd().split('\n') }
+  }
+
+  it.each([
+    ['connect', ['connect', HERE, PORT, '--wait', '1']],
+    ['exec', ['exec', HERE, '-p', PORT, '--wait', '1', '--', 'echo', 'run']],
+  ])('%s says what could be found out, as a plain knock does', async (_, words) => {
+    const { code, stdout, lines } = await attempt(words, 'here')
+    expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
+    expect(lines).toEqual([
+      `knockclient: error: ${HERE} (${HERE}) port ${PORT} has not answered within 1 s`,
+      expect.stringMatching(/^knockclient: note: this network, or the server, rejects the ports of the knock at once/),
+      expect.stringMatching(/^knockclient: note: whether this clock is right is not known/),
+      expect.stringMatching(/^knockclient: note: port 1 refuses/),
+    ])
+  })
+
+  it('connect asks the time source of its profile', async () => {
+    const config = `[profile.gate]\nhost = "${HERE}"\ntime_source = "https://${HERE}:1"\n`
+    const { lines } = await attempt(['connect', 'gate', PORT, '--wait', '1'], 'here', config)
+    expect(lines.join('\n')).toContain(`whether this clock is right is not known: https://${HERE}:1: cannot be asked`)
+  })
+
+  it('says nothing but the error with --quiet', async () => {
+    const { code, lines } = await attempt(['connect', HERE, PORT, '--wait', '1', '--quiet'], 'here')
+    expect([code, lines]).toEqual([3, [expect.stringMatching(/has not answered within 1 s$/)]])
+  })
+})
+
 describe('a service that is open', () => {
   let server: Server
   let port = ''

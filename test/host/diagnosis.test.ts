@@ -11,6 +11,7 @@ const WELL: Evidence = {
   period: 30,
   clock: null,
   timeOffset: 0,
+  ended: null,
 }
 const said = (evidence: Partial<Evidence>) => findings({ ...WELL, ...evidence })
 const clock = (offset: number | string) => ({ source: 'ntp://time.example', offset })
@@ -70,6 +71,12 @@ describe('of the clock', () => {
     [-240, 0, /^this clock is right to 0\.2 s, by ntp:\/\/time\.example/],
   ])('with an offset of %i ms beside --time-offset %i it says %s', (offset, timeOffset, line) => {
     expect(said({ clock: clock(offset), timeOffset })[1]).toMatch(line)
+  })
+})
+
+describe('of the key', () => {
+  it('it says first that it has ended', () => {
+    expect(said({ ended: Date.UTC(2027, 0, 31) })[0]).toMatch(/^the key has ended, at 2027-01-31T00:00:00Z by its file/)
   })
 })
 

@@ -1,0 +1,51 @@
+import type { Option } from 'commander'
+import type { Ended, Sequence } from '../client'
+import type { KeyFile } from '../host/key-file'
+import { parseTimeSource } from '../host/time-source'
+import { type AimOptions, NAME } from './aim'
+import { reading } from './options'
+import { complain, EXIT, noteOf } from './voice'
+
+/* What is said where nothing has opened, whichever command has knocked. */
+
+export interface SilenceOptions extends AimOptions {
+  wait?: number
+  timeSource?: URL
+}
+
+/** The option that names whom to ask for the time. */
+export function timeSourceOption(): Option {
+  const description = 'whom to ask for the time when --wait has run out'
+  return reading('--time-source <url>', description, parseTimeSource, 'ntp://HOST or https://HOST')
+}
+
+/** A knock that was in vain. */
+interface Knocked {
+  readonly host: string
+  readonly address: string
+  readonly key: KeyFile
+  readonly sequence: Sequence
+}
+
+/**
+ * Says that doors have not opened, and behind it what can be found out about the reason: on standard error alone.
+ * @returns the exit code
+ */
+export async function complainOfSilence(
+  { wait, quiet, timeSource, timeOffset, datagram }: SilenceOptions,
+  { host, address, key, sequence }: Knocked,
+  { shut, seen }: Pick<Ended, 'shut' | 'seen'>,
+): Promise<number> {
+  const doors = shut.length === 1 ? `port ${shut[0]} has` : `ports ${shut.join(', ')} have`
+  complain(NAME, `${host} (${address}) ${doors} not answered within ${wait} s`)
+  if (quiet) return EXIT.timeLimit
+  const { findings, investigate } = await import('../host/diagnosis')
+  // A datagram has touched no port that could show itself by TCP.
+  const knocked = sequence.payload ? [] : sequence.ports
+  const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
+  const { period } = key.key
+  const isOver = key.expires !== null && key.expires <= Date.now() + timeOffset * 1000
+  const ended = isOver ? key.expires : null
+  for (const line of findings({ ...found, host, datagram, seen, period, timeOffset, ended })) noteOf(NAME, line)
+  return EXIT.timeLimit
+}
