@@ -219,6 +219,9 @@ export async function knockUntilConnected(
         if (failure) throw failure
         attempts.begin()
       }
+      // The next pass, or the end, comes when it is due, and not as soon as no attempt is due before it.
+      const late = await attempts.within(next - performance.now())
+      if (late) return { connection: late, seen: attempts.seen }
     }
     return { connection: await attempts.within(0), seen: attempts.seen }
   } finally {
