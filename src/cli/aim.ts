@@ -121,13 +121,14 @@ export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 
 /**
  * The key to knock with; for one under a passphrase, that is asked for.
  * @param options -k: its file, or its name in the client's keyring; --key-fd; neither: the only one in the keyring
+ * @param typed true: the passphrase is typed, whatever standard input is
  * @throws {Fault} where there is none, or not one alone
  */
-export async function findKey({ k: name, keyFd }: Pick<AimOptions, 'k' | 'keyFd'>): Promise<KeyFile> {
-  if (keyFd !== undefined) return readKeyFrom(keyFd)
+export async function findKey({ k: name, keyFd }: Pick<AimOptions, 'k' | 'keyFd'>, typed?: true): Promise<KeyFile> {
+  if (keyFd !== undefined) return readKeyFrom(keyFd, typed)
   // A plain name is a key of the keyring, where no file has it.
-  if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findClientKey(clientKeys(), name)
-  return name !== undefined ? loadClientKey(name) : onlyClientKey(clientKeys())
+  if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findClientKey(clientKeys(), name, typed)
+  return name !== undefined ? loadClientKey(name, typed) : onlyClientKey(clientKeys(), typed)
 }
 
 /**

@@ -85,7 +85,8 @@ export const readPort = (text: string): number => {
  */
 async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
   const { k, keyFd, r } = options
-  const key = k === undefined && keyFd === undefined ? await keyFor(name, r ?? name) : await findKey(options)
+  // Standard input is for what comes behind the door.
+  const key = k === undefined && keyFd === undefined ? await keyFor(name, r ?? name) : await findKey(options, true)
   return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }
 }
 
@@ -153,7 +154,7 @@ async function keyFor(name: string, at: string): Promise<KeyFile> {
   const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
   if (keys.length === 1 && faulty.length === 0) return keys[0]
   // Or one under a passphrase.
-  if (keys.length + faulty.length === 0) return findKey({})
+  if (keys.length + faulty.length === 0) return findKey({}, true)
   const hosts = [name.toLowerCase(), at.toLowerCase()]
   const hosted = keys.filter(({ host }) => host && hosts.includes(host.toLowerCase()))
   const found = hosted.length > 0 ? hosted : keys.filter(({ id }) => id === name)

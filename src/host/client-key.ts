@@ -18,21 +18,26 @@ const SEALED = /^(age-encryption\.org\/|\s*-----BEGIN AGE )/
 /** How often a passphrase is asked for on a terminal. */
 const TRIES = 3
 
+/*
+ * Everywhere below, `typed` says that a passphrase is typed; undefined: it is where standard input is a terminal, and else the first line of
+ * that.
+ */
+
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
-export async function findClientKey(folder: string, id: string): Promise<KeyFile> {
+export async function findClientKey(folder: string, id: string, typed?: boolean): Promise<KeyFile> {
   const path = keyPath(folder, id)
   if (existsSync(path)) return findKey(folder, id)
-  if (orSealed(path) !== path) return loadClientKey(path)
+  if (orSealed(path) !== path) return loadClientKey(path, typed)
   const { keys, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
   throw new Fault(`${folder}: expected a key "${id}", and it has ${namesOf(keys, ignored)}`)
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */
-export async function onlyClientKey(folder: string): Promise<KeyFile> {
+export async function onlyClientKey(folder: string, typed?: boolean): Promise<KeyFile> {
   const { keys, faulty, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
   if (faulty.length > 0) throw faulty[0].fault
   const sealed = ignored.filter((path) => path.endsWith(SEALED_NAME))
-  if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0])
+  if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0], typed)
   throw new Fault(`${folder}: expected one key, got ${namesOf(keys, ignored)}: say which with -k`)
 }
 
@@ -47,17 +52,17 @@ function namesOf(keys: readonly KeyFile[], others: readonly string[]): string {
  * alone; the other may have any mode, as on a USB stick, whose file system knows none.
  * @throws {Fault}
  */
-export async function loadClientKey(named: string): Promise<KeyFile> {
+export async function loadClientKey(named: string, typed?: boolean): Promise<KeyFile> {
   const path = orSealed(named)
   const bytes = await readBytes(path, MAX_FILE)
-  return isSealed(bytes) ? unseal(path, bytes) : loadKeyFile(path, checkClientSecret)
+  return isSealed(bytes) ? unseal(path, bytes, typed) : loadKeyFile(path, checkClientSecret)
 }
 
 /**
  * Reads a key, plain or under a passphrase, from an open descriptor, and closes it.
  * @throws {Fault} also when nothing that can be read to its end is open there
  */
-export async function readKeyFrom(fd: number): Promise<KeyFile> {
+export async function readKeyFrom(fd: number, typed?: boolean): Promise<KeyFile> {
   const path = `--key-fd ${fd}`
   const bytes = Buffer.alloc(MAX_FILE + 1)
   let length = 0
@@ -75,7 +80,7 @@ export async function readKeyFrom(fd: number): Promise<KeyFile> {
   if (length > MAX_FILE) throw new Fault(`${path}: expected at most ${MAX_FILE} bytes, got more`)
   const content = bytes.subarray(0, length)
   // Standard input has been read to its end: there is no passphrase in it.
-  return isSealed(content) ? unseal(path, content, fd === 0 || undefined) : parse(path, content)
+  return isSealed(content) ? unseal(path, content, fd === 0 || typed) : parse(path, content)
 }
 
 /** A key's path, with the suffix of a passphrase where only that file is there. */
@@ -87,7 +92,6 @@ function isSealed(bytes: Uint8Array): boolean {
   return SEALED.test(Buffer.from(bytes.subarray(0, 256)).toString('latin1'))
 }
 
-/** @param typed whether the passphrase is typed; undefined: where standard input is a terminal */
 async function unseal(path: string, bytes: Uint8Array, typed?: boolean): Promise<KeyFile> {
   const [{ readSealed }, { askSecret, isTyped }] = await Promise.all([import('./sealed-key'), import('./terminal')])
   const open = await readSealed(path, bytes)

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { type AddressInfo, createServer, type Server } from 'node:net'
 import { join } from 'node:path'
-import { beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { keyText, put, scratch, secretOf } from '../host/scratch'
 import { onTerminal, type Turn } from '../terminal'
 import { environment, type Program, programPath, run } from './programs'
@@ -187,6 +189,26 @@ describe('knockclient -k with a key under a passphrase', () => {
       1,
       'knockclient: error: the passphrase: expected a terminal, or a line on standard input, got neither (ENXIO)\n',
     ])
+  })
+})
+
+describe('with connect and exec', () => {
+  let server: Server
+  let port = ''
+  beforeAll(async () => {
+    server = createServer({ allowHalfOpen: true }, (socket) => socket.on('error', () => {}).pipe(socket)).listen(0, '127.0.0.1')
+    await once(server, 'listening')
+    port = String((server.address() as AddressInfo).port)
+  })
+  afterAll(() => void server.close())
+
+  it.each([
+    ['connect', () => ['connect', '127.0.0.1', port, '-k', stick]],
+    ['exec', () => ['exec', '127.0.0.1', '-p', port, '-k', stick, '--', 'cat']],
+  ])('%s asks on the terminal, and leaves all of standard input to what is behind the door', async (_, words) => {
+    const argv = ['sh', '-c', `printf 'one\\ntwo\\n' | "$0" "$@"`, process.execPath, programPath('knockclient'), ...words()]
+    const { code, shown } = await onTerminal(argv, [[ASKED, `${PASSPHRASE}\r`]], { env: environment() })
+    expect([code, shown.replaceAll('\r', '')]).toEqual([0, `${ASKED}\none\ntwo\n`])
   })
 })
 
