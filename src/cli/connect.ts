@@ -32,12 +32,13 @@ export function addConnect(parent: Command): void {
     .option('--renew', 'keep the door open for as long as the connection lives, and not for one connection only')
     .action(async (host: string, port: number, _options: Options, command: Command) => {
       await fillFromProfile(command, host)
-      process.exitCode = await connect(host, port, command.opts<Options>())
+      process.exitCode = await connect(host, port, command)
     })
 }
 
-async function connect(name: string, port: number, options: Options): Promise<number> {
-  const door = await findDoor(name, port, options.once && !options.renew, options)
+async function connect(name: string, port: number, command: Command): Promise<number> {
+  const options = command.opts<Options>()
+  const door = await findDoor(name, port, options.once && !options.renew, command)
   if (!door) return EXIT.ok
   const { host, address, sending, sequence, say } = door
   const { connection, seen } = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))

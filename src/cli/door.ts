@@ -112,13 +112,15 @@ export async function fillFromProfile(command: Command, name: string): Promise<n
 /**
  * A door of a server, before anything is sent.
  * @param once whether it is to admit one connection only
+ * @param command that has been given the options of {@link withDoor}
  * @returns null where the ports of the knock were all that was asked for; they are printed
  * @throws {Fault}
  */
-export async function findDoor(name: string, port: number, once: boolean, options: DoorOptions): Promise<Door | null> {
+export async function findDoor(name: string, port: number, once: boolean, command: Command): Promise<Door | null> {
   const started = performance.now()
+  const options = command.opts<DoorOptions>()
   checkAim(options)
-  checkAddress(options)
+  checkAddress(command)
   forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const aim = await aimAt(name, options)
   const sendingFor = (own: string): Sending => ({

@@ -30,15 +30,15 @@ export function addExec(parent: Command): void {
     .addOption(new Option('-p <port>', "the port to open (default: the profile's first)").argParser(readPort))
     .action(async (host: string, words: string[], _options: Options, command: Command) => {
       const first = await fillFromProfile(command, host)
-      const options = command.opts<Options>()
-      const port = options.p ?? first
+      const port = command.opts<Options>().p ?? first
       if (port === null) throw new UsageFault('-p expected: say which port to open')
-      process.exitCode = await exec(host, port, words, options)
+      process.exitCode = await exec(host, port, words, command)
     })
 }
 
-async function exec(name: string, port: number, command: readonly string[], options: Options): Promise<number> {
-  const door = await findDoor(name, port, false, options)
+async function exec(name: string, port: number, words: readonly string[], command: Command): Promise<number> {
+  const options = command.opts<Options>()
+  const door = await findDoor(name, port, false, command)
   if (!door) return EXIT.ok
   const { address, sending, sequence } = door
   const going = [{ sending, sequence, watched: port }]
@@ -46,7 +46,7 @@ async function exec(name: string, port: number, command: readonly string[], opti
   if (ended.shut.length > 0) return complainOfSilence(options, door, ended)
   door.say?.(`${door.host} port ${port} is open`)
   try {
-    return await run(command)
+    return await run(words)
   } finally {
     if (options.close) await close(door)
   }

@@ -28,7 +28,7 @@ import {
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
 import { addExec } from './exec'
-import { program, reading, subcommand, whole } from './options'
+import { program, reading, refuseIdle, subcommand, whole } from './options'
 import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
 import { complainOfSilence, type SilenceOptions, timeSourceOption } from './silence'
@@ -269,7 +269,9 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   const { close, lock, once, wait, p: doors, t: time } = options
   if (close && lock) throw new UsageFault('expected --close or --lock, got both')
   checkAim(options)
-  if (options.json && !options.dryRun) throw new UsageFault('--json goes with --dry-run')
+  if (!options.dryRun) refuseIdle(command, ['json'], '--dry-run')
+  if (!options.passcode) refuseIdle(command, ['passcodeBase'], '--passcode')
+  if (wait === undefined) refuseIdle(command, ['timeSource'], '--wait')
   if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
   const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'
   if (action === 'open' && doors === undefined)
@@ -283,7 +285,7 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   }
   if (doors?.some(({ protocol }) => protocol && options.protocol !== 'any' && protocol !== options.protocol))
     throw new UsageFault(`--protocol ${options.protocol} expected no other protocol in -p: leave out one of them`)
-  checkAddress(options)
+  checkAddress(command)
   const seconds = typeof time === 'number' ? time : action === 'open' ? DEFAULT_SECONDS : 0
   return { action, seconds }
 }

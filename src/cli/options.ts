@@ -35,6 +35,18 @@ export function reading<T>(flags: string, description: string, read: (text: stri
   })
 }
 
+/**
+ * Refuses options that are typed where they have nothing to say. From a profile they may come all the same: they are for another time.
+ * @param names of their attributes
+ * @param company what they go with
+ * @throws {UsageFault}
+ */
+export function refuseIdle(command: Command, names: readonly string[], company: string): void {
+  const isTyped = (option: Option) => command.getOptionValueSource(option.attributeName()) === 'cli'
+  const idle = command.options.find((option) => names.includes(option.attributeName()) && isTyped(option))
+  if (idle) throw new UsageFault(`${idle.long} goes with ${company}`)
+}
+
 /** Reads a whole number within bounds. */
 export function whole(low: number, high: number): (text: string) => number | null {
   return (text) => (/^\d{1,9}$/.test(text) && Number(text) >= low && Number(text) <= high ? Number(text) : null)

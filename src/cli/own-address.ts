@@ -5,7 +5,7 @@ import { parseHttps } from '../host/own-address'
 import { parseStun } from '../host/stun'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
 import { AS_SEEN } from '../protocol/request'
-import { reading } from './options'
+import { reading, refuseIdle } from './options'
 
 /* The address to open for, on the command line. */
 
@@ -34,9 +34,13 @@ export function withAddress(command: Command): Command {
     .addOption(reading('--address-url <url>', 'with -i auto: the address service to ask', parseHttps, 'an https URL'))
 }
 
-/** Checks what of the options does not go together. @throws {UsageFault} */
-export function checkAddress({ i, dryRun, stun, addressUrl }: AddressOptions): void {
-  if (i !== AUTO) return
+/** Checks what of a command's options does not go together. @throws {UsageFault} */
+export function checkAddress(command: Command): void {
+  const { i, dryRun, stun, addressUrl } = command.opts<AddressOptions>()
+  if (i !== AUTO) {
+    refuseIdle(command, ['stun', 'addressUrl'], '-i auto: nobody is asked without')
+    return
+  }
   if (dryRun) throw new UsageFault('--dry-run asks nobody: give an address with -i in the place of auto')
   if (!stun && !addressUrl)
     throw new UsageFault('-i auto expected somebody to ask for your address: name a server with --stun, or with --address-url')

@@ -145,6 +145,7 @@ describe('what does not go', () => {
     [['connect', 'gate.example', 'ssh'], /the port expected a number from 1 to 65535, got "ssh"/],
     [['connect', 'gate.example', '22', '-t', '0'], /-t expected 1 to 254 minutes, or a duration/],
     [['connect', 'gate.example', '22', '--wait', '0'], /--wait expected seconds from 1 to 3600, got "0"/],
+    [['connect', 'gate.example', '22', '--stun', 'a'], /--stun goes with -i auto: nobody is asked without/],
     [['connect', 'gate.example', '22', '-4', '-6'], /expected -4 or -6, got both/],
     [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 for 52 ports/],
     [['-k', 'alice', 'connect', 'gate.example', '22'], /-k <key> expected behind "connect", got it in front/],

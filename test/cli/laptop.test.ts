@@ -445,9 +445,9 @@ describe('a server that is asked by HTTPS', () => {
     expect([code, stderr]).toEqual([3, expect.stringMatching(/this clock is right to \d+\.\d s, by https:/)])
   })
 
-  it('is not asked without -i auto', async () => {
-    const at = home()
-    const outcome = await at.client('-p', '22', '--address-url', 'https://127.0.0.1:1/', '--passes', '1')
+  it('is not asked beside another address than auto, where a profile names it', async () => {
+    const at = home('[profile.gate]\nservices = 22\naddress = "auto"\naddress_url = "https://127.0.0.1:1/"\n')
+    const outcome = await at.client('gate', '-i', '198.51.100.7', '--passes', '1')
     expect(outcome).toEqual({ code: 0, stdout: '', stderr: '' })
   })
 })
