@@ -15,6 +15,10 @@ const DEFAULT_SECONDS = 5 * 60
 const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const
 const OF_TERMINAL: readonly string[] = SIGNALS.slice(0, 2)
 
+/** What parts our words from those of the command. */
+const SEPARATOR = '--'
+const BEHIND = 'the command and its options expected behind "--"'
+
 interface Options extends DoorOptions {
   p?: number
 }
@@ -23,17 +27,33 @@ interface Options extends DoorOptions {
 export function addExec(parent: Command): void {
   const description = 'knock, wait until the service answers, and run a command, whose exit code it takes'
   const example = 'exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/'
+  const { outputError } = parent.configureOutput()
   withDoor(subcommand(parent, 'exec', description, example), DEFAULT_SECONDS)
+    // What is meant for the command is no option of ours.
+    .configureOutput({
+      outputError: (text, write) => {
+        const isTheirs = text.includes('unknown option') && !process.argv.includes(SEPARATOR)
+        outputError?.(isTheirs ? `${text.trim()}: ${BEHIND}` : text, write)
+      },
+    })
     .usage('[options] <host> [-p <port>] -- <command> [args...]')
     .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<command...>', 'the command and its arguments, behind --')
     .addOption(new Option('-p <port>', "the port to open (default: the profile's first)").argParser(readPort))
     .action(async (host: string, words: string[], _options: Options, command: Command) => {
+      checkSeparated(words)
       const first = await fillFromProfile(command, host)
       const port = command.opts<Options>().p ?? first
       if (port === null) throw new UsageFault('-p expected: say which port to open')
       process.exitCode = await exec(host, port, words, command)
     })
+}
+
+/** Checks that the command stands behind the separator: in front of it, its options would be taken for ours. @throws {UsageFault} */
+function checkSeparated(words: readonly string[]): void {
+  const at = process.argv.indexOf(SEPARATOR)
+  const behind = at < 0 ? 0 : process.argv.length - at - 1
+  if (words.length > behind) throw new UsageFault(`${BEHIND}, got "${words[0].slice(0, 60)}" in front`)
 }
 
 async function exec(name: string, port: number, words: readonly string[], command: Command): Promise<number> {

@@ -151,6 +151,13 @@ describe('what does not go', () => {
     [['-k', 'alice', 'connect', 'gate.example', '22'], /-k <key> expected behind "connect", got it in front/],
     [['exec', 'gate.example', '--', 'true'], /-p expected: say which port to open/],
     [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
+    [
+      ['exec', 'gate.example', '-p', '22', 'rsync', '-a', 'x', 'y'],
+      /unknown option '-a': the command and its options expected behind "--": see/,
+    ],
+    [['exec', 'gate.example', '-p', '22', '--bogus', '--', 'true'], /unknown option '--bogus': see/],
+    [['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'], /expected behind "--", got "rsync" in front$/m],
+    [['exec', 'gate.example', '-p', '22', 'x', '--', 'true'], /expected behind "--", got "x" in front$/m],
     [['exec', 'gate.example', '-p', '0', '--', 'true'], /the port expected a number from 1 to 65535, got "0"/],
     [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v expected behind "exec", got it in front/],
   ])('is a usage fault: %j', async (args, message) => {
