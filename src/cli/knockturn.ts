@@ -376,11 +376,11 @@ function publicPart({ id, key, created, expires, revoked, host, grant, passcode 
 
 function printKeys(all: readonly KeyFile[]): void {
   const rows = all.map((key) => {
-    const { id, fingerprint, server, grant, passcode } = publicPart(key)
+    const { id, fingerprint, server, expires, grant, passcode } = publicPart(key)
     const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '']
-    return [id, fingerprint.slice(0, 8), stateOf(key), server, ...may]
+    return [id, fingerprint.slice(0, 8), stateOf(key), expires ?? '-', server, ...may]
   })
-  printTable([['ID', 'FINGERPRINT', 'STATE', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows])
+  printTable([['ID', 'FINGERPRINT', 'STATE', 'EXPIRES', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows])
 }
 
 function stateOf({ revoked, expires }: KeyFile): string {

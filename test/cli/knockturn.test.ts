@@ -172,9 +172,15 @@ describe('key list', () => {
     const { stdout } = await key('list')
     expect(stdout.trimEnd().split('\n')).toEqual([
       expect.stringMatching(/^ID +FINGERPRINT +STATE/),
-      expect.stringMatching(/^alice +[0-9a-f]{8} +valid +gate\.example +22\/tcp,443\/tcp +1h$/),
+      expect.stringMatching(/^alice +[0-9a-f]{8} +valid +- +gate\.example +22\/tcp,443\/tcp +1h$/),
     ])
     expect(stdout).not.toContain(secretIn(path))
+  })
+
+  it('says when a key ends', async () => {
+    const { key, make } = keyring()
+    await make('alice', '--expires', '2100-01-31')
+    expect((await key('list')).stdout).toMatch(/^ID .* EXPIRES .*\nalice .* valid +2100-01-31T00:00:00Z /)
   })
 
   it('names bad keys on standard error, and goes on', async () => {
