@@ -7,7 +7,7 @@ import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import type { Given } from '../host/profiles'
 import { parseLifetime } from '../host/time'
-import { LAST_PASSCODE_BASE, PASSCODE_BASE } from '../protocol/passcode-ports'
+import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
 import {
   checkAim,
@@ -81,6 +81,7 @@ interface Options extends SilenceOptions, AddressOptions {
   last?: boolean
   passcode?: boolean
   passcodeBase: number
+  pinDigits: number
 }
 
 /** Gives a command the options of a knock that a profile may have. */
@@ -133,6 +134,14 @@ const command = withKnock(
       whole(1, LAST_PASSCODE_BASE),
       `a port from 1 to ${LAST_PASSCODE_BASE}`,
     ).default(PASSCODE_BASE),
+  )
+  .addOption(
+    reading(
+      '--pin-digits <n>',
+      "how many digits the server's PINs have",
+      whole(0, MAX_PIN_DIGITS),
+      `a number from 0 to ${MAX_PIN_DIGITS}`,
+    ).default(MAX_PIN_DIGITS),
   )
 const typed = recording(command)
 
@@ -270,7 +279,7 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   if (close && lock) throw new UsageFault('expected --close or --lock, got both')
   checkAim(options)
   if (!options.dryRun) refuseIdle(command, ['json'], '--dry-run')
-  if (!options.passcode) refuseIdle(command, ['passcodeBase'], '--passcode')
+  if (!options.passcode) refuseIdle(command, ['passcodeBase', 'pinDigits'], '--passcode')
   if (wait === undefined) refuseIdle(command, ['timeSource'], '--wait')
   if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
   const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'

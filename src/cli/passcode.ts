@@ -8,6 +8,7 @@ import { type AimOptions, checkAim, checkPace, placeOf, requiredFamily, speaker,
 
 export interface PasscodeOptions extends AimOptions {
   passcodeBase: number
+  pinDigits: number
   dryRun?: boolean
 }
 
@@ -19,7 +20,7 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   const { r: host, udp = false, pace, passes, dryRun } = options
   checkAim(options)
   if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
-  const ports = await ask(options.passcodeBase)
+  const ports = await ask(options)
   checkPace(options, ports)
   // The clock of "ms" is about sending, and not about typing.
   const say = speaker(options, performance.now())
@@ -35,11 +36,14 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   say?.(`the server never answers a passcode: now try your connection, by IPv${isIP(address)}`)
 }
 
-async function ask(base: number): Promise<number[]> {
-  const pin = await askSecret('PIN: ', 'the PIN')
+async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number[]> {
+  const pin = pinDigits === 0 ? '' : (await askSecret('PIN: ', 'the PIN')).trim()
+  // A digit too few puts all behind it in wrong places, and that is in the way for a minute.
+  if (pin.length !== pinDigits || /\D/.test(pin))
+    throw new Fault(`the PIN expected ${pinDigits} digits, got something else (not shown): --pin-digits says that it has others`)
   const code = await askSecret('Code: ', 'the code')
   try {
-    return passcodePorts(pin.trim(), code.replaceAll(' ', ''), base)
+    return passcodePorts(pin, code.replaceAll(' ', ''), passcodeBase)
   } catch (error) {
     // It says what was expected, and never what was typed.
     throw error instanceof RangeError ? new Fault(`${error.message}, got something else (not shown)`) : error

@@ -31,6 +31,7 @@ const MOMENTARY = new Set([
   'keyFd',
   'passcode',
   'passcodeBase',
+  'pinDigits',
 ])
 /** What an option on the command line takes out of a profile: it could not be meant beside it. */
 const TAKES_OUT: Readonly<Record<string, readonly string[]>> = {

@@ -209,6 +209,7 @@ describe('a fault of usage', () => {
     [['-p', '22', '--address-url', 'https://b', '-i', '198.51.100.7'], /--address-url goes with -i auto/],
     [['-p', '22', '--time-source', 'ntp://a'], /--time-source goes with --wait$/],
     [['-p', '22', '--passcode-base', '700'], /--passcode-base goes with --passcode$/],
+    [['-p', '22', '--pin-digits', '3'], /--pin-digits goes with --passcode$/],
     [['-p', '22', '--stun', 'stun:a'], /--stun expected a host, or host:port, got "stun:a"$/],
     [['-p', '22', '--address-url', 'http://a'], /--address-url expected an https URL, got "http:\/\/a"$/],
     [['-p', '22', '--time-source', 'a'], /--time-source expected ntp:\/\/HOST or https:\/\/HOST, got "a"$/],

@@ -228,6 +228,7 @@ describe('on a terminal', () => {
 })
 
 describe('knockclient --passcode', () => {
+  const NO_PIN = 'the PIN expected 4 digits, got something else (not shown): --pin-digits says that it has others'
   const client = (input: string, ...args: string[]) => run('knockclient', ['--passcode', ...args], { input })
 
   it('--dry-run prints its ports', async () => {
@@ -236,12 +237,17 @@ describe('knockclient --passcode', () => {
   })
 
   it('takes a code as the phone shows it, and a server without PINs', async () => {
-    const { stdout } = await client('\n1234 5678\n', '--dry-run', '--passcode-base', '700')
+    const { stdout } = await client('1234 5678\n', '--dry-run', '--passcode-base', '700', '--pin-digits', '0')
     expect(stdout).toBe(`${passcodePorts('', CODE, 700).join('\n')}\n`)
   })
 
   it.each([
-    ['04171\n12345678\n', [], 1, '"pin" expected 0 to 4 digits, got something else (not shown)'],
+    ['04171\n12345678\n', [], 1, NO_PIN],
+    ['041\n12345678\n', [], 1, NO_PIN],
+    ['\n12345678\n', [], 1, NO_PIN],
+    ['041a\n12345678\n', [], 1, NO_PIN],
+    ['0417\n12345678\n', ['--pin-digits', '2'], 1, NO_PIN.replace('4', '2')],
+    ['', ['--pin-digits', '5'], 2, '--pin-digits expected a number from 0 to 4, got "5"'],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
     ['0417\n', [], 1, 'the code: none was given'],
     ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 for 12 ports: a knock must fit into 10 s'],
