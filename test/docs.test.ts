@@ -211,6 +211,7 @@ function attempt([program, ...args]: string[]) {
   make('.config/knockturn/keys/alice.key', text)
   if (action !== 'new') make('keys/alice.key', text)
   if (action !== 'export') make('alice.key', text)
+  if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   const more = {
     key: ['--keys', 'keys'],

@@ -152,7 +152,12 @@ command.action(async (name: string | undefined) => {
   else process.exitCode = await knockAsAsked(options, given)
 })
 
-const profile = subcommand(command, 'profile', 'save and list profiles: options of a knock by a name of your own', 'profile list')
+const profile = subcommand(
+  command,
+  'profile',
+  'save, list and remove profiles: options of a knock by a name of your own',
+  'profile list',
+)
 const save = withKnock(
   subcommand(profile, 'save <name>', 'save options as a profile', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
 )
@@ -177,6 +182,14 @@ subcommand(profile, 'list', 'list the profiles', 'profile list').action(async ()
   )
   if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
   else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
+})
+subcommand(profile, 'rm <profile>', 'remove a profile', 'profile rm gate').action(async (name: string) => {
+  const { clientConfig, readProfiles, removeProfile } = await import('../host/profiles')
+  const path = clientConfig()
+  const profiles = await readProfiles(path, entriesOf(command))
+  if (!profiles.has(name)) throw noProfile(path, name, [...profiles.keys()].join(', ') || 'none')
+  await removeProfile(path, name, entriesOf(command))
+  process.stdout.write(`removed from ${path}: ${name}\n`)
 })
 addConnect(command)
 addExec(command)
@@ -248,9 +261,8 @@ async function byProfile(name: string | undefined): Promise<Given> {
   const found = name === undefined ? await readLast(entries) : profiles.get(name)
   if (!found) {
     const names = [...profiles.keys()].join(', ')
-    const next =
-      names === '' ? `it has none: make one with "${NAME} profile save", or name the server with -r` : `it has ${names}`
-    throw new UsageFault(`${path}: expected a profile "${String(name).slice(0, 60)}", and ${next} (a server stands behind -r)`)
+    const next = names === '' ? `none: make one with "${NAME} profile save", or name the server with -r` : names
+    throw noProfile(path, String(name), `${next} (a server stands behind -r)`)
   }
   const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
   const merged = merge(based, typed)
@@ -261,6 +273,10 @@ async function byProfile(name: string | undefined): Promise<Given> {
   command.setOptionValueWithSource('wait', undefined, 'config')
   const { wait: _, ...rest } = merged
   return rest
+}
+
+function noProfile(path: string, name: string, there: string): UsageFault {
+  return new UsageFault(`${path}: expected a profile "${name.slice(0, 60)}", and it has ${there}`)
 }
 
 /** Keeps the options for --last, but where nothing of ours is: a borrowed machine. That it can't is no failure: the door is open. */

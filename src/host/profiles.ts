@@ -129,19 +129,48 @@ export async function saveProfile(
   await mkdir(dirname(path), { recursive: true }).catch((error) => {
     throw new Fault(`${path}: cannot be written: ${reason(error)}`)
   })
-  // Where the config is a link, such as into a folder of dotfiles, it stays one.
-  await changeText(await realpath(path).catch(() => path), async () => {
-    const before = (await readOrNone(path)) ?? ''
-    const old = parseProfiles(path, before, entries)
+  await changeProfiles(path, entries, (before, old) => {
     if (old.has(name) && !force)
       throw new Fault(`${path}: has a profile "${name}" already: choose another name, or replace it with --force`)
     const table = formatProfile(name, given)
-    const text = old.has(name) ? replaceTable(before, name, table) : append(before, table)
+    return {
+      text: old.has(name) ? replaceTable(before, name, table) : append(before, table),
+      profiles: new Map([...old, [name, given]]),
+      otherwise: `the profile "${name}" cannot be put in without harm to what is there: write it by hand:\n${table}`,
+    }
+  })
+}
+
+/**
+ * Takes a profile out of a config; all else in the file stays as it is.
+ * @throws {Fault} where it can't be taken out without harm
+ */
+export async function removeProfile(path: string, name: string, entries: readonly Entry[]): Promise<void> {
+  await changeProfiles(path, entries, (before, old) => ({
+    text: withoutTable(before, name),
+    profiles: new Map([...old].filter(([other]) => other !== name)),
+    otherwise: `the profile "${name}" cannot be taken out without harm to what is there: take it out by hand`,
+  }))
+}
+
+/** A config as it is to be, what profiles it has then, and what to say where it has not. */
+interface Change {
+  readonly text: string | null
+  readonly profiles: ReadonlyMap<string, Given>
+  readonly otherwise: string
+}
+
+async function changeProfiles(
+  path: string,
+  entries: readonly Entry[],
+  change: (before: string, old: ReadonlyMap<string, Given>) => Change,
+): Promise<void> {
+  // Where the config is a link, such as into a folder of dotfiles, it stays one.
+  await changeText(await realpath(path).catch(() => path), async () => {
+    const before = (await readOrNone(path)) ?? ''
+    const { text, profiles, otherwise } = change(before, parseProfiles(path, before, entries))
     // A table may be written in ways that a look at its lines does not understand: then nothing is touched.
-    if (text === null || !isDeepStrictEqual(readBack(path, text, entries), new Map([...old, [name, given]])))
-      throw new Fault(
-        `${path}: the profile "${name}" cannot be put in without harm to what is there: write it by hand:\n${table}`,
-      )
+    if (text === null || !isDeepStrictEqual(readBack(path, text, entries), profiles)) throw new Fault(`${path}: ${otherwise}`)
     return text
   })
 }
@@ -161,6 +190,21 @@ function append(before: string, table: string): string {
 
 /** Puts a table in the place of that of a profile; null where no line heads that. */
 function replaceTable(before: string, name: string, table: string): string | null {
+  const around = aroundTable(before, name)
+  return around && [...around.above, table.trimEnd(), ...around.below].join('\n')
+}
+
+/** Takes out the table of a profile, and the gap in front of it; null where no line heads that. */
+function withoutTable(before: string, name: string): string | null {
+  const around = aroundTable(before, name)
+  if (!around) return null
+  const { above, below } = around
+  const isGap = above.at(-1)?.trim() === '' && below[0]?.trim() === ''
+  return [...(isGap ? above.slice(0, -1) : above), ...below].join('\n')
+}
+
+/** The lines in front of a profile's table and behind it. */
+function aroundTable(before: string, name: string): { above: string[]; below: string[] } | null {
   const lines = before.split('\n')
   const heads = (line: string) => /^\s*\[\s*profile\s*\.\s*(["']?)([\w.-]+)\1\s*\]/.exec(line)?.[2] === name
   const from = lines.findIndex(heads)
@@ -169,7 +213,7 @@ function replaceTable(before: string, name: string, table: string): string | nul
   let to = next < 0 ? lines.length : next
   // What stands right above the next table is said of that one.
   while (to > from + 1 && /^\s*(#|$)/.test(lines[to - 1])) to--
-  return [...lines.slice(0, from), table.trimEnd(), ...lines.slice(to)].join('\n')
+  return { above: lines.slice(0, from), below: lines.slice(to) }
 }
 
 /**

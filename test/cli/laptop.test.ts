@@ -258,6 +258,73 @@ describe('profile list', () => {
   })
 })
 
+describe('profile rm', () => {
+  const THREE =
+    "# mine\n\n[profile.home] # here\nservices = [\n  22,\n]\n\n# of the office\n[profile.office]\nservices = 443\n\n[profile.'gate']\nservices = 22\n# the end\n"
+
+  it.each([
+    ['home', "# mine\n\n# of the office\n[profile.office]\nservices = 443\n\n[profile.'gate']\nservices = 22\n# the end\n"],
+    [
+      'office',
+      "# mine\n\n[profile.home] # here\nservices = [\n  22,\n]\n\n# of the office\n\n[profile.'gate']\nservices = 22\n# the end\n",
+    ],
+    [
+      'gate',
+      '# mine\n\n[profile.home] # here\nservices = [\n  22,\n]\n\n# of the office\n[profile.office]\nservices = 443\n\n# the end\n',
+    ],
+  ])('takes out that table and nothing else: %s', async (name, rest) => {
+    const at = home(THREE)
+    const outcome = await at.client('profile', 'rm', name)
+    expect(outcome).toEqual({ code: 0, stdout: `removed from ${at.path}: ${name}\n`, stderr: '' })
+    expect(at.config()).toBe(rest)
+  })
+
+  it.each(['', '# mine\n', THREE])('undoes what profile save has done to %j', async (config) => {
+    const at = home(config)
+    await at.client('profile', 'save', 'new', '-p', '22')
+    await at.client('profile', 'rm', 'new')
+    expect(at.config()).toBe(config)
+  })
+
+  it('is told that there is no such profile', async () => {
+    const at = home(THREE)
+    const outcome = await at.client('profile', 'rm', 'gaet')
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: expected a profile "gaet", and it has home, office, gate`])
+  })
+
+  it('is told that there is none', async () => {
+    const at = home()
+    const outcome = await at.client('profile', 'rm', 'gate')
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: expected a profile "gate", and it has none`])
+    expect(existsSync(at.path)).toBe(false)
+  })
+
+  it.each([
+    ['an inline table', 'profile = { home = { services = 22 } }\n'],
+    ['dotted keys', 'profile.home.services = 22\n'],
+    ['a text that looks like another', '[profile.home]\nhost = """\n[profile.office]\n"""\n'],
+  ])('touches nothing where the profile is written as %s', async (_, config) => {
+    const at = home(config)
+    const outcome = await at.client('profile', 'rm', 'home')
+    expect([outcome.code, fault(outcome)]).toEqual([
+      1,
+      expect.stringMatching(/cannot be taken out without harm to what is there/),
+    ])
+    expect(at.config()).toBe(config)
+  })
+
+  it('writes through a link, and leaves it one', async () => {
+    const at = home()
+    const target = put(at.folder, 'dotfile.toml', THREE)
+    symlinkSync(target, at.path)
+    expect((await at.client('profile', 'rm', 'gate')).code).toBe(0)
+    expect([lstatSync(at.path).isSymbolicLink(), readFileSync(target, 'utf8')]).toEqual([
+      true,
+      expect.not.stringContaining('gate'),
+    ])
+  })
+})
+
 describe('--last', () => {
   it('is the last knock, with its key and without its secret', async () => {
     const at = home()
@@ -498,8 +565,9 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
       [['knockclient', '-p', 'profile', 'pro'], ['profile']],
       [
         ['knockclient', 'profile', ''],
-        ['save', 'list', '--help'],
+        ['save', 'list', 'rm', '--help'],
       ],
+      [['knockclient', 'profile', 'rm', 'o'], ['office']],
       [['knockclient', '--udp', 'profile', 'save', 'x', '--las'], ['--last']],
       [
         ['knockclient', 'completion', ''],
