@@ -17,6 +17,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { sealText } from '../../src/host/sealed-key'
 import { keyText, put, scratch, secretOf } from '../host/scratch'
 import { environment, programPath, run } from './programs'
 
@@ -661,5 +662,35 @@ if ('${platform}' === 'win32')
     expect(bare(at, '--last', '-p', String(port), '--wait')).toMatchObject({ status: 0, stdout: '', stderr: '' })
     expect(bare(at, 'profile', 'save', 'last', '--last')).toMatchObject({ status: 0, stderr: '' })
     server.close()
+  })
+
+  it.each<[string, string[], string, string]>([
+    ['a datagram', ['-p', '22', '--datagram', '53', '--passes', '1'], '', ''],
+    ['a passcode', ['--passcode', '-r', HERE, '--passes', '1'], '0417\n12345678\n', ''],
+    ['profile list', ['profile', 'list'], '', 'PROFILE  HOST  SERVICES  KEY\ngate     -     22        -\n'],
+  ])('so does %s', (_, args, input, stdout) => {
+    const at = home('[profile.gate]\nservices = 22\n')
+    const argv = ['--require', preload, CLIENT, ...args]
+    const ran = spawnSync(process.execPath, argv, { input, encoding: 'utf8', env: environment(at.env) })
+    expect(ran).toMatchObject({ status: 0, stdout, stderr: '' })
+  })
+
+  it('a key under a passphrase is opened by it', async () => {
+    const at = home()
+    const sealed = await sealText(readFileSync(join(at.keys, 'alice.key'), 'utf8'), 'correct horse battery')
+    rmSync(join(at.keys, 'alice.key'))
+    put(at.keys, 'alice.key.age', sealed)
+    const argv = ['--require', preload, CLIENT, '-p', '22', '--passes', '1']
+    const ran = spawnSync(process.execPath, argv, {
+      input: 'correct horse battery\n',
+      encoding: 'utf8',
+      env: environment(at.env),
+    })
+    expect(ran).toMatchObject({ status: 0, stdout: '', stderr: '' })
+  })
+
+  it('connect says why nothing has opened', () => {
+    const { status, stderr } = bare(home(), 'connect', HERE, '1', '--wait', '1')
+    expect([status, stderr]).toEqual([3, expect.stringMatching(/^knockclient: error: .*\n(knockclient: note: .*\n){3}$/)])
   })
 })

@@ -9,6 +9,7 @@ import { sealBytes } from '../../src/host/sealed-key'
 import type { Contents } from '../../src/page/contents'
 import { windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/passcode'
+import { passcodePorts } from '../../src/protocol/passcode-ports'
 import { formatPool } from '../../src/protocol/pool'
 import { type Child, type Gate, type Host, type Lab, logged, makeLab, provision, type Tap, until, verdict } from './lab.mjs'
 
@@ -17,6 +18,7 @@ const SSH = 22
 const WEB = 8080
 const DOORS = Array.from({ length: 30 }, (_, i) => 2301 + i)
 const PASSPHRASE = 'correct horse battery staple'
+const PIN = '0417'
 /** Light, so that a test need not wait for scrypt; the page of the program itself has the real one. */
 const WORK_FACTOR = 10
 const WEB_SERVICE = `require('node:http').createServer((_, answer) => answer.end('hello')).listen(${WEB}, '::', () => console.log('serves'))`
@@ -256,16 +258,40 @@ describe('a page with a key', () => {
   })
 })
 
+/** A new key with a passcode, which the server hears from now on. */
+async function enrolled(id: string) {
+  const made = daemon.lines.length
+  const { key } = await loadKeyFile(await gate.newKey(id, '--services', `${WEB}/tcp`))
+  await daemon.line(logged('reloaded'), 10_000, made)
+  const since = daemon.lines.length
+  appendFileSync(join(gate.keys, `${id}.key`), `\n[passcode]\npin = "${PIN}"\nonce = false\n`)
+  await daemon.line(logged('reloaded'), 10_000, since)
+  await server.must([join(ROOT, 'bin', 'knockturn'), 'firewall', 'install', '--config', gate.config])
+  return { said: () => passcode(key, windowAt(Date.now() / 1000, key.period)) }
+}
+
+describe('addresses that are typed into a browser', () => {
+  it('open the door, where they say a passcode', async () => {
+    const { said } = await enrolled('typist')
+    const context = await browser.newContext()
+    const line = await verdict(daemon, async () => {
+      for (const port of passcodePorts(PIN, said())) {
+        const tab = await context.newPage()
+        void tab.goto(`http://${server.ipv4}:${port}/`).catch(() => {})
+      }
+    })
+    expect(line).toMatchObject({ msg: 'accepted', key: 'typist', by: 'passcode', address: client.ipv4 })
+    expect((await client.connect(server.ipv4, WEB)).saw).toBe('open')
+    await context.close()
+  })
+})
+
 describe('a page for passcodes', () => {
   it('opens the door of a key that has one', async () => {
-    const { key } = await loadKeyFile(await gate.newKey('app', '--services', `${WEB}/tcp`))
-    const since = daemon.lines.length
-    appendFileSync(join(gate.keys, 'app.key'), '\n[passcode]\npin = "0417"\nonce = false\n')
-    await daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'), 10_000, since)
-    await server.must([join(ROOT, 'bin', 'knockturn'), 'firewall', 'install', '--config', gate.config])
+    const { said } = await enrolled('app')
     const { page } = await visit(await passcodes(WEB))
-    await page.getByLabel('PIN').fill('0417')
-    await page.getByLabel('Code from').fill(passcode(key, windowAt(Date.now() / 1000, key.period)))
+    await page.getByLabel('PIN').fill(PIN)
+    await page.getByLabel('Code from').fill(said())
     const line = await verdict(daemon, () => press(page))
     expect(line).toMatchObject({ msg: 'accepted', key: 'app', by: 'passcode', address: client.ipv4, service: `${WEB}/tcp` })
     await client.becomes(server.ipv4, WEB, 'open')
