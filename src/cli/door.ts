@@ -102,7 +102,12 @@ export async function fillFromProfile(command: Command, name: string): Promise<n
   const profile = (await readProfiles(path, entriesOf(command.parent as Command))).get(name)
   if (!profile) return null
   const { key } = profile
-  fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, OF_A_KNOCK)
+  try {
+    fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, OF_A_KNOCK)
+  } catch (error) {
+    // Such as a time without end, which a plain knock may ask for.
+    throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`) : error
+  }
   const [service] = String(profile.services ?? '')
     .split(',')
     .filter((text) => /^[1-9]\d*(\/tcp)?$/.test(text.trim()))

@@ -10,7 +10,7 @@ export function program(name: string, description: string, example: string): Com
     .version(version, '--version', 'print the version and exit')
     .helpOption('-h, --help', 'print this help and exit')
     .showSuggestionAfterError(false)
-    .configureOutput({ outputError: (text) => complain(name, `${text.replace(/^error: /, '').trim()}: see "${name} --help"`) })
+    .configureOutput({ outputError: (text) => complain(name, `${text.replace(/^error: |\.?\s*$/g, '')}: see "${name} --help"`) })
     .exitOverride()
     .addHelpText('after', `\nExample:\n  ${example}`)
 }

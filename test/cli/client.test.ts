@@ -238,7 +238,7 @@ describe('a fault of usage', () => {
     [['-p', '22', '--time-offset', '1h'], /--time-offset expected whole seconds.*, got "1h"$/],
     [['-p', '22', '--protocol', 'sctp'], /--protocol .*sctp/],
     [['-p', '22', '--loud'], /unknown option '--loud'/],
-    [['-p', '22', 'gate', 'more'], /too many arguments/],
+    [['-p', '22', 'gate', 'more'], /too many arguments. Expected 1 argument but got 2: see "knockclient --help"$/],
     [['-p'], /argument missing/],
   ])('in %j is told, with exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await knock(...args)

@@ -120,6 +120,15 @@ describe('a profile', () => {
     expect(stderr).toContain(`knocking at ${HERE} (${HERE}) for port 443, with key carol`)
   })
 
+  it('is told by its name where it asks what only a plain knock may', async () => {
+    const env = withProfile('[profile.gate]\ntime = 0\n', 'alice')
+    const { code, stderr } = await run('knockclient', ['connect', 'gate', '22', '--dry-run'], { env })
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/config\.toml: profile "gate": -t expected 1 to 254 minutes, [^\n]*, got "0"\n$/),
+    })
+  })
+
   it('is told with file and line where it is faulty', async () => {
     const env = withProfile('[profile.gate]\nhos = "gate.example"\n', 'alice')
     const { code, stderr } = await run('knockclient', ['connect', 'gate', '22', '--dry-run'], { env })
