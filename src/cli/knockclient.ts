@@ -167,6 +167,7 @@ const toSave = recording(save)
 save.action(async (name: string, { last, force }: { last?: boolean; force?: boolean }) => {
   if (command.commands.some((other) => other.name() === name))
     throw new UsageFault(`<name> expected a name that is no command's, got "${name}"`)
+  refuseIdle(save, ['keyFd'], 'one knock: nothing will be open there the next time, so name the key with -k')
   const { clientConfig, readLast, saveProfile } = await import('../host/profiles')
   const entries = entriesOf(command)
   const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)

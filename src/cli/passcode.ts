@@ -6,6 +6,8 @@ import { resolveHost } from '../host/transport'
 import { passcodePorts } from '../protocol/passcode-ports'
 import { type AimOptions, checkAim, checkPace, placeOf, requiredFamily, speaker, whatOf } from './aim'
 
+const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
+
 export interface PasscodeOptions extends AimOptions {
   passcodeBase: number
   pinDigits: number
@@ -40,7 +42,7 @@ async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number
   const pin = pinDigits === 0 ? '' : (await askSecret('PIN: ', 'the PIN')).trim()
   // A digit too few puts all behind it in wrong places, and that is in the way for a minute.
   if (pin.length !== pinDigits || /\D/.test(pin))
-    throw new Fault(`the PIN expected ${pinDigits} digits, got something else (not shown): --pin-digits says that it has others`)
+    throw new Fault(`the PIN expected ${pinDigits} digits, got something else (not shown): ${OTHER_LENGTH}`)
   const code = await askSecret('Code: ', 'the code')
   try {
     return passcodePorts(pin, code.replaceAll(' ', ''), passcodeBase)

@@ -237,6 +237,7 @@ describe('profile save', () => {
     [['profile', '-p', '22'], /<name> expected a name that is no command's/],
     [['gate', '-p', 'ssh'], /-p expected a port/],
     [['gate', '--dry-run'], /unknown option/],
+    [['gate', '-p', '22', '--key-fd', '3'], /--key-fd goes with one knock: .* name the key with -k/],
   ])('of %j is a fault of usage', async (args, message) => {
     const at = home()
     const { code, stderr } = await at.client('profile', 'save', ...args)

@@ -228,7 +228,8 @@ describe('on a terminal', () => {
 })
 
 describe('knockclient --passcode', () => {
-  const NO_PIN = 'the PIN expected 4 digits, got something else (not shown): --pin-digits says that it has others'
+  const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
+  const NO_PIN = `the PIN expected 4 digits, got something else (not shown): ${OTHER_LENGTH}`
   const client = (input: string, ...args: string[]) => run('knockclient', ['--passcode', ...args], { input })
 
   it('--dry-run prints its ports', async () => {
