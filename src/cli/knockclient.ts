@@ -296,7 +296,7 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   if (close && lock) throw new UsageFault('expected --close or --lock, got both')
   checkAim(options)
   if (!options.dryRun) refuseIdle(command, ['json'], '--dry-run')
-  if (!options.passcode) refuseIdle(command, ['passcodeBase', 'pinDigits'], '--passcode')
+  refuseIdle(command, ['passcodeBase', 'pinDigits'], '--passcode')
   if (wait === undefined) refuseIdle(command, ['timeSource'], '--wait')
   if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
   const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'
