@@ -200,3 +200,16 @@ describe('a clock', () => {
     expect(warnings()).toHaveLength(3)
   })
 })
+
+it('a knock that is played every second is told of once a minute', async () => {
+  const { hears } = await daemon()
+  const ports = knockOf(alice.key, 1, WINDOW + 1)
+  await hears(ports)
+  const told: number[] = []
+  for (let second = 0; second < 70; second++) {
+    // From a source of its own each time: one that goes on saying the same is not heard again.
+    const { said } = await hears(ports, `203.0.113.${second}`)
+    if (said === 'replayed') told.push(second)
+  }
+  expect(told).toEqual([0, 60])
+})

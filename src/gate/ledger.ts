@@ -31,7 +31,7 @@ export type Claim =
  * Knocks of one key in one window. Only the holder of a key who sends hundreds of different ones a second reaches it, and shuts out
  * nobody but himself, until the next window.
  */
-export const MAX_WINDOW_KNOCKS = 4_096
+const MAX_WINDOW_KNOCKS = 4_096
 
 /** Rows and floor of one (fingerprint, period). */
 interface Account {

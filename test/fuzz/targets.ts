@@ -1,4 +1,5 @@
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { crc32 } from 'node:zlib'
@@ -8,6 +9,7 @@ import { readConfig } from '../../src/host/config'
 import { Fault } from '../../src/host/fault'
 import { formatKeyFile, parseKeyFile } from '../../src/host/key-file'
 import { parseRecord, readLedger } from '../../src/host/ledger-file'
+import { mappedAddress } from '../../src/host/stun'
 import { journalReader } from '../../src/host/taps/journal'
 import { lineSplitter } from '../../src/host/taps/lines'
 import { logLineReader, MAX_LINE } from '../../src/host/taps/log-line'
@@ -196,6 +198,46 @@ const pcap: Target = {
   },
 }
 
+// ---- STUN
+
+const TRANSACTION = Buffer.alloc(12, 0xa5)
+const STUN_HEAD = 20
+
+/** A STUN answer with the cookie, transaction and length that it should have. */
+function answered(input: Buffer): Buffer {
+  // A length of 16 bits, and a multiple of 4.
+  const attributes = input.subarray(STUN_HEAD, STUN_HEAD + (Math.min(input.length - STUN_HEAD, 0xffff) & ~3))
+  const head = Buffer.alloc(STUN_HEAD)
+  head.writeUInt16BE(input[1] === 0x11 ? 0x0111 : 0x0101)
+  head.writeUInt16BE(attributes.length, 2)
+  head.writeUInt32BE(0x2112a442, 4)
+  head.set(TRANSACTION, 8)
+  return Buffer.concat([head, attributes])
+}
+
+const MAPPED = '002000080001a147e112a643'
+const MAPPED6 = '002000140002a1470113a9faa5d3f179bc25f4b5bed2b9d9'
+
+const stun: Target = {
+  name: 'stun',
+  samples: [MAPPED, `8022000361626300${MAPPED}`, MAPPED6].map((attributes) =>
+    answered(Buffer.concat([Buffer.alloc(STUN_HEAD), Buffer.from(attributes, 'hex')])),
+  ),
+  words: ['\0\u0020', '\0\t', '\0\b', '\0\u0014', '\u0001\u0011', '\0\u0001', '\0\u0002'],
+  mend: answered,
+  read(input) {
+    for (const family of [4, 6] as const) {
+      try {
+        const address = mappedAddress(input, TRANSACTION, family)
+        promise(address === null || isIP(address) === family, `by IPv${family} we are seen as ${address}`)
+      } catch (error) {
+        // Its one way to say that the server will not tell.
+        promise(error instanceof Fault, `it throws ${error}`)
+      }
+    }
+  },
+}
+
 // ---- TOML
 
 const TOML_WORDS =
@@ -337,4 +379,4 @@ const ledger: Target = {
   },
 }
 
-export const targets: readonly Target[] = [logLines, journal, pcap, config, keyFile, ledger]
+export const targets: readonly Target[] = [logLines, journal, pcap, stun, config, keyFile, ledger]

@@ -65,6 +65,22 @@ function attack(ear: Ear, i: number, by = key, window = WINDOW, pages = 28): voi
   ear.taps([...bookOf(by, window).subarray(0, 4), ...rubbish(by, window, i, pages)], { source: forged(i), after: 0 })
 }
 
+it('the bounds are those of docs/protocol.md', () => {
+  expect({ MAX_STRAYS, MAX_SESSIONS, MAX_TAPS, MAX_PORTS, MAX_EXPLAINED, MAX_EXPLAINED_OF_SESSION }).toEqual({
+    MAX_STRAYS: 4_096,
+    MAX_SESSIONS: 65_536,
+    MAX_TAPS: 2 ** 20,
+    MAX_PORTS: 256,
+    MAX_EXPLAINED: 4_096,
+    MAX_EXPLAINED_OF_SESSION: 32,
+  })
+  expect({ MAX_DECODES, MAX_CANDIDATE_DECODES, MAX_SESSION_DECODES }).toEqual({
+    MAX_DECODES: 2_000,
+    MAX_CANDIDATE_DECODES: 500,
+    MAX_SESSION_DECODES: 256,
+  })
+})
+
 describe('memory', () => {
   it('holds 4,096 strays at most', () => {
     const ear = new Ear([key])

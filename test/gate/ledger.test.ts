@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it, vi } from 'vitest'
-import { freshBase, Ledger, type LedgerRecord, MAX_WINDOW_KNOCKS } from '../../src/gate/ledger'
+import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import type { Knock } from '../../src/gate/listener'
 import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
 
@@ -273,7 +273,7 @@ describe('what a ledger holds', () => {
   /** A ledger in which one key has said all that it may in one window. */
   function full(): Ledger {
     const ledger = new Disk().start()
-    for (let i = 0; i < MAX_WINDOW_KNOCKS; i++) claim(ledger, { v: `${i}` })
+    for (let i = 0; i < 4_096; i++) claim(ledger, { v: `${i}` })
     return ledger
   }
 

@@ -132,12 +132,15 @@ describe('the budget', () => {
   it('leaves half of it to knocks on ports, whosever hints are used up', () => {
     const keys = Array.from({ length: 20 }, (_, n) => keyOf(n))
     const ear = hear(keys)
+    const opened: number[] = []
     for (let slot = 0; slot < 10; slot++) {
       for (const by of keys) flood(ear, by, WINDOW, 60)
       ear.taps(knockOf(keys[slot], 1), { after: 0, source: `192.0.2.${slot}` })
+      // At once: in the next slot the flood may be the first.
+      opened.push(ear.knocks.length)
       ear.wait(100)
     }
-    expect(ear.knocks).toHaveLength(10)
+    expect(opened).toEqual([1, 2, 3, 4, 5, 6, 7, 8, 9, 10])
   })
 
   it('of the key that is flooded still opens its own knocks on ports', () => {

@@ -103,6 +103,17 @@ describe('a knock opens', () => {
       }),
     ).toBe(30)
   })
+
+  it('when its rendezvous is said again, though those of 25 other keys came from its source after the first time', () => {
+    const keys = Array.from({ length: 26 }, (_, n) => keyOf(n))
+    const ear = new Ear(keys)
+    const [mine, ...others] = keys.map((by) => knockOf(by))
+    for (const ports of [mine, ...others]) ear.taps(ports.slice(0, 8))
+    ear.wait(1_000)
+    ear.taps(mine)
+    ear.wait(300)
+    expect(ear.knocks.map(({ key }) => key)).toEqual([keys[0]])
+  })
 })
 
 describe('a knock that lost too much', () => {

@@ -99,6 +99,7 @@ describe('a line of the kernel', () => {
     ['an ISO time', '2026-11-22T18:43:19.127466+01:00 gate kernel: '],
     ['a priority', '<4>[ 3329.127466] '],
     ['ulogd’s and an older time', 'Nov 22 18:43:19 gate '],
+    ['200 characters and a space', `${'x'.repeat(200)} `],
   ])('may have in front of it %s', (_, head) => {
     expect(read(head + LINE)).toEqual(v4(50001))
   })
@@ -150,6 +151,7 @@ describe('a line', () => {
     ['no prefix', LINE.replace('KNOCK: ', '')],
     ['three spaces after the prefix', LINE.replace('KNOCK: ', 'KNOCK:   ')],
     ['no space after the prefix', LINE.replace('KNOCK: ', 'KNOCK:')],
+    ['201 characters and a space in front', `${'x'.repeat(201)} ${LINE}`],
     ['another’s field in front', `SRC=203.0.113.9 ${LINE}`],
     ['a line in front', `${LINE}${LINE}`],
     ['a line with its end', `${LINE}\n`],

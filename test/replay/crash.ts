@@ -320,6 +320,8 @@ async function failing({ times }: Scale): Promise<Outcome> {
     world.disk.fault = new Error('EIO: i/o error, write')
     await tally.attack(world, () => play(world, before, ATTACKER), 'replayed')
     await tally.attack(world, () => play(world, meanwhile, USER), 'ledger-unavailable')
+    // Every knock fails alike: that is said once for each key.
+    await tally.attack(world, () => play(world, world.compose(), USER), null)
     await tally.attack(world, () => play(world, meanwhile, ATTACKER), 'replayed')
     world.disk.fault = null
     for (const ports of [before, meanwhile])

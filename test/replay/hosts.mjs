@@ -86,6 +86,15 @@ async function many({ another }, host, count) {
   return addresses
 }
 
+/**
+ * Waits until the log has refused what an address has sent: what has not arrived proves nothing.
+ * @param {Ours} door @param {string} source @param {string} refusal @param {string[]} broken told where it has not
+ */
+const refused = ({ daemon }, source, refusal, broken) =>
+  daemon
+    .line(logged('refused', { source, refusal }))
+    .catch(() => broken.push(`the log does not say that ${source} is ${refusal}`))
+
 /** Ends the daemon in order. @param {Ours} door @returns how many taps it has seen */
 async function endHaving(door) {
   await door.end('SIGTERM')
@@ -102,6 +111,8 @@ const otherProtocol = {
   what: 'A listener says by UDP what was said by TCP, and the other way round.',
   run: onOurs(async (stage, door, { times }) => {
     const { honest, knock } = honestly(stage, door)
+    /** @type {string[]} */
+    const broken = []
     let [tried, opened] = [0, 0]
     for (let i = 0; i < times(2, 20); i++) {
       for (const [options, protocol] of /** @type {const} */ ([
@@ -114,12 +125,12 @@ const otherProtocol = {
           .map(({ port }) => ({ protocol, port }))
         const as = await stage.another(stage.attacker)
         await stage.attacker.replay(touches, stage.server.ipv4, as)
-        await sleep(HEARD)
+        await refused(door, as, 'replayed', broken)
         tried++
         opened += await stage.open(stage.attacker, [as])
       }
     }
-    return { tried, opened, honest }
+    return { tried, opened, honest, broken }
   }),
 }
 
@@ -476,6 +487,8 @@ const delays = [
       async (stage, door, { times }) => {
         const { user, attacker, another } = stage
         const honest = { tried: 0, opened: 0 }
+        /** @type {string[]} */
+        const broken = []
         let [tried, opened] = [0, 0]
         for (let i = 0; i < times(3, 30); i++) {
           for (const isNamed of [true, false]) {
@@ -485,7 +498,7 @@ const delays = [
             )
             const packets = await stage.recorded(address)
             await stage.play(packets, address, as)
-            await sleep(HEARD)
+            await refused(door, as, isNamed ? 'address-mismatch' : 'not-granted', broken)
             tried++
             opened += await stage.open(attacker, [as])
             if (!isNamed) continue
@@ -495,7 +508,7 @@ const delays = [
             honest.opened += Number(await stage.opens(user, address))
           }
         }
-        return { tried, opened, honest }
+        return { tried, opened, honest, broken }
       },
       ['--require-address'],
     ),
@@ -624,7 +637,10 @@ const injection = {
         }
       }
     }
-    return { tried, opened, honest }
+    // Once a minute for each knock.
+    const replayed = door.lines().filter(logged('refused', { refusal: 'replayed' })).length
+    const broken = replayed < honest.tried ? [`of ${honest.tried} forged knocks ${replayed} are said to be replayed`] : []
+    return { tried, opened, honest, broken }
   }),
 }
 
