@@ -127,8 +127,8 @@ export async function writeNew(path: string, text: string | Uint8Array): Promise
   await syncFolder(dirname(path))
 }
 
-/** A change of a file takes milliseconds: one that is unfinished after so many has been killed. The pause between two tries, likewise. */
-const UNFINISHED = 2_000
+/** A change of a file takes milliseconds, seconds on a busy disk: one that is unfinished after so many has been killed. The pause between two tries, likewise. */
+const UNFINISHED = 10_000
 const PAUSE = 20
 
 /**
@@ -137,23 +137,31 @@ const PAUSE = 20
  * @throws {Fault}
  */
 export async function changeText(path: string, change: () => Promise<string | null>): Promise<void> {
+  while (!(await tryToChange(path, change)));
+  await syncFolder(dirname(path))
+}
+
+/** @returns false where another change has taken us for killed, since we were so slow: nothing is changed then */
+async function tryToChange(path: string, change: () => Promise<string | null>): Promise<boolean> {
   // The new file is the lock, too: whoever has made it may read and replace the old one.
   const next = `${path}.new`
   const file = await makeAlone(next)
+  const isOurs = async () => (await file.stat()).nlink > 0
   try {
     const text = await change()
     if (text !== null) {
       await file.writeFile(text)
       await file.sync()
-      await rename(next, path)
-    } else await unlink(next)
+    }
+    if (!(await isOurs())) return false
+    await (text === null ? unlink(next) : rename(next, path))
+    return true
   } catch (error) {
-    await unlink(next)
+    if (await isOurs()) await unlink(next)
     throw error instanceof Fault ? error : new Fault(`${path}: cannot be written: ${reason(error)}`)
   } finally {
     await file.close()
   }
-  await syncFolder(dirname(path))
 }
 
 async function makeAlone(path: string): Promise<FileHandle> {

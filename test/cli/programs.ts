@@ -3,11 +3,8 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
-import { afterEach, vi } from 'vitest'
+import { afterEach } from 'vitest'
 import { scratch } from '../host/scratch'
-
-// Programs are started by the dozen: on a busy machine that takes what it takes.
-vi.setConfig({ testTimeout: 60_000, hookTimeout: 60_000 })
 
 export type Program = 'knockturn' | 'knockclient' | 'knockdaemon'
 

@@ -138,14 +138,19 @@ describe('a ledger that was cut off while the daemon was away', () => {
   const WAIT = 60_000
   beforeEach(() => start({ skew: 0, keyOptions: ['--services', '22/tcp', '--period', String(PERIOD)] }))
 
+  /** Waits for a moment with so many seconds left in its window. */
+  const withTimeLeft = (seconds: number) =>
+    until(() => (Date.now() / 1000) % PERIOD < PERIOD - seconds, 'time in this window', PERIOD * 1000)
+
   it('opens nothing at first, and later opens again; its bytes are kept', async () => {
+    await withTimeLeft(PERIOD / 4)
     expect((await open()).msg).toBe('accepted')
     await knocked(client, daemon, gate.key, '--close')
     await daemon.end()
     const bytes = readFileSync(gate.ledger).subarray(0, -1)
     truncateSync(gate.ledger, bytes.length)
     const { uid } = statSync(gate.ledger)
-    await until(() => (Date.now() / 1000) % PERIOD < PERIOD / 2, 'time in this window', PERIOD * 1000)
+    await withTimeLeft(PERIOD / 2)
     daemon = await gate.startDaemon()
 
     expect(said('the ledger is damaged: nothing that was sent before the next minute or so opens')).toBe(1)

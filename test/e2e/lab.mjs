@@ -22,6 +22,8 @@ import { fileURLToPath } from 'node:url'
 const HERE = fileURLToPath(import.meta.url)
 const BIN = fileURLToPath(new URL('../../bin/', import.meta.url))
 const TMPFS = 0x01021994
+/** Milliseconds after which what has not come will not: many times what it takes, since a machine may be busy. */
+const PATIENCE = 20_000
 
 /** The daemon's user: nobody where we are root, and else the only one that there is. */
 const OURSELVES = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
@@ -316,11 +318,11 @@ export class Host {
   }
 
   /** Opens a TCP connection and keeps it. @param {string} address @param {number} port */
-  async hold(address, port, timeoutMs = 500) {
+  async hold(address, port, timeoutMs = PATIENCE) {
     const id = await this.#ask('hold', address, port, timeoutMs)
     return {
       /** Whether the service still hears us: says something and waits for its echo. @returns {Promise<boolean>} */
-      isAlive: (ms = 500) => this.#ask('isAlive', id, ms),
+      isAlive: (ms = PATIENCE) => this.#ask('isAlive', id, ms),
       end: () => this.#ask('release', id),
     }
   }
@@ -329,7 +331,7 @@ export class Host {
    * Waits until a TCP door is open to this host, or silent.
    * @param {string} address @param {number} port @param {'open' | 'silence'} state
    */
-  becomes(address, port, state, timeoutMs = 10_000) {
+  becomes(address, port, state, timeoutMs = PATIENCE) {
     const isSo = async () => (await this.connect(address, port, 200)).saw === state
     return until(isSo, `${address} port ${port} to ${this.name}: ${state}`, timeoutMs)
   }
@@ -387,7 +389,7 @@ export class Child {
    * @param {(line: string) => boolean} fits
    * @returns {Promise<string>}
    */
-  line(fits, timeoutMs = 5_000, since = 0) {
+  line(fits, timeoutMs = PATIENCE, since = 0) {
     return new Promise((resolve, reject) => {
       let next = since
       const done = () => {
@@ -460,7 +462,7 @@ async function must(argv, options) {
  * @param {() => boolean | Promise<boolean>} holds @param {string} what
  * @returns {Promise<number>} the milliseconds it took
  */
-export async function until(holds, what, timeoutMs = 5_000) {
+export async function until(holds, what, timeoutMs = PATIENCE) {
   const began = performance.now()
   while (!(await holds())) {
     if (performance.now() - began > timeoutMs) throw new Error(`not within ${timeoutMs} ms: ${what}`)
@@ -557,7 +559,7 @@ ${more}`,
   /** Starts the daemon and waits until it hears. */
   const startDaemon = async (/** @type {string[]} */ ...options) => {
     const daemon = server.start([...command, ...options])
-    await daemon.line(logged('ready'), 10_000)
+    await daemon.line(logged('ready'))
     return daemon
   }
 
@@ -586,18 +588,24 @@ export function knock(gate, ...options) {
 
 /**
  * What the daemon says of a knock: its first line `accepted` or `refused` from now on.
- * @param {Child} daemon @param {() => Promise<unknown>} send
+ * @param {Child} daemon @param {() => Promise<unknown>} send @param {string[]} [sources] whose knock it is; none: whoever's
  * @returns {Promise<Record<string, any>>}
  */
-export async function verdict(daemon, send, timeoutMs = 5_000) {
+export async function verdict(daemon, send, timeoutMs = PATIENCE, sources = []) {
   const since = daemon.lines.length
   await send()
-  return JSON.parse(await daemon.line((line) => logged('accepted')(line) || logged('refused')(line), timeoutMs, since))
+  const isVerdict = (/** @type {string} */ line) => logged('accepted')(line) || logged('refused')(line)
+  const isOurs = (/** @type {string} */ line) => sources.length === 0 || sources.includes(JSON.parse(line).source)
+  return JSON.parse(await daemon.line((line) => isVerdict(line) && isOurs(line), timeoutMs, since))
 }
 
-/** Knocks once over and gives the daemon's verdict. @param {Host} host @param {Child} daemon @param {string} key @param {string[]} options */
+/**
+ * Knocks once over and gives the daemon's verdict. A door is open before the log says so: what is said late of somebody else's is none of it.
+ * @param {Host} host @param {Child} daemon @param {string} key @param {string[]} options
+ */
 export function knocked(host, daemon, key, ...options) {
-  return verdict(daemon, () => host.must(knock({ key }, '--passes', '1', ...options)))
+  const send = () => host.must(knock({ key }, '--passes', '1', ...options))
+  return verdict(daemon, send, PATIENCE, [host.ipv4, host.ipv6])
 }
 
 /**
@@ -645,7 +653,8 @@ if (process.argv[1] === HERE && process.argv[2] === 'agent') {
         clearTimeout(timer)
         resolve({ saw, socket, ms: performance.now() - began })
       }
-      const timer = setTimeout(finish, timeoutMs, 'silence')
+      // Where we were held up, what has come meanwhile counts: it is heard before the next immediate.
+      const timer = setTimeout(() => setImmediate(finish, 'silence'), timeoutMs)
       socket.on('connect', () => finish('open'))
       socket.on('error', (error) => finish(nameOf(error)))
     })

@@ -178,16 +178,16 @@ describe('the end of a lease', () => {
 
   it('a lease ends by itself, its rule is taken away, and a connection that is there lives on', async () => {
     const since = daemon.lines.length
-    await open('-t', '2s')
+    await open('-t', '5s')
     const connection = await client.hold(server.ipv4, SSH)
-    await daemon.line(logged('expired', { key: 'traveller' }), 10_000, since)
+    await daemon.line(logged('expired', { key: 'traveller' }), 20_000, since)
     expect(await server.leases(client)).toEqual([])
     expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
     await connection.end()
   })
 
   it('with the daemon killed, the kernel ends a lease', async () => {
-    await open('-t', '3s')
+    await open('-t', '5s')
     await daemon.end('SIGKILL')
     try {
       const connection = await client.hold(server.ipv4, SSH)
@@ -229,7 +229,7 @@ describe('a lock', () => {
   it('ends what the key has open for the address, and further knocks from there are refused, until it ends itself', async () => {
     await knockOf(client)
     expect(await sees(client)).toBe('open')
-    expect(await lock(client, '-t', '6s')).toMatchObject({ msg: 'accepted', action: 'lock' })
+    expect(await lock(client, '-t', '10s')).toMatchObject({ msg: 'accepted', action: 'lock' })
     expect(await sees(client)).toBe('silence')
     expect(await knockOf(client)).toMatchObject({ msg: 'refused', refusal: 'locked', source: client.ipv4 })
     expect(await sees(client)).toBe('silence')

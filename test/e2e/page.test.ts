@@ -2,7 +2,7 @@ import { appendFileSync, chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { type Browser, chromium, type Page } from 'playwright-core'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { loadKeyFile } from '../../src/host/keyring'
 import { httpHosts, pageText } from '../../src/host/page-file'
 import { sealBytes } from '../../src/host/sealed-key'
@@ -61,6 +61,8 @@ afterAll(async () => {
 
 /** Each test has a client that was not there before. */
 beforeEach(() => client.moveOn())
+/** What goes on knocking would be heard from the next client. */
+afterEach(() => Promise.all(browser.contexts().map((context) => context.close())))
 
 let written = 0
 
@@ -139,7 +141,6 @@ describe('the page that knockturn writes', () => {
     expect(await outcome(page)).toBe('open')
     expect((await client.connect(server.ipv4, WEB)).saw).toBe('open')
     expect(complaints).toEqual([])
-    await page.context().close()
   })
 })
 
@@ -151,7 +152,6 @@ describe('a page with a key', () => {
     expect(await outcome(page)).toBe('sent')
     expect(await page.getByRole('status').textContent()).toContain('browsers may not look at port 22')
     expect(await page.locator('#line').textContent()).toBe(`ssh ${server.ipv4}`)
-    await page.context().close()
   })
 
   it('opens by IPv6, and by both at once', async () => {
@@ -159,7 +159,6 @@ describe('a page with a key', () => {
     await knock(page, WEB)
     await client.becomes(server.ipv4, WEB, 'open')
     await client.becomes(server.ipv6, WEB, 'open')
-    await page.context().close()
   })
 
   it('says nothing on the wire that opens a door to who repeats it', async () => {
@@ -183,7 +182,6 @@ describe('a page with a key', () => {
       outcomes.push(await outcome(page))
     }
     expect(outcomes).toEqual(['open', 'open', 'open'])
-    await page.context().close()
   })
 
   it('opens 30 doors of 30 where 10 % of all packets are lost', async () => {
@@ -199,7 +197,6 @@ describe('a page with a key', () => {
     } finally {
       await server.lose(0)
     }
-    await page.context().close()
   }, 400_000)
 
   it('opens by HTTP requests where there is no WebRTC', async () => {
@@ -207,7 +204,6 @@ describe('a page with a key', () => {
     await knock(page, WEB)
     expect(await outcome(page)).toBe('open')
     expect(complaints).toEqual([])
-    await page.context().close()
   })
 
   it.each([
@@ -218,7 +214,6 @@ describe('a page with a key', () => {
     const { page } = await visit(await write(), { webRtc, at: `${scheme}://knock.example/` })
     await knock(page, WEB)
     expect(await outcome(page)).toBe('open')
-    await page.context().close()
   })
 
   it('says what to do where there is no WebRTC and https forbids the rest', async () => {
@@ -226,7 +221,6 @@ describe('a page with a key', () => {
     await knock(page, WEB)
     expect(await outcome(page)).toBe('unsent')
     expect(await page.getByRole('status').textContent()).toContain('Save this page')
-    await page.context().close()
   })
 
   it('asks again for a passphrase that is not the right one', async () => {
@@ -236,7 +230,6 @@ describe('a page with a key', () => {
     await page.getByRole('alert').filter({ hasText: 'not the passphrase' }).waitFor()
     expect(await page.locator(':focus').getAttribute('id')).toBe('passphrase')
     expect(await page.getByLabel('Passphrase').getAttribute('aria-invalid')).toBe('true')
-    await page.context().close()
   })
 
   it('is gone through by the Tab key, in the order in which it is read', async () => {
@@ -247,14 +240,12 @@ describe('a page with a key', () => {
       order.push(await page.locator(':focus').getAttribute('id'))
     }
     expect(order).toEqual(['door', 'time', 'passphrase', 'go'])
-    await page.context().close()
   })
 
   it('fits on a screen of 360 pixels', async () => {
     const { page } = await visit(await write({ host: `${'long-label.'.repeat(8)}example` }))
     await page.setViewportSize({ width: 360, height: 740 })
     expect(await page.evaluate('document.documentElement.scrollWidth')).toBe(360)
-    await page.context().close()
   })
 })
 
@@ -315,7 +306,6 @@ describe('a page for passcodes', () => {
     }
     await until(async () => (await heard()).length >= wanted.length, 'twelve ports have been touched', 20_000)
     expect(await heard()).toEqual(wanted)
-    await page.context().close()
   })
 
   it('lets nobody send another code while the first one counts', async () => {
@@ -325,6 +315,5 @@ describe('a page for passcodes', () => {
     await press(page)
     expect(await outcome(page)).toBe('sent')
     await page.getByRole('button', { name: /^Knock again in \d+ s$/ }).waitFor()
-    await page.context().close()
   })
 })

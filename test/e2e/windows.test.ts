@@ -46,7 +46,7 @@ const sees = async (host: Host) => (await host.connect(server.ipv4, SSH)).saw
 
 /** Seconds to the middle of the window that is `away` from this one, where there is time left in this one to use them. */
 async function middleOf(away: number, period = PERIOD): Promise<string> {
-  await until(() => place(period) < period - 4, 'time in this window', 6_000)
+  await until(() => place(period) < period - Math.max(4, period / 4), 'time in this window')
   return String(Math.round((away + 0.5) * period - place(period)))
 }
 

@@ -1,9 +1,6 @@
-import { describe, it, vi } from 'vitest'
+import { describe, it } from 'vitest'
 import { inputOf } from './mutate'
 import { targets } from './targets'
-
-// Many cases take their time on a busy machine.
-vi.setConfig({ testTimeout: 120_000 })
 
 /** Cases of each target, the same in every run; `npm run fuzz` goes on from there for as long as one likes. */
 const CASES = 3_000

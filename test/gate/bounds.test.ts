@@ -31,8 +31,6 @@ vi.mock('../../src/protocol/codebook', async (original) => {
   }
   return { ...real, rendezvous }
 })
-// Floods take their time on a busy machine.
-vi.setConfig({ testTimeout: 60_000 })
 beforeEach(() => {
   work.decodes = []
   work.candidates = 0

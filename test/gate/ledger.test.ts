@@ -1,11 +1,8 @@
 import fc from 'fast-check'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import type { Knock } from '../../src/gate/listener'
 import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
-
-// Many runs take their time on a busy machine.
-vi.setConfig({ testTimeout: 60_000 })
 
 /** Fingerprints. */
 const KEY = 'c0ffee'

@@ -1,8 +1,5 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { Ear, keyOf, knockOf, OTHER, POOL, SOURCE, seededRandom, shuffled, WINDOW } from './ear'
-
-// Many runs take their time on a busy machine.
-vi.setConfig({ testTimeout: 60_000 })
 
 const key = keyOf(1)
 const KNOCK = knockOf(key)

@@ -1,11 +1,8 @@
 import fc from 'fast-check'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { Key } from '../../src/protocol/key'
 import { Ear, keyOf, knockOf, POOL, seededRandom, shuffled, WINDOW } from './ear'
 import { ListenerTwin, type Opened } from './listener-twin'
-
-// Many runs take their time on a busy machine.
-vi.setConfig({ testTimeout: 60_000 })
 
 const KEYS = [keyOf(1), keyOf(2), keyOf(3)]
 

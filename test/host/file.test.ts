@@ -25,8 +25,6 @@ import { MAX_LINE } from '../../src/host/taps/log-line'
 import type { TapSource } from '../../src/host/taps/source'
 import { scratch } from './scratch'
 
-vi.setConfig({ testTimeout: 60_000 })
-
 let folder: string
 let path: string
 let warnings: string[]

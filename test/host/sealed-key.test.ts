@@ -1,13 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { armor, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import { makePassphrase, passphraseFault, readSealed, sealText } from '../../src/host/sealed-key'
 import { onTerminal } from '../terminal'
 import { keyText, put, scratch } from './scratch'
-
-// scrypt takes its time, and age's own work factor more of it.
-vi.setConfig({ testTimeout: 120_000 })
 
 const PASSPHRASE = 'correct horse battery'
 const TEXT = keyText()

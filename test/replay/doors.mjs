@@ -9,7 +9,7 @@ import { SSH } from './stage.mjs'
 /** Seconds that a door stays open. */
 export const LEASE = 2
 /** Milliseconds within which a daemon is ready. */
-const START = 10_000
+const START = 30_000
 /** The ports of Debian's configuration. */
 const SEQUENCE = ['7000', '8000', '9000']
 

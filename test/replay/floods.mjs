@@ -8,7 +8,6 @@ import { base32nopad } from '@scure/base'
 import { compose, logged, seeded, until } from '../e2e/lab.mjs'
 import { against } from './any-door.mjs'
 import { openOurs, POOL } from './doors.mjs'
-import { SSH } from './stage.mjs'
 
 /** Different packets of a flood, which are sent over and over. */
 const PACKETS = 250_000
@@ -95,10 +94,7 @@ export function flood({ aim, pps, keys = 1, users = 30, isWatched = true }) {
         await addKeys(door, keys)
         const heard = await stage.another(user)
         await door.knock(heard)
-        await stage.recorded(heard)
-        const rendezvous = (await stage.tape.taps())
-          .flatMap(({ source, port }) => (source === heard && port !== SSH ? [port] : []))
-          .slice(0, RENDEZVOUS)
+        const rendezvous = (await stage.heard(heard)).map(({ port }) => port).slice(0, RENDEZVOUS)
         await stage.tape.end()
         const packets = stage.pack(AIMS[aim]?.(rendezvous, seeded(pps)) ?? [])
         /** @type {{address: string, touches: import('../e2e/lab.mjs').Touch[]}[]} */
@@ -119,7 +115,7 @@ export function flood({ aim, pps, keys = 1, users = 30, isWatched = true }) {
           const began = performance.now()
           await user.replay(touches, server.ipv4, address)
           const again = sleep(PASSES).then(() => user.replay(touches, server.ipv4, address))
-          const isOpen = await stage.opens(user, address, PATIENCE)
+          const isOpen = await stage.opens(user, address, () => {}, PATIENCE)
           second += Number(isOpen && performance.now() - began > PASSES)
           await again
           return isOpen

@@ -1,9 +1,6 @@
-import { describe, expect, it, vi } from 'vitest'
+import { describe, expect, it } from 'vitest'
 import type { LedgerRecord } from '../../src/gate/ledger'
 import { type Bounds, CONDUCT, type Conduct, explore } from './model'
-
-// Many states take their time on a busy machine.
-vi.setConfig({ testTimeout: 120_000 })
 
 const BOUNDS: Bounds = { knocks: [0, 0], skews: [1], crashes: 3, clocks: 2, steps: [-30, 30], failures: 2, losses: 0 }
 /** With no skew a knock of the next window raises the floor over one of this window. */

@@ -1,5 +1,5 @@
 import fc from 'fast-check'
-import { expect, it, vi } from 'vitest'
+import { expect, it } from 'vitest'
 import { MAX_EXPLAINED } from '../../src/gate/explained'
 import { MAX_SESSIONS, MAX_TAPS } from '../../src/gate/listener'
 import { MAX_STRAYS } from '../../src/gate/strays'
@@ -10,9 +10,6 @@ import { Ear, keyOf, knockOf, POOL, seededRandom, shuffled, WINDOW } from '../ga
 import { ATTACKER, serverKey, USER, World } from './world'
 
 /* What holds for anything: the daemon's whole pipeline, and any taps. */
-
-// Many runs take their time on a busy machine.
-vi.setConfig({ testTimeout: 120_000 })
 
 const RENDEZVOUS = 8
 

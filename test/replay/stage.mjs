@@ -11,6 +11,8 @@ const SILENCE = 300
 const PATIENCE = 3_000
 /** Bytes of a packet that are recorded: all that a frame has, and no more, since each takes so much of the recorder's room. */
 const WHOLE = 1_514
+/** The first of the ports that nobody knocks on: a datagram to one of them shows how far the tape is. */
+const MARKS = 20_000
 /** Seconds after which a flood that nobody has ended does. */
 const LONGEST_FLOOD = 120
 /** What the user speaks from, and the attacker: a block each, with room for an address for each try. What a flood comes from is neither's. */
@@ -43,6 +45,7 @@ async function furnish(lab) {
   const tape = await lab.wire.capture('server', WHOLE)
   let made = 0
   let files = 0
+  let marks = 0
   const folder = lab.folder()
   const file = () => join(folder, `${++files}.pcap`)
 
@@ -52,6 +55,14 @@ async function furnish(lab) {
     const address = `${host === attacker ? ATTACKERS : USERS}.${Math.floor(number / BLOCK)}.${1 + (number % BLOCK)}`
     await host.must(['ip', 'address', 'add', `${address}/32`, 'dev', 'eth0'])
     return address
+  }
+
+  /** What a source has sent but for its visits, all of it: what comes later on the wire is on the tape. @param {string} source */
+  const heard = async (source) => {
+    const mark = MARKS + marks++
+    await attacker.replay([{ protocol: 'udp', port: mark }], server.ipv4)
+    await until(async () => (await tape.taps()).some(({ port }) => port === mark), 'the mark on the tape')
+    return (await tape.taps()).filter((tap) => tap.source === source && tap.port !== SSH)
   }
 
   return {
@@ -72,27 +83,32 @@ async function furnish(lab) {
       return answers.filter(({ saw }) => saw === 'open').length
     },
 
-    /** Whether the door opens to an address before a user's patience is at its end. @param {Host} host @param {string} address */
-    opens: (host, address, patience = PATIENCE) =>
-      until(
-        async () => (await host.connect(server.ipv4, SSH, SILENCE / 3, address)).saw === 'open',
-        'the door opens',
-        patience,
-      ).then(
-        () => true,
-        () => false,
-      ),
+    /**
+     * Whether the door opens to an address while something is done, or before a user's patience is at its end then. A door that opens early
+     * may be shut again when a slow client has ended.
+     * @param {Host} host @param {string} address @param {() => unknown} [work]
+     */
+    opens: async (host, address, work = () => {}, patience = PATIENCE) => {
+      let end = Infinity
+      const look = async () => {
+        while (performance.now() < end)
+          if ((await host.connect(server.ipv4, SSH, SILENCE / 3, address)).saw === 'open') return true
+        return false
+      }
+      const looking = look()
+      try {
+        await work()
+      } finally {
+        end = performance.now() + patience
+      }
+      return looking
+    },
+
+    heard,
 
     /** What a source has sent but for its visits, as a file of packets. @param {string} source */
     recorded: async (source) => {
-      const isKnock = (/** @type {import('../e2e/lab.mjs').Tap} */ tap) => tap.source === source && tap.port !== SSH
-      // All of it has been written down when it grows no more.
-      let [before, count] = [-1, 0]
-      await until(async () => {
-        before = count
-        count = (await tape.taps()).filter(isKnock).length
-        return count > 0 && count === before
-      }, `${source} on the tape`)
+      if ((await heard(source)).length === 0) throw new Error(`nothing of ${source} is on the tape`)
       const cut = file()
       await lab.wire.must(['tcpdump', '-Z', 'root', '-r', tape.file, '-w', cut, `src host ${source} and not tcp port ${SSH}`])
       return cut
