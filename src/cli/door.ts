@@ -30,7 +30,7 @@ import { warnOf } from './voice'
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
 /** What a profile says of a knock that is sent for its own sake. */
-const OF_A_KNOCK = ['services', 'close', 'lock', 'once', 'wait']
+const OF_A_KNOCK = ['services', 'close', 'lock', 'once']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
 
 export interface DoorOptions extends SilenceOptions, AddressOptions {
@@ -101,9 +101,11 @@ export async function fillFromProfile(command: Command, name: string): Promise<n
   const path = clientConfig()
   const profile = (await readProfiles(path, entriesOf(command.parent as Command))).get(name)
   if (!profile) return null
-  const { key } = profile
+  const { key, wait } = profile
+  // That it is to wait, without a time, is said here anyway.
+  const without = wait === true ? [...OF_A_KNOCK, 'wait'] : OF_A_KNOCK
   try {
-    fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, OF_A_KNOCK)
+    fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, without)
   } catch (error) {
     // Such as a time without end, which a plain knock may ask for.
     throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`) : error

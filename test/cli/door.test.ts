@@ -120,6 +120,12 @@ describe('a profile', () => {
     expect(stderr).toContain(`knocking at ${HERE} (${HERE}) for port 443, with key carol`)
   })
 
+  it('gives connect the time for which it waits', async () => {
+    const env = withProfile(`[profile.gate]\nhost = "${HERE}"\nwait = 1\n`, 'alice')
+    const { code, stderr } = await run('knockclient', ['connect', 'gate', '1', '--quiet'], { env })
+    expect([code, stderr]).toEqual([3, expect.stringContaining('has not answered within 1 s')])
+  })
+
   it('is told by its name where it asks what only a plain knock may', async () => {
     const env = withProfile('[profile.gate]\ntime = 0\n', 'alice')
     const { code, stderr } = await run('knockclient', ['connect', 'gate', '22', '--dry-run'], { env })
