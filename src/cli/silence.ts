@@ -2,6 +2,7 @@ import type { Option } from 'commander'
 import type { Ended, Sequence } from '../client'
 import type { KeyFile } from '../host/key-file'
 import { parseTimeSource } from '../host/time-source'
+import { isZeroAddress } from '../protocol/address'
 import { type AimOptions, NAME } from './aim'
 import { reading } from './options'
 import { complain, EXIT, noteOf } from './voice'
@@ -46,6 +47,8 @@ export async function complainOfSilence(
   const { period } = key.key
   const isOver = key.expires !== null && key.expires <= Date.now() + timeOffset * 1000
   const ended = isOver ? key.expires : null
-  for (const line of findings({ ...found, host, datagram, seen, period, timeOffset, ended })) noteOf(NAME, line)
+  const { address: asked } = sequence.request
+  const named = isZeroAddress(asked) ? null : asked
+  for (const line of findings({ ...found, host, datagram, seen, period, timeOffset, named, ended })) noteOf(NAME, line)
   return EXIT.timeLimit
 }

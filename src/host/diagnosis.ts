@@ -35,6 +35,8 @@ export interface Evidence {
   readonly clock: { readonly source: string; readonly offset: number | string } | null
   /** --time-offset, in seconds. */
   readonly timeOffset: number
+  /** The address that the doors were to open for; null: the one that the server sees. */
+  readonly named: string | null
   /** When the key ended, by its file, in Unix milliseconds; null: it holds. */
   readonly ended: number | null
 }
@@ -74,7 +76,7 @@ async function askTime(source: URL, timeOffset: number): Promise<NonNullable<Evi
 
 /** What follows from it, the likeliest cause first: one line each, and nothing that is not known. */
 export function findings(evidence: Evidence): string[] {
-  return [...ofKey(evidence), ...ofNetwork(evidence), ...ofClock(evidence), ...ofServices(evidence)]
+  return [ofKey, ofNetwork, ofClock, ofAddress, ofServices].flatMap((find) => find(evidence))
 }
 
 function ofKey({ ended }: Evidence): string[] {
@@ -120,6 +122,12 @@ function ofClock({ clock, period, timeOffset }: Evidence): string[] {
       `${corrected} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}: set it, or knock with --time-offset ${timeOffset + seconds}`,
     ]
   return [`${corrected} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, by ${source}: the server's may be wrong`]
+}
+
+function ofAddress({ named }: Evidence): string[] {
+  return named === null
+    ? []
+    : [`the door was to open for ${named}: if the server sees another address of this machine, it stays shut from here`]
 }
 
 function ofServices({ services }: Evidence): string[] {

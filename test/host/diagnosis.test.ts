@@ -11,6 +11,7 @@ const WELL: Evidence = {
   period: 30,
   clock: null,
   timeOffset: 0,
+  named: null,
   ended: null,
 }
 const said = (evidence: Partial<Evidence>) => findings({ ...WELL, ...evidence })
@@ -77,6 +78,12 @@ describe('of the clock', () => {
 describe('of the key', () => {
   it('it says first that it has ended', () => {
     expect(said({ ended: Date.UTC(2027, 0, 31) })[0]).toMatch(/^the key has ended, at 2027-01-31T00:00:00Z by its file/)
+  })
+})
+
+describe('of the address', () => {
+  it('it says that a door for a named one may stay shut from here', () => {
+    expect(said({ named: '198.51.100.7' })[2]).toMatch(/^the door was to open for 198\.51\.100\.7: if the server sees another/)
   })
 })
 
