@@ -10,7 +10,7 @@ const WHAT = 'the passphrase'
  */
 export async function newPassphrase(): Promise<string> {
   const typed = isTyped()
-  const passphrase = await askSecret('passphrase (empty: make one): ', WHAT, typed)
+  const passphrase = await askSecret('passphrase (empty: make one): ', WHAT)
   if (typed && passphrase === '') {
     const made = makePassphrase()
     sayOnTerminal(WHAT, `the passphrase, shown this once: ${made}\n`)

@@ -95,9 +95,8 @@ function isSealed(bytes: Uint8Array): boolean {
 async function unseal(path: string, bytes: Uint8Array, typed?: boolean): Promise<KeyFile> {
   const [{ readSealed }, { askSecret, isTyped }] = await Promise.all([import('./sealed-key'), import('./terminal')])
   const open = await readSealed(path, bytes)
-  const isTerminal = typed ?? isTyped()
-  for (let left = isTerminal ? TRIES : 1; left > 0; left--) {
-    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', isTerminal))
+  for (let left = (typed ?? isTyped()) ? TRIES : 1; left > 0; left--) {
+    const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', typed))
     if (text) return parse(path, text)
     if (left > 1) process.stderr.write('wrong passphrase: once more\n')
   }

@@ -17,14 +17,14 @@ export function isTyped(): boolean {
  * Asks for a secret: on the terminal, without echo; where standard input is a pipe or a file, its next line is the secret.
  * @param prompt is shown on the terminal, and never on standard output
  * @param what names it in faults
- * @param typed false: read standard input
+ * @param typed true: on the terminal in any case; false: read standard input
  * @returns what was typed, without its line end; it may be empty
  * @throws {Fault} when there is neither, or it is too long, or no UTF-8
  */
-export async function askSecret(prompt: string, what: string, typed: boolean = isTyped()): Promise<string> {
+export async function askSecret(prompt: string, what: string, typed?: boolean): Promise<string> {
   const secret = Buffer.alloc(MAX_SECRET)
   try {
-    const length = typed ? await type(prompt, what, secret) : await readLine(what, secret)
+    const length = (typed ?? isTyped()) ? await type(prompt, what, secret, typed) : await readLine(what, secret)
     return new TextDecoder('utf-8', { fatal: true }).decode(secret.subarray(0, length))
   } catch (error) {
     throw error instanceof TypeError ? new Fault(`${what}: expected UTF-8 text, got other bytes`) : error
@@ -36,7 +36,7 @@ export async function askSecret(prompt: string, what: string, typed: boolean = i
 
 /** Says a secret where it would be typed and is not logged. @param what names it in faults @throws {Fault} when there is no terminal */
 export function sayOnTerminal(what: string, text: string): void {
-  const { write, close } = openTerminal(what)
+  const { write, close } = openTerminal(what, true)
   write(text)
   close()
 }
@@ -48,8 +48,11 @@ interface Terminal {
   close(): void
 }
 
-/** The terminal that we were started from, whatever standard input and output are; where the system has no name for it, standard input. */
-function openTerminal(what: string): Terminal {
+/**
+ * The terminal that we were started from, whatever standard input and output are; where the system has no name for it, standard input.
+ * @param alone whether nothing else would do
+ */
+function openTerminal(what: string, alone = false): Terminal {
   try {
     const fd = openSync('/dev/tty', 'r+')
     const keys = new ReadStream(fd)
@@ -58,15 +61,14 @@ function openTerminal(what: string): Terminal {
   } catch (error) {
     const keys = process.stdin
     if (keys.isTTY) return { keys, write: (text) => process.stderr.write(text), close: () => keys.pause() }
-    throw new Fault(
-      `${what}: expected a terminal, or a line on standard input, got neither (${errorCode(error) ?? reason(error)})`,
-    )
+    const expected = alone ? 'a terminal, got none' : 'a terminal, or a line on standard input, got neither'
+    throw new Fault(`${what}: expected ${expected} (${errorCode(error) ?? reason(error)})`)
   }
 }
 
 /** Fills `secret` with what is typed. @returns its length */
-async function type(prompt: string, what: string, secret: Buffer): Promise<number> {
-  const { keys, write, close } = openTerminal(what)
+async function type(prompt: string, what: string, secret: Buffer, alone?: boolean): Promise<number> {
+  const { keys, write, close } = openTerminal(what, alone)
   keys.setRawMode(true)
   write(printable(prompt))
   try {

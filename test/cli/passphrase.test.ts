@@ -210,6 +210,12 @@ describe('with connect and exec', () => {
     const { code, shown } = await onTerminal(argv, [[ASKED, `${PASSPHRASE}\r`]], { env: environment() })
     expect([code, shown.replaceAll('\r', '')]).toEqual([0, `${ASKED}\none\ntwo\n`])
   })
+
+  it('fails where there is no terminal', () => {
+    const argv = ['--wait', process.execPath, programPath('knockclient'), 'connect', '127.0.0.1', port, '-k', stick]
+    const { status, stderr } = spawnSync('setsid', argv, { env: environment(), input: 'one\n', encoding: 'utf8' })
+    expect([status, stderr]).toEqual([1, 'knockclient: error: the passphrase: expected a terminal, got none (ENXIO)\n'])
+  })
 })
 
 describe('knockclient --key-fd', () => {
