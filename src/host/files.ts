@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { type FileHandle, lstat, open, rename, stat, unlink } from 'node:fs/promises'
+import { access, type FileHandle, lstat, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode, Fault, reason } from './fault'
@@ -99,6 +99,9 @@ export async function asOwner<T>(folder: string, work: () => Promise<T>): Promis
 /** Refuses a name that {@link writeNew} would refuse, before anybody is asked for anything. @throws {Fault} */
 export async function checkFree(path: string): Promise<void> {
   if (await lstat(path).catch(() => null)) throw isThere(path)
+  await access(dirname(path), constants.W_OK).catch((error) => {
+    throw new Fault(`${path}: cannot be written: ${reason(error)}`)
+  })
 }
 
 const isThere = (path: string): Fault =>

@@ -1,6 +1,7 @@
 import { existsSync, readFileSync, utimesSync } from 'node:fs'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { changeText } from '../../src/host/files'
+import { changeText, checkFree } from '../../src/host/files'
 import { put, scratch } from './scratch'
 
 it('a change so slow that another takes it for killed is made again, on top of what that has made', async () => {
@@ -40,4 +41,8 @@ it('a slow change that fails leaves the one that has passed it alone', async () 
   finish()
   await other
   expect(readFileSync(path, 'utf8')).toBe('b')
+})
+
+it('a name in a folder that is not there is refused before anything is written', async () => {
+  await expect(checkFree(join(scratch(), 'missing', 'file'))).rejects.toThrow(/file: cannot be written: ENOENT/)
 })
