@@ -121,10 +121,10 @@ export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 
 /**
  * The key to knock with; for one under a passphrase, that is asked for.
  * @param options -k: its file, or its name in the client's keyring; --key-fd; neither: the only one in the keyring
- * @param typed true: the passphrase is typed, whatever standard input is
+ * @param typed whether the passphrase is typed, whatever standard input is
  * @throws {Fault} where there is none, or not one alone
  */
-export async function findKey({ k: name, keyFd }: Pick<AimOptions, 'k' | 'keyFd'>, typed?: true): Promise<KeyFile> {
+export async function findKey({ k: name, keyFd }: Pick<AimOptions, 'k' | 'keyFd'>, typed = false): Promise<KeyFile> {
   if (keyFd !== undefined) return readKeyFrom(keyFd, typed)
   // A plain name is a key of the keyring, where no file has it.
   if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findClientKey(clientKeys(), name, typed)

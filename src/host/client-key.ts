@@ -19,12 +19,12 @@ const SEALED = /^(age-encryption\.org\/|\s*-----BEGIN AGE )/
 const TRIES = 3
 
 /*
- * Everywhere below, `typed` says that a passphrase is typed; undefined: it is where standard input is a terminal, and else the first line of
- * that.
+ * Everywhere below, `typed` says that a passphrase is typed, whatever standard input is; else it is where that is a terminal, and otherwise
+ * the first line of it.
  */
 
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
-export async function findClientKey(folder: string, id: string, typed?: boolean): Promise<KeyFile> {
+export async function findClientKey(folder: string, id: string, typed = false): Promise<KeyFile> {
   const path = keyPath(folder, id)
   if (existsSync(path)) return findKey(folder, id)
   if (orSealed(path) !== path) return loadClientKey(path, typed)
@@ -33,7 +33,7 @@ export async function findClientKey(folder: string, id: string, typed?: boolean)
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */
-export async function onlyClientKey(folder: string, typed?: boolean): Promise<KeyFile> {
+export async function onlyClientKey(folder: string, typed = false): Promise<KeyFile> {
   const { keys, faulty, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
   if (faulty.length > 0) throw faulty[0].fault
   const sealed = ignored.filter((path) => path.endsWith(SEALED_NAME))
@@ -52,7 +52,7 @@ function namesOf(keys: readonly KeyFile[], others: readonly string[]): string {
  * alone; the other may have any mode, as on a USB stick, whose file system knows none.
  * @throws {Fault}
  */
-export async function loadClientKey(named: string, typed?: boolean): Promise<KeyFile> {
+export async function loadClientKey(named: string, typed = false): Promise<KeyFile> {
   const path = orSealed(named)
   const bytes = await readBytes(path, MAX_FILE)
   return isSealed(bytes) ? unseal(path, bytes, typed) : loadKeyFile(path, checkClientSecret)
@@ -62,7 +62,7 @@ export async function loadClientKey(named: string, typed?: boolean): Promise<Key
  * Reads a key, plain or under a passphrase, from an open descriptor, and closes it.
  * @throws {Fault} also when nothing that can be read to its end is open there
  */
-export async function readKeyFrom(fd: number, typed?: boolean): Promise<KeyFile> {
+export async function readKeyFrom(fd: number, typed = false): Promise<KeyFile> {
   const path = `--key-fd ${fd}`
   const bytes = Buffer.alloc(MAX_FILE + 1)
   let length = 0
@@ -92,10 +92,10 @@ function isSealed(bytes: Uint8Array): boolean {
   return SEALED.test(Buffer.from(bytes.subarray(0, 256)).toString('latin1'))
 }
 
-async function unseal(path: string, bytes: Uint8Array, typed?: boolean): Promise<KeyFile> {
+async function unseal(path: string, bytes: Uint8Array, typed: boolean): Promise<KeyFile> {
   const [{ readSealed }, { askSecret, isTyped }] = await Promise.all([import('./sealed-key'), import('./terminal')])
   const open = await readSealed(path, bytes)
-  for (let left = (typed ?? isTyped()) ? TRIES : 1; left > 0; left--) {
+  for (let left = typed || isTyped() ? TRIES : 1; left > 0; left--) {
     const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', typed))
     if (text) return parse(path, text)
     if (left > 1) process.stderr.write('wrong passphrase: once more\n')

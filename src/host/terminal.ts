@@ -17,14 +17,14 @@ export function isTyped(): boolean {
  * Asks for a secret: on the terminal, without echo; where standard input is a pipe or a file, its next line is the secret.
  * @param prompt is shown on the terminal, and never on standard output
  * @param what names it in faults
- * @param typed true: on the terminal in any case; false: read standard input
+ * @param typed whether it is typed on the terminal, whatever standard input is
  * @returns what was typed, without its line end; it may be empty
  * @throws {Fault} when there is neither, or it is too long, or no UTF-8
  */
-export async function askSecret(prompt: string, what: string, typed?: boolean): Promise<string> {
+export async function askSecret(prompt: string, what: string, typed = false): Promise<string> {
   const secret = Buffer.alloc(MAX_SECRET)
   try {
-    const length = (typed ?? isTyped()) ? await type(prompt, what, secret, typed) : await readLine(what, secret)
+    const length = typed || isTyped() ? await type(prompt, what, secret, typed) : await readLine(what, secret)
     return new TextDecoder('utf-8', { fatal: true }).decode(secret.subarray(0, length))
   } catch (error) {
     throw error instanceof TypeError ? new Fault(`${what}: expected UTF-8 text, got other bytes`) : error
@@ -67,7 +67,7 @@ function openTerminal(what: string, alone = false): Terminal {
 }
 
 /** Fills `secret` with what is typed. @returns its length */
-async function type(prompt: string, what: string, secret: Buffer, alone?: boolean): Promise<number> {
+async function type(prompt: string, what: string, secret: Buffer, alone: boolean): Promise<number> {
   const { keys, write, close } = openTerminal(what, alone)
   keys.setRawMode(true)
   write(printable(prompt))
