@@ -22,6 +22,7 @@ import { formatService } from './host/service'
 import { isoTime } from './host/time'
 import { type Cidr, inCidr, isZeroAddress } from './protocol/address'
 import { u64 } from './protocol/bytes'
+import { datagramIdentity } from './protocol/datagram'
 import type { Key } from './protocol/key'
 import { PASSCODE_V } from './protocol/passcode-ports'
 
@@ -84,10 +85,11 @@ export class Daemon {
     if (listener.busy && !this.#soon) this.#wake(BUSY)
   }
 
-  #ignore(tap: Tap, { key, until }: Lock): void {
+  /** A tap from a locked address: no news where it belongs to the knock that locked, as its rest and its second pass do. */
+  #ignore(tap: Tap, { id, key, until }: Lock): void {
     const { listener, now } = this.#stages
-    // The rest of the knock that locked, too, comes from a locked address.
-    if (listener.repeats(tap, now())) return
+    const { payload } = tap
+    if (payload ? bytesToHex(datagramIdentity(payload)).startsWith(id) : listener.repeats(tap, now())) return
     this.#refuse('locked', { source: tap.source, key, until: isoTime(until * 1000) }, `locked ${tap.source}`)
   }
 

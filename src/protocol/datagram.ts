@@ -1,5 +1,5 @@
 import { hint, type Key } from './key'
-import type { Opened } from './knock'
+import { identity, type Opened } from './knock'
 import { decodeRequest, encodeRequest, type Request } from './request'
 import { SEALED_LENGTHS, seal, unseal } from './seal'
 
@@ -25,6 +25,11 @@ export function hintOf(datagram: Uint8Array): bigint | null {
 /** 8 bytes as one number: what a table of hints is looked up by. */
 export function hintNumber(bytes: Uint8Array): bigint {
   return new DataView(bytes.buffer, bytes.byteOffset).getBigUint64(0)
+}
+
+/** V of a datagram knock, which can be told without opening it. */
+export function datagramIdentity(datagram: Uint8Array): Uint8Array {
+  return identity(datagram.subarray(HINT_BYTES))
 }
 
 /**
