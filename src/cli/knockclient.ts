@@ -262,8 +262,8 @@ async function byProfile(name: string | undefined): Promise<Given> {
   const found = name === undefined ? await readLast(entries) : profiles.get(name)
   if (!found) {
     const names = [...profiles.keys()].join(', ')
-    const next = names === '' ? `none: make one with "${NAME} profile save", or name the server with -r` : names
-    throw noProfile(path, String(name), `${next} (a server stands behind -r)`)
+    const none = `none: make one with "${NAME} profile save", or name the server with -r`
+    throw noProfile(path, String(name), names === '' ? none : `${names} (a server stands behind -r)`)
   }
   const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
   const merged = merge(based, typed)

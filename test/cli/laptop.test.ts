@@ -117,9 +117,10 @@ once = true
   })
 
   it('that is not there is told, where there are none', async () => {
-    const outcome = await home().client('gate')
-    expect(outcome.code).toBe(2)
-    expect(fault(outcome)).toMatch(/expected a profile "gate", and it has none: make one with "knockclient profile save"/)
+    const at = home()
+    const outcome = await at.client('gate')
+    const next = 'make one with "knockclient profile save", or name the server with -r'
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: expected a profile "gate", and it has none: ${next}`])
   })
 
   it.each<[string, string, RegExp]>([
