@@ -163,6 +163,8 @@ const save = withKnock(
 )
   .option('--last', 'those of the last knock, too')
   .option('--force', 'in the place of a profile that has the name already')
+// Not offered, and told why all the same.
+save.options.find(({ long }) => long === '--key-fd')?.hideHelp()
 const toSave = recording(save)
 save.action(async (name: string, { last, force }: { last?: boolean; force?: boolean }) => {
   if (command.commands.some((other) => other.name() === name))
