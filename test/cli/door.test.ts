@@ -185,9 +185,11 @@ describe('what does not go', () => {
 
 describe('where nothing opens', () => {
   const PORT = '1'
-  const attempt = async (words: string[], id: Id, config = '') => {
-    const { env } = keyring(id)
+  /** Knocks with a key, of which its file says more. */
+  const attempt = async (words: string[], id: Id, config = '', more = '') => {
+    const { env, keys } = keyring(id)
     put(join(env.XDG_CONFIG_HOME, 'knockturn'), 'config.toml', config)
+    put(keys, `${id}.key`, textOf(id) + more)
     const { code, stdout, stderr } = await run('knockclient', words, { env })
     return { code, stdout, lines: stderr.trimEnd().split('\n') }
   }
@@ -210,6 +212,20 @@ describe('where nothing opens', () => {
     const config = `[profile.gate]\nhost = "${HERE}"\ntime_source = "https://${HERE}:1"\n`
     const { lines } = await attempt(['connect', 'gate', PORT, '--wait', '1'], 'here', config)
     expect(lines.join('\n')).toContain(`whether this clock is right is not known: https://${HERE}:1: cannot be asked`)
+  })
+
+  it.each([
+    ['has ended', -1, [expect.stringMatching(/note: the key has ended, at 20\d\d-/)]],
+    ['is about to end', 1, []],
+  ])('says of a key that %s no more than is so', async (_, hours, said) => {
+    const expires = new Date(Date.now() + hours * 3_600_000).toISOString().replace(/\..*/, 'Z')
+    const { lines } = await attempt(['connect', HERE, PORT, '--wait', '1'], 'here', '', `expires = ${expires}\n`)
+    expect(lines.filter((line) => line.includes('the key'))).toEqual(said)
+  })
+
+  it('says that a door for a named address cannot be seen from here', async () => {
+    const { lines } = await attempt(['connect', HERE, PORT, '--wait', '1', '-i', '198.51.100.7'], 'here')
+    expect(lines.join('\n')).toContain('knockclient: note: the door was to open for 198.51.100.7: ')
   })
 
   it('says nothing but the error with --quiet', async () => {
