@@ -43,7 +43,6 @@ export interface DoorOptions extends SilenceOptions, AddressOptions {
 export interface Door {
   readonly host: string
   readonly address: string
-  readonly port: number
   readonly key: KeyFile
   readonly sending: Sending
   /** The knock as it is now. */
@@ -149,7 +148,7 @@ export async function findDoor(name: string, port: number, once: boolean, comman
   // The terminal belongs to the program that we are run for, or that we run.
   const say = options.v ? speaker(options, started) : null
   say?.(`knocking at ${host} (${address}) for port ${port}, with key ${aim.key.id}`)
-  return { host, address, port, key: aim.key, sending, sequence, say }
+  return { host, address, key: aim.key, sending, sequence, say }
 }
 
 /** Says of a pass that it has been sent. */
