@@ -170,7 +170,7 @@ async function fwknop({ lab, server, client }, exec) {
   const files = ['-c', config, '-a', access, '-r', folder, '-p', join(folder, 'pid'), '-d', join(folder, 'digest.cache')]
   const daemon = server.start(['fwknopd', '-f', ...files])
   try {
-    await daemon.line((line) => line.includes('Starting fwknopd main event loop'), START)
+    await daemon.line((line) => line.includes('Starting fwknopd main event loop'), 0, START)
   } catch {
     return { name, missing: `its daemon does not start: ${daemon.lines.at(-1) ?? ''}` }
   }

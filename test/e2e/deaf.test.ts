@@ -60,7 +60,7 @@ describe('a daemon that does not hear what the firewall logs', () => {
     await tap()
     await install()
     expect(await knocked(client, deaf, gate.key, '-p', String(SSH))).toMatchObject({ msg: 'accepted' })
-    await deaf.line(hearsAgain, LOOKS)
+    await deaf.line(hearsAgain, 0, LOOKS)
     expect(deaf.lines.filter((line) => isDeaf(line) || hearsAgain(line))).toHaveLength(2)
   })
 
@@ -75,7 +75,7 @@ describe('a daemon that does not hear what the firewall logs', () => {
       file,
       `KNOCK: IN=eth0 OUT= SRC=${client.ipv4} DST=${server.ipv4} LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=7 DF PROTO=TCP SPT=40000 DPT=50000 WINDOW=64240 RES=0x00 SYN URGP=0 \n`,
     )
-    await deaf.line(hearsAgain, LOOKS)
+    await deaf.line(hearsAgain, 0, LOOKS)
     expect(deaf.lines.filter((line) => isDeaf(line) || hearsAgain(line))).toHaveLength(2)
   })
 })
@@ -105,7 +105,7 @@ describe('a daemon whose tcpdump is held up', () => {
     const tcpdump = (await server.processes()).find(isTcpdump) as number
     process.kill(tcpdump, 'SIGSTOP')
     await client.replay(Array(enough).fill({ protocol: 'udp', port: OTHER }), server.ipv4)
-    const said = await busy.line((text) => text.includes('the kernel has dropped'), LOOKS)
+    const said = await busy.line((text) => text.includes('the kernel has dropped'), 0, LOOKS)
     process.kill(tcpdump, 'SIGCONT')
     const dropped = Number(/dropped (\d+) packets/.exec(said)?.[1])
     expect(dropped).toBeGreaterThan(atLeast)

@@ -70,7 +70,7 @@ async function knockAndEnter(gate, daemon) {
   const ms = await door('open', 5_000)
   const began = performance.now()
   expect('traveller knocks; from its start to the open door', 'open', 'open', ms)
-  const { address, service, until: end } = JSON.parse(await daemon.line(logged('accepted'), 2_000, before))
+  const { address, service, until: end } = JSON.parse(await daemon.line(logged('accepted'), before, 2_000))
   tell(' ', `  knockdaemon: accepted ${service} for ${address}`, `until ${end.slice(11, 19)}`)
   await expectDoor(traveller, OPEN)
   await expectDoor(stranger, SHUT)
@@ -102,7 +102,7 @@ async function expectDeadKnock(who, recorded, tape) {
 
 /** @param {Child} daemon @param {number} since */
 async function expectRefusal(daemon, since) {
-  const { refusal, source } = JSON.parse(await daemon.line(logged('refused'), 2_000, since))
+  const { refusal, source } = JSON.parse(await daemon.line(logged('refused'), since, 2_000))
   expect(`knockdaemon on the packets from ${source}`, 'replayed', refusal)
 }
 

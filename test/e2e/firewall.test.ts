@@ -250,13 +250,13 @@ describe('a daemon', () => {
     await open('-t', '6s')
     await stop('SIGKILL')
     await start()
-    await until(async () => (await leases()).length === 0, 'the rule is gone', 15_000)
+    await until(async () => (await leases()).length === 0, 'the rule is gone')
   })
 
   it('keeps a lock that it has read back', async () => {
     const since = daemon.lines.length
     const key = await gate.newKey('locker', '--lock')
-    await daemon.line(logged('reloaded'), 5_000, since)
+    await daemon.line(logged('reloaded'), since)
     await knocked(client, daemon, key, '--lock', '-t', '1h')
     await stop('SIGKILL')
     await start()
@@ -289,7 +289,7 @@ describe('a daemon', () => {
     const id = `${what}-away`
     const since = daemon.lines.length
     const key = await gate.newKey(id)
-    await daemon.line(logged('reloaded'), 5_000, since)
+    await daemon.line(logged('reloaded'), since)
     await knocked(client, daemon, key, '-p', String(SSH))
     await open('-p', String(WEB))
     await stop('SIGTERM')
@@ -302,7 +302,7 @@ describe('a daemon', () => {
   it('closes the leases of a key as soon as it is revoked, and opens nothing for it any more', async () => {
     const since = daemon.lines.length
     const key = await gate.newKey('revoked')
-    await daemon.line(logged('reloaded'), 5_000, since)
+    await daemon.line(logged('reloaded'), since)
     await knocked(client, daemon, key, '-p', String(SSH))
     await open('-p', String(WEB))
     await gate.knockturn('key', 'revoke', 'revoked', '--keys', gate.keys)
@@ -317,7 +317,7 @@ describe('a daemon', () => {
     const before = await leases()
     const since = daemon.lines.length
     daemon.child.kill('SIGHUP')
-    await daemon.line(logged('reloaded'), 5_000, since)
+    await daemon.line(logged('reloaded'), since)
     expect([await leases(), await sees()]).toEqual([before, 'open'])
     expect(await open('-p', String(WEB))).toMatchObject({ msg: 'accepted' })
   })
@@ -329,7 +329,7 @@ describe('a daemon', () => {
     expect(others).toEqual([])
     const since = daemon.lines.length
     process.kill(tcpdump, 'SIGKILL')
-    await daemon.line(logged('tcpdump hears again'), 10_000, since)
+    await daemon.line(logged('tcpdump hears again'), since)
     expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
   })
 

@@ -66,7 +66,7 @@ describe('another program that', () => {
     await open()
     const since = daemon.lines.length
     await restored(() => Promise.all(FAMILIES.map(reload)))
-    await daemon.line(logged(PUT_BACK), 15_000, since)
+    await daemon.line(logged(PUT_BACK), since)
     expect(await sees()).toBe('open')
     expect(await knocked(client, daemon, gate.key, '-p', String(WEB))).toMatchObject({ msg: 'accepted' })
     // Told once, however often it is done.
@@ -156,7 +156,7 @@ exec ${real} "$@"
       chmodSync(join(tools, family), 0o755)
     }
     daemon = server.start(['env', `PATH=${tools}:${process.env.PATH}`, ...gate.command])
-    await daemon.line(logged('ready'), 10_000)
+    await daemon.line(logged('ready'))
   })
   afterAll(() => daemon?.end('SIGTERM'))
   beforeEach(async () => {
@@ -168,7 +168,7 @@ exec ${real} "$@"
     fail('-A KNOCKTURN-LEASES')
     const since = daemon.lines.length
     await client.must([join(import.meta.dirname, '../../bin/knockclient'), '-k', gate.key, '-p', String(SSH), '--passes', '1'])
-    const line = JSON.parse(await daemon.line(logged('the firewall failed'), 10_000, since))
+    const line = JSON.parse(await daemon.line(logged('the firewall failed'), since))
     expect([await sees(), line.reason]).toEqual(['silence', expect.stringContaining('holding the xtables lock')])
     mend()
     expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
@@ -191,7 +191,7 @@ exec ${real} "$@"
     mend()
     await close()
     await client.becomes(server.ipv4, SSH, 'silence')
-    await until(async () => (await server.leases(client)).length === 0, 'no rule is left', 15_000)
+    await until(async () => (await server.leases(client)).length === 0, 'no rule is left')
   })
 
   it('to close a door that is opened again meanwhile leaves nothing open when that is closed', async () => {
@@ -202,7 +202,7 @@ exec ${real} "$@"
     mend()
     await close()
     await client.becomes(server.ipv4, SSH, 'silence')
-    await until(async () => (await server.leases(client)).length === 0, 'no rule is left', 15_000)
+    await until(async () => (await server.leases(client)).length === 0, 'no rule is left')
   })
 
   it('to close a door is asked again until it is shut', async () => {

@@ -389,7 +389,7 @@ export class Child {
    * @param {(line: string) => boolean} fits
    * @returns {Promise<string>}
    */
-  line(fits, timeoutMs = PATIENCE, since = 0) {
+  line(fits, since = 0, timeoutMs = PATIENCE) {
     return new Promise((resolve, reject) => {
       let next = since
       const done = () => {
@@ -596,7 +596,7 @@ export async function verdict(daemon, send, timeoutMs = PATIENCE, sources = []) 
   await send()
   const isVerdict = (/** @type {string} */ line) => logged('accepted')(line) || logged('refused')(line)
   const isOurs = (/** @type {string} */ line) => sources.length === 0 || sources.includes(JSON.parse(line).source)
-  return JSON.parse(await daemon.line((line) => isVerdict(line) && isOurs(line), timeoutMs, since))
+  return JSON.parse(await daemon.line((line) => isVerdict(line) && isOurs(line), since, timeoutMs))
 }
 
 /**

@@ -30,7 +30,7 @@ beforeAll(async () => {
   daemon = gate.daemon
   const since = daemon.lines.length
   await server.must(['sed', '-i', 's/^open_prefix6 .*/open_prefix6 = 64/', `${gate.keys}/traveller.key`])
-  await daemon.line(logged('reloaded'), 10_000, since)
+  await daemon.line(logged('reloaded'), since)
 })
 afterAll(() => lab?.end())
 beforeEach(async () => {

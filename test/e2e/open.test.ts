@@ -180,7 +180,7 @@ describe('the end of a lease', () => {
     const since = daemon.lines.length
     await open('-t', '5s')
     const connection = await client.hold(server.ipv4, SSH)
-    await daemon.line(logged('expired', { key: 'traveller' }), 20_000, since)
+    await daemon.line(logged('expired', { key: 'traveller' }), since)
     expect(await server.leases(client)).toEqual([])
     expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
     await connection.end()

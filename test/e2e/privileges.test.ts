@@ -39,7 +39,7 @@ const setpriv = (set: string, ...more: string[]) => [
 /** Starts a daemon by this command in the place of ours, knocks, and ends it. @returns its lines */
 async function knockAt(command: readonly string[], { config, key } = gate) {
   const daemon = server.start([...command, '--config', config, ...(config === gate.config ? [] : ['--new-ledger'])])
-  await daemon.line(logged('ready'), 10_000)
+  await daemon.line(logged('ready'))
   expect((await knocked(client, daemon, key, '-p', String(SSH))).msg).toBe('accepted')
   expect((await client.connect(server.ipv4, SSH)).saw).toBe('open')
   await daemon.end()

@@ -69,7 +69,7 @@ export async function openOurs(stage, keyOptions = [], { more = '', disk = '' } 
       // Not before the daemon has its own rights: what faketime makes belongs to who has made it.
       const [rights, program] = [gate.command.slice(0, PRIVILEGES.length), gate.command.slice(PRIVILEGES.length)]
       daemon = stage.server.start([...rights, ...clock, ...program])
-      await daemon.line(logged('ready'), START)
+      await daemon.line(logged('ready'), 0, START)
     },
     /** @param {NodeJS.Signals} signal */
     async end(signal) {
@@ -110,7 +110,7 @@ async function endAll({ server }, daemon, signal) {
 /** A daemon that says when it hears. @param {Stage} stage @param {string[]} argv @param {string} ready */
 async function startPeer(stage, argv, ready) {
   const daemon = stage.server.start(argv)
-  await daemon.line((line) => line.includes(ready), START)
+  await daemon.line((line) => line.includes(ready), 0, START)
   return { daemon, end: (/** @type {NodeJS.Signals} */ signal) => endAll(stage, daemon, signal) }
 }
 

@@ -70,7 +70,7 @@ async function addKeys({ gate, daemon }, count) {
     writeFileSync(file, text, { mode: 0o600 })
     chownSync(file, gate.user.uid, gate.user.gid)
   }
-  if (count > 1) await daemon.line(logged('reloaded', { keys: count }), 30_000)
+  if (count > 1) await daemon.line(logged('reloaded', { keys: count }), 0, 30_000)
 }
 
 /** Memory of a process in MB, as it is or as it was at its most. @param {number | undefined} pid @param {'VmRSS' | 'VmHWM'} what */

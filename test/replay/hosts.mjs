@@ -770,7 +770,7 @@ async function enrol(door) {
   const totp = new Uint8Array(hkdfSync('sha256', secret, 'knockturn/1', 'totp\0gate.example', 20))
   const since = door.daemon.lines.length
   appendFileSync(file, `\n[passcode]\npin = "${PIN}"\ntime = "${LEASE}s"\nonce = false\n`)
-  await door.daemon.line(logged('reloaded'), 10_000, since)
+  await door.daemon.line(logged('reloaded'), since)
   await knockturn('firewall', 'install', '--config', config)
   return () => {
     const code = generateSync({ secret: totp, algorithm: 'sha1', digits: 8, period: 30, epoch: Math.floor(Date.now() / 1000) })
