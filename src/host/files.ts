@@ -149,7 +149,10 @@ async function tryToChange(path: string, change: () => Promise<string | null>): 
   // The new file is the lock, too: whoever has made it may read and replace the old one.
   const next = `${path}.new`
   const file = await makeAlone(next)
-  const isOurs = async () => (await file.stat()).nlink > 0
+  const isOurs = async () => {
+    const [ours, there] = await Promise.all([file.stat(), stat(next).catch(() => null)])
+    return there !== null && there.dev === ours.dev && there.ino === ours.ino
+  }
   try {
     const text = await change()
     if (text !== null) {
