@@ -81,11 +81,14 @@ export function merge(profile: Given, typed: Given): Given {
   return { ...Object.fromEntries(rest), ...typed }
 }
 
-/** Gives a command the options that it does not have from its command line. */
+/** Gives a command the options that it does not have from its command line; no key where --key-fd gives one. */
 export function apply(command: Command, merged: Given, typed: Given): void {
+  const hasKey = command.getOptionValueSource('keyFd') === 'cli'
   for (const option of lasting(command)) {
     const text = merged[nameOf(option)]
     if (text === undefined || nameOf(option) in typed) continue
+    // The profile's key is not the one that is wanted.
+    if (hasKey && nameOf(option) === NAMES.k) continue
     const value =
       text !== true ? readBy(option, text) : option.isBoolean() ? true : readBy(option, String(option.presetArg ?? ''))
     command.setOptionValueWithSource(option.attributeName(), value, 'config')

@@ -120,6 +120,15 @@ describe('a profile', () => {
     expect(stderr).toContain(`knocking at ${HERE} (${HERE}) for port 443, with key carol`)
   })
 
+  it.each([
+    ['a plain knock', ['gate', '-p', '22']],
+    ['connect', ['connect', 'gate', '22']],
+  ])('of %s leaves its key aside where --key-fd gives one', async (_, words) => {
+    const args = [...words, '--key-fd', '0', '--dry-run']
+    const { stdout } = await run('knockclient', args, { env: withProfile(gate, 'carol'), input: textOf('alice') })
+    expect(rendezvous('alice')).toContainEqual(stdout.split('\n').slice(0, 8).map(Number))
+  })
+
   it('gives connect the time for which it waits', async () => {
     const env = withProfile(`[profile.gate]\nhost = "${HERE}"\nwait = 1\n`, 'alice')
     const { code, stderr } = await run('knockclient', ['connect', 'gate', '1', '--quiet'], { env })
