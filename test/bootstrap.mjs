@@ -43,6 +43,7 @@ const TEST_COMMANDS = {
   rsync: 'rsync',
   nc: 'netcat-openbsd',
   chromium: 'chromium',
+  'firefox-esr': 'firefox-esr',
   openssl: 'openssl',
 }
 /** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */

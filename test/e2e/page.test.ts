@@ -249,6 +249,19 @@ describe('a page with a key', () => {
   })
 })
 
+describe('a page with a key, in Firefox', () => {
+  it.each([
+    ['by WebRTC', 'true'],
+    ['by HTTP requests, where WebRTC is switched off', 'false'],
+  ])('opens the door %s, and says that it is open', async (_, webRtc) => {
+    const path = await write({ doors: [{ port: WEB, protocol: 'tcp' }] })
+    const words = [`${path}.firefox`, pathToFileURL(path).href, PASSPHRASE, `media.peerconnection.enabled=${webRtc}`]
+    const argv = [process.execPath, join(import.meta.dirname, 'firefox.mjs'), ...words]
+    expect(await client.must(argv, { timeoutMs: 120_000 })).toBe('open')
+    expect((await client.connect(server.ipv4, WEB)).saw).toBe('open')
+  })
+})
+
 /** A new key with a passcode, which the server hears from now on. */
 async function enrolled(id: string) {
   const made = daemon.lines.length
