@@ -92,16 +92,24 @@ describe('the config', () => {
       feed('journal', ['log']),
       feed('stdin', ['nflog', 'log']),
     )
-    const configs = fc.record({
+    const anyPorts = fc
+      .uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 15 })
+      .map((ports) => ports.sort((a, b) => a - b))
+    const records = fc.record({
       server: label,
       keys: path,
       skew: fc.nat(10),
       neverLock: fc.array(fc.constantFrom('0.0.0.0/0', '198.51.100.7/32', '10.0.0.0/8', '2001:db8::/32', '::1/128')),
       taps,
-      datagram: fc.record({ ports: fc.constant([]) }),
+      datagram: fc.record({ ports: anyPorts }),
       firewall: fc.record({ backend: fc.constantFrom('iptables' as const, 'dry-run' as const) }),
       ledger: fc.record({ path }),
       passcode: fc.record({ base: fc.integer({ min: 1, max: 65_416 }), pinDigits: fc.nat(4) }),
+    })
+    // Only packets have a payload, and no port is one of two kinds.
+    const configs = records.map(({ datagram, ...config }) => {
+      const isFree = (port: number) => port < config.passcode.base || port >= config.passcode.base + 120
+      return { ...config, datagram: { ports: config.taps.source === 'nflog' ? datagram.ports.filter(isFree) : [] } }
     })
     await fc.assert(
       fc.asyncProperty(configs, async (config) => {
