@@ -4,7 +4,7 @@ import type { Command } from 'commander'
 import { knock, knockUntilConnected, prepare } from '../client'
 import { reason } from '../host/fault'
 import { handOver } from '../host/hand-over'
-import { NAME } from './aim'
+import { NAME, placeOf } from './aim'
 import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
 import { subcommand } from './options'
 import { complainOfSilence } from './silence'
@@ -47,7 +47,7 @@ async function connect(name: string, port: number, command: Command): Promise<nu
   const renewal = options.renew && setInterval(() => again(door), Math.min(options.t * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
   const signalled = options.close ? endAtSignal(connection) : () => null
   try {
-    const ended = await handOver(connection, `${host} (${address}) port ${port}`)
+    const ended = await handOver(connection, `${placeOf(host, address)} port ${port}`)
     return signalled() ?? (ended ? EXIT.ok : EXIT.failure)
   } finally {
     clearInterval(renewal || undefined)

@@ -14,6 +14,7 @@ import {
   findKey,
   MAX_WAIT,
   NAME,
+  placeOf,
   printSequence,
   sendingOf,
   speaker,
@@ -147,7 +148,7 @@ export async function findDoor(name: string, port: number, once: boolean, comman
   const sequence = own === null ? upToDate(sending, draft, Date.now()) : prepare(sending, Date.now())
   // The terminal belongs to the program that we are run for, or that we run.
   const say = options.v ? speaker(options, started) : null
-  say?.(`knocking at ${host} (${address}) for port ${port}, with key ${aim.key.id}`)
+  say?.(`knocking at ${placeOf(host, address)} for port ${port}, with key ${aim.key.id}`)
   return { host, address, key: aim.key, sending, sequence, say }
 }
 

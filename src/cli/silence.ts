@@ -3,7 +3,7 @@ import type { Ended, Sequence } from '../client'
 import type { KeyFile } from '../host/key-file'
 import { parseTimeSource } from '../host/time-source'
 import { isZeroAddress } from '../protocol/address'
-import { type AimOptions, NAME } from './aim'
+import { type AimOptions, NAME, placeOf } from './aim'
 import { reading } from './options'
 import { complain, EXIT, noteOf } from './voice'
 
@@ -38,7 +38,7 @@ export async function complainOfSilence(
   { shut, seen }: Pick<Ended, 'shut' | 'seen'>,
 ): Promise<number> {
   const doors = shut.length === 1 ? `port ${shut[0]} has` : `ports ${shut.join(', ')} have`
-  complain(NAME, `${host} (${address}) ${doors} not answered within ${wait} s`)
+  complain(NAME, `${placeOf(host, address)} ${doors} not answered within ${wait} s`)
   if (quiet) return EXIT.timeLimit
   const { findings, investigate } = await import('../host/diagnosis')
   // A datagram has touched no port that could show itself by TCP.
