@@ -194,7 +194,7 @@ const edges = [
         const lost = await stage.another(stage.user)
         const answers = await stage.answers(lost, async () => {
           await door.client(lost, ...door.lease, '--passes', '1', '--time-offset', String(offset))
-          const { clock } = JSON.parse(await door.daemon.line(logged('refused', { source: lost }), QUIET))
+          const { clock } = JSON.parse(await door.daemon.line(logged('refused', { source: lost }), 0, QUIET))
           const [, seconds, said] = /clock is (\d+) s (\w+)/.exec(clock) ?? []
           if (!(Math.abs(Number(seconds) - LOST) <= 30) || said !== way)
             broken.push(`a clock ${LOST} s ${way} is said to be: ${clock}`)
