@@ -1,5 +1,6 @@
 import type { Option } from 'commander'
 import type { Ended, Sequence } from '../client'
+import { isOver } from '../gate/policy'
 import type { KeyFile } from '../host/key-file'
 import { parseTimeSource } from '../host/time-source'
 import { isZeroAddress } from '../protocol/address'
@@ -44,9 +45,9 @@ export async function complainOfSilence(
   // A datagram has touched no port that could show itself by TCP.
   const knocked = sequence.payload ? [] : sequence.ports
   const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
+  const { expires } = key
   const { period } = key.key
-  const isOver = key.expires !== null && key.expires <= Date.now() + timeOffset * 1000
-  const ended = isOver ? key.expires : null
+  const ended = isOver({ revoked: null, expires }, Date.now() + timeOffset * 1000) ? expires : null
   const { address: asked } = sequence.request
   const named = isZeroAddress(asked) ? null : asked
   for (const line of findings({ ...found, host, datagram, seen, period, timeOffset, named, ended })) noteOf(NAME, line)
