@@ -101,6 +101,21 @@ async function endHaving(door) {
   return Number(seen ?? 0)
 }
 
+/**
+ * Plays recorded knocks before and after the daemon is killed and started again, and has it open to an honest one then.
+ * @param {Stage} stage @param {Ours} door @param {Recorded[]} knocks @param {number} taps of each @param {() => Promise<unknown>} knock the honest one
+ */
+async function playTwice(stage, door, knocks, taps, knock) {
+  const before = await playAll(stage, knocks)
+  await door.end('SIGKILL')
+  await door.start()
+  const after = await playAll(stage, knocks)
+  await knock()
+  const seen = await endHaving(door)
+  const broken = seen < taps * after.tried ? [`the daemon has seen ${seen} taps of ${taps * after.tried} only`] : []
+  return { tried: before.tried + after.tried, opened: before.opened + after.opened, broken }
+}
+
 // ---- replay
 
 /** @type {Attack} */
@@ -745,14 +760,7 @@ const datagram = {
       const { honest, knock } = honestly(stage, door)
       const byDatagram = () => knock('--datagram', String(DATAGRAMS))
       const knocks = await record(stage, byDatagram, scale.times(3, 30))
-      const before = await playAll(stage, knocks)
-      await door.end('SIGKILL')
-      await door.start()
-      const after = await playAll(stage, knocks)
-      await byDatagram()
-      const seen = await endHaving(door)
-      const broken = seen < after.tried ? [`the daemon has seen ${seen} datagrams of ${after.tried} only`] : []
-      return { tried: before.tried + after.tried, opened: before.opened + after.opened, honest, broken }
+      return { honest, ...(await playTwice(stage, door, knocks, 1, byDatagram)) }
     }),
 }
 
@@ -792,14 +800,7 @@ const passcode = {
     honest.opened += Number(await stage.opens(user, address, () => user.replay(touches(), server.ipv4, address)))
     const knocks = [{ address, packets: await stage.recorded(address) }]
     await sleep(OVER)
-    const before = await playAll(stage, knocks)
-    await door.end('SIGKILL')
-    await door.start()
-    const after = await playAll(stage, knocks)
-    await knock()
-    const seen = await endHaving(door)
-    const broken = seen < DIGITS * after.tried ? [`the daemon has seen ${seen} taps of ${DIGITS * after.tried} only`] : []
-    return { tried: before.tried + after.tried, opened: before.opened + after.opened, honest, broken }
+    return { honest, ...(await playTwice(stage, door, knocks, DIGITS, knock)) }
   }),
 }
 
