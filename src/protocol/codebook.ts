@@ -1,8 +1,6 @@
-import { chacha20 } from '@noble/ciphers/chacha.js'
-import { hmac } from '@noble/hashes/hmac.js'
-import { sha256 } from '@noble/hashes/sha2.js'
 import { u64 } from './bytes'
 import type { Key } from './key'
+import { chacha20, hmacSha256 } from './primitives'
 
 /** Rendezvous ports of a window, and how many of them must be seen (docs/protocol.md, "Constants"). */
 export const RENDEZVOUS = 8
@@ -57,7 +55,7 @@ export function codebook(key: Key, window: number, most = MAX_PAGES): Codebook {
   const size = RENDEZVOUS + pages * PAGE
   const ports = key.pool.slice()
   const first = rendezvousDraws(key, window)
-  const stream = keystream(hmac(sha256, key.codebookKey, u64(window)), pages * PAGE * 4)
+  const stream = keystream(hmacSha256(key.codebookKey, u64(window)), pages * PAGE * 4)
   for (let i = 0; i < size; i++) {
     const draw = i < RENDEZVOUS ? first.getUint32(4 * i) : stream.getUint32(4 * (i - RENDEZVOUS), true)
     const j = i + below(draw, ports.length - i)
@@ -83,12 +81,12 @@ export function symbolOf(book: Codebook, port: number): number {
 }
 
 function rendezvousDraws(key: Key, window: number): DataView {
-  const bytes = hmac(sha256, key.rendezvousKey, u64(window))
+  const bytes = hmacSha256(key.rendezvousKey, u64(window))
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 
 function keystream(key: Uint8Array, length: number): DataView {
-  const bytes = chacha20(key, new Uint8Array(12), new Uint8Array(length))
+  const bytes = chacha20(key, length)
   return new DataView(bytes.buffer, bytes.byteOffset, bytes.length)
 }
 

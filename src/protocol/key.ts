@@ -1,8 +1,6 @@
-import { expand, extract } from '@noble/hashes/hkdf.js'
-import { hmac } from '@noble/hashes/hmac.js'
-import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, concatBytes, utf8ToBytes } from '@noble/hashes/utils.js'
 import { u64 } from './bytes'
+import { hkdfExpand, hkdfExtract, hmacSha256 } from './primitives'
 
 /** Length of a secret in bytes (docs/protocol.md, "Words"). */
 export const SECRET_BYTES = 32
@@ -46,10 +44,10 @@ export function deriveKey(material: KeyMaterial): Key {
   if (!Number.isInteger(period) || period < MIN_PERIOD || period > MAX_PERIOD) {
     throw new RangeError(`"period" expected ${MIN_PERIOD} to ${MAX_PERIOD} seconds, got ${period}`)
   }
-  const prk = extract(sha256, secret, utf8ToBytes('knockturn/1'))
+  const prk = hkdfExtract(secret, utf8ToBytes('knockturn/1'))
   const label = utf8ToBytes(server)
   const subkey = (name: string, length: number) =>
-    expand(sha256, prk, concatBytes(utf8ToBytes(name), Uint8Array.of(0), label), length)
+    hkdfExpand(prk, concatBytes(utf8ToBytes(name), Uint8Array.of(0), label), length)
   const key = {
     ...material,
     rendezvousKey: subkey('rendezvous', 32),
@@ -83,5 +81,5 @@ export function windowAt(seconds: number, period: number): number {
 
 /** The 8 bytes that announce a datagram knock of this window (docs/protocol.md, "Datagram knock"). */
 export function hint(key: Key, window: number): Uint8Array {
-  return hmac(sha256, key.hintKey, u64(window)).slice(0, 8)
+  return hmacSha256(key.hintKey, u64(window)).slice(0, 8)
 }
