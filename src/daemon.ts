@@ -1,10 +1,12 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
 import type { Logger } from 'pino'
+import { Doors, type Outcome } from './doors'
 import type { Now } from './gate/clock'
-import type { Firewall, Lease, Leases, Lock } from './gate/leases'
+import type { Firewall, Lease, Lock } from './gate/firewall'
+import { isLease, type Leases } from './gate/leases'
 import type { Claim, Ledger } from './gate/ledger'
-import type { Knock, Listener, Tap } from './gate/listener'
+import type { Knock, Listener } from './gate/listener'
 import type { Passcodes } from './gate/passcodes'
 import {
   boundAddress,
@@ -17,6 +19,9 @@ import {
   type ServerKey,
 } from './gate/policy'
 import { Quiet } from './gate/quiet'
+import { REFUSAL_RATE, REFUSALS, SHARE, SHARE_RATE, Shares } from './gate/share'
+import type { Tap } from './gate/tap'
+import { baseAhead, floorsAhead, whyAhead } from './host/ahead'
 import { reason } from './host/fault'
 import { formatService } from './host/service'
 import { isoTime } from './host/time'
@@ -26,18 +31,14 @@ import { datagramIdentity } from './protocol/datagram'
 import type { Key } from './protocol/key'
 import { PASSCODE_V } from './protocol/passcode-ports'
 
-/** Milliseconds between looks at what is due: when nothing waits, and when a burst is arriving. */
+/** Milliseconds between looks at what is due: when there is nothing that could be, when nothing waits, and when a burst is arriving. */
+const REST = 1_000
 const IDLE = 250
 const BUSY = 10
 /** A refusal is said once a minute for each knock, so that nobody fills the log by repeating one. */
 const QUIET = 60_000
-/** A lease that could not be ended is tried again after this many milliseconds. */
-const RETRY = 1_000
 /** Milliseconds by which the wall clock must jump to be told: a usual window, which the skew forgives. */
 const JUMP = 30_000
-
-/** Milliseconds between two looks at the firewall: other programs flush it. */
-const MEND = 5_000
 
 /** What the pipeline runs through, in this order, and the log that says what came of it. */
 export interface Stages {
@@ -57,31 +58,44 @@ export interface Stages {
  */
 export class Daemon {
   readonly #stages: Stages
+  readonly #doors: Doors
   readonly #quiet = new Quiet(QUIET)
-  /** What is on its way: knocks that are admitted, leases that are ended. */
+  /** What each key may have opened, and closed or locked; and how many of its refusals are said. */
+  readonly #openings = new Shares(SHARE, SHARE_RATE)
+  readonly #ends = new Shares(SHARE, SHARE_RATE)
+  readonly #refusals = new Shares(REFUSALS, REFUSAL_RATE)
+  /** key → its refusals that were not said. */
+  readonly #unsaid = new Map<string, number>()
+  /** Knocks that are on their way. */
   readonly #running = new Set<Promise<void>>()
   #keys = new Map<Key, ServerKey>()
   #byFingerprint = new Map<string, ServerKey>()
   #neverLock: readonly Cidr[] = []
   #timer: NodeJS.Timeout | undefined
   #soon = false
+  /** When it was last looked what is due, in steady milliseconds. */
+  #ticked = Infinity
   #settled = false
   /** By how much the wall clock is ahead of the monotonic one; undefined before the first look. */
   #drift: number | undefined
-  #mended = 0
   retransmits = 0
 
   constructor(stages: Stages) {
     this.#stages = stages
+    this.#doors = new Doors(stages)
   }
 
   /** Tap source → listener. */
   hear(tap: Tap): void {
     const { leases, listener, passcodes, now } = this.#stages
-    const lock = leases.locked(tap.source)
+    const at = now()
+    // A tap that ends a rest finds windows and clock as if there had been none.
+    if (at.steady - this.#ticked >= IDLE) this.tick()
+    // Asked first, so that the text of a stranger's address need not be written.
+    const lock = leases.locks > 0 ? leases.locked(tap.source) : undefined
     if (lock) this.#ignore(tap, lock)
     else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap)
-    else this.#take(listener.hear(tap, now()))
+    else this.#take(listener.hear(tap, at))
     if (listener.busy && !this.#soon) this.#wake(BUSY)
   }
 
@@ -90,7 +104,7 @@ export class Daemon {
     const { listener, now } = this.#stages
     const { payload } = tap
     if (payload ? bytesToHex(datagramIdentity(payload)).startsWith(id) : listener.repeats(tap, now())) return
-    this.#refuse('locked', { source: tap.source, key, until: isoTime(until * 1000) }, `locked ${tap.source}`)
+    this.#refuse('locked', { key, source: tap.source, until: isoTime(until * 1000) }, `locked ${tap.source}`)
   }
 
   /** Passcodes → ledger and so on: a passcode is a knock whose request stands in the key's file. */
@@ -107,11 +121,15 @@ export class Daemon {
 
   /** Listener → ledger → policy → leases → firewall (docs/protocol.md, "Receiving" 6). */
   async #admit(knock: Knock): Promise<void> {
-    const { ledger, now } = this.#stages
+    const { ledger, leases, now } = this.#stages
     const { request, source, destination, arrival } = knock
     const key = this.#keys.get(knock.key)
     if (!key) return
-    if (arrival === 'stale') return this.#refuseKnock(knock, key, 'stale')
+    if (arrival === 'stale') {
+      // What is spent is no sign of a wrong clock: somebody plays it.
+      const known = ledger.ask(knock, key.fingerprint)
+      return known === 'unknown' ? this.#refuseKnock(knock, key, 'stale') : this.#unclaimed(knock, key, known)
+    }
 
     const address = boundAddress(request, source, key.grant)
     if (address === null && arrival === 'timely') return this.#refuseKnock(knock, key, 'address-mismatch')
@@ -125,7 +143,8 @@ export class Daemon {
     }
     if (arrival === 'future' || address === null) return this.#refuseKnock(knock, key, 'future')
 
-    // The disk took its time: the key as it is now counts.
+    // The disk took its time: what is locked by now, and the key as it is now, count.
+    if (leases.locked(source)) return this.#refuseKnock(knock, key, 'locked')
     const current = this.#keys.get(knock.key)
     if (!current) return this.#refuseKnock(knock, key, 'revoked')
     const granting = knock.by ? passcodeKey(current) : current
@@ -139,59 +158,84 @@ export class Daemon {
   #unclaimed(knock: Knock, key: ServerKey, outcome: Exclude<Claim['outcome'], 'spent'>): void {
     if (outcome === 'retransmitted') this.retransmits++
     else if (outcome === 'full') this.#refuseKnock(knock, key, 'ledger-unavailable', 'it holds as many knocks as it may')
-    else this.#refuseKnock(knock, key, outcome, outcome === 'stale' ? this.#floorAhead(key) : undefined)
+    else this.#refuseKnock(knock, key, outcome, outcome === 'stale' ? this.#whyBelow(knock, key) : undefined)
   }
 
-  /** Leases → firewall, and one line in the log. */
+  /** Why a knock below the floor opens nothing. Where no floor is ahead, no clock need be wrong: it may be a replay. */
+  #whyBelow(knock: Knock, key: ServerKey): string {
+    const { ledger, now } = this.#stages
+    const ahead = whyAhead(ledger, key, now().wall)
+    const seconds = this.#secondsOff(knock)
+    const when = seconds < 0 ? `, ${-seconds} s ago,` : ''
+    return ahead ?? `its window${when} lies below the floor: what was spent there is forgotten`
+  }
+
+  /** By how many seconds a knock's window lies ahead of its arrival, to half a window; below zero, behind. */
+  #secondsOff({ key, window, heard }: Knock): number {
+    const { wall, steady } = this.#stages.now()
+    return Math.round((window + 0.5) * key.period - (wall - (steady - heard)) / 1000)
+  }
+
+  /** Leases → firewall, and one line in the log. What is granted is noted at once, and said when it is in force. */
   async #enforce(knock: Knock, key: ServerKey, grant: Grant): Promise<void> {
+    const { steady } = this.#stages.now()
+    const { action, address } = grant
+    // After the claim: a knock that was not spent could be played when there is a share again.
+    const isWithin =
+      action === 'open'
+        ? this.#openings.take(key.fingerprint, grant.services.length, steady)
+        : this.#ends.take(key.fingerprint, 1, steady)
+    if (!isWithin) return this.#refuseKnock(knock, key, 'not-granted', "it is beyond the key's share")
     const id = knock.by ? passcodeLease(knock) : knock.v.slice(0, 8)
-    const { action, address, until } = grant
     const by = knock.by ? { by: knock.by } : {}
     const said = { key: key.id, fingerprint: key.fingerprint, action, ...by, source: knock.source, address }
-    const done =
-      action === 'open'
-        ? await this.#open(id, said, key, grant)
-        : await this.#shut(id, said, key, { ...grant, until: until ?? 0 })
-    if (typeof done === 'string') this.#refuseKnock(knock, key, 'not-granted', done)
-    else if (done) this.#stages.log.info({ ...said, ...done }, 'accepted')
+    const tell = action === 'open' ? this.#open(id, said, key, grant) : this.#shut(id, said, key, grant)
+    if (typeof tell === 'string') return this.#refuseKnock(knock, key, 'not-granted', tell)
+    this.#doors.follow()
+    await tell()
   }
 
-  /** Opens every service of a grant. @returns what to say of it, why it is refused, or null where the firewall failed */
-  async #open(id: string, said: object, key: ServerKey, grant: Grant): Promise<object | string | null> {
-    const { leases, firewall, now } = this.#stages
+  /** Opens every service of a grant. @returns why it is refused, or what waits until the firewall has followed, and tells of it */
+  #open(id: string, said: object, key: ServerKey, grant: Grant): string | (() => Promise<void>) {
+    const { leases, log, now } = this.#stages
     const opened = leases.open(id, key.id, key.fingerprint, grant, now())
     if (!opened) return 'too many leases are in force'
-    const open: Lease[] = []
-    for (const { lease, replaced } of opened) {
-      const about = { ...said, service: formatService(lease) }
-      const isThere =
-        lease === replaced ||
-        (await this.#try(
-          () => firewall.open(lease, replaced),
-          about,
-          () => leases.undo(lease),
-        ))
-      if (isThere) open.push(lease)
+    return async () => {
+      const outcomes = await Promise.all(opened.map(async (lease) => ({ lease, outcome: await this.#doors.opened(lease) })))
+      const all = (fits: (outcome: Outcome) => boolean) =>
+        outcomes.filter(({ outcome }) => fits(outcome)).map(({ lease }) => lease)
+      const failed = all((outcome) => typeof outcome === 'object')
+      const open = all((outcome) => outcome === 'in force')
+      const ended = all((outcome) => outcome === 'ended')
+      // They are of one change, and have one reason.
+      const why = outcomes.flatMap(({ outcome }) => (typeof outcome === 'object' ? outcome.failed : []))[0]
+      if (failed.length > 0) log.error({ ...said, ...aboutOf(failed), reason: why }, 'the firewall failed')
+      if (open.length > 0) log.info({ ...said, ...aboutOf(open), once: grant.once }, 'accepted')
+      if (ended.length > 0) log.info({ ...said, ...aboutOf(ended) }, 'closed before it was open')
     }
-    if (open.length === 0) return null
-    const until = open[0].until === null ? null : isoTime(open[0].until * 1000)
-    return { service: open.map(formatService).join(','), until, leases: open.map((lease) => lease.id), once: grant.once }
   }
 
   /** Closes what the key has open for the address; a lock then keeps it shut. @returns as {@link Daemon.#open} */
-  async #shut(id: string, said: object, key: ServerKey, grant: Grant & { until: number }): Promise<object | string | null> {
-    const { leases, firewall, now } = this.#stages
+  #shut(id: string, said: object, key: ServerKey, grant: Grant): string | (() => Promise<void>) {
+    const { leases, log, now } = this.#stages
     const { action, address, services, until } = grant
+    const whose = { key: key.id, fingerprint: key.fingerprint, address }
+    const lock = action === 'lock' ? leases.lock({ id, ...whose, until: until ?? 0 }, now()) : undefined
+    if (lock === null) return 'too many locks are in force'
     const ended = leases.close(key.fingerprint, address, services)
-    await this.#end(ended, 'close')
-    const about = { service: services.map(formatService).join(',') || 'all', leases: ended.map((lease) => lease.id) }
-    if (action !== 'lock') return { ...about, until: null }
-    const locked = leases.lock({ id, key: key.id, fingerprint: key.fingerprint, address, until }, now())
-    if (!locked) return 'too many locks are in force'
-    const { lock, replaced } = locked
-    // Where the firewall fails, the lock holds all the same: it is we who ignore the taps. Only a restart would forget it.
-    if (lock !== replaced) await this.#try(() => firewall.lock(lock, replaced), { ...said, ...about })
-    return { ...about, until: isoTime(lock.until * 1000) }
+    const about = {
+      service: services.map(formatService).join(',') || 'all',
+      leases: ended.map((lease) => lease.id),
+      ...(action === 'close' && ended.length === 0 ? { elsewhere: leases.count(key.fingerprint, services) } : {}),
+    }
+    return async () => {
+      const awaited = [...(lock ? [this.#doors.opened(lock)] : []), ...ended.map((lease) => this.#doors.shut(lease))]
+      const failure = (await Promise.all(awaited)).find((outcome) => typeof outcome === 'object')
+      const until = lock ? isoTime(lock.until * 1000) : null
+      // It is tried again. A lock holds all the same, since it is we who ignore the taps: only a restart would forget it.
+      if (failure) log.error({ ...said, ...about, until, reason: failure.failed }, 'the firewall failed')
+      else log.info({ ...said, ...about, until }, 'accepted')
+    }
   }
 
   /** Takes over the keys, at the start and whenever they change; resolves when all of them are heard. Leases of keys that are gone end. */
@@ -202,6 +246,8 @@ export class Daemon {
     const { listener, passcodes, now } = this.#stages
     listener.setKeys(keys.map(({ key }) => key))
     passcodes?.setKeys(keys.flatMap(({ key, passcode }) => (passcode ? [{ key, pin: passcode.pin }] : [])))
+    // At once: a key that is revoked must not wait for anything.
+    this.#expire()
     if (this.#timer) this.#wake(0)
     do await new Promise(setImmediate)
     while (!listener.prepare(now()))
@@ -210,20 +256,26 @@ export class Daemon {
 
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
   async restore(): Promise<void> {
-    const { leases, firewall, now, log } = this.#stages
-    const found = await firewall.list()
-    const over = leases.restore(found.leases, found.locks, this.#isAlive, now())
-    await this.#unlock(over.locks)
-    await this.#end(over.leases, 'expire')
+    const { leases, now, log } = this.#stages
+    const found = await this.#doors.adopt()
+    leases.restore(found, this.#isAlive, now())
+    this.#doors.follow()
+    await this.#doors.settle()
     this.#wake(0)
-    if (found.leases.length > 0) log.info({ kept: leases.size, swept: over.leases.length }, 'restored')
+    const there = found.filter(isLease).length
+    if (there > 0) log.info({ kept: leases.size, swept: there - leases.size }, 'restored')
   }
 
-  /** Warns of keys whose floor is ahead of the clock: nothing of theirs opens until the clock has caught up. */
-  warnOfFloors(): void {
-    for (const key of this.#keys.values()) {
-      const why = this.#floorAhead(key)
-      if (why) this.#stages.log.warn({ key: key.id, fingerprint: key.fingerprint }, why)
+  /**
+   * Says which floors are ahead of the clock: below them nothing opens until it has caught up.
+   * @param isToldOfMinute whether it has been said that nothing opens in the first minute
+   */
+  warnOfFloors(isToldOfMinute: boolean): void {
+    const { ledger, log, now } = this.#stages
+    for (const { key, isFar, message } of floorsAhead(ledger, this.#keys.values(), now().wall)) {
+      const about = key ? { key: key.id, fingerprint: key.fingerprint } : {}
+      if (isFar) log.error(about, message)
+      else if (key || !isToldOfMinute) log.warn(about, message)
     }
   }
 
@@ -233,25 +285,19 @@ export class Daemon {
     this.#drift = wall - steady
     const way = jump < 0 ? 'back' : 'forward'
     if (Math.abs(jump) < JUMP || !this.#quiet.may(`clock ${way}`, steady)) return
-    let opens = 0
-    for (const { key, fingerprint } of this.#keys.values())
-      opens = Math.max(opens, this.#stages.ledger.opensAt(fingerprint, key.period, wall) ?? 0)
-    const next =
-      opens > 0
-        ? `: keys whose floor is ahead of it open nothing before ${isoTime(opens)}`
-        : jump > 0
-          ? ': if it is wrong now, set it before the next knock: the key of that knock would wait for this time'
-          : ''
-    this.#stages.log.warn(`the clock has jumped ${way} by ${Math.round(Math.abs(jump) / 1000)} s${next}`)
-  }
-
-  /** Why a key opens nothing right now: its floor, where that is ahead of the clock. */
-  #floorAhead({ fingerprint, key }: ServerKey): string | undefined {
-    const { ledger, now } = this.#stages
-    const opens = ledger.opensAt(fingerprint, key.period, now().wall)
-    return opens === null
-      ? undefined
-      : `the floor is ahead of the clock: nothing opens before ${isoTime(opens)}, but by a new key`
+    const opens = [...this.#keys.values()].map(({ key, fingerprint }) =>
+      this.#stages.ledger.opensAt(fingerprint, key.period, wall),
+    )
+    const base = opens.reduce((last, { base }) => Math.max(last, base ?? 0), 0)
+    const own = opens.reduce((last, { own }) => Math.max(last, own ?? 0), 0)
+    const next = [
+      ...(base > 0 ? [baseAhead(base, wall)] : []),
+      ...(own > base ? [`keys whose floor is ahead of it open nothing before ${isoTime(own)}`] : []),
+      ...(base + own === 0 && jump > 0
+        ? ['if it is wrong now, set it before the next knock: the key of that knock would wait for this time']
+        : []),
+    ]
+    this.#stages.log.warn([`the clock has jumped ${way} by ${Math.round(Math.abs(jump) / 1000)} s`, ...next].join(': '))
   }
 
   /** Waits until all that was heard has been dealt with: at the end of input, or before the process ends. */
@@ -265,11 +311,21 @@ export class Daemon {
     await this.settle()
   }
 
-  /** Stops looking for what is due and waits for the knocks that are on their way; running leases are left to the kernel. */
+  /**
+   * Stops looking for what is due and waits for the knocks that are on their way. Running leases are left to the kernel; those that it can't
+   * end are ended now, since nobody else would.
+   */
   async settle(): Promise<void> {
     this.#settled = true
     clearTimeout(this.#timer)
-    while (this.#running.size > 0) await Promise.all(this.#running)
+    do {
+      await this.#doors.settle()
+      await Promise.all(this.#running)
+    } while (this.#running.size > 0)
+    const isOurs = (lease: Lease) => lease.until !== null && !this.#doors.endsByItself(lease)
+    if (!this.#stages.leases.endAll(isOurs)) return
+    this.#doors.follow()
+    await this.#doors.settle()
   }
 
   #take(knocks: readonly Knock[]): void {
@@ -288,16 +344,22 @@ export class Daemon {
    * calls it by a timer of its own, until it is settled.
    */
   tick(): void {
-    const { listener, passcodes, leases, now } = this.#stages
-    this.#watchClock(now())
-    this.#take(listener.due(now()))
-    passcodes?.due(now())
-    const ended = leases.ended(this.#isAlive, this.#isSpared, now())
-    this.#run(this.#end(ended.expired, 'expire'))
-    this.#run(this.#end(ended.orphaned, 'close'))
-    this.#run(this.#unlock(ended.locks))
-    if (now().steady - this.#mended >= MEND) this.#run(this.#mend())
-    this.#wake(listener.busy || passcodes?.busy ? BUSY : IDLE)
+    const { listener, passcodes, now } = this.#stages
+    const at = now()
+    this.#ticked = at.steady
+    this.#watchClock(at)
+    this.#take(listener.due(at))
+    passcodes?.due(at)
+    this.#expire()
+    this.#tellUnsaid()
+    const rests = listener.isEmpty && this.#doors.isEmpty
+    this.#wake(listener.busy || passcodes?.busy ? BUSY : rests ? REST : IDLE)
+  }
+
+  /** Ends the leases and locks whose time or key is over, and has the firewall follow. */
+  #expire(): void {
+    this.#stages.leases.expire(this.#isAlive, this.#isSpared, this.#stages.now())
+    this.#doors.follow()
   }
 
   #wake(after: number): void {
@@ -305,49 +367,6 @@ export class Daemon {
     if (this.#settled) return
     this.#soon = after <= BUSY
     this.#timer = setTimeout(() => this.tick(), after)
-  }
-
-  /** Another program may have flushed our chains: what should be in force is put back, leases too. */
-  async #mend(): Promise<void> {
-    const { firewall, log, now } = this.#stages
-    // Not again before this one has ended, however long the firewall takes.
-    this.#mended = Infinity
-    const mended = await firewall.mend().catch((error) => {
-      if (this.#quiet.may('not mended', now().steady)) log.error({ reason: reason(error) }, 'the firewall cannot be looked after')
-      return false
-    })
-    this.#mended = now().steady
-    if (mended && this.#quiet.may('mended', now().steady))
-      log.warn('another program has changed the firewall: our rules are put back')
-  }
-
-  async #unlock(locks: readonly Lock[]): Promise<void> {
-    for (const lock of locks) await this.#try(() => this.#stages.firewall.unlock(lock), lock)
-  }
-
-  async #end(ended: readonly Lease[], why: 'close' | 'expire'): Promise<void> {
-    const { firewall, leases, now, log } = this.#stages
-    for (const lease of ended) {
-      const line = { key: lease.key, lease: lease.id, address: lease.address, service: formatService(lease) }
-      const isGone = await this.#try(
-        () => firewall.end(lease, why),
-        line,
-        () => leases.retry(lease, now().steady + RETRY),
-      )
-      if (isGone) log.info(line, why === 'close' ? 'closed' : 'expired')
-    }
-  }
-
-  /** @returns whether it went well; where it did not, the log says so */
-  async #try(change: () => Promise<void>, about: object, undo = () => {}): Promise<boolean> {
-    try {
-      await change()
-      return true
-    } catch (error) {
-      undo()
-      this.#stages.log.error({ ...about, reason: reason(error) }, 'the firewall failed')
-      return false
-    }
   }
 
   readonly #isAlive = (fingerprint: string): boolean => {
@@ -359,8 +378,8 @@ export class Daemon {
 
   #refuseKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
     const { request, source, window, v, arrival, by } = knock
-    const { now } = this.#stages
-    const clock = arrival === 'timely' ? {} : { clock: clockError(window, key, now().wall - (now().steady - knock.heard)) }
+    const isOff = arrival !== 'timely' && refusal === arrival && why === undefined
+    const clock = isOff ? { clock: clockError(this.#secondsOff(knock)) } : {}
     const about = {
       key: key.id,
       fingerprint: key.fingerprint,
@@ -372,6 +391,8 @@ export class Daemon {
       seconds: request.seconds,
       until: null,
       ...clock,
+      // Whether that may be the same sender, by another of their addresses, its reader can tell.
+      ...(refusal === 'replayed' ? { first: this.#stages.ledger.firstSource(knock, key.fingerprint) } : {}),
       ...(why ? { reason: why } : {}),
     }
     // A disk that fails refuses every knock alike: each key is told of it once in a while.
@@ -382,11 +403,31 @@ export class Daemon {
     )
   }
 
-  #refuse(refusal: Refusal, about: object, name: string): void {
+  #refuse(refusal: Refusal, about: { readonly key: string; readonly [field: string]: unknown }, name: string): void {
     const { log, now } = this.#stages
-    if (!this.#quiet.may(name, now().steady)) return
+    const { steady } = now()
+    if (!this.#quiet.may(name, steady)) return
+    if (!this.#refusals.take(about.key, 1, steady))
+      return void this.#unsaid.set(about.key, 1 + (this.#unsaid.get(about.key) ?? 0))
     if (refusal === 'ledger-unavailable') log.error({ refusal, ...about }, 'refused')
     else log.warn({ refusal, ...about }, 'refused')
+  }
+
+  /** How many refusals of each key were not said: who has a key must not fill the log, and is not to be overlooked either. */
+  #tellUnsaid(): void {
+    const { log, now } = this.#stages
+    if (this.#unsaid.size === 0 || !this.#quiet.may('unsaid', now().steady)) return
+    for (const [key, count] of this.#unsaid) log.warn({ key, count }, 'refusals of this key were too many to be logged')
+    this.#unsaid.clear()
+  }
+}
+
+function aboutOf(leases: readonly Lease[]): object {
+  const [{ until }] = leases
+  return {
+    service: leases.map(formatService).join(','),
+    until: until === null ? null : isoTime(until * 1000),
+    leases: leases.map(({ id }) => id),
   }
 }
 
@@ -395,8 +436,6 @@ function passcodeLease({ key, window }: Knock): string {
   return bytesToHex(sha256(concatBytes(key.fingerprint, u64(window)))).slice(0, 8)
 }
 
-/** By how many seconds the sender's clock seems wrong, to half a window: negative is behind. */
-function clockError(window: number, { key }: ServerKey, wall: number): string {
-  const seconds = Math.round((window + 0.5) * key.period - wall / 1000)
+function clockError(seconds: number): string {
   return seconds < 0 ? `the sender's clock is ${-seconds} s behind` : `the sender's clock is ${seconds} s ahead`
 }

@@ -1,5 +1,6 @@
 import { acceptedWindows, type Now } from './clock'
 import { type Candidate, FAR } from './table'
+import type { Name } from './tap'
 
 /** Opened knocks that are remembered, oldest forgotten first (docs/protocol.md, "Receiving" 7). */
 export const MAX_EXPLAINED = 4_096
@@ -10,7 +11,8 @@ export const MAX_EXPLAINED = 4_096
 export const MAX_EXPLAINED_OF_SESSION = 32
 
 interface Opened {
-  readonly session: string
+  /** Of the session's source. */
+  readonly name: Name
   readonly candidate: Candidate
   readonly v: string
   readonly ports: ReadonlySet<number>
@@ -22,7 +24,7 @@ interface Opened {
  */
 export class Explained {
   readonly #skew: number
-  readonly #bySession = new Map<string, Opened[]>()
+  readonly #byName = new Map<Name, Opened[]>()
   readonly #oldestFirst = new Set<Opened>()
 
   constructor(skew: number) {
@@ -35,16 +37,16 @@ export class Explained {
 
   add(opened: Opened): void {
     this.#oldestFirst.add(opened)
-    const ofSession = this.#bySession.get(opened.session)
+    const ofSession = this.#byName.get(opened.name)
     if (ofSession) ofSession.push(opened)
-    else this.#bySession.set(opened.session, [opened])
+    else this.#byName.set(opened.name, [opened])
     if (ofSession && ofSession.length > MAX_EXPLAINED_OF_SESSION) this.#forget(ofSession[0])
     if (this.#oldestFirst.size > MAX_EXPLAINED) this.#forget(this.#oldestFirst.values().next().value as Opened)
   }
 
   /** Whether a tap is explained by a knock that was opened in this session. */
-  has(session: string, port: number, now: Now): boolean {
-    const knocks = this.#bySession.get(session)
+  has(name: Name, port: number, now: Now): boolean {
+    const knocks = this.#byName.get(name)
     if (!knocks) return false
     for (const opened of knocks) {
       const { key, window } = opened.candidate
@@ -56,20 +58,20 @@ export class Explained {
   }
 
   /** Whether a tap says nothing but what a knock of this session has said: on one of its symbol ports, or on a rendezvous port. */
-  repeats(session: string, port: number, now: Now): boolean {
-    if (this.has(session, port, now)) return true
-    return (this.#bySession.get(session) ?? []).some(({ candidate }) => candidate.rendezvous.includes(port))
+  repeats(name: Name, port: number, now: Now): boolean {
+    if (this.has(name, port, now)) return true
+    return (this.#byName.get(name) ?? []).some(({ candidate }) => candidate.rendezvous.includes(port))
   }
 
   /** Whether a knock is one that was opened in this session: heard again when its window is over, it is no sign of a wrong clock. */
-  knows(session: string, candidate: Candidate, v: string): boolean {
-    return (this.#bySession.get(session) ?? []).some((opened) => opened.candidate === candidate && opened.v === v)
+  knows(name: Name, candidate: Candidate, v: string): boolean {
+    return (this.#byName.get(name) ?? []).some((opened) => opened.candidate === candidate && opened.v === v)
   }
 
   #forget(opened: Opened): void {
     this.#oldestFirst.delete(opened)
-    const rest = this.#bySession.get(opened.session)?.filter((other) => other !== opened)
-    if (rest?.length) this.#bySession.set(opened.session, rest)
-    else this.#bySession.delete(opened.session)
+    const rest = this.#byName.get(opened.name)?.filter((other) => other !== opened)
+    if (rest?.length) this.#byName.set(opened.name, rest)
+    else this.#byName.delete(opened.name)
   }
 }

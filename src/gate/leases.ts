@@ -1,105 +1,98 @@
 import { type Cidr, inCidr, parseCidr } from '../protocol/address'
 import type { Now } from './clock'
+import type { Entry, Lease, Lock } from './firewall'
 import type { Grant, Service } from './policy'
 
 /** Leases in force, of all keys: a bound on rules, far above what people ask. */
 export const MAX_LEASES = 4_096
 /** Leases in force of one key, so that none can use up the room of the others. */
 export const MAX_KEY_LEASES = 256
-/** Locks in force. Only keys that may lock make them. */
+/** Locks in force, of all keys and of one key, likewise. Only keys that may lock make them. */
 export const MAX_LOCKS = 4_096
+export const MAX_KEY_LOCKS = 256
 
-/** A grant in force in the firewall until it expires. */
-export interface Lease {
-  readonly id: string
-  /** The key's id and fingerprint: whose lease it is. */
-  readonly key: string
-  readonly fingerprint: string
-  /** An address, or a block such as `198.51.100.0/24`. */
-  readonly address: string
-  readonly protocol: 'tcp' | 'udp'
-  readonly port: number
-  readonly once: boolean
-  /** Unix seconds, or null: until closed */
-  readonly until: number | null
-}
+/** Why an entry is to be put in force, or is no longer wanted there: `replaced` by one that lasts longer, or admits a new connection. */
+export type Why = 'wanted' | 'closed' | 'expired' | 'replaced'
 
-/** An address whose taps are ignored. */
-export interface Lock {
-  readonly id: string
-  readonly key: string
-  readonly fingerprint: string
-  readonly address: string
-  /** Unix seconds */
-  readonly until: number
-}
-
-/** What the leases need of a firewall: plain values, never a command. Each call resolves when it is in force and rejects when it is not. */
-export interface Firewall {
-  /** What is in force from an earlier run. */
-  list(): Promise<{ leases: Lease[]; locks: Lock[] }>
-  /** Puts a lease in force, in place of an earlier one of the same id. */
-  open(lease: Lease, replaced: Lease | null): Promise<void>
-  end(lease: Lease, why: 'close' | 'expire'): Promise<void>
-  /** Puts a lock in force, in place of an earlier one for the same address. */
-  lock(lock: Lock, replaced: Lock | null): Promise<void>
-  unlock(lock: Lock): Promise<void>
-  /** Puts back what another program has taken away since, and takes away what it has put back; returns whether there was anything. */
-  mend(): Promise<boolean>
-}
-
-interface Held<T> {
-  readonly entry: T
-  /** When it ends on the monotonic clock, in milliseconds; Infinity: until closed */
-  readonly ends: number
-  /** What it took the place of, in case that it can't be put in force. */
-  readonly before?: Held<T> | undefined
-  /** After a failure to end it, the moment of the monotonic clock before which it is not tried again. */
-  readonly notBefore?: number
+/** An entry that the firewall may have to be told about: {@link Leases.wants} says whether it is to stand there now. */
+export interface Change {
+  readonly entry: Entry
+  readonly why: Why
 }
 
 /**
- * The life of leases and locks. It decides; the firewall does. An entry ends by the kernel's own clock, and by this one's monotonic
- * clock too, whichever is first: a clock that is set back gives nobody more time.
+ * The life of leases and locks: what should be in force, at this moment. It decides, and whoever looks after the firewall brings it there.
+ * An entry ends by the kernel's own clock, and by this one's monotonic clock too, whichever is first: a clock that is set back gives
+ * nobody more time.
  */
 export class Leases {
-  readonly #leases = new Map<string, Held<Lease>>()
-  readonly #locks = new Map<string, Held<Lock>>()
+  /** slot → lease */
+  readonly #leases = new Map<string, Lease>()
+  /** slot → lock */
+  readonly #locks = new Map<string, Lock>()
+  /** address → the locks on it, one of a key at most */
+  readonly #lockedBy = new Map<string, readonly Lock[]>()
+  /** fingerprint → how many leases it has */
+  readonly #counts = new Map<string, number>()
+  /** When an entry ends on the monotonic clock, in milliseconds; Infinity: until closed */
+  readonly #ends = new WeakMap<Entry, number>()
+  /** What has stood in the firewall, and what an entry that has not is to take the place of. */
+  readonly #stood = new WeakSet<Entry>()
+  readonly #before = new WeakMap<Entry, Lease>()
+  #changes: Change[] = []
 
-  /** Takes over what an earlier run left in force; returns what has ended or has lost its key, to be swept. */
-  restore(leases: readonly Lease[], locks: readonly Lock[], isAlive: (fingerprint: string) => boolean, now: Now) {
-    const kept = (entry: Lease | Lock) => isAlive(entry.fingerprint) && !(entry.until !== null && entry.until * 1000 <= now.wall)
-    // A run that was killed while it extended a lease leaves it twice: the longer one counts.
-    const longestFirst = <T extends Lease | Lock>(entries: readonly T[]) =>
-      [...entries].sort((a, b) => (b.until ?? Number.MAX_VALUE) - (a.until ?? Number.MAX_VALUE))
-    const over: { leases: Lease[]; locks: Lock[] } = { leases: [], locks: [] }
-    for (const lease of longestFirst(leases)) {
-      if (!kept(lease) || this.#leases.has(slot(lease))) over.leases.push(lease)
-      else this.#leases.set(slot(lease), { entry: lease, ends: endOf(lease.until, now) })
+  /** Takes over what an earlier run left in force; what has ended, has lost its key or stands twice is no longer wanted. */
+  restore(found: readonly Entry[], isAlive: (fingerprint: string) => boolean, now: Now): void {
+    // A run that was killed while it extended a lease may leave it twice: the longer one counts.
+    const longestFirst = [...found].sort((a, b) => (b.until ?? Number.MAX_VALUE) - (a.until ?? Number.MAX_VALUE))
+    for (const entry of longestFirst) {
+      this.#ends.set(entry, endOf(entry.until, now))
+      if (!isAlive(entry.fingerprint)) this.#change(entry, 'closed')
+      else if (entry.until !== null && entry.until * 1000 <= now.wall) this.#change(entry, 'expired')
+      else if (this.current(entry)) this.#change(entry, 'replaced')
+      else this.#set(entry)
+      this.stands(entry)
     }
-    for (const lock of longestFirst(locks)) {
-      if (!kept(lock) || this.#locks.has(lock.address)) over.locks.push(lock)
-      else this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
-    }
-    return over
   }
 
   get size(): number {
     return this.#leases.size
   }
 
-  /** Every lease in force. */
-  all(): Lease[] {
-    return [...this.#leases.values()].map(({ entry }) => entry)
+  get locks(): number {
+    return this.#locks.size
+  }
+
+  /** Everything that should be in force. */
+  all(): Entry[] {
+    return [...this.#leases.values(), ...this.#locks.values()]
+  }
+
+  /** Whether just this should be in force: an entry that has been made longer is another one. */
+  wants(entry: Entry): boolean {
+    const current = this.current(entry)
+    return current !== undefined && current.id === entry.id && current.until === entry.until
+  }
+
+  /** What is wanted in the place of an entry: itself, itself made longer, or another one; undefined where nothing is. */
+  current(entry: Entry): Entry | undefined {
+    return (isLease(entry) ? this.#leases : this.#locks).get(slotOf(entry))
+  }
+
+  /** What may have to be changed in the firewall, since the last call. */
+  takeChanges(): readonly Change[] {
+    const changes = this.#changes
+    this.#changes = []
+    return changes
   }
 
   /**
    * What an opening grant does: a new lease for each service, or a longer life for the one that is there. It is noted at once.
    * @param id names the new leases; the services of one grant are told apart by a suffix
-   * @returns null when there are too many leases already
+   * @returns the leases that the grant comes to; null when there are too many already
    */
-  open(id: string, key: string, fingerprint: string, grant: Grant, now: Now): { lease: Lease; replaced: Lease | null }[] | null {
-    const wanted = grant.services.map(({ port, protocol }, i) => ({
+  open(id: string, key: string, fingerprint: string, grant: Grant, now: Now): Lease[] | null {
+    const asked = grant.services.map(({ port, protocol }, i) => ({
       id: grant.services.length === 1 ? id : `${id}.${i}`,
       key,
       fingerprint,
@@ -109,96 +102,168 @@ export class Leases {
       once: grant.once,
       until: grant.until,
     }))
-    const added = wanted.filter((lease) => !this.#leases.has(slot(lease)))
-    if (this.#leases.size + added.length > MAX_LEASES) return null
-    const own = [...this.#leases.values()].filter(({ entry }) => entry.fingerprint === fingerprint)
-    if (own.length + added.length > MAX_KEY_LEASES) return null
-    return wanted.map((lease) => {
-      const before = this.#leases.get(slot(lease))
-      const longer = before && !lease.once ? extend(before, lease, now) : { entry: lease, ends: endOf(lease.until, now) }
-      this.#leases.set(slot(lease), { ...longer, before: before && { entry: before.entry, ends: before.ends } })
-      return { lease: longer.entry, replaced: before?.entry ?? null }
+    const added = asked.filter((lease) => !this.#leases.has(slotOf(lease))).length
+    if (this.#leases.size + added > MAX_LEASES) return null
+    if ((this.#counts.get(fingerprint) ?? 0) + added > MAX_KEY_LEASES) return null
+    return asked.map((lease) => {
+      const before = this.#leases.get(slotOf(lease))
+      const next = before && !lease.once ? this.#extended(before, lease, now) : lease
+      if (next === before) return before
+      this.#ends.set(next, Math.max(endOf(next.until, now), before && !lease.once ? this.#endOf(before) : 0))
+      if (before) {
+        this.#before.set(next, before)
+        this.#change(before, 'replaced')
+      }
+      this.#set(next)
+      this.#change(next, 'wanted')
+      return next
     })
   }
 
-  /** Takes out a key's leases for an address, and for blocks around it, all of them or those for some services; returns them. */
+  /** Ends a key's leases for an address, and for blocks around it, all of them or those for some services; returns them. */
   close(fingerprint: string, address: string, services: readonly Service[]): Lease[] {
-    return this.#take(
-      ({ entry: lease }) =>
+    const ended = this.#of(fingerprint, services).filter((lease) => opensFor(lease, address))
+    for (const lease of ended) this.#end(lease, 'closed')
+    return ended
+  }
+
+  /** How many leases a key has for these services, whatever their addresses. @param services none: all of them */
+  count(fingerprint: string, services: readonly Service[]): number {
+    return this.#of(fingerprint, services).length
+  }
+
+  #of(fingerprint: string, services: readonly Service[]): Lease[] {
+    return [...this.#leases.values()].filter(
+      (lease) =>
         lease.fingerprint === fingerprint &&
-        opensFor(lease, address) &&
         (services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol)),
     )
   }
 
   /**
-   * Takes out what is over and returns it. `expired`: leases that have ended by the monotonic clock, or by the wall clock (the kernel
-   * has ended them then); `orphaned`: those whose key is gone, revoked or has expired; `locks`: both kinds of
-   * them, and those on addresses that no lock may name any more.
+   * Ends what is over: by the monotonic clock or by the wall clock (the kernel has ended it then), with its key, or a lock on an address
+   * that no lock may name any more.
    */
-  ended(
-    isAlive: (fingerprint: string) => boolean,
-    isSpared: (address: string) => boolean,
-    now: Now,
-  ): { expired: Lease[]; orphaned: Lease[]; locks: Lock[] } {
-    const isDue = ({ notBefore = 0 }: Held<Lease | Lock>) => now.steady >= notBefore
-    const hasExpired = ({ entry, ends }: Held<Lease | Lock>) =>
-      ends <= now.steady || (entry.until !== null && entry.until * 1000 <= now.wall)
-    const isOrphan = ({ entry }: Held<Lease | Lock>) => !isAlive(entry.fingerprint)
-    const locks = [...this.#locks.values()]
-      .filter((held) => hasExpired(held) || isOrphan(held) || isSpared(held.entry.address))
-      .map(({ entry }) => entry)
-    for (const { address } of locks) this.#locks.delete(address)
-    return {
-      expired: this.#take((held) => isDue(held) && hasExpired(held)),
-      orphaned: this.#take((held) => isDue(held) && isOrphan(held)),
-      locks,
+  expire(isAlive: (fingerprint: string) => boolean, isSpared: (address: string) => boolean, now: Now): void {
+    for (const entry of [...this.#leases.values(), ...this.#locks.values()]) {
+      const isOver = this.#endOf(entry) <= now.steady || (entry.until !== null && entry.until * 1000 <= now.wall)
+      if (isOver) this.#end(entry, 'expired')
+      else if (!isAlive(entry.fingerprint) || (!isLease(entry) && isSpared(entry.address))) this.#end(entry, 'closed')
     }
   }
 
-  /** Takes out a lease that could not be opened, or made longer: then it is again what it was. */
-  undo(lease: Lease): void {
-    const held = this.#leases.get(slot(lease))
-    if (held?.entry !== lease) return
-    if (held.before) this.#leases.set(slot(lease), held.before)
-    else this.#leases.delete(slot(lease))
+  /** Ends the leases of which this holds, whoever's they are. @returns whether there are any */
+  endAll(isMeant: (lease: Lease) => boolean): boolean {
+    const ended = [...this.#leases.values()].filter(isMeant)
+    for (const lease of ended) this.#end(lease, 'closed')
+    return ended.length > 0
   }
 
-  /** Puts back a lease that could not be ended, to be ended at another moment of the monotonic clock. */
-  retry(lease: Lease, at: number): void {
-    if (!this.#leases.has(slot(lease))) this.#leases.set(slot(lease), { entry: lease, ends: at, notBefore: at })
+  /** Notes that an entry stands in the firewall: what it took the place of is over. */
+  stands(entry: Entry): void {
+    this.#stood.add(entry)
+    this.#before.delete(entry)
   }
 
-  /** Notes a lock; a longer one for the same address stays. @returns null when there are too many */
-  lock(lock: Lock, now: Now): { lock: Lock; replaced: Lock | null } | null {
-    const before = this.#locks.get(lock.address)
-    if (!before && this.#locks.size >= MAX_LOCKS) return null
-    if (before && before.entry.until >= lock.until) return { lock: before.entry, replaced: before.entry }
-    this.#locks.set(lock.address, { entry: lock, ends: endOf(lock.until, now) })
-    return { lock, replaced: before?.entry ?? null }
+  /** Whether an entry has ever stood in the firewall. */
+  hasStood(entry: Entry): boolean {
+    return this.#stood.has(entry)
   }
 
-  /** The lock on an address, or undefined. */
+  /**
+   * Gives up an opening that the firewall has refused: the lease is again what it was when it last stood there, or is gone. One that has
+   * been made longer meanwhile stays.
+   * @param isThere whether an entry stands in the firewall now
+   */
+  giveUp(lease: Lease, isThere: (entry: Entry) => boolean, now: Now): void {
+    if (!this.wants(lease)) return
+    this.#unset(lease)
+    let before = this.#before.get(lease)
+    while (before && !this.#stood.has(before)) before = this.#before.get(before)
+    // One connection that may have been used is not put back.
+    if (!before || (before.once && !isThere(before))) return
+    if (this.#endOf(before) > now.steady) this.#set(before)
+    else this.#change(before, 'expired')
+  }
+
+  /** Notes that a lease for one connection has ended with its rule, which is gone from the firewall: nobody knows whether it was used. */
+  lose(lease: Lease): void {
+    if (this.wants(lease)) this.#unset(lease)
+  }
+
+  /**
+   * Notes a lock, at once; a longer one of the same key stays. Another key's on the same address does, too: a longer one may end before it,
+   * with its key.
+   * @returns the key's lock; null when there are too many
+   */
+  lock(lock: Lock, now: Now): Lock | null {
+    const before = this.#locks.get(slotOf(lock))
+    if (before && before.until >= lock.until) return before
+    const ofKey = () => [...this.#locks.values()].filter(({ fingerprint }) => fingerprint === lock.fingerprint).length
+    if (!before && (this.#locks.size >= MAX_LOCKS || ofKey() >= MAX_KEY_LOCKS)) return null
+    if (before) this.#end(before, 'replaced')
+    this.#ends.set(lock, endOf(lock.until, now))
+    this.#set(lock)
+    this.#change(lock, 'wanted')
+    return lock
+  }
+
+  /** The lock on an address, the longest of them, or undefined. */
   locked(address: string): Lock | undefined {
-    return this.#locks.get(address)?.entry
+    return this.#lockedBy.get(address)?.reduce((longest, lock) => (lock.until > longest.until ? lock : longest))
   }
 
-  #take(matches: (held: Held<Lease>) => boolean): Lease[] {
-    const taken = [...this.#leases.values()].filter(matches).map(({ entry }) => entry)
-    for (const lease of taken) this.#leases.delete(slot(lease))
-    return taken
+  /**
+   * Knocking again extends and never shortens; the lease keeps its name. The two clocks are compared apart: when the wall clock has
+   * jumped, the kernel may have ended what the monotonic clock still holds.
+   */
+  #extended(before: Lease, asked: Lease, now: Now): Lease {
+    const isLonger = (asked.until ?? Infinity) > (before.until ?? Infinity)
+    if (isLonger) return { ...asked, id: before.id }
+    this.#ends.set(before, Math.max(this.#endOf(before), endOf(asked.until, now)))
+    return before
+  }
+
+  #endOf(entry: Entry): number {
+    return this.#ends.get(entry) ?? 0
+  }
+
+  #change(entry: Entry, why: Why): void {
+    this.#changes.push({ entry, why })
+  }
+
+  #end(entry: Entry, why: Why): void {
+    this.#unset(entry)
+    this.#change(entry, why)
+  }
+
+  #set(entry: Entry): void {
+    if (!isLease(entry)) {
+      this.#locks.set(slotOf(entry), entry)
+      this.#lockedBy.set(entry.address, [...(this.#lockedBy.get(entry.address) ?? []), entry])
+      return
+    }
+    if (!this.#leases.has(slotOf(entry))) this.#count(entry.fingerprint, 1)
+    this.#leases.set(slotOf(entry), entry)
+  }
+
+  #unset(entry: Entry): void {
+    if (!isLease(entry)) {
+      this.#locks.delete(slotOf(entry))
+      const others = this.#lockedBy.get(entry.address)?.filter((lock) => lock !== entry) ?? []
+      if (others.length > 0) this.#lockedBy.set(entry.address, others)
+      else this.#lockedBy.delete(entry.address)
+    } else if (this.#leases.delete(slotOf(entry))) this.#count(entry.fingerprint, -1)
+  }
+
+  #count(fingerprint: string, by: number): void {
+    const count = (this.#counts.get(fingerprint) ?? 0) + by
+    if (count > 0) this.#counts.set(fingerprint, count)
+    else this.#counts.delete(fingerprint)
   }
 }
 
-/**
- * Knocking again extends and never shortens; the lease keeps its name. The two clocks are compared apart: when the wall clock has
- * jumped, the kernel may have ended what the monotonic clock still holds.
- */
-function extend(before: Held<Lease>, asked: Lease, now: Now): Held<Lease> {
-  const isLonger = (asked.until ?? Infinity) > (before.entry.until ?? Infinity)
-  const ends = Math.max(before.ends, endOf(asked.until, now))
-  return { entry: isLonger ? { ...asked, id: before.entry.id } : before.entry, ends }
-}
+export const isLease = (entry: Entry): entry is Lease => 'port' in entry
 
 function endOf(until: number | null, now: Now): number {
   return until === null ? Infinity : now.steady + until * 1000 - now.wall
@@ -209,7 +274,12 @@ function opensFor(lease: Lease, address: string): boolean {
   return lease.address === address || (lease.address.includes('/') && inCidr(parseCidr(lease.address) as Cidr, address))
 }
 
-/** Leases of one key for one door are one lease. A lease that admits one connection is another than one that admits all. */
-function slot({ fingerprint, address, protocol, port, once }: Lease): string {
+/**
+ * What there can be one of: leases of one key for one door are one lease, but one that admits one connection is another than one that admits
+ * all; and a key has one lock on an address.
+ */
+function slotOf(entry: Entry): string {
+  if (!isLease(entry)) return `${entry.fingerprint} ${entry.address}`
+  const { fingerprint, address, protocol, port, once } = entry
   return `${fingerprint} ${address} ${port}/${protocol} ${once}`
 }

@@ -22,22 +22,35 @@ export interface LedgerFile {
   append(record: LedgerRecord): Promise<void>
 }
 
+/**
+ * What a ledger knows of a knock. `retransmitted`: it is spent, and its own source says it again; `stale`: it lies below the floor, where
+ * nobody knows any more; `unknown`: it has not been spent.
+ */
+export type Known = 'replayed' | 'retransmitted' | 'stale' | 'unknown'
+
 /** What became of a claim. `spent`: it was free and is now this knock's own, once `durable` resolves. */
 export type Claim =
   | { readonly outcome: 'spent'; readonly durable: Promise<void> }
-  | { readonly outcome: 'replayed' | 'retransmitted' | 'stale' | 'full' }
+  | { readonly outcome: Exclude<Known, 'unknown'> | 'full' }
 
 /**
  * Knocks of one key in one window. Only the holder of a key who sends hundreds of different ones a second reaches it, and shuts out
  * nobody but himself, until the next window.
  */
 const MAX_WINDOW_KNOCKS = 4_096
+/**
+ * Knocks of one key, in all windows together, at which no more of windows to come are written down. They raise no floor: whoever says nothing
+ * else would have the ledger grow for ever, and no daemon start from it any more. Timely ones go on, and forget what is below their floor.
+ */
+const MAX_KEPT_KNOCKS = MAX_WINDOW_KNOCKS
 
 /** Rows and floor of one (fingerprint, period). */
 interface Account {
   readonly fingerprint: string
   readonly period: number
   floor: number
+  /** How many knocks there are in all windows. */
+  knocks: number
   /** window → V → the source that was first to say it (unknown after a restart) */
   readonly windows: Map<number, Map<string, string | null>>
 }
@@ -58,32 +71,58 @@ export class Ledger {
 
   /** The floor of a key: below it every window is stale. */
   floor(fingerprint: string, period: number): number {
-    const bases = this.#bases.map(({ seconds, ahead }) => Math.floor(seconds / period) + ahead)
-    return Math.max(0, ...bases, this.#accounts.get(name(fingerprint, period))?.floor ?? 0)
+    return Math.max(this.#base(period), this.#own(fingerprint, period))
   }
 
   /**
    * When a key opens again whose floor is ahead of the clock, which was further on when the floor was raised.
    * @param wall Unix milliseconds
-   * @returns Unix milliseconds, or null where the floor is in nobody's way
+   * @returns Unix milliseconds: by the base, which is below all keys, and by the key's own floor; null where that is in nobody's way
    */
-  opensAt(fingerprint: string, period: number, wall: number): number | null {
-    const floor = this.floor(fingerprint, period)
-    return floor * period * 1000 > wall ? floor * period * 1000 : null
+  opensAt(fingerprint: string, period: number, wall: number): { base: number | null; own: number | null } {
+    const ahead = (floor: number) => (floor * period * 1000 > wall ? floor * period * 1000 : null)
+    return { base: ahead(this.#base(period)), own: ahead(this.#own(fingerprint, period)) }
+  }
+
+  #base(period: number): number {
+    return Math.max(0, ...this.#bases.map(({ seconds, ahead }) => Math.floor(seconds / period) + ahead))
+  }
+
+  #own(fingerprint: string, period: number): number {
+    return this.#accounts.get(name(fingerprint, period))?.floor ?? 0
+  }
+
+  /** What is known of a knock. Asking claims nothing. */
+  ask(knock: Knock, fingerprint: string): Known {
+    const { key, window, source } = knock
+    const first = this.#firstOf(knock, fingerprint)
+    if (first !== undefined) return first === source ? 'retransmitted' : 'replayed'
+    return window < this.floor(fingerprint, key.period) ? 'stale' : 'unknown'
+  }
+
+  /** The source that was first to say a knock; null: nobody has said it, or that was before a restart. */
+  firstSource(knock: Knock, fingerprint: string): string | null {
+    return this.#firstOf(knock, fingerprint) ?? null
+  }
+
+  /** As {@link Ledger.firstSource}; undefined: nobody has said it. */
+  #firstOf({ key, window, v }: Knock, fingerprint: string): string | null | undefined {
+    return this.#accounts.get(name(fingerprint, key.period))?.windows.get(window)?.get(v)
   }
 
   /**
    * Claims a knock, in memory at once and on the disk by `durable`: act only when that resolves.
    * A future knock is written down too, so that nobody can play it when its window comes, but raises no floor.
    */
-  claim({ key, window, v, source, arrival }: Knock, fingerprint: string): Claim {
-    const { period } = key
+  claim(knock: Knock, fingerprint: string): Claim {
+    const known = this.ask(knock, fingerprint)
+    if (known !== 'unknown') return { outcome: known }
+    const { window, v, source, arrival } = knock
+    const { period } = knock.key
+    const account = this.#accounts.get(name(fingerprint, period))
+    const isFull = (account?.windows.get(window)?.size ?? 0) >= MAX_WINDOW_KNOCKS
+    if (isFull || (arrival !== 'timely' && account && account.knocks >= MAX_KEPT_KNOCKS)) return { outcome: 'full' }
     const floor = this.floor(fingerprint, period)
-    const knocks = this.#accounts.get(name(fingerprint, period))?.windows.get(window)
-    const first = knocks?.get(v)
-    if (first !== undefined) return { outcome: first === source ? 'retransmitted' : 'replayed' }
-    if (window < floor) return { outcome: 'stale' }
-    if (knocks && knocks.size >= MAX_WINDOW_KNOCKS) return { outcome: 'full' }
     const raised = arrival === 'timely' ? Math.max(floor, window - 2 * this.#skew) : floor
     const record = { kind: 'spent', fingerprint, period, window, v, floor: raised } as const
     this.#read(record, source)
@@ -107,19 +146,34 @@ export class Ledger {
       return
     }
     const account = this.#account(record.fingerprint, record.period)
-    account.floor = Math.max(account.floor, record.floor)
-    if (record.kind === 'spent' && record.window >= account.floor) {
-      const knocks = account.windows.get(record.window) ?? new Map()
-      account.windows.set(record.window, knocks)
-      knocks.set(record.v, source)
-    }
-    for (const window of account.windows.keys()) if (window < account.floor) account.windows.delete(window)
+    if (record.floor > account.floor) raise(account, record.floor)
+    if (record.kind !== 'spent' || record.window < account.floor) return
+    const knocks = account.windows.get(record.window) ?? new Map()
+    account.windows.set(record.window, knocks)
+    if (!knocks.has(record.v)) account.knocks++
+    knocks.set(record.v, source)
   }
 
   #account(fingerprint: string, period: number): Account {
-    const account = this.#accounts.get(name(fingerprint, period)) ?? { fingerprint, period, floor: 0, windows: new Map() }
+    const account = this.#accounts.get(name(fingerprint, period)) ?? {
+      fingerprint,
+      period,
+      floor: 0,
+      knocks: 0,
+      windows: new Map(),
+    }
     this.#accounts.set(name(fingerprint, period), account)
     return account
+  }
+}
+
+/** Raises a floor, and forgets what is below it. */
+function raise(account: Account, floor: number): void {
+  account.floor = floor
+  for (const [window, knocks] of account.windows) {
+    if (window >= floor) continue
+    account.windows.delete(window)
+    account.knocks -= knocks.size
   }
 }
 
@@ -128,4 +182,13 @@ const name = (fingerprint: string, period: number): string => `${fingerprint} ${
 /** The base of a ledger that knows nothing of the past: whatever may have been sent until now is dead (a wait of a minute). */
 export function freshBase(wall: number, skew: number): LedgerRecord {
   return { kind: 'base', seconds: Math.floor(wall / 1000), ahead: skew + 1 }
+}
+
+/**
+ * A ledger whose bases were set by a clock that was ahead, with one by the clock of now in their place. Nothing is revived: what is spent and
+ * the floors of keys stay, and whatever may have been sent until now is dead.
+ * @param wall Unix milliseconds
+ */
+export function rebased(records: Iterable<LedgerRecord>, wall: number, skew: number): LedgerRecord[] {
+  return [freshBase(wall, skew), ...[...records].filter(({ kind }) => kind !== 'base')]
 }

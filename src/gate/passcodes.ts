@@ -4,7 +4,7 @@ import { passcode } from '../protocol/passcode'
 import { CODE_DIGITS, passcodeRange } from '../protocol/passcode-ports'
 import type { Now } from './clock'
 import { MAX_FAILURES, MAX_SOURCE_FAILURES, passcodeSkew } from './guesses'
-import type { Tap } from './listener'
+import type { Tap } from './tap'
 
 /* Specification (docs/protocol.md, "Passcode knock") */
 

@@ -148,12 +148,17 @@ export function passcodeKey(key: ServerKey): ServerKey | null {
   return key.passcode ? { ...key, grant: { ...key.grant, services: key.passcode.services } } : null
 }
 
+/** Those of some services that a request to open asks for. */
+export function askedOf(services: readonly Service[], asked: Pick<Request, 'port' | 'protocol'>): Service[] {
+  return services.filter(
+    ({ port, protocol }) =>
+      (asked.port === 0 || asked.port === port) && (asked.protocol === 'any' || asked.protocol === protocol),
+  )
+}
+
 function decideOpen(request: Request, address: string, destination: string, key: ServerKey, wall: number): Grant | Refusal {
   const { grant } = key
-  const services = grant.services.filter(
-    ({ port, protocol }) =>
-      (request.port === 0 || request.port === port) && (request.protocol === 'any' || request.protocol === protocol),
-  )
+  const services = askedOf(grant.services, request)
   if (services.length === 0) return 'not-granted'
   const block = openBlock(address, destination, grant)
   if (block === null) return 'not-granted'

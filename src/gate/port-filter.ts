@@ -1,19 +1,16 @@
-/** Slots of a filter, a byte each: with at most twice 256 ports in it, one answer in sixteen is "perhaps" without need. */
+/** Slots of a filter, a byte each: with at most 256 ports in it, one answer in thirty-two is "perhaps" without need. */
 const SLOTS = 8_192
 
 /**
- * Which ports a session may have touched: never wrong about those that it says no to. It is asked for every candidate of a port, of which ten
- * thousand keys have two dozen, where the session's own map would be ten times as slow.
+ * Which ports a session may have touched: never wrong about those that it says no to. For sessions without a tally: it is filled anew for
+ * each of their taps, in a tenth of the time that a tally takes.
  */
 export class PortFilter {
   readonly #slots = new Uint8Array(SLOTS)
 
-  constructor(ports: Iterable<number>) {
-    for (const port of ports) this.add(port)
-  }
-
-  add(port: number): void {
-    this.#slots[port & (SLOTS - 1)] = 1
+  fill(ports: Iterable<number>): void {
+    this.#slots.fill(0)
+    for (const port of ports) this.#slots[port & (SLOTS - 1)] = 1
   }
 
   /** How many of the 8 ports from `at` on may be in it. Written out: it is where the time of a scan goes. */

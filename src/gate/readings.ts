@@ -63,6 +63,29 @@ export function* readings(
   }
 }
 
+/**
+ * The readings that are tried as soon as there are symbols enough: of what was heard since the rendezvous, and of all.
+ * @param k length of the sealed request that is tried
+ */
+export function* eagerReadings(
+  touches: ReadonlyMap<number, Touch>,
+  newest: number,
+  book: Codebook,
+  k: number,
+): Generator<Reading, void> {
+  const starts = [rendezvousStart(touches, book.ports.subarray(0, RENDEZVOUS)), newest - (HORIZONS.at(-1) as number)]
+  for (const start of distinct(touches, starts)) {
+    const reading = settled(tally(touches, start, book), k, k + PARITY)
+    if (reading) yield reading
+  }
+}
+
+/** Since when a candidate's burst is heard: shortly before enough of its rendezvous. In steady milliseconds; -Infinity without a quorum. */
+export function rendezvousStart(touches: ReadonlyMap<number, Touch>, rendezvous: Uint16Array): number {
+  const heard = [...rendezvous].map((port) => touches.get(port)?.last ?? -Infinity).sort((a, b) => b - a)
+  return heard[QUORUM - 1] - RENDEZVOUS_SLACK
+}
+
 /** What each page says since some moment. */
 interface Tally {
   /** page → its most-touched symbols; more than one is a tie, which leaves the page open */
@@ -110,8 +133,15 @@ function mayGuess({ symbols }: Tally, k: number): boolean {
 
 /** Where each horizon starts, latest first, without those that hold the same taps as another. */
 function horizonStarts(touches: ReadonlyMap<number, Touch>, newest: number, rendezvous: Uint16Array): number[] {
-  const heard = [...rendezvous].map((port) => touches.get(port)?.last ?? -Infinity).sort((a, b) => b - a)
-  const starts = [heard[QUORUM - 1] - RENDEZVOUS_SLACK, ...HORIZONS.map((horizon) => newest - horizon)].sort((a, b) => b - a)
+  const starts = [rendezvousStart(touches, rendezvous), ...HORIZONS.map((horizon) => newest - horizon)]
+  return distinct(
+    touches,
+    starts.sort((a, b) => b - a),
+  )
+}
+
+/** Of moments, the latest first, those since which more was heard than since the one before. */
+function distinct(touches: ReadonlyMap<number, Touch>, starts: readonly number[]): number[] {
   const held = starts.map(() => 0)
   for (const { last } of touches.values()) {
     for (let i = 0; i < starts.length; i++) if (last >= starts[i]) held[i]++

@@ -1,3 +1,5 @@
+import type { Name } from './tap'
+
 /** Taps of sources without a session that are remembered, all sources together (docs/protocol.md, "Receiving" 2). */
 export const MAX_STRAYS = 4_096
 
@@ -8,18 +10,21 @@ export interface Stray {
   readonly at: number
 }
 
+/** What nearly every source has said. */
+const NONE: readonly Stray[] = []
+
 /**
  * One ring of the last taps on ports that mean nothing, from sources that mean nothing: all that a stranger's packet leaves behind,
  * so that the symbols that overtake their rendezvous are not lost. Taps are numbered as they come; the ring holds the last of them,
  * each with the number of the tap before it from the same source.
  */
 export class Strays {
-  readonly #sources: (string | undefined)[] = new Array(MAX_STRAYS).fill(undefined)
+  readonly #sources: (Name | undefined)[] = new Array(MAX_STRAYS).fill(undefined)
   readonly #ports = new Uint16Array(MAX_STRAYS)
   readonly #times = new Float64Array(MAX_STRAYS)
   readonly #before = new Float64Array(MAX_STRAYS)
   /** source → the number of its newest tap */
-  readonly #newest = new Map<string, number>()
+  readonly #newest = new Map<Name, number>()
   #next = 0
   #size = 0
 
@@ -27,7 +32,7 @@ export class Strays {
     return this.#size
   }
 
-  add(source: string, port: number, at: number): void {
+  add(source: Name, port: number, at: number): void {
     const number = this.#next++
     const slot = number % MAX_STRAYS
     const overwritten = this.#sources[slot]
@@ -41,9 +46,11 @@ export class Strays {
   }
 
   /** Takes a source's taps out of the ring, oldest first. */
-  take(source: string): Stray[] {
+  take(source: Name): readonly Stray[] {
+    const newest = this.#newest.get(source)
+    if (newest === undefined) return NONE
     const taps: Stray[] = []
-    let number = this.#newest.get(source) ?? -1
+    let number = newest
     // What is older than the ring has been overwritten.
     while (number >= 0 && number >= this.#next - MAX_STRAYS) {
       const slot = number % MAX_STRAYS

@@ -3,6 +3,7 @@ import { hintNumber } from '../protocol/datagram'
 import { hint, type Key } from '../protocol/key'
 import { acceptedWindows } from './clock'
 import type { PortFilter } from './port-filter'
+import { Tally } from './tally'
 
 /** Most entries of a table that also holds far windows: some 350 keys (docs/protocol.md, "Receiving" 1). */
 const MAX_ENTRIES_WITH_FAR = 65_536
@@ -10,6 +11,9 @@ const MAX_ENTRIES_WITH_FAR = 65_536
 export const FAR = 10
 /** Windows beyond each side that are always held: the next one is ready before its time, the last one still explains a late knock. */
 const MARGIN = 1
+const PORTS = 65_536
+/** Places for which each port has room at first; it grows by doubling. */
+const FIRST_ROOM = 4
 /** Places of a new table; it grows by doubling. */
 const FIRST_PLACES = 1_024
 /** No candidates: one array for all calls, of which nearly every one has none. */
@@ -34,12 +38,15 @@ interface Column {
 /**
  * The rendezvous ports of every window of interest of every key, by port (docs/protocol.md, "Receiving" 1).
  * It is filled and emptied in slices, so that ten thousand keys do not hold up the loop when a window passes. Candidates have places, by
- * number, and their ports lie side by side: where a port has two dozen candidates, to follow each by reference is what costs.
+ * number: where a port has two dozen candidates, to follow each by reference is what costs.
  */
 export class Table {
   readonly #skew: number
-  /** port → places of the candidates that it may point to */
-  readonly #ports: (number[] | undefined)[] = new Array(65536)
+  /** Places of the candidates that a port may point to: those of a port lie side by side, with room for so many each. */
+  #places = new Int32Array(PORTS * FIRST_ROOM)
+  #room = FIRST_ROOM
+  /** port → how many they are */
+  readonly #counts = new Uint16Array(PORTS)
   readonly #candidates: (Candidate | undefined)[] = []
   /** 8 rendezvous ports for each place */
   #rendezvous = new Uint16Array(RENDEZVOUS * FIRST_PLACES)
@@ -48,10 +55,14 @@ export class Table {
   /** period → window → column */
   readonly #columns = new Map<number, Map<number, Column>>()
   readonly #passed: number[] = []
+  /** period → the first accepted window for which all its columns are there */
+  readonly #synced = new Map<number, number>()
   /** hint → the candidate that it announces. Two of ten thousand keys have one hint once in some 10^9 windows: the later one has it then. */
   readonly #hints = new Map<bigint, Candidate>()
   readonly #datagrams: boolean
   #margin = FAR
+  /** Grows with each candidate that is added. */
+  #version = 0
 
   /** @param datagrams whether hints are wanted, too */
   constructor(skew: number, datagrams = false) {
@@ -61,21 +72,51 @@ export class Table {
 
   /** Whether a port points to any candidate; nearly all are a stranger's. */
   knows(port: number): boolean {
-    return this.#ports[port] !== undefined
+    return this.#counts[port] > 0
   }
 
-  /** The candidates that a port points to and whose quorum the filter can't rule out. */
-  suspects(port: number, heard: PortFilter): readonly Candidate[] {
+  /** Nothing is counted in it yet. */
+  newTally(): Tally {
+    return new Tally(this.#candidates.length, this.#version)
+  }
+
+  /** Whether a tally has been made since the last candidate was added: it has not counted what was heard of that before. */
+  isCurrent(tally: Tally): boolean {
+    return tally.version === this.#version
+  }
+
+  /** Counts a port that was heard. @returns the candidates that it points to and whose quorum the tally can't rule out */
+  suspects(port: number, heard: Tally): readonly Candidate[] {
     let found: Candidate[] = NONE
-    const places = this.#ports[port]
-    if (!places) return found
-    const rendezvous = this.#rendezvous
-    for (let i = 0; i < places.length; i++) {
-      if (heard.countOf8(rendezvous, RENDEZVOUS * places[i]) < QUORUM) continue
+    const places = this.#places
+    const from = port * this.#room
+    const to = from + this.#counts[port]
+    for (let i = from; i < to; i++) {
+      if (heard.add(places[i]) < QUORUM) continue
       if (found === NONE) found = []
       found.push(this.#candidates[places[i]] as Candidate)
     }
     return found
+  }
+
+  /** Those whose quorum a filter can't rule out, for a session without a tally. */
+  suspectsAmong(port: number, heard: PortFilter): readonly Candidate[] {
+    let found: Candidate[] = NONE
+    const from = port * this.#room
+    const to = from + this.#counts[port]
+    for (let i = from; i < to; i++) {
+      if (heard.countOf8(this.#rendezvous, RENDEZVOUS * this.#places[i]) < QUORUM) continue
+      if (found === NONE) found = []
+      found.push(this.#candidates[this.#places[i]] as Candidate)
+    }
+    return found
+  }
+
+  /** Takes a port back that was counted. */
+  forget(port: number, heard: Tally): void {
+    const from = port * this.#room
+    const to = from + this.#counts[port]
+    for (let i = from; i < to; i++) heard.remove(this.#places[i])
   }
 
   /** The candidate whose datagrams begin with this hint, or undefined; nearly all are a stranger's. */
@@ -99,6 +140,7 @@ export class Table {
     for (const key of this.#keys) if (!next.has(key)) this.#drop(key)
     for (const key of next) if (!this.#keys.has(key)) this.#add(key)
     const windows = 2 * this.#skew + 1 + 2 * FAR
+    this.#synced.clear()
     this.#margin = next.size * windows * RENDEZVOUS <= MAX_ENTRIES_WITH_FAR ? FAR : MARGIN
   }
 
@@ -110,14 +152,16 @@ export class Table {
    */
   sync(wall: number, limit: number): boolean {
     let left = limit
-    let rest = false
+    let isWhole = true
     for (const [period, columns] of this.#columns) {
       const { first, last } = acceptedWindows(wall, period, this.#skew)
+      if (this.#synced.get(period) === first) continue
       for (const [window, column] of columns) {
         if (window >= first - this.#margin && window <= last + this.#margin) continue
         for (const place of column.places.values()) this.#passed.push(place)
         columns.delete(window)
       }
+      let rest = false
       for (const window of nearestFirst(first, last, this.#margin)) {
         // Not even begun: to list ten thousand keys is a piece of work, too.
         if (left <= 0) {
@@ -132,9 +176,11 @@ export class Table {
         }
         rest ||= column.missing.size > 0
       }
+      if (rest) isWhole = false
+      else this.#synced.set(period, first)
     }
     while (this.#passed.length > 0 && left-- > 0) this.#unlink(this.#passed.pop() as number)
-    return !rest && this.#passed.length === 0
+    return isWhole && this.#passed.length === 0
   }
 
   #newColumn(period: number, window: number): Column {
@@ -157,20 +203,34 @@ export class Table {
       this.#rendezvous = longer
     }
     this.#rendezvous.set(candidate.rendezvous, RENDEZVOUS * place)
+    this.#version++
     column.places.set(key, place)
     for (const port of candidate.rendezvous) {
-      const there = this.#ports[port]
-      if (there) there.push(place)
-      else this.#ports[port] = [place]
+      if (this.#counts[port] === this.#room) this.#grow()
+      this.#places[port * this.#room + this.#counts[port]++] = place
     }
+  }
+
+  /** Twice as much room for each port. */
+  #grow(): void {
+    const wider = new Int32Array(2 * this.#places.length)
+    for (let port = 0; port < PORTS; port++) {
+      if (this.#counts[port] === 0) continue
+      const from = port * this.#room
+      wider.set(this.#places.subarray(from, from + this.#counts[port]), 2 * from)
+    }
+    this.#places = wider
+    this.#room *= 2
   }
 
   #unlink(place: number): void {
     const candidate = this.#candidates[place]
     if (candidate?.hint != null && this.#hints.get(candidate.hint) === candidate) this.#hints.delete(candidate.hint)
     for (const port of candidate?.rendezvous ?? []) {
-      const rest = this.#ports[port]?.filter((other) => other !== place)
-      this.#ports[port] = rest?.length ? rest : undefined
+      const from = port * this.#room
+      const last = from + --this.#counts[port]
+      // The last one takes its place.
+      this.#places[this.#places.indexOf(place, from)] = this.#places[last]
     }
     this.#candidates[place] = undefined
     this.#free.push(place)

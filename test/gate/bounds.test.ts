@@ -1,17 +1,11 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
+import { Budget, MAX_CANDIDATE_DECODES, MAX_DECODES } from '../../src/gate/budget'
 import { MAX_EXPLAINED, MAX_EXPLAINED_OF_SESSION } from '../../src/gate/explained'
-import {
-  MAX_CANDIDATE_DECODES,
-  MAX_DECODES,
-  MAX_PORTS,
-  MAX_SESSION_DECODES,
-  MAX_SESSIONS,
-  MAX_TAPS,
-} from '../../src/gate/listener'
+import { MAX_PORTS, MAX_SESSION_DECODES, MAX_SESSIONS, MAX_TALLIES, MAX_TAPS } from '../../src/gate/listener'
 import { MAX_STRAYS } from '../../src/gate/strays'
 import { codebook, rendezvous } from '../../src/protocol/codebook'
 import type { Key } from '../../src/protocol/key'
-import { Ear, keyOf, knockOf, OTHER, POOL, SOURCE, WINDOW } from './ear'
+import { Ear, keyOf, knockOf, OTHER, POOL, SOURCE, seededRandom, WINDOW } from './ear'
 
 /** What was decoded and computed: `open` and `rendezvous` as they are, but counted. */
 const work = vi.hoisted(() => ({ decodes: [] as { key: unknown; window: number }[], candidates: 0 }))
@@ -44,7 +38,7 @@ const KNOCK = knockOf(key)
 const MEANINGLESS = [...POOL].filter((port) => !KNOCK.includes(port))
 /** Sources that anybody can forge. */
 const forged = (i: number) => `10.${(i >> 16) & 255}.${(i >> 8) & 255}.${i & 255}`
-const NOTHING = { sessions: 0, taps: 0 }
+const NOTHING = { sessions: 0, taps: 0, tallies: 0 }
 
 const books = new Map<string, Uint16Array>()
 function bookOf(by: Key, window: number): Uint16Array {
@@ -59,8 +53,8 @@ function rubbish(by: Key, window: number, i: number, pages = 44): number[] {
   return Array.from({ length: pages }, (_, page) => ports[8 + 256 * page + ((i * 31 + page * page * 7 + page) & 255)])
 }
 /** What somebody who has heard the rendezvous sends from one forged source to make the daemon decode. */
-function attack(ear: Ear, i: number, by = key, window = WINDOW, pages = 28): void {
-  ear.taps([...bookOf(by, window).subarray(0, 4), ...rubbish(by, window, i, pages)], { source: forged(i), after: 0 })
+function attack(ear: Ear, i: number, by = key, window = WINDOW, pages = 28, source = forged(i)): void {
+  ear.taps([...bookOf(by, window).subarray(0, 4), ...rubbish(by, window, i, pages)], { source, after: 0 })
 }
 
 it('the bounds are those of docs/protocol.md', () => {
@@ -121,6 +115,15 @@ describe('memory', () => {
     expect(ear.listener.sizes.taps).toBeLessThanOrEqual(MAX_TAPS / 2)
   })
 
+  it('holds 16 MB of tallies at most, and hears knocks of sessions without one', () => {
+    // As many as have tallies of 2 KB.
+    const ear = new Ear(Array.from({ length: 350 }, (_, n) => keyOf(n + 1)))
+    for (let i = 0; i < 9_000; i++) ear.taps([RENDEZVOUS[0], ...MEANINGLESS.slice(0, 32)], { source: forged(i), after: 0 })
+    ear.taps(KNOCK)
+    ear.wait(60)
+    expect([ear.listener.sizes.tallies, ear.knocks.length]).toEqual([MAX_TALLIES, 1])
+  })
+
   it('holds 256 codebooks at most', () => {
     const keys = Array.from({ length: 100 }, (_, n) => keyOf(n))
     const ear = new Ear(keys)
@@ -152,6 +155,26 @@ describe('memory', () => {
     for (let i = 0; i < 2_000; i++) {
       attack(ear, i)
       ear.tap(RENDEZVOUS[0], { source: forged(100_000 + i) })
+    }
+    ear.wait(11_500)
+    expect(ear.listener.sizes).toMatchObject(NOTHING)
+  })
+
+  it('is counted right however often sessions gain and lose their quorum: in the end none is left', () => {
+    const ear = new Ear([key, other])
+    const random = seededRandom(7)
+    const of = (ports: ArrayLike<number>) => ports[Math.floor(random() * ports.length)] as number
+    for (let round = 0; round < 300; round++) {
+      const source = forged(Math.floor(random() * 20))
+      // With 256 ports in a session, each new one pushes out the oldest: a rendezvous port, perhaps.
+      const noise = Array.from({ length: Math.floor(random() * 300) }, () => of(POOL))
+      ear.taps([...RENDEZVOUS, ...noise, ...knockOf(random() < 0.5 ? key : other, round)], {
+        source,
+        after: random() < 0.1 ? 20 : 0.01,
+      })
+      if (random() < 0.3) ear.wait(10 * Math.floor(random() * 200))
+      const { sessions, taps } = ear.listener.sizes
+      expect([taps >= sessions, taps <= 20 * MAX_PORTS]).toEqual([true, true])
     }
     ear.wait(11_500)
     expect(ear.listener.sizes).toMatchObject(NOTHING)
@@ -206,7 +229,9 @@ describe('decodes', () => {
 
   it('are 500 a second at most for one key and window', () => {
     flood(new Ear([key]), [[key, WINDOW]])
-    expect(work.decodes.length).toBe(MAX_CANDIDATE_DECODES)
+    // A codebook costs as much as eight.
+    expect(work.decodes.length).toBeGreaterThan(0.9 * MAX_CANDIDATE_DECODES)
+    expect(work.decodes.length).toBeLessThanOrEqual(MAX_CANDIDATE_DECODES)
   })
 
   it('are 2,000 a second at most for all keys and windows', () => {
@@ -215,7 +240,6 @@ describe('decodes', () => {
       new Ear(keys),
       keys.flatMap((by) => [-1, 0, 1].map((step): [Key, number] => [by, WINDOW + step])),
     )
-    // An attempt that comes to an end without a decode counts as one.
     expect(work.decodes.length).toBeGreaterThan(0.9 * MAX_DECODES)
     expect(work.decodes.length).toBeLessThanOrEqual(MAX_DECODES)
   })
@@ -273,6 +297,37 @@ describe('decodes', () => {
     for (let i = 0; i < 200; i++) attack(ear, i, key, WINDOW, 44)
     ear.taps(KNOCK, { source: OTHER })
     ear.wait(2_000)
+    expect(ear.salts).toEqual([1])
+  })
+})
+
+describe('attempts', () => {
+  /** What was taken of the budget for so many pages, of each of which two symbols are heard, so that none is settled. */
+  function takenFor(pages: number): number {
+    const taken = vi.spyOn(Budget.prototype, 'takeAttempt')
+    const ear = new Ear([key])
+    const [one, two] = [1, 2].map((i) => rubbish(key, WINDOW, i, pages))
+    ear.taps([...RENDEZVOUS.slice(0, 4), ...one.flatMap((port, page) => [port, two[page]])], { after: 0 })
+    ear.wait(60)
+    const { length } = taken.mock.results
+    taken.mockRestore()
+    return length
+  }
+
+  it('count where it turns out that there is nothing to decode', () => {
+    expect([takenFor(28), work.decodes.length]).toEqual([1, 0])
+  })
+
+  it('are none where too few pages have any symbol', () => {
+    expect(takenFor(27)).toBe(0)
+  })
+
+  it('are those of one source for all addresses of a /64', () => {
+    const ear = new Ear([key])
+    for (let i = 0; i < 1_000; i++) attack(ear, i, key, WINDOW, 28, `2001:db8:1:1::${i.toString(16)}`)
+    ear.taps(KNOCK, { source: '2001:db8:1:2::1' })
+    // The first attempts of so many sources would take two seconds.
+    ear.wait(500)
     expect(ear.salts).toEqual([1])
   })
 })

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { type Lease, Leases, type Lock, MAX_KEY_LEASES, MAX_LEASES, MAX_LOCKS } from '../../src/gate/leases'
+import type { Entry, Lease, Lock } from '../../src/gate/firewall'
+import { Leases, MAX_KEY_LEASES, MAX_KEY_LOCKS, MAX_LEASES, MAX_LOCKS } from '../../src/gate/leases'
 import type { Grant, Service } from '../../src/gate/policy'
 
 /** Unix seconds. */
@@ -33,10 +34,19 @@ const ids = (entries: readonly { id: string }[] | undefined | null) => entries?.
 
 const everyKey = () => true
 const nobody = () => false
-/** What has ended by itself. */
-const expired = (leases: Leases, now: ReturnType<typeof at>) => ids(leases.ended(everyKey, nobody, now).expired)
-/** The locks that are over. */
-const unlocked = (leases: Leases, now: ReturnType<typeof at>) => ids(leases.ended(everyKey, nobody, now).locks)
+/** What is to be done in the firewall since the last look: names, and why. */
+const changes = (leases: Leases) => leases.takeChanges().map(({ entry, why }) => `${entry.id} ${why}`)
+/** What ends at a moment. */
+function ended(
+  leases: Leases,
+  now: ReturnType<typeof at>,
+  isAlive = everyKey as (f: string) => boolean,
+  isSpared = nobody as (a: string) => boolean,
+) {
+  leases.takeChanges()
+  leases.expire(isAlive, isSpared, now)
+  return changes(leases)
+}
 
 /** Leases, and `open` with names for what it does not vary. */
 function held(...opens: [id: string, grant: Grant, fingerprint?: string][]) {
@@ -47,7 +57,9 @@ function held(...opens: [id: string, grant: Grant, fingerprint?: string][]) {
 
 describe('opening', () => {
   it('makes a lease for a service', () => {
-    expect(new Leases().open('x', 'alice', ALICE, grant(60), at())).toEqual([{ lease: lease('x'), replaced: null }])
+    const leases = new Leases()
+    expect(leases.open('x', 'alice', ALICE, grant(60), at())).toEqual([lease('x')])
+    expect([leases.all(), changes(leases)]).toEqual([[lease('x')], ['x wanted']])
   })
 
   it('makes a lease for each service, with a name of its own', () => {
@@ -56,8 +68,11 @@ describe('opening', () => {
 
   it('again makes a lease longer, which keeps its name', () => {
     const leases = held(['x', grant(60)])
-    expect(leases.open('y', 'alice', ALICE, grant(90), at())).toEqual([
-      { lease: lease('x', { until: NOW + 90 }), replaced: lease('x') },
+    leases.takeChanges()
+    expect(leases.open('y', 'alice', ALICE, grant(90), at())).toEqual([lease('x', { until: NOW + 90 })])
+    expect(leases.takeChanges()).toEqual([
+      { entry: lease('x'), why: 'replaced' },
+      { entry: lease('x', { until: NOW + 90 }), why: 'wanted' },
     ])
   })
 
@@ -68,8 +83,9 @@ describe('opening', () => {
   it.each([60, 30])('again for %i s leaves a lease of 60 s as it is', (seconds) => {
     const leases = held(['x', grant(60)])
     const [before] = leases.all()
-    const [{ lease: after, replaced }] = leases.open('y', 'alice', ALICE, grant(seconds), at()) ?? []
-    expect([after === before, replaced === before]).toEqual([true, true])
+    leases.takeChanges()
+    const [after] = leases.open('y', 'alice', ALICE, grant(seconds), at()) ?? []
+    expect([after === before, changes(leases)]).toEqual([true, []])
   })
 
   it('again for a time leaves a lease until closed as it is', () => {
@@ -90,9 +106,10 @@ describe('opening', () => {
 
   it('once again makes a new lease in place of the one that may be used up', () => {
     const leases = held(['x', grant(60, { once: true })])
+    leases.takeChanges()
     const opened = leases.open('y', 'alice', ALICE, grant(30, { once: true }), at())
-    expect(opened?.map(({ lease, replaced }) => [lease.id, lease.until, replaced?.id])).toEqual([['y', NOW + 30, 'x']])
-    expect(ids(leases.all())).toEqual(['y'])
+    expect(opened?.map(({ id, until }) => [id, until])).toEqual([['y', NOW + 30]])
+    expect([ids(leases.all()), changes(leases)]).toEqual([['y'], ['x replaced', 'y wanted']])
   })
 
   it('never shortens a lease and never makes two of one, whatever is asked', () => {
@@ -110,7 +127,7 @@ describe('opening', () => {
     const leases = held(['x', grant(3_600)])
     // The clock is set forward by a day: the kernel has ended the first lease. The new one is for a minute of today.
     const opened = leases.open('y', 'alice', ALICE, grant(86_400 + 61), at(1, 86_400))
-    expect(opened?.map(({ lease }) => lease.until)).toEqual([NOW + 86_461])
+    expect(opened?.map(({ until }) => until)).toEqual([NOW + 86_461])
   })
 
   it('is refused beyond 4,096 leases, all or nothing', () => {
@@ -135,7 +152,7 @@ describe('opening', () => {
     const leases = new Leases()
     for (let i = 0; i < MAX_LEASES; i++)
       leases.open(`${i}`, 'alice', `key ${i >> 7}`, grant(60, { address: `10.0.${i >> 8}.${i & 255}` }), at())
-    expect(leases.open('x', 'alice', 'key 0', grant(90, { address: '10.0.0.7' }), at())?.[0].lease.id).toBe('7')
+    expect(leases.open('x', 'alice', 'key 0', grant(90, { address: '10.0.0.7' }), at())?.[0].id).toBe('7')
   })
 })
 
@@ -175,126 +192,168 @@ describe('closing', () => {
 describe('a lease', () => {
   it.each([
     [59.9, []],
-    [60, ['x']],
-  ])('of 60 s has, after %d s, ended: %j', (seconds, ended) => {
-    expect(expired(held(['x', grant(60)]), at(seconds))).toEqual(ended)
+    [60, ['x expired']],
+  ])('of 60 s has, after %d s, ended: %j', (seconds, gone) => {
+    expect(ended(held(['x', grant(60)]), at(seconds))).toEqual(gone)
   })
 
   it('ends in time though the wall clock has been set back an hour', () => {
-    expect(expired(held(['x', grant(60)]), at(60, -3_600))).toEqual(['x'])
+    expect(ended(held(['x', grant(60)]), at(60, -3_600))).toEqual(['x expired'])
   })
 
   it('has ended where the wall clock has been set forward past it, as it has in the kernel', () => {
-    expect(expired(held(['x', grant(60)]), at(1, 3_600))).toEqual(['x'])
+    expect(ended(held(['x', grant(60)]), at(1, 3_600))).toEqual(['x expired'])
   })
 
   it('until closed does not end by itself', () => {
-    expect(expired(held(['x', grant(null)]), at(1e9))).toEqual([])
+    expect(ended(held(['x', grant(null)]), at(1e9))).toEqual([])
   })
 
   it('that has ended is gone', () => {
     const leases = held(['x', grant(60)])
-    expired(leases, at(60))
-    expect(leases.size).toBe(0)
+    ended(leases, at(60))
+    expect([leases.size, leases.wants(lease('x'))]).toEqual([0, false])
   })
 
-  it('of a key that is gone is an orphan', () => {
+  it('ends with its key', () => {
     const leases = held(['x', grant(60)], ['y', grant(60), BOB])
-    expect(ids(leases.ended((fingerprint) => fingerprint === BOB, nobody, at()).orphaned)).toEqual(['x'])
+    expect(ended(leases, at(), (fingerprint) => fingerprint === BOB)).toEqual(['x closed'])
     expect(ids(leases.all())).toEqual(['y'])
   })
 
-  it('of a key that is gone and that could not be ended is left alone until the time given', () => {
-    const leases = held(['x', grant(60)])
-    const orphaned = (seconds: number) => leases.ended(() => false, nobody, at(seconds)).orphaned
-    for (const lease of orphaned(0)) leases.retry(lease, at(1).steady)
-    expect([orphaned(0.9), leases.size]).toEqual([[], 1])
+  it('is wanted as it is, and not as it was', () => {
+    const leases = held(['x', grant(60)], ['y', grant(90)])
+    expect(
+      [lease('x'), lease('x', { until: NOW + 90 }), lease('y', { until: NOW + 90 })].map((one) => leases.wants(one)),
+    ).toEqual([false, true, false])
   })
 
-  it('that could not be opened is taken back', () => {
+  it('that could not be opened is given up', () => {
     const leases = held(['x', grant(60)])
-    leases.undo(leases.all()[0])
+    leases.giveUp(lease('x'), () => false, at())
     expect(leases.size).toBe(0)
   })
 
-  it('that could not be made longer is as it was', () => {
+  it('that could not be made longer is what stands of it, and ends when that does', () => {
     const leases = held(['x', grant(60)])
-    const [longer] = leases.open('y', 'alice', ALICE, grant(90), at()) ?? []
-    leases.undo(longer.lease)
-    expect(leases.all()).toEqual([lease('x')])
+    leases.stands(leases.all()[0] as Lease)
+    const [longer] = leases.open('y', 'alice', ALICE, grant(90), at()) as Lease[]
+    const [longest] = leases.open('z', 'alice', ALICE, grant(95), at()) as Lease[]
+    leases.giveUp(longer as Lease, () => true, at())
+    leases.giveUp(longest as Lease, () => true, at())
+    expect([leases.all(), leases.size]).toEqual([[lease('x')], 1])
+    expect([ended(leases, at(59.9)), ended(leases, at(60))]).toEqual([[], ['x expired']])
   })
 
-  it('that has been made longer meanwhile is not taken back', () => {
+  it('that could not be made longer is over where what stands of it is', () => {
     const leases = held(['x', grant(60)])
-    const [before] = leases.all()
+    leases.stands(leases.all()[0] as Lease)
+    const [longer] = leases.open('y', 'alice', ALICE, grant(90), at()) as Lease[]
+    leases.takeChanges()
+    leases.giveUp(longer, () => true, at(60, -3_600))
+    expect([leases.size, changes(leases)]).toEqual([0, ['x expired']])
+  })
+
+  it('that has been made longer meanwhile is not given up', () => {
+    const leases = held(['x', grant(60)])
     leases.open('y', 'alice', ALICE, grant(90), at())
-    leases.undo(before)
-    expect(leases.size).toBe(1)
+    leases.giveUp(lease('x'), () => false, at())
+    expect(leases.all()).toEqual([lease('x', { until: NOW + 90 })])
   })
 
-  it('that could not be ended is ended again at the time given', () => {
+  it('that has been closed meanwhile is not given up, nor one that was opened after it', () => {
     const leases = held(['x', grant(60)])
-    const [ended] = leases.close(ALICE, HOME, [])
-    leases.retry(ended, at(1).steady)
-    expect([expired(leases, at(0.9)), expired(leases, at(1))]).toEqual([[], ['x']])
-  })
-
-  it('that could not be ended does not take the place of a new one', () => {
-    const leases = held(['x', grant(60)])
-    const [ended] = leases.close(ALICE, HOME, [])
-    leases.open('y', 'alice', ALICE, grant(90), at())
-    leases.retry(ended, at(1).steady)
+    const [first] = leases.close(ALICE, HOME, [])
+    leases.open('y', 'alice', ALICE, grant(60), at())
+    leases.giveUp(first as Lease, () => false, at())
     expect(ids(leases.all())).toEqual(['y'])
+  })
+
+  it.each([
+    [true, ['x']],
+    [false, []],
+  ])('for one connection that could not be made another is what it was only if that stands: %s', (isThere, left) => {
+    const leases = held(['x', grant(60, { once: true })])
+    leases.stands(leases.all()[0] as Lease)
+    const [other] = leases.open('y', 'alice', ALICE, grant(90, { once: true }), at()) as Lease[]
+    leases.giveUp(other, () => isThere, at())
+    expect(ids(leases.all())).toEqual(left)
+  })
+
+  it('for one connection that is lost has ended, and leaves room for another', () => {
+    const leases = held(['x', grant(60, { once: true })])
+    leases.lose(lease('x', { once: true }))
+    expect([leases.all(), leases.size]).toEqual([[], 0])
+  })
+
+  it('counts for its key until it ends, however it does', () => {
+    const leases = new Leases()
+    for (let round = 0; round < 3; round++) {
+      const opened = Array.from({ length: MAX_KEY_LEASES }, (_, i) =>
+        leases.open(`${i}`, 'alice', ALICE, grant(60, { address: `10.0.0.${i}`, once: round === 1 }), at()),
+      )
+      expect(opened.every((one) => one?.length === 1)).toBe(true)
+      expect(leases.open('x', 'alice', ALICE, grant(60, { address: '10.0.1.1' }), at())).toBeNull()
+      for (const [one] of opened as [Lease][])
+        if (round === 0) leases.close(ALICE, one.address, [])
+        else if (round === 1) leases.lose(one)
+        else leases.giveUp(one, () => false, at())
+    }
+    expect(leases.size).toBe(0)
   })
 })
 
 describe('after a restart', () => {
   const alive = (fingerprint: string) => fingerprint === ALICE
+  const restored = (...found: Entry[]) => {
+    const leases = new Leases()
+    leases.restore(found, alive, at())
+    return { leases, gone: changes(leases) }
+  }
 
   it('valid leases and locks are kept', () => {
-    const leases = new Leases()
-    const given = leases.restore([lease('x'), lease('y', { ...DNS, until: null })], [lock('z', 60)], alive, at())
-    expect(given).toEqual({ leases: [], locks: [] })
-    expect([ids(leases.all())?.sort(), leases.locked(HOME)?.id]).toEqual([['x', 'y'], 'z'])
+    const { leases, gone } = restored(lease('x'), lease('y', { ...DNS, until: null }), lock('z', 60))
+    expect(gone).toEqual([])
+    expect([ids(leases.all())?.sort(), leases.locked(HOME)?.id]).toEqual([['x', 'y', 'z'], 'z'])
   })
 
   it.each([
-    ['has ended', { until: NOW - 1 }],
-    ['ends now', { until: NOW }],
-    ['has lost its key', { fingerprint: BOB }],
-    ['is until closed and has lost its key', { fingerprint: BOB, until: null }],
-  ])('a lease that %s is given back', (_, more) => {
-    const leases = new Leases()
-    const given = leases.restore([lease('x', more)], [], alive, at())
-    expect([ids(given.leases), leases.size]).toEqual([['x'], 0])
+    ['has ended', { until: NOW - 1 }, 'expired'],
+    ['ends now', { until: NOW }, 'expired'],
+    ['has lost its key', { fingerprint: BOB }, 'closed'],
+    ['is until closed and has lost its key', { fingerprint: BOB, until: null }, 'closed'],
+  ])('a lease that %s is not wanted', (_, more, why) => {
+    const { leases, gone } = restored(lease('x', more))
+    expect([gone, leases.size]).toEqual([[`x ${why}`], 0])
   })
 
   it.each([
-    ['is over', { until: NOW }],
-    ['has lost its key', { fingerprint: BOB }],
-  ])('a lock that %s is given back', (_, more) => {
-    const leases = new Leases()
-    const given = leases.restore([], [lock('z', 60, more)], alive, at())
-    expect([ids(given.locks), leases.locked(HOME)]).toEqual([['z'], undefined])
+    ['is over', { until: NOW }, 'expired'],
+    ['has lost its key', { fingerprint: BOB }, 'closed'],
+  ])('a lock that %s is not wanted', (_, more, why) => {
+    const { leases, gone } = restored(lock('z', 60, more))
+    expect([gone, leases.locked(HOME)]).toEqual([[`z ${why}`], undefined])
   })
 
   it('a kept lease ends by the monotonic clock', () => {
-    const leases = new Leases()
-    leases.restore([lease('x')], [], alive, at())
-    expect([expired(leases, at(59, -3_600)), expired(leases, at(60, -3_600))]).toEqual([[], ['x']])
+    const { leases } = restored(lease('x'))
+    expect([ended(leases, at(59, -3_600)), ended(leases, at(60, -3_600))]).toEqual([[], ['x expired']])
   })
 
   it('a kept lease is extended under its name', () => {
-    const leases = new Leases()
-    leases.restore([lease('x')], [], alive, at())
+    const { leases } = restored(lease('x'))
     leases.open('y', 'alice', ALICE, grant(90), at())
     expect(leases.all()).toEqual([lease('x', { until: NOW + 90 })])
   })
 
-  it('of two rules for one lease (a crash between making one and dropping the other), none is lost', () => {
-    const leases = new Leases()
-    const given = leases.restore([lease('x', { until: NOW + 90 }), lease('x')], [], alive, at())
-    expect([leases.all(), given.leases]).toEqual([[lease('x', { until: NOW + 90 })], [lease('x')]])
+  it('of two rules for one lease (another program has put back an old table), the longer one is kept', () => {
+    const { leases, gone } = restored(lease('x'), lease('x', { until: NOW + 90 }))
+    expect([leases.all(), gone]).toEqual([[lease('x', { until: NOW + 90 })], ['x replaced']])
+  })
+
+  it('a lease counts for its key', () => {
+    const found = Array.from({ length: MAX_KEY_LEASES }, (_, i) => lease(`${i}`, { address: `10.0.0.${i}` }))
+    expect(restored(...found).leases.open('x', 'alice', ALICE, grant(60), at())).toBeNull()
   })
 })
 
@@ -306,47 +365,65 @@ describe('a lock', () => {
   })
 
   it.each([
-    [90, 'new', NOW + 90],
-    [60, 'old', NOW + 60],
-    [30, 'old', NOW + 60],
-  ])('of 60 s and one of %i s are one: the %s', (seconds, name, until) => {
+    [90, 'new', NOW + 90, ['old replaced', 'new wanted']],
+    [60, 'old', NOW + 60, []],
+    [30, 'old', NOW + 60, []],
+  ])('of 60 s and one of %i s are one: the %s', (seconds, name, until, done) => {
     const leases = new Leases()
     leases.lock(lock('old', 60), at())
-    const { lock: noted, replaced } = leases.lock(lock('new', seconds), at()) ?? {}
-    expect([noted?.id, replaced?.id, leases.locked(HOME)?.until]).toEqual([name, 'old', until])
+    leases.takeChanges()
+    const noted = leases.lock(lock('new', seconds), at())
+    expect([noted?.id, leases.locked(HOME)?.until, changes(leases)]).toEqual([name, until, done])
   })
 
   it('on an address that no lock may name any more is over', () => {
     const leases = new Leases()
     leases.lock(lock('z', 60), at())
-    expect(ids(leases.ended(everyKey, (address) => address === HOME, at()).locks)).toEqual(['z'])
+    expect(ended(leases, at(), everyKey, (address) => address === HOME)).toEqual(['z closed'])
   })
 
   it('of a key that is gone is over', () => {
     const leases = new Leases()
     leases.lock(lock('z', 60), at())
-    expect(ids(leases.ended(() => false, nobody, at()).locks)).toEqual(['z'])
+    expect(ended(leases, at(), () => false)).toEqual(['z closed'])
   })
 
   it.each([
     [59.9, []],
-    [60, ['z']],
+    [60, ['z expired']],
   ])('of 60 s is, after %d s, over: %j', (seconds, over) => {
     const leases = new Leases()
     leases.lock(lock('z', 60), at())
-    expect(unlocked(leases, at(seconds))).toEqual(over)
+    expect(ended(leases, at(seconds))).toEqual(over)
   })
 
   it('is over in time though the wall clock has been set back an hour', () => {
     const leases = new Leases()
     leases.lock(lock('z', 60), at())
-    unlocked(leases, at(60, -3_600))
+    ended(leases, at(60, -3_600))
     expect(leases.locked(HOME)).toBeUndefined()
+  })
+
+  it('of another key on the same address goes on when the longer one has ended with its key', () => {
+    const leases = new Leases()
+    leases.lock(lock('alice', 60), at())
+    leases.lock(lock('bob', 90, { fingerprint: BOB }), at())
+    const longest = leases.locked(HOME)?.id
+    const over = ended(leases, at(), (fingerprint) => fingerprint === ALICE)
+    expect([longest, over, leases.locked(HOME)?.id]).toEqual(['bob', ['bob closed'], 'alice'])
+  })
+
+  it('is refused beyond 256 of its key, and to no other key', () => {
+    const leases = new Leases()
+    for (let i = 0; i < MAX_KEY_LOCKS; i++) leases.lock(lock(`${i}`, 60, { address: `10.0.0.${i}` }), at())
+    expect([leases.lock(lock('z', 60), at()), leases.locked(HOME)]).toEqual([null, undefined])
+    expect(leases.lock(lock('bob', 60, { fingerprint: BOB }), at())?.id).toBe('bob')
   })
 
   it('is refused beyond 4,096', () => {
     const leases = new Leases()
-    for (let i = 0; i < MAX_LOCKS; i++) leases.lock(lock(`${i}`, 60, { address: `10.0.${i >> 8}.${i & 255}` }), at())
+    const other = (i: number) => ({ address: `10.0.${i >> 8}.${i & 255}`, fingerprint: `${i >> 8}` })
+    for (let i = 0; i < MAX_LOCKS; i++) leases.lock(lock(`${i}`, 60, other(i)), at())
     expect(leases.lock(lock('z', 60), at())).toBeNull()
     expect(leases.locked(HOME)).toBeUndefined()
   })
@@ -381,7 +458,8 @@ describe('a lease for a block', () => {
 
   it('is kept at a restart', () => {
     const leases = new Leases()
-    expect(leases.restore([lease('x', { address: BLOCK })], [], everyKey, at())).toEqual({ leases: [], locks: [] })
+    leases.restore([lease('x', { address: BLOCK })], everyKey, at())
+    expect(changes(leases)).toEqual([])
     expect(ids(leases.close(ALICE, HOME, []))).toEqual(['x'])
   })
 })

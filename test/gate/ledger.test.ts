@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
+import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
 import type { Knock } from '../../src/gate/listener'
 import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
 
@@ -120,6 +120,30 @@ describe('a knock that has been accepted', () => {
   })
 })
 
+describe('asking what is known of a knock', () => {
+  const ask = (ledger: Ledger, saying: Saying = {}) => ledger.ask(knock(saying), KEY)
+
+  it('of which nothing is known claims nothing', () => {
+    const disk = new Disk()
+    const ledger = disk.start()
+    expect([ask(ledger), ask(ledger, { source: OTHER }), disk.records]).toEqual(['unknown', 'unknown', []])
+    expect(claim(ledger)).toBe('spent')
+  })
+
+  it('that is spent says who has said it', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    expect([ask(ledger), ask(ledger, { source: OTHER })]).toEqual(['retransmitted', 'replayed'])
+  })
+
+  it('below the floor says that nobody knows', () => {
+    const ledger = new Disk().start()
+    claim(ledger)
+    claim(ledger, { window: WINDOW + 3 })
+    expect(ask(ledger)).toBe('stale')
+  })
+})
+
 describe('the floor', () => {
   it.each([
     [0, WINDOW],
@@ -203,7 +227,15 @@ describe('the floor', () => {
   ])('is, where the clock says %i, in the way until %s', (wall, opens) => {
     const ledger = new Disk().start(0)
     claim(ledger)
-    expect(ledger.opensAt(KEY, 30, wall)).toBe(opens)
+    expect(ledger.opensAt(KEY, 30, wall)).toEqual({ base: null, own: opens })
+  })
+
+  it('that is the base’s is told from the key’s own', () => {
+    const disk = new Disk()
+    claim(disk.start(0))
+    disk.records.push(freshBase((WINDOW + 100) * 30_000, 0))
+    expect(disk.start(0).opensAt(KEY, 30, 0)).toEqual({ base: (WINDOW + 101) * 30_000, own: WINDOW * 30_000 })
+    expect(disk.start(0).opensAt(ANOTHER, 30, 0)).toEqual({ base: (WINDOW + 101) * 30_000, own: null })
   })
 })
 
@@ -251,6 +283,47 @@ describe.each([0, 1, 10])('a ledger without a past, with a skew of %i,', (skew) 
   })
 })
 
+describe('a ledger that is rebased', () => {
+  const YEAR = (365 * 86_400) / 30
+  const now = WINDOW * 30_000
+  /** It was begun, and one key has knocked, when the clock was a year ahead. */
+  function ahead(): Disk {
+    const disk = new Disk([freshBase(now + YEAR * 30_000, 1)])
+    const ledger = disk.start()
+    claim(ledger, { window: WINDOW + YEAR + 2 })
+    claim(ledger, { window: WINDOW + YEAR + 8, arrival: 'future' })
+    return disk
+  }
+  const mended = () => new Disk(rebased(ahead().records, now, 1))
+
+  it('opens to keys that have not knocked meanwhile, new ones too', () => {
+    expect(claim(ahead().start(), { window: WINDOW + 2 }, ANOTHER)).toBe('stale')
+    expect(claim(mended().start(), { window: WINDOW + 2 }, ANOTHER)).toBe('spent')
+  })
+
+  it.each([-100, -1, 0, 1])('opens to nothing of window %i, which may have been sent until now', (step) => {
+    expect(claim(mended().start(), { window: WINDOW + step }, ANOTHER)).toBe('stale')
+  })
+
+  it('has one base, by the clock of now', () => {
+    expect(mended().records.filter(({ kind }) => kind === 'base')).toEqual([freshBase(now, 1)])
+  })
+
+  it.each([2, 8])('keeps dead what was spent in window %i of then', (step) => {
+    expect(claim(mended().start(), { window: WINDOW + YEAR + step })).toBe('replayed')
+  })
+
+  it('keeps the floors of keys', () => {
+    const [before, then] = [ahead().start(), mended().start()]
+    expect([then.floor(KEY, 30), then.floor(ANOTHER, 30)]).toEqual([before.floor(KEY, 30), WINDOW + 2])
+  })
+
+  it('keeps a floor of which no row is left', () => {
+    const floor = { kind: 'floor', fingerprint: KEY, period: 30, floor: WINDOW + YEAR } as const
+    expect(new Disk(rebased([floor], now, 1)).start().floor(KEY, 30)).toBe(WINDOW + YEAR)
+  })
+})
+
 describe('what a ledger holds', () => {
   const rows = (ledger: Ledger) => [...ledger.records()].filter(({ kind }) => kind === 'spent').length
 
@@ -289,6 +362,32 @@ describe('what a ledger holds', () => {
   it('has room for another key', () => {
     expect(claim(full(), {}, ANOTHER)).toBe('spent')
   })
+
+  /** A ledger in which one key has said nothing but knocks of windows to come, for hours: they raise no floor. */
+  function hasty(disk = new Disk()): Ledger {
+    const ledger = disk.start()
+    for (let window = WINDOW; window < WINDOW + 1_000; window++)
+      for (let i = 0; i < 50; i++) claim(ledger, { window, v: `${i}`, arrival: 'future' })
+    return ledger
+  }
+
+  it('is 4,096 knocks of a key that says none but those of windows to come', () => {
+    expect(rows(hasty())).toBe(4_096)
+    expect(claim(hasty(), { window: WINDOW + 1_000, arrival: 'future' })).toBe('full')
+  })
+
+  it('is so after a restart', () => {
+    const disk = new Disk()
+    hasty(disk)
+    expect(claim(disk.start(), { window: WINDOW + 1_000, arrival: 'future' })).toBe('full')
+  })
+
+  it('is what counts again when such a key says a timely one', () => {
+    const ledger = hasty()
+    expect(claim(ledger, { window: WINDOW + 1_000 })).toBe('spent')
+    expect(rows(ledger)).toBe(1)
+    expect(claim(ledger, { window: WINDOW + 1_005, arrival: 'future' })).toBe('spent')
+  })
 })
 
 /* Whatever happens: a model that remembers every knock that was ever accepted. */
@@ -297,7 +396,7 @@ type Step =
   | { kind: 'claim'; ahead: number; v: string; source: string; fingerprint: string; period: 30 | 60 }
   | { kind: 'restart'; compact: boolean; skew: number }
   | { kind: 'clock'; windows: number }
-  | { kind: 'break' | 'mend' | 'base' }
+  | { kind: 'break' | 'mend' | 'base' | 'rebase' }
 
 const skews = fc.constantFrom(0, 1, 2, 10)
 const steps: fc.Arbitrary<Step> = fc.oneof(
@@ -314,7 +413,10 @@ const steps: fc.Arbitrary<Step> = fc.oneof(
   },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('restart' as const), compact: fc.boolean(), skew: skews }) },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('clock' as const), windows: fc.integer({ min: -3, max: 5 }) }) },
-  { weight: 1, arbitrary: fc.record({ kind: fc.constantFrom('break' as const, 'mend' as const, 'base' as const) }) },
+  {
+    weight: 1,
+    arbitrary: fc.record({ kind: fc.constantFrom('break' as const, 'mend' as const, 'base' as const, 'rebase' as const) }),
+  },
 )
 
 describe('whatever is claimed, restarted, compacted, broken, mended and set', () => {
@@ -324,10 +426,14 @@ describe('whatever is claimed, restarted, compacted, broken, mended and set', ()
     skew: number,
     accepted: (name: string) => void,
     floor: (name: string, at: number) => void,
+    tooLate: (name: string) => void = () => {},
   ) {
     const disk = new Disk()
     let ledger = disk.start(skew)
     let clock = WINDOW
+    /** The last moment of which something may have been sent when the ledger was rebased, in seconds. */
+    let rebasedAt = 0
+    let skewThen = 0
     for (const step of sequence) {
       if (step.kind === 'claim') {
         const { period, fingerprint, v, source } = step
@@ -337,6 +443,7 @@ describe('whatever is claimed, restarted, compacted, broken, mended and set', ()
         const claim = ledger.claim(knock({ window, v, source, arrival, period }), fingerprint)
         const durable = claim.outcome === 'spent' && (await claim.durable.then(() => true).catch(() => false))
         if (durable) accepted(`${fingerprint} ${period} ${window} ${v}`)
+        if (durable && (window - skewThen) * period <= rebasedAt) tooLate(`${fingerprint} ${period} ${window} ${v}`)
         floor(`${fingerprint} ${period}`, ledger.floor(fingerprint, period))
       } else if (step.kind === 'restart') {
         skew = step.skew
@@ -344,7 +451,12 @@ describe('whatever is claimed, restarted, compacted, broken, mended and set', ()
         ledger = disk.start(skew)
       } else if (step.kind === 'clock') clock += step.windows
       else if (step.kind === 'base') disk.records.push(freshBase(clock * 30_000, skew))
-      else disk.broken = step.kind === 'break'
+      else if (step.kind === 'rebase') {
+        disk.records = rebased(disk.start(skew).records(), clock * 30_000, skew)
+        ledger = disk.start(skew)
+        rebasedAt = clock * 30
+        skewThen = skew
+      } else disk.broken = step.kind === 'break'
     }
   }
 
@@ -364,8 +476,25 @@ describe('whatever is claimed, restarted, compacted, broken, mended and set', ()
     )
   })
 
+  it('no knock of before a rebase is accepted after it', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.array(steps, { maxLength: 60 }), skews, async (sequence, skew) => {
+        const late: string[] = []
+        await run(
+          sequence,
+          skew,
+          () => {},
+          () => {},
+          (name) => late.push(name),
+        )
+        expect(late).toEqual([])
+      }),
+      { numRuns: 1_000 },
+    )
+  })
+
   it('no floor falls, as long as the disk keeps what it is given', async () => {
-    const sound = steps.filter(({ kind }) => kind !== 'break')
+    const sound = steps.filter(({ kind }) => kind !== 'break' && kind !== 'rebase')
     await fc.assert(
       fc.asyncProperty(fc.array(sound, { maxLength: 60 }), skews, async (sequence, skew) => {
         const floors = new Map<string, number>()

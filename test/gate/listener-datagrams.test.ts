@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { MAX_CANDIDATE_DECODES, MAX_DATAGRAMS, MAX_DECODES, MAX_KEY_DATAGRAMS } from '../../src/gate/listener'
+import { MAX_CANDIDATE_DECODES, MAX_DATAGRAMS, MAX_DECODES, MAX_KEY_DATAGRAMS } from '../../src/gate/budget'
 import { composeDatagram } from '../../src/protocol/datagram'
 import type { Key } from '../../src/protocol/key'
 import { Ear, keyOf, knockOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
@@ -51,7 +51,7 @@ describe('a datagram', () => {
     ear.datagram(datagram())
     flood(ear)
     ear.datagram(new Uint8Array(36))
-    expect(ear.listener.sizes).toEqual({ sessions: 0, taps: 0, strays: 0, explained: 0, codebooks: 0 })
+    expect(ear.listener.sizes).toEqual({ sessions: 0, taps: 0, strays: 0, explained: 0, codebooks: 0, tallies: 0 })
   })
 
   it.each([

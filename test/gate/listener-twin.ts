@@ -5,7 +5,7 @@
  */
 import { bytesToHex } from '@noble/hashes/utils.js'
 import type { Now } from '../../src/gate/clock'
-import type { Tap } from '../../src/gate/listener'
+import type { Tap } from '../../src/gate/tap'
 import { type Codebook, codebook, symbolOf } from '../../src/protocol/codebook'
 import type { Key } from '../../src/protocol/key'
 import { identity, open, symbolPorts } from '../../src/protocol/knock'

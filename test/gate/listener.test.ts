@@ -202,6 +202,15 @@ describe('two knocks both open', () => {
     expect(ear.salts).toEqual([1, 2])
   })
 
+  it.each([100, 1_500, 9_000])('of one key from one source, %i ms apart, each with its last symbol that is needed', (apart) => {
+    const ear = new Ear([key])
+    for (const n of [1, 2, 3]) {
+      ear.taps(knockOf(key, n).slice(0, 8 + 28))
+      expect(ear.salts).toHaveLength(n)
+      ear.wait(apart)
+    }
+  })
+
   it('and more of them, of forty keys from one source, half a second apart', () => {
     const keys = Array.from({ length: 40 }, (_, n) => keyOf(n))
     const ear = new Ear(keys)
@@ -400,4 +409,29 @@ it('the rendezvous ports of two windows share no quorum, so that these tests tel
     true,
     true,
   ])
+})
+
+describe('two users of one key who ask for the same in one window', () => {
+  const said = (mine: object, yours: object) => {
+    const ear = new Ear([keyOf(1)])
+    for (const [source, own] of [
+      [SOURCE, mine],
+      [OTHER, yours],
+    ] as const)
+      ear.taps(knockOf(keyOf(1), 1, WINDOW, { ...requestOf(1), ...own }), { source })
+    return ear.knocks.map(({ v }) => v)
+  }
+
+  it('say one knock where their salts are the same, so that the second of them is a replay', () => {
+    const [mine, yours] = said({}, {})
+    expect(yours).toBe(mine)
+  })
+
+  it.each([
+    ['salt', { salt: 2 }],
+    ['lifetime', { seconds: 61 }],
+  ])('say two where one has another %s', (_, own) => {
+    const [mine, yours] = said({}, own)
+    expect([mine === undefined, yours === undefined, mine === yours]).toEqual([false, false, false])
+  })
 })

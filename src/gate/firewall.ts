@@ -1,0 +1,77 @@
+/* What stands in a firewall, and what the daemon needs of one: state, and never a command. */
+
+/** A grant in force in the firewall until it expires. */
+export interface Lease {
+  readonly id: string
+  /** The key's id and fingerprint: whose lease it is. */
+  readonly key: string
+  readonly fingerprint: string
+  /** An address, or a block such as `198.51.100.0/24`. */
+  readonly address: string
+  readonly protocol: 'tcp' | 'udp'
+  readonly port: number
+  /** One new connection, for all leases of one knock together. */
+  readonly once: boolean
+  /** Unix seconds, or null: until closed */
+  readonly until: number | null
+}
+
+/** An address whose taps are ignored. It has no effect in the firewall, and stands there to be read back after a restart. */
+export interface Lock {
+  readonly id: string
+  readonly key: string
+  readonly fingerprint: string
+  readonly address: string
+  /** Unix seconds */
+  readonly until: number
+}
+
+export type Entry = Lease | Lock
+
+/** What is to be added and taken away in one step: all of it, or nothing. */
+export interface Batch {
+  readonly add: readonly Entry[]
+  /** Entries that stand there. `replaced`: one that is added takes their place; `stray`: they are none of ours any more. */
+  readonly remove: readonly { readonly entry: Entry; readonly why: string }[]
+}
+
+/** What was read back. */
+export interface Standing {
+  /** Everything of ours, in its order; what stands there twice is there twice. */
+  readonly entries: readonly Entry[]
+  /** Whether all that makes entries work is in force, too: chains, and the way to them. */
+  readonly isWhole: boolean
+}
+
+/**
+ * A part of a firewall that is changed in one step: one family of iptables, or all of it. A change is composed in the same tick in which
+ * it is asked for, and counts as made when its promise resolves.
+ */
+export interface Table {
+  readonly name: string
+  /** Whether an entry of this address belongs here. */
+  holds(address: string): boolean
+  /** Whether an entry stops working by itself when its time comes: then it only has to be swept up. */
+  endsByItself(entry: Entry): boolean
+  /** Reads back what stands. @throws where that can't be known: what is not readable is never empty */
+  read(): Promise<Standing>
+  /** Makes a change. @throws {Refused} where nothing was changed; any other error where nobody knows */
+  change(batch: Batch): Promise<void>
+  /**
+   * Writes all that is ours anew, with just these entries. Those that stood there by the last {@link Table.read} stay as they are: their
+   * counters, and whether the one connection of a `once` lease has been used.
+   * @throws as {@link Table.change}
+   */
+  rewrite(entries: readonly Entry[]): Promise<void>
+}
+
+/** A firewall: its tables, each of which is looked after by itself. */
+export type Firewall = readonly Table[]
+
+/** A change that the firewall has looked at and has not made: nothing is changed. */
+export class Refused extends Error {}
+
+/** What tells an entry from every other: a lease that is made longer keeps its id, and has another end. */
+export function nameOf(entry: Entry): string {
+  return `${'port' in entry ? 'lease' : 'lock'} ${entry.fingerprint} ${entry.id} ${entry.until}`
+}
