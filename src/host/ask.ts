@@ -1,12 +1,13 @@
 import { createSocket } from 'node:dgram'
-import { isIP } from 'node:net'
+import { isIP, type LookupFunction } from 'node:net'
 import { Fault, reason } from './fault'
+import { lookUp, seconds } from './name'
 
 /* One question to one server that the user has named, and its answer: by UDP, or by HTTPS. */
 
 /** Milliseconds until a question is asked again, doubled each time (RFC 8489, 6.2.1), and after which nobody waits any more. */
 const FIRST_TRY = 500
-const TIME_LIMIT = 5_000
+export const ASK_LIMIT = 5_000
 /** Longest answer by HTTPS that is read: an address and a line end, with room for a greeting that is then refused. */
 const MAX_ANSWER = 1_024
 
@@ -15,12 +16,14 @@ const MAX_ANSWER = 1_024
  * read: the kernel sees to that.
  * @param ask makes the packet; called anew for each try
  * @param read makes something of an answer's bytes; null: it is no answer to this, and is passed over
+ * @param within milliseconds
  * @throws {Fault} where nothing comes in time, or `read` throws one
  */
 export function askUdp<T>(
   { name, address, port }: { readonly name: string; readonly address: string; readonly port: number },
   ask: () => Uint8Array,
   read: (answer: Uint8Array) => T | null,
+  within: number,
 ): Promise<T> {
   return new Promise((resolve, reject) => {
     const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
@@ -33,9 +36,8 @@ export function askUdp<T>(
       done()
     }
     const give = (error: unknown) => end(() => reject(error))
-    const late = () =>
-      give(new Fault(`${name} (${address}): expected an answer within ${TIME_LIMIT / 1000} s, got none: ${last}`))
-    const limit = setTimeout(late, TIME_LIMIT)
+    const late = () => give(new Fault(`${name} (${address}): expected an answer within ${seconds(within)} s, got none: ${last}`))
+    const limit = setTimeout(late, Math.max(within, 0))
     // A refusal may be forged, and pass: the time limit alone ends the waiting.
     socket.on('error', (error) => {
       last = reason(error)
@@ -70,19 +72,33 @@ export interface Said {
 }
 
 /**
- * Asks by HTTPS. The certificate is checked as Node does, and no redirect is followed: the user has named whom to ask.
+ * Asks by HTTPS. The certificate is checked as Node does, whatever NODE_TLS_REJECT_UNAUTHORIZED says, and no redirect is followed: the user has named whom to ask.
  * @param family 4 or 6 where it must be asked by that, else 0
+ * @param limit milliseconds
  * @throws {Fault}
  */
-export async function askHttps(url: URL, method: 'GET' | 'HEAD', family: 0 | 4 | 6): Promise<Said> {
-  const { request } = await import('node:https')
+export async function askHttps(url: URL, method: 'GET' | 'HEAD', family: 0 | 4 | 6, limit: number): Promise<Said> {
+  const { request } = process.getBuiltinModule('node:https')
   return new Promise((resolve, reject) => {
     const give = (why: string) => reject(new Fault(`${url.origin}: ${why}`))
-    const signal = AbortSignal.timeout(TIME_LIMIT)
+    const signal = AbortSignal.timeout(Math.max(Math.ceil(limit), 0))
     const failed = (error: Error) =>
-      give(signal.aborted ? `expected an answer within ${TIME_LIMIT / 1000} s, got none` : `cannot be asked: ${reason(error)}`)
+      give(signal.aborted ? `expected an answer within ${seconds(limit)} s, got none` : `cannot be asked: ${reason(error)}`)
+    const lookup: LookupFunction = (name, { all }, done) => {
+      lookUp(name, family, limit).then(
+        (found) =>
+          all
+            ? done(
+                null,
+                found.map((address) => ({ address, family: isIP(address) })),
+              )
+            : done(null, found[0], isIP(found[0])),
+        (error) => done(error, ''),
+      )
+    }
     // A HEAD is asked for its date, which every answer has.
-    const asked = request(url, { method, family, signal, agent: false, headers: { accept: 'text/plain' } }, (response) => {
+    const options = { method, family, lookup, signal, agent: false, rejectUnauthorized: true, headers: { accept: 'text/plain' } }
+    const asked = request(url, options, (response) => {
       const { statusCode, headers } = response
       if (method === 'GET' && statusCode !== 200) {
         give(`expected the status 200, got ${statusCode}`)

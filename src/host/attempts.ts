@@ -14,6 +14,7 @@ const LIFE = 2_900
 export class Attempts {
   readonly #waiting = new Set<Socket>()
   #first: Socket | null = null
+  #isOver = false
   #tell = () => {}
   /** What came instead of a connection: `refused`, or the code of another error. */
   readonly seen = new Set<string>()
@@ -30,6 +31,7 @@ export class Attempts {
 
   /** Begins one more. */
   begin(): void {
+    if (this.#isOver) return
     const socket = connect({ host: this.address, port: this.port, allowHalfOpen: true, noDelay: true, keepAlive: true })
     const life = setTimeout(() => socket.destroy(), LIFE)
     this.#waiting.add(socket)
@@ -41,9 +43,10 @@ export class Attempts {
     socket.once('connect', () => {
       clearTimeout(life)
       this.#waiting.delete(socket)
+      // Two can stand before we hear of the first, where we were held up: as a look at a service ends, so does this (see look).
+      if (this.#first || this.#isOver) return void socket.resetAndDestroy()
       this.#first = socket
       this.end()
-      this.#tell()
     })
   }
 
@@ -54,14 +57,19 @@ export class Attempts {
         clearTimeout(timer)
         resolve(this.#first)
       }
-      const timer = setTimeout(done, milliseconds)
+      // A time that is over already: newer Nodes print a warning for a timer of less than 0.
+      const timer = setTimeout(done, Math.max(milliseconds, 0))
       this.#tell = done
-      if (this.#first) done()
+      if (this.#isOver) done()
     })
   }
 
-  /** Gives up those that still wait. */
+  /** Gives up those that still wait, behind the news of them that has come already. */
   end(): void {
-    for (const socket of this.#waiting) socket.destroy()
+    this.#isOver = true
+    this.#tell()
+    setImmediate(() => {
+      for (const socket of this.#waiting) socket.destroy()
+    })
   }
 }

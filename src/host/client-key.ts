@@ -5,6 +5,7 @@ import { Fault, reason } from './fault'
 import { checkSecret, readBytes } from './files'
 import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { findKey, keyPath, loadKeyFile, readKeyring } from './keyring'
+import { tell } from './tell'
 
 /* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */
 
@@ -23,22 +24,25 @@ const TRIES = 3
  * the first line of it.
  */
 
+const NO_KEY = 'put a key there, or give its file with -k'
+
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
 export async function findClientKey(folder: string, id: string, typed = false): Promise<KeyFile> {
   const path = keyPath(folder, id)
   if (existsSync(path)) return findKey(folder, id)
   if (orSealed(path) !== path) return loadClientKey(path, typed)
-  const { keys, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
+  const { keys, ignored } = await readKeyring(folder, NO_KEY)
   throw new Fault(`${folder}: expected a key "${id}", and it has ${namesOf(keys, ignored)}`)
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */
 export async function onlyClientKey(folder: string, typed = false): Promise<KeyFile> {
-  const { keys, faulty, ignored } = await readKeyring(folder, 'put a key there, or give its file with -k')
-  if (faulty.length > 0) throw faulty[0].fault
+  const { keys, faulty, ignored } = await readKeyring(folder, NO_KEY)
+  if (faulty.length > 0) throw faulty[0].faults[0]
   const sealed = ignored.filter((path) => path.endsWith(SEALED_NAME))
   if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0], typed)
-  throw new Fault(`${folder}: expected one key, got ${namesOf(keys, ignored)}: say which with -k`)
+  const next = keys.length + sealed.length === 0 ? NO_KEY : 'say which with -k'
+  throw new Fault(`${folder}: expected one key, got ${namesOf(keys, ignored)}: ${next}`)
 }
 
 /** The names of keys, those under a passphrase too. */
@@ -98,7 +102,7 @@ async function unseal(path: string, bytes: Uint8Array, typed: boolean): Promise<
   for (let left = typed || isTyped() ? TRIES : 1; left > 0; left--) {
     const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', typed))
     if (text) return parse(path, text)
-    if (left > 1) process.stderr.write('wrong passphrase: once more\n')
+    if (left > 1) tell('wrong passphrase: once more\n')
   }
   throw new Fault(`${path}: wrong passphrase: try again, or export the key anew`)
 }

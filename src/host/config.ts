@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import type { Cidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
 import { Fault, type Read } from './fault'
-import { checkOwned, readText } from './files'
+import { checkOwned, ReadFault, readText } from './files'
 import { cidr, serverLabel } from './key-file'
 import { SERVER_KEYS } from './keyring'
 import { leadingTo, readToml } from './toml'
@@ -178,6 +178,10 @@ export async function readConfig(file: string): Promise<Read<Config>> {
   try {
     text = await readText(file, MAX_CONFIG, checkOwned)
   } catch (error) {
+    if (error instanceof ReadFault && error.code === 'ENOENT')
+      return {
+        faults: [new Fault(`${error.message}: write one with at least this line in it: server = "a name for this server"`)],
+      }
     if (error instanceof Fault) return { faults: [error] }
     throw error
   }

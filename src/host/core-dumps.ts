@@ -1,5 +1,5 @@
-import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
+import { spawnSync } from './child-process'
 import { commandPath, missing } from './commands'
 import { errorCode, reason } from './fault'
 
@@ -8,7 +8,7 @@ const TIME_LIMIT = 5_000
 
 /**
  * Sees to it that no crash writes our memory to a disk, with the keys in it. Node can't do that by itself: it costs a process,
- * but only where the limit is not 0 already. That is started without execa, which a client has no other use for: loading it takes 30 ms.
+ * but only where the limit is not 0 already. That is started without execa, which a client has no other use for and would load at each start.
  * @param warn told where it can't be done
  */
 export function forbidCoreDumps(warn: (message: string) => void): void {

@@ -1,21 +1,21 @@
 import { Fault } from './fault'
+import { ANSWERED } from './lookout'
 import { isoTime } from './time'
-import { clockOffset } from './time-source'
-import { look } from './transport'
+import { clockOffset, isTooMuch, MOST_WINDOWS } from './time-source'
+import { look, REFUSAL_KNOWN } from './transport'
 
 /* Why nothing has opened: what a client can find out by itself. The server says nothing, whatever it makes of a knock. */
 
-/** Ports of the knock that are looked at: the rendezvous, which this address has touched already. */
+/** Ports of the knock that are looked at where its touches have shown nothing: the rendezvous, which this address has touched already. */
 const PROBED = 8
 /** Milliseconds that a port is given to show itself. */
-const LOOK = 1_000
-/**
- * Largest error, in milliseconds, for which an offset is advised. A knock of a window further ahead than the server knows may be kept and
- * played when its time comes, which is what a forged time would be for.
- */
-const MAX_ADVISED = 5 * 60_000
+const LOOK = Math.max(1_000, REFUSAL_KNOWN)
+/** Milliseconds between two ports that most guards against port scans let through, and limits of SYNs. */
+const PACE = 60
 /** No route, or nobody there who answers for that address. */
 const UNREACHABLE = ['EHOSTUNREACH', 'ENETUNREACH', 'EHOSTDOWN', 'ENETDOWN']
+/** Somebody forbids it by ICMPv6 ("administratively prohibited", a policy, a route that rejects); by IPv4, Linux takes that for EHOSTUNREACH. */
+const FORBIDDEN = 'EACCES'
 
 /** What was found out. */
 export interface Evidence {
@@ -23,9 +23,14 @@ export interface Evidence {
   readonly host: string
   /** The port of the datagrams that it knocked by; undefined: by ports. */
   readonly datagram: number | undefined
-  /** What the services' ports have shown, by port: see {@link look}. */
+  /** Whether it touched ports by UDP, and milliseconds between two of them. */
+  readonly udp: boolean
+  readonly pace: number
+  /** The ports that this very knocking has opened. */
+  readonly opened: readonly number[]
+  /** What the other services' ports have shown, by port: see {@link look}. */
   readonly services: ReadonlyMap<number, string>
-  /** Likewise each port of the knock that was looked at. */
+  /** What the touches of the knock came back with; where that is nothing, what each port of it has shown that was looked at. */
   readonly knocked: readonly string[]
   /** What came in place of an answer while it knocked. */
   readonly seen: ReadonlySet<string>
@@ -41,23 +46,32 @@ export interface Evidence {
   readonly ended: number | null
 }
 
-/** Looks at what can be seen from here. Takes up to five seconds. */
+/** Looks at what can be seen from here. Takes up to five seconds, on Windows six. */
 export async function investigate({
   address,
   services,
+  touched,
   knocked,
   timeSource,
   timeOffset,
 }: {
   readonly address: string
-  readonly services: readonly number[]
+  /** What the ports of the services have shown until now: one that refuses has said enough, and so has one that somebody else answers. */
+  readonly services: ReadonlyMap<number, string>
+  /** What the touches of the knock came back with. */
+  readonly touched: ReadonlySet<string>
+  /** The ports of the knock. */
   readonly knocked: readonly number[]
   readonly timeSource: URL | undefined
   readonly timeOffset: number
 }): Promise<Pick<Evidence, 'services' | 'knocked' | 'clock'>> {
   // The services first: routers send few ICMP messages.
   const lookAll = async () => {
-    const shown = await Promise.all(services.map(async (port) => [port, await look(address, port, LOOK)] as const))
+    const hasSaid = (saw: string) => saw === 'refused' || saw === ANSWERED
+    const shown = await Promise.all(
+      [...services].map(async ([port, saw]) => [port, hasSaid(saw) ? saw : await look(address, port, LOOK)] as const),
+    )
+    if (touched.size > 0) return { shown, heard: [...touched] }
     const heard = await Promise.all(knocked.slice(0, PROBED).map((port) => look(address, port, LOOK)))
     return { shown, heard }
   }
@@ -74,54 +88,154 @@ async function askTime(source: URL, timeOffset: number): Promise<NonNullable<Evi
   }
 }
 
-/** What follows from it, the likeliest cause first: one line each, and nothing that is not known. */
+/** What follows from it, one line each: first the likeliest cause, with what to do, and nothing that is not known. */
 export function findings(evidence: Evidence): string[] {
-  return [ofKey, ofNetwork, ofClock, ofAddress, ofServices].flatMap((find) => find(evidence))
+  // What has opened one port tells that key and clock are right, and that knocks get through: not that the other port does.
+  const finds =
+    evidence.opened.length > 0
+      ? [ofGrant, ofRefusals]
+      : [ofKey, ofProxy, ofWay, ofRejected, ofRefusals, ofWrongClock, ofSilence, ofClock, ofAddress, ofServices]
+  return finds.flatMap((find) => find(evidence))
+}
+
+const called = (ports: readonly number[]) => `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
+
+/** The ports that have shown something. */
+function showing({ services }: Evidence, shown: string): number[] {
+  return [...services].flatMap(([port, saw]) => (saw === shown ? port : []))
+}
+
+function ofGrant(evidence: Evidence): string[] {
+  const silent = showing(evidence, 'silence')
+  if (silent.length === 0) return []
+  return [
+    `does the key grant ${called(silent)}? ${called(evidence.opened)} opened, so key and clock are right; or this network lets nothing out to ${called(silent)}; the server's log says what it refused`,
+  ]
+}
+
+function ofRefusals(evidence: Evidence): string[] {
+  const refused = showing(evidence, 'refused')
+  // Who rejects the knock's ports rejects the service's, too, and is not the server.
+  if (refused.length === 0 || isRejected(evidence.knocked)) return []
+  // A datagram touches no port that could show who rejects.
+  const login =
+    evidence.datagram !== undefined && evidence.opened.length === 0
+      ? 'log in to this network first, if it has a login page; else '
+      : ''
+  return [
+    `${login}start the service on ${called(refused)}; or, if a firewall there rejects what it does not let in, see what the server's log says of the knock`,
+  ]
 }
 
 function ofKey({ ended }: Evidence): string[] {
   return ended === null ? [] : [`the key has ended, at ${isoTime(ended)} by its file: a new one is made on the server`]
 }
 
-function ofNetwork({ host, datagram, services, knocked, seen }: Evidence): string[] {
-  const isUnreachable = (saw: string) => UNREACHABLE.includes(saw)
+function isUnreachable(saw: string): boolean {
+  return UNREACHABLE.includes(saw)
+}
+
+function ofWay({ host, services, seen }: Evidence): string[] {
   // A network may reject the knock's ports alone; where its service is not reached either, it is the way.
   const tried = [...services.values(), ...seen]
   const unreachable = tried.find(isUnreachable)
-  if (unreachable && !tried.includes('refused') && !tried.includes('open'))
-    return [`${host} cannot be reached (${unreachable}): is it up, is this network online, is -4 or -6 the way to it?`]
-  if (datagram !== undefined)
+  return unreachable && !tried.includes('refused') && !tried.includes('open')
+    ? [`${host} cannot be reached (${unreachable}): is it up, is this network online, is -4 or -6 the way to it?`]
+    : []
+}
+
+/** Some are enough: routers send no more than a few such messages a second. */
+function isRejected(knocked: Iterable<string>): boolean {
+  return [...knocked].some((saw) => saw === 'refused' || saw === FORBIDDEN || isUnreachable(saw))
+}
+
+/** What the touches of a knock tell by what they came back with, with what to do; nothing where that is nothing. */
+export function ofTouches(touched: Iterable<string>, ways: string): string[] {
+  const shown = [...touched]
+  if (shown.includes('open'))
     return [
-      `whether the server hears datagrams on port ${datagram} is not known: it does with that port in [datagram] of its config, after "knockturn firewall install" and a restart of the daemon`,
+      `somebody on the way answers every connection, so the knock may not have gone on, and an answer proves nothing: try ${ways}; or log in to this network first, if it has a login page`,
     ]
-  // Some are enough: routers send no more than a few such messages a second.
-  if (knocked.some((saw) => saw === 'refused' || isUnreachable(saw)))
+  if (isRejected(shown))
     return [
-      'this network, or the server, rejects the ports of the knock at once, where a server that hears knocks is silent: try --datagram 443, or another network',
-    ]
-  if (knocked.length > 0 && knocked.every((saw) => saw === 'silence'))
-    return [
-      'the ports of the knock are silent: so they are where the server hears, and where this network drops them: try --datagram 443, or another network',
+      `log in to this network first, if it has a login page: the ports of the knock are rejected at once, where a server that hears knocks is silent; else try ${ways}, or another network`,
     ]
   return []
 }
 
-function ofClock({ clock, period, timeOffset }: Evidence): string[] {
-  if (!clock) return ['whether this clock is right is not known: name somebody to ask, such as --time-source ntp://HOST']
+/** What goes by where connection attempts don't. */
+export const OTHER_WAYS = '--udp, or --datagram 443'
+
+/** Those that it has not gone by already. */
+const untriedWays = ({ udp }: Evidence) => (udp ? '--datagram 443' : OTHER_WAYS)
+
+function ofProxy(evidence: Evidence): string[] {
+  return evidence.knocked.includes('open') ? ofTouches(evidence.knocked, untriedWays(evidence)) : []
+}
+
+function ofRejected(evidence: Evidence): string[] {
+  return evidence.knocked.includes('open') ? [] : ofTouches(evidence.knocked, untriedWays(evidence))
+}
+
+function ofSilence(evidence: Evidence): string[] {
+  const { datagram, knocked, udp, pace } = evidence
+  if (ofWay(evidence).length > 0 || hasAnswered(evidence)) return []
+  if (datagram !== undefined)
+    return [
+      `whether the server hears datagrams on port ${datagram} is not known: it does with that port in [datagram] of its config, after "knockturn firewall install" and a restart of the daemon`,
+    ]
+  if (knocked.length === 0 || !knocked.every((saw) => saw === 'silence')) return []
+  const untried = [...(udp ? [] : ['--udp']), ...(pace < PACE ? [`--pace ${PACE}`] : []), '--datagram 443']
+  return [
+    `the ports of the knock are silent: so they are where the server hears, and where this network drops them, some for minutes after what looks like a port scan, and longer with each pass: try ${untried.join(', then ')}, or another network`,
+  ]
+}
+
+/** Whether all that was tried refuses, or is answered: somebody is there. */
+function hasAnswered({ services }: Evidence): boolean {
+  return [...services.values()].every((saw) => saw === 'refused' || saw === ANSWERED)
+}
+
+function ofWrongClock(evidence: Evidence): string[] {
+  const { clock, period, timeOffset } = evidence
+  if (!clock || typeof clock.offset === 'string') return []
+  const { source, offset } = clock
+  // A window to each side is accepted: a whole period is too much for sure.
+  if (Math.abs(offset) <= period * 1000) return []
+  if (!isProved(source))
+    return [
+      `${differing(evidence, 0)}, and somebody in this network may have given that answer, as nothing proves one by ntp: ask with --time-source https://HOST`,
+    ]
+  const seconds = Math.round(offset / 1000)
+  const how = `${whose(evidence)} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}`
+  // What was added already counts: an answer that lies a little each time would add up.
+  if (isTooMuch(timeOffset + seconds, period))
+    return [
+      `${how}: if you believe that, set it: a correction of more than ${MOST_WINDOWS} windows of the key, ${MOST_WINDOWS * period} s, would leave knocks for who hears them to play later`,
+    ]
+  return [`${how}: set it, or knock with --time-offset ${timeOffset + seconds}`]
+}
+
+/** Whether nobody in this network can have given the answer of a time source. */
+const isProved = (source: string) => source.startsWith('https:')
+
+/** By how much the clocks differ, and not which way: with that, an answer that nothing proves would be a correction. */
+function differing(evidence: Evidence, digits: number): string {
+  const { source, offset } = evidence.clock ?? {}
+  return `${whose(evidence)} and that of ${source} differ by ${(Math.abs(Number(offset)) / 1000).toFixed(digits)} s`
+}
+
+const whose = ({ timeOffset }: Evidence) => (timeOffset === 0 ? 'this clock' : 'this clock, as --time-offset corrects it,')
+
+function ofClock(evidence: Evidence): string[] {
+  const { clock } = evidence
+  if (ofWrongClock(evidence).length > 0 || (!clock && hasAnswered(evidence))) return []
+  if (!clock) return ['whether this clock is right is not known: name somebody to ask, such as --time-source https://HOST']
   const { source, offset } = clock
   if (typeof offset === 'string') return [`whether this clock is right is not known: ${offset}`]
-  const seconds = Math.round(offset / 1000)
-  const corrected = timeOffset === 0 ? 'this clock' : 'this clock, as --time-offset corrects it,'
-  // A window to each side is accepted: a whole period is too much for sure.
-  if (Math.abs(offset) > MAX_ADVISED)
-    return [
-      `${corrected} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} what ${source} says: if you believe that, set it (nothing proves an answer by ntp: somebody in this network may have given it)`,
-    ]
-  if (Math.abs(offset) > period * 1000)
-    return [
-      `${corrected} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}: set it, or knock with --time-offset ${timeOffset + seconds}`,
-    ]
-  return [`${corrected} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, by ${source}: the server's may be wrong`]
+  if (!isProved(source))
+    return [`${differing(evidence, 1)}, if nobody in this network has given that answer: the server's may be wrong`]
+  return [`${whose(evidence)} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, by ${source}: the server's may be wrong`]
 }
 
 function ofAddress({ named }: Evidence): string[] {
@@ -132,11 +246,11 @@ function ofAddress({ named }: Evidence): string[] {
 
 function ofServices({ services }: Evidence): string[] {
   return [...services].flatMap(([port, saw]) => {
-    if (saw === 'refused')
-      return [`port ${port} refuses: the door may be open, and no service behind it; or a firewall rejects it`]
     if (saw === 'open') return [`port ${port} has just answered: it was a matter of time`]
     if (saw === 'silence')
-      return [`port ${port} is silent: the door is shut; the server's log tells whether it heard the knock, and what it refused`]
+      return [
+        `port ${port} is silent: the door is shut, or this network lets nothing out to that port; the server's log tells whether it heard the knock, and what it refused`,
+      ]
     return []
   })
 }

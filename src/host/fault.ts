@@ -1,13 +1,35 @@
 /** Something that the user can mend. Its message is the one clear line: what was expected, what came, where, what to do next. */
-export class Fault extends Error {}
+export class Fault extends Error {
+  /** What to do or to type, where that needs a line of its own. */
+  readonly hint: string | undefined
+
+  constructor(message: string, { hint, ...options }: ErrorOptions & { readonly hint?: string | undefined } = {}) {
+    super(message, options)
+    this.hint = hint
+  }
+}
 
 /** A fault in how a command was called: exit code 2. */
 export class UsageFault extends Fault {}
+
+/** The time that the user has set has run out before anything could be done: exit code 3. */
+export class TimeFault extends Fault {}
 
 /** What reading something gave: the thing, or every fault that was found in it. */
 export type Read<T> =
   | { readonly value: T; readonly faults?: undefined }
   | { readonly value?: undefined; readonly faults: Fault[] }
+
+/** Does something whose fault is no end: it is kept among the others. @returns what came of it; undefined where that is a fault */
+export async function keepFault<T>(faults: Fault[], act: () => Promise<T> | T): Promise<T | undefined> {
+  try {
+    return await act()
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    faults.push(error)
+    return undefined
+  }
+}
 
 /** The one line of any error, for a log or a fault's message. */
 export function reason(error: unknown): string {
@@ -21,7 +43,32 @@ export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error ? String(error.code) : undefined
 }
 
-/** Text that came from outside as one line that can't play tricks on a terminal. */
+/** Characters of what somebody has typed that are said back: enough to know which word is meant. */
+const MAX_QUOTED = 60
+
+/** What somebody has typed, as a message says it back: in quotes, and never more of it than tells what it is. */
+export function quoted(text: string): string {
+  return `"${text.slice(0, MAX_QUOTED)}"`
+}
+
+/** Names in one line, and how many more there are than `max`. */
+export function listed(names: readonly string[], max: number): string {
+  const more = names.length - max
+  return `${names.slice(0, max).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
+}
+
+/** What is not seen, or makes a terminal show the rest in another order or place: controls, line ends, bidi, zero width, half a pair. */
+const UNSEEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu
+
+/**
+ * Text that came from outside as one line that can't play tricks on a terminal, nor on who reads it. A line of JSON stays one that says the
+ * same: these escapes are JSON's own.
+ */
 export function printable(text: string): string {
-  return text.replace(/\p{Cc}/gu, (control) => `\\u${control.charCodeAt(0).toString(16).padStart(4, '0')}`)
+  return text.replace(UNSEEN, (unseen) =>
+    unseen
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  )
 }

@@ -2,22 +2,45 @@ import { constants, type Stats } from 'node:fs'
 import { access, type FileHandle, lstat, open, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { beginAgainAs, CHANGES_NO_USER } from './begin-again'
 import { errorCode, Fault, reason } from './fault'
+
+/** What can't be read, so that nobody knows what it says. */
+export class ReadFault extends Fault {
+  /** Node's code, such as EIO; undefined where there is none. */
+  readonly code: string | undefined
+
+  constructor(path: string, error: unknown) {
+    const next = errorCode(error) === 'EACCES' ? `: as root, run "chown ${process.geteuid?.()} ${path}"` : ''
+    super(`${path}: cannot be read: ${reason(error)}${next}`)
+    this.code = errorCode(error)
+  }
+}
+
+/** Bytes that are read at a time: the whole of nearly every file. */
+const CHUNK = 64 * 1024
 
 /**
  * Reads a whole text file, never more than `max` bytes of it and never a device or a pipe.
- * @param judge refuses modes and owners: {@link checkSecret}, {@link checkOwned}, or nothing
+ * @param judge refuses modes and owners: {@link checkSecret}, {@link checkOwned}, {@link checkOurs}, or nothing
  * @throws {Fault}
  */
 export async function readText(path: string, max: number, judge?: (path: string, stats: Stats) => void): Promise<string> {
   const bytes = await readBytes(path, max, judge)
   try {
-    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
-  } catch {
-    throw new Fault(`${path}: expected UTF-8 text, got other bytes`)
+    return decodeText(path, bytes)
   } finally {
     // It may be a key, and the text alone is used.
     bytes.fill(0)
+  }
+}
+
+/** The text that a file's bytes are. @throws {Fault} where they are no UTF-8 */
+export function decodeText(path: string, bytes: Uint8Array): string {
+  try {
+    return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
+  } catch {
+    throw new Fault(`${path}: expected UTF-8 text, got other bytes`)
   }
 }
 
@@ -27,22 +50,37 @@ export async function readBytes(
   max: number,
   judge: (path: string, stats: Stats) => void = () => {},
 ): Promise<Uint8Array> {
-  let file: FileHandle
+  const { bytes, stats } = await readHead(path, max)
+  judge(path, stats)
+  if (stats.size > max) throw tooLong(path, max, stats.size)
+  return bytes
+}
+
+export const tooLong = (path: string, max: number, size: number): Fault =>
+  new Fault(`${path}: expected at most ${max} bytes, got ${size}`)
+
+/**
+ * Reads the beginning of a file, whatever its length, mode and owner; never a device or a pipe.
+ * @param most bytes at most
+ * @throws {ReadFault} where it can't be read
+ * @throws {Fault} where it is no file
+ */
+export async function readHead(path: string, most: number): Promise<{ bytes: Uint8Array; stats: Stats }> {
+  const unreadable = (error: unknown) => Promise.reject(new ReadFault(path, error))
+  // Not blocking, so that a pipe in the place of a file can't hold us up; it is refused below.
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(unreadable)
   try {
-    // Not blocking, so that a pipe in the place of a file can't hold us up; it is refused below.
-    file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK)
-  } catch (error) {
-    const next = errorCode(error) === 'EACCES' ? `: as root, run "chown ${process.geteuid?.()} ${path}"` : ''
-    throw new Fault(`${path}: cannot be read: ${reason(error)}${next}`)
-  }
-  try {
-    const stats = await file.stat()
+    const stats = await file.stat().catch(unreadable)
     if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
-    judge(path, stats)
-    if (stats.size > max) throw new Fault(`${path}: expected at most ${max} bytes, got ${stats.size}`)
-    const buffer = Buffer.alloc(max)
-    const { bytesRead } = await file.read(buffer, 0, max, 0)
-    return buffer.subarray(0, bytesRead)
+    const chunks: Uint8Array[] = []
+    for (let at = 0; at < most; ) {
+      const chunk = Buffer.alloc(Math.min(CHUNK, most - at))
+      const { bytesRead } = await file.read(chunk, 0, chunk.length, at).catch(unreadable)
+      chunks.push(chunk.subarray(0, bytesRead))
+      at += bytesRead
+      if (bytesRead < chunk.length) break
+    }
+    return { bytes: chunks.length === 1 ? chunks[0] : Buffer.concat(chunks), stats }
   } finally {
     await file.close()
   }
@@ -56,11 +94,20 @@ export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700):
   const mode = stats.mode & 0o777
   const mend = `chmod ${wanted.toString(8)} ${path}`
   if (mode & 0o077) throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}: run "${mend}"`)
-  if (stats.uid !== uid && stats.uid !== 0) {
-    // Root is here for somebody else, more likely than not: the daemon's user.
-    const next = uid === 0 ? 'run this as that user, by runuser(1)' : `run "chown ${uid} ${path}", then "${mend}"`
-    throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${stats.uid}: ${next}`)
-  }
+  checkOwner(path, stats, `, then "${mend}"`)
+}
+
+/**
+ * @param then what there is to do behind a change of the owner
+ * @throws {Fault} where a file or folder is neither ours nor root's
+ */
+function checkOwner(path: string, { uid: owner }: Stats, then = ''): void {
+  const uid = process.geteuid?.()
+  if (uid === undefined || owner === uid || owner === 0) return
+  // Root is here for somebody else, more likely than not: the daemon's user, or one whose HOME it has kept.
+  const ours = `run this as that user, or as root; or, for it to be yours, as root "chown ${uid} ${path}"${then}`
+  const next = uid === 0 ? 'run this as that user, by runuser(1)' : ours
+  throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${owner}: ${next}`)
 }
 
 /** Refuses a file with a secret that others may read. @throws {Fault} */
@@ -73,9 +120,29 @@ export function checkOwned(path: string, stats: Stats): void {
   throw new Fault(`${path}: expected a file that only its owner may write, got mode 0${mode}: run "chmod go-w ${path}"`)
 }
 
+/** As {@link checkOwned}, and somebody else's file is refused, too. @throws {Fault} */
+export function checkOurs(path: string, stats: Stats): void {
+  checkOwned(path, stats)
+  checkOwner(path, stats)
+}
+
+/**
+ * Looks whether files may be made in a folder. access(2) asks for the real user, which is root while {@link asOwner} works.
+ * @throws where they may not
+ */
+export async function checkWritable(folder: string): Promise<void> {
+  await access(folder, constants.W_OK)
+  const uid = process.geteuid?.()
+  if (uid === process.getuid?.()) return
+  const stats = await stat(folder)
+  const bit = stats.uid === uid ? 0o200 : stats.gid === process.getegid?.() ? 0o020 : 0o002
+  if ((stats.mode & bit) === 0) throw Object.assign(new Fault(`EACCES: permission denied for user ${uid}`), { code: 'EACCES' })
+}
+
 /**
  * Works in a folder as the user who owns it, where root does that for somebody else, such as a daemon that has a user of its own: what
- * is made there is theirs, and no link that they put there leads root astray. Nothing else may go on meanwhile.
+ * is made there is theirs, and no link that they put there leads root astray. Nothing else may go on meanwhile. Where this Node changes its user for
+ * nobody, the whole command begins again as theirs, and this never returns.
  */
 export async function asOwner<T>(folder: string, work: () => Promise<T>): Promise<T> {
   if (process.geteuid?.() !== 0) return work()
@@ -84,7 +151,12 @@ export async function asOwner<T>(folder: string, work: () => Promise<T>): Promis
   const owner = link && link.uid !== 0 ? link : target
   if (!owner || owner.uid === 0) return work()
   const groups = process.getgroups?.() ?? []
-  process.setgroups?.([owner.gid])
+  try {
+    process.setgroups?.([owner.gid])
+  } catch (error) {
+    if (errorCode(error) === CHANGES_NO_USER) return beginAgainAs(owner)
+    throw error
+  }
   process.setegid?.(owner.gid)
   process.seteuid?.(owner.uid)
   try {

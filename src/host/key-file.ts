@@ -1,13 +1,15 @@
 import { base32nopad } from '@scure/base'
 import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
-import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant, type Service } from '../gate/policy'
+import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant, type Service } from '../gate/policy'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { MAX_PIN_DIGITS } from '../protocol/passcode-ports'
-import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
+import { DEFAULT_POOL, formatPool } from '../protocol/pool'
 import type { Read } from './fault'
+import { tooLong } from './files'
 import { formatService, parseService } from './service'
+import { sharedPool } from './shared-pool'
 import { formatDuration, parseLifetime } from './time'
 import { leadingTo, readToml } from './toml'
 
@@ -32,6 +34,20 @@ export interface KeyFile {
   readonly grant: GrantRules | null
   /** What its passcode opens, on the server; absent where it has none. */
   readonly passcode?: PasscodeGrant
+  /** What the client's copy says of the grant; absent where it says nothing, and on the server. */
+  readonly hint?: GrantHint
+}
+
+/** What a key may open and for how long, as far as its file tells: by a client's copy, as it was when that was made. */
+export interface GrantHint {
+  readonly services: readonly Service[] | null
+  /** Seconds. */
+  readonly max: number | null
+}
+
+/** What a key's file tells of its grant, be it the server's or a client's copy; null: nothing. */
+export function hintOf({ grant, hint }: Pick<KeyFile, 'grant' | 'hint'>): GrantHint | null {
+  return grant ?? hint ?? null
 }
 
 /** What names a key: short and plain enough for a file's name and for a rule's comment. */
@@ -73,13 +89,16 @@ const prefix = (low: number, high: number) => {
   return v.optional(v.pipe(v.number(), v.integer(rule), v.minValue(low, rule), v.maxValue(high, rule)), high)
 }
 
+const servicesEntry = v.pipe(
+  v.array(text(parseService, 'a service such as "22/tcp"')),
+  v.minLength(1, 'at least one service'),
+  v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
+)
+const maxEntry = text(parseLifetime, 'a duration such as "15m" or "1h30m", at most 2^24-1 s')
+
 const grantTable = v.strictObject({
-  services: v.pipe(
-    v.array(text(parseService, 'a service such as "22/tcp"')),
-    v.minLength(1, 'at least one service'),
-    v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
-  ),
-  max: v.optional(text(parseLifetime, 'a duration such as "15m" or "1h30m", at most 2^24-1 s'), '1h'),
+  services: servicesEntry,
+  max: v.optional(maxEntry, '1h'),
   addresses: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_BLOCKS, `at most ${MAX_BLOCKS} blocks`)), ['0.0.0.0/0', '::/0']),
   bind_source: v.optional(v.boolean(), true),
   require_address: v.optional(v.boolean(), false),
@@ -116,13 +135,7 @@ const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
 
 const passcodeSchema = v.strictObject({
   pin: v.pipe(v.string(PIN_RULE), v.regex(/^\d*$/, PIN_RULE), v.maxLength(MAX_PIN_DIGITS, PIN_RULE)),
-  services: v.optional(
-    v.pipe(
-      v.array(text(parseService, 'a service such as "22/tcp"')),
-      v.minLength(1, 'at least one service'),
-      v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
-    ),
-  ),
+  services: v.optional(servicesEntry),
   time: v.optional(text(parseLifetime, 'a duration such as "5m"')),
   once: v.optional(v.boolean(), true),
 })
@@ -145,8 +158,19 @@ const keyEntries = v.strictObject({
   expires: v.optional(instant),
   revoked: v.optional(instant),
   host: v.optional(v.pipe(v.string(), v.minLength(1, 'a host name or address'))),
+  services: v.optional(servicesEntry),
+  max: v.optional(maxEntry),
   grant: v.optional(grantSchema),
   passcode: v.optional(passcodeSchema),
+})
+
+/** Beside a grant, what is a hint in the client's copy would be taken for part of it. */
+const hintAlone = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, addIssue }) => {
+  if (!dataset.typed || dataset.issues || !dataset.value.grant) return
+  const { value } = dataset
+  for (const entry of ['services', 'max'] as const)
+    if (value[entry] !== undefined)
+      addIssue({ message: 'to stand in [grant]', input: 'it outside', path: leadingTo(value, entry) })
 })
 
 /** A passcode opens nothing that its key may not, and can't name an address. */
@@ -163,24 +187,24 @@ const passcodeWithin = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, 
   const { grant } = value
   if (!grant) return expect('a table [grant] beside it', undefined, passcode)
   if (grant.require_address) expect('no require_address = true in [grant]: it can name no address', undefined, passcode)
-  const beyond = passcode.services?.filter((service) => !grant.services.some((granted) => isSame(granted, service))) ?? []
+  const beyond = passcode.services?.filter((service) => askedOf(grant.services, service).length === 0) ?? []
   if (beyond.length > 0) expect('services of the grant', 'services', beyond.map(formatService).join(','))
   if (passcode.time !== undefined && passcode.time > grant.max)
     expect(`at most ${formatDuration(grant.max)}, the grant's max`, 'time', formatDuration(passcode.time))
 })
 
-const isSame = (a: Service, b: Service): boolean => a.port === b.port && a.protocol === b.protocol
-
-const keySchema = v.pipe(keyEntries, passcodeWithin)
+const keySchema = v.pipe(keyEntries, hintAlone, passcodeWithin)
 
 /** What no message may quote: a PIN that stands where a table should be, too. */
 const SECRETS = ['secret', 'passcode', 'passcode.pin']
 
 /** Reads a key file's text; every fault has file and line, and none quotes the secret. */
 export function parseKeyFile(path: string, source: string): Read<KeyFile> {
+  const size = Buffer.byteLength(source)
+  if (size > MAX_KEY_FILE) return { faults: [tooLong(path, MAX_KEY_FILE, size)] }
   const read = readToml(path, source, keySchema, SECRETS)
   if (read.faults) return read
-  const { id, secret, server, period, pool, created, expires, revoked, host, grant, passcode } = read.value
+  const { id, secret, server, period, pool, created, expires, revoked, host, grant, passcode, services, max } = read.value
   return {
     value: {
       id,
@@ -202,6 +226,7 @@ export function parseKeyFile(path: string, source: string): Read<KeyFile> {
             openPrefix6: grant.open_prefix6,
           }
         : null,
+      ...(services || max ? { hint: { services: services ?? null, max: max ?? null } } : {}),
       ...(grant && passcode
         ? {
             passcode: {
@@ -217,7 +242,7 @@ export function parseKeyFile(path: string, source: string): Read<KeyFile> {
 }
 
 /** A key file's text: the secret is in it. */
-export function formatKeyFile({ id, key, created, expires, revoked, host, grant, passcode }: KeyFile): string {
+export function formatKeyFile({ id, key, created, expires, revoked, host, grant, passcode, hint }: KeyFile): string {
   const lines = stringify({
     id,
     secret: base32nopad.encode(key.secret),
@@ -228,11 +253,20 @@ export function formatKeyFile({ id, key, created, expires, revoked, host, grant,
     ...(expires === null ? {} : { expires: new Date(expires) }),
     ...(revoked === null ? {} : { revoked: new Date(revoked) }),
     ...(host === null ? {} : { host }),
+    ...(grant !== null || !hint ? {} : describeHint(hint)),
     ...(grant === null ? {} : { grant: describeGrant(grant) }),
     // The server's alone, as the grant is.
     ...(grant === null || !passcode ? {} : { passcode: { pin: passcode.pin, ...describePasscode(passcode) } }),
   })
   return `# A Knockturn key. Whoever can read this file can knock: keep it at mode 0600.\n${lines}\n`
+}
+
+/** A hint as entries of a key file. */
+export function describeHint({ services, max }: GrantHint) {
+  return {
+    ...(services === null ? {} : { services: services.map(formatService) }),
+    ...(max === null ? {} : { max: formatDuration(max) }),
+  }
 }
 
 /** A grant as the table of a key file. */
@@ -253,17 +287,6 @@ export function describeGrant(grant: GrantRules) {
 /** What a passcode opens, as the table of a key file, but for its PIN. */
 export function describePasscode({ services, seconds, once }: PasscodeGrant) {
   return { services: services.map(formatService), time: formatDuration(seconds), once }
-}
-
-/** Pools by their text: ten thousand keys with one pool share its 32 KB. */
-const pools = new Map<string, Uint16Array>()
-/** Pools that are kept for sharing; more are read each for itself. */
-const MAX_SHARED_POOLS = 64
-
-function sharedPool(input: string): Uint16Array {
-  const pool = pools.get(input) ?? parsePool(input)
-  if (pools.size < MAX_SHARED_POOLS) pools.set(input, pool)
-  return pool
 }
 
 /** Base32 in any case, padded or not; null where it is not 32 bytes of it. */

@@ -1,20 +1,27 @@
 import type { Stats } from 'node:fs'
-import { mkdir, readdir, stat } from 'node:fs/promises'
+import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { errorCode, Fault, reason, UsageFault } from './fault'
-import { changeText, checkPrivate, checkSecret, readText, writeNew } from './files'
+import { changeText, checkPrivate, checkSecret, decodeText, ReadFault, readHead, readText, tooLong, writeNew } from './files'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
+import { saysRevoked } from './says-revoked'
 import { isoTime } from './time'
 
 /** Most keys of a keyring: a bound on a folder's listing. */
 const MAX_KEYS = 100_000
 /** Files that are read at a time: some of them while others are parsed, and no more open than need be. */
 const READ_AT_ONCE = 16
+const MAKE_ONE = 'make a key with "knockturn key new"'
 const SUFFIX = '.key'
 /** A key's file while it is changed. */
 const CHANGING = `${SUFFIX}.new`
-const REVOKED = /^\s*"?revoked"?\s*=/m
+/** Bytes of a file in which a word of revocation is looked for, however much longer than a key file it is. */
+const MAX_HEAD = 1024 * 1024
+/** Milliseconds for which a file may be faulty before its key is refused: an editor writes in steps, and people read what they have written. */
+const GRACE = 10_000
+/** Node's words for a name behind which there is no file: a link that leads nowhere. */
+const ABSENT = ['ENOENT', 'ENOTDIR', 'ELOOP']
 /** What may lie in a keyring's folder besides keys (the keyring of a checkout has both). */
 const COMPANIONS = ['README.md', '.gitignore']
 
@@ -25,11 +32,20 @@ export function clientKeys(): string {
   return join(process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'knockturn', 'keys')
 }
 
-/** A key file that is refused; `revoked`: it says so all the same, in a line that can't be read. */
+/** A key file that is refused. */
 export interface FaultyKey {
   readonly id: string
-  readonly fault: Fault
+  readonly faults: readonly [Fault, ...Fault[]]
+  /** Whether it says `revoked` all the same, in a line that can't be read. */
   readonly revoked: boolean
+  /** For how long a daemon may go on with what it read before, in milliseconds: Infinity where nobody can say what the file says now. */
+  readonly grace: number
+}
+
+/** What became of reading one file: neither, where it has been deleted meanwhile. */
+interface ReadKey {
+  readonly key?: KeyFile
+  readonly faulty?: FaultyKey
 }
 
 /** What a keyring's folder holds. A faulty key is refused by itself: the others still open doors. */
@@ -45,7 +61,7 @@ export interface Keyring {
  * @param hint what to do where there is none
  * @throws {Fault} when the folder can't be read, or others than its owner may use it
  */
-export async function readKeyring(folder: string, hint = 'make a key with "knockturn key new"'): Promise<Keyring> {
+export async function readKeyring(folder: string, hint = MAKE_ONE): Promise<Keyring> {
   const names = await list(folder, hint)
   const keys: KeyFile[] = []
   const faulty: FaultyKey[] = []
@@ -53,28 +69,63 @@ export async function readKeyring(folder: string, hint = 'make a key with "knock
   for (let at = 0; at < found.length; at += READ_AT_ONCE) {
     for (const read of await Promise.all(found.slice(at, at + READ_AT_ONCE).map((name) => readKey(folder, name)))) {
       if (read.key) keys.push(read.key)
-      faulty.push(...read.faulty)
+      if (read.faulty) faulty.push(read.faulty)
     }
   }
   const ignored = names.filter((name) => !isKeyName(name) && !COMPANIONS.includes(name) && !name.endsWith(CHANGING))
   return { keys, faulty, ignored: ignored.map((name) => join(folder, name)) }
 }
 
-async function readKey(folder: string, name: string): Promise<{ key?: KeyFile; faulty: FaultyKey[] }> {
+async function readKey(folder: string, name: string): Promise<ReadKey> {
   const id = name.slice(0, -SUFFIX.length)
   const path = join(folder, name)
+  let bytes: Uint8Array = new Uint8Array()
+  const refused = (faults: FaultyKey['faults'], grace: number): ReadKey => ({
+    faulty: { id, faults, revoked: saysRevoked(bytes), grace },
+  })
   try {
-    const source = await readText(path, MAX_KEY_FILE, checkSecret)
-    const { value, faults = [] } = parseKeyFile(path, source)
-    if (value?.id === id) return { key: value, faulty: [] }
-    if (value) faults.push(new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`))
-    return { faulty: faults.map((fault) => ({ id, fault, revoked: REVOKED.test(source) })) }
+    const head = await readHead(path, MAX_HEAD)
+    bytes = head.bytes
+    // No editor's half of a file: something was added, and nobody may be kept from revoking by how much there is.
+    if (bytes.length > MAX_KEY_FILE) return refused([tooLong(path, MAX_KEY_FILE, head.stats.size)], 0)
+    checkSecret(path, head.stats)
+    const { value, faults } = parseKeyFile(path, decodeText(path, bytes))
+    if (value?.id === id) return { key: value }
+    const misnamed = value && new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`)
+    return refused(misnamed ? [misnamed] : (faults as Fault[] as [Fault]), GRACE)
   } catch (error) {
-    if (!(error instanceof Fault)) throw error
-    // Where only its mode or owner is wrong, a word of revocation in it counts all the same.
-    const source = await readText(path, MAX_KEY_FILE).catch(() => '')
-    return { faulty: [{ id, fault: error, revoked: REVOKED.test(source) }] }
+    // Whatever is wrong with a file, the others are read.
+    if (!(error instanceof Fault)) return refused([new Fault(`${path}: ${reason(error)}`)], GRACE)
+    if (!(error instanceof ReadFault)) return refused([error], GRACE)
+    if (!ABSENT.includes(error.code ?? '')) return refused([error], Infinity)
+    const isThere = await lstat(path).catch(() => null)
+    return isThere ? refused([error], 0) : {}
+  } finally {
+    bytes.fill(0)
   }
+}
+
+/** What stands in a key's file now, as a daemon sees it. @throws {Fault} where the daemon refuses the folder */
+async function readBack(folder: string, id: string): Promise<ReadKey> {
+  await list(folder, MAKE_ONE)
+  return readKey(folder, `${id}${SUFFIX}`)
+}
+
+/**
+ * Looks whether a daemon takes up what has just been written into a key's file: by its own reader.
+ * @param isDone whether it is what was meant
+ * @param promised what is not so where it does not, such as "alice is not revoked"
+ * @throws {Fault}
+ */
+export async function checkTaken(
+  folder: string,
+  id: string,
+  isDone: (read: ReadKey) => boolean,
+  promised: string,
+): Promise<void> {
+  const failed = (why: string) => new Fault(`${promised} for the daemon, which sees this: ${why}`)
+  const read = await readBack(folder, id).catch((error) => Promise.reject(failed(reason(error))))
+  if (!isDone(read)) throw failed(read.faulty?.faults[0].message ?? `${keyPath(folder, id)}: has been changed meanwhile`)
 }
 
 /**
@@ -123,11 +174,14 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
     await mkdir(folder, { mode: 0o700 }).catch((error) => {
       if (errorCode(error) !== 'EEXIST') throw error
     })
-    checkPrivate(folder, await stat(folder), 0o700)
+    // With one more than may be, a daemon would read none of them any more.
+    if ((await list(folder, MAKE_ONE)).length >= MAX_KEYS)
+      throw new Fault(`${folder}: holds ${MAX_KEYS} files, and no more can be added`)
   } catch (error) {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
   }
   await writeNew(path, text)
+  await checkTaken(folder, key.id, (read) => read.key !== undefined, `${key.id} is no key that can be used`)
   return path
 }
 
@@ -135,7 +189,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
  * Writes `revoked` into a key's file; everything else in it stays as it is, comments too.
  * @param at Unix milliseconds
  * @returns when it was revoked: `at`, or earlier if it had been already
- * @throws {Fault}
+ * @throws {Fault} also where a daemon that reads the file would not take the key for revoked
  */
 export async function revokeKey(folder: string, id: string, at: number): Promise<number> {
   await findKey(folder, id)
@@ -149,6 +203,9 @@ export async function revokeKey(folder: string, id: string, at: number): Promise
     // In front of everything it is at the top level, whatever tables follow.
     return before.value.revoked === null ? `revoked = ${isoTime(at)}\n${source}` : null
   })
+  // A file that has become too long by that is refused by the daemon, and says it all the same.
+  const isRevoked = ({ key, faulty }: ReadKey) => (key ? key.revoked !== null : faulty?.revoked === true)
+  await checkTaken(folder, id, isRevoked, `${id} is not revoked`)
   return since
 }
 
@@ -160,7 +217,8 @@ async function list(folder: string, hint: string): Promise<string[]> {
     return names.sort()
   } catch (error) {
     if (error instanceof Fault) throw error
-    const next = errorCode(error) === 'EACCES' ? 'run this as its owner, or as root' : hint
+    const ours = `or, for it to be yours, as root "chown -R ${process.geteuid?.()}: ${folder}"`
+    const next = errorCode(error) === 'EACCES' ? `run this as its owner, or as root; ${ours}` : hint
     throw new Fault(`${folder}: the keyring cannot be read: ${reason(error)}: ${next}`)
   }
 }

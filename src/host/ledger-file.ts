@@ -2,11 +2,10 @@ import { constants, type Stats } from 'node:fs'
 import { type FileHandle, open, realpath, rename, stat, statfs, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
-import { execa } from 'execa'
-import { freshBase, Ledger, type LedgerFile, type LedgerRecord } from '../gate/ledger'
-import { commandPath, missing } from './commands'
+import { freshBase, Ledger, type LedgerFile, type LedgerRecord, rebased } from '../gate/ledger'
 import { errorCode, Fault, reason } from './fault'
 import { checkPrivate, syncFolder, writeNew } from './files'
+import { HeldFault, hold } from './ledger-lock'
 
 /*
  * The ledger is a text file. Its first line says how many bytes have been synced, in a fixed width:
@@ -22,17 +21,19 @@ import { checkPrivate, syncFolder, writeNew } from './files'
 
 const MAGIC = 'knockturn-ledger 1 '
 const HEADER = MAGIC.length + 16 + 1
-/** Largest ledger that is read. It is compacted at MAX_GROWTH, so only something else can make it this large. */
+/**
+ * Largest ledger that is read. It is compacted at MAX_GROWTH, and what it must remember of one key is bounded: it takes hundreds of keys (with
+ * the largest skew, dozens) whose holders fill it together to make it this large.
+ */
 export const MAX_LEDGER = 256 * 1024 * 1024
 /** Bytes appended before the file is compacted while the daemon runs: some 8,000 knocks. */
 const MAX_GROWTH = 1024 * 1024
+/** Knocks that may wait for the disk: as many as one key may say in a window. With a disk that hangs, more would come than memory holds. */
+const MAX_WAITING = 4_096
 /** Bytes of a damaged ledger that are kept aside: more than a sound one grows to. */
 export const MAX_DAMAGED = 4 * 1024 * 1024
 /** Milliseconds between attempts to write what a disk would not take: what was refused meanwhile is to be dead in the next life, too. */
 const AGAIN = 2_000
-/** How long flock(1) may take, in milliseconds, and most of what it may say, in bytes. */
-const FLOCK_LIMIT = 5_000
-const FLOCK_OUTPUT = 4_096
 const TMPFS_MAGIC = 0x01021994
 const RAMFS_MAGIC = 0x858458f6
 
@@ -72,6 +73,12 @@ export function parseRecord(line: string): LedgerRecord | null {
 }
 
 const checksum = (body: string): string => crc32(body).toString(16).padStart(8, '0')
+
+/** A ledger of more than MAX_LEDGER bytes. */
+export function tooLarge(path: string, size: number): Fault {
+  const remedy = 'revoke the keys that have filled it, delete it, and start the daemon without --new-ledger'
+  return new Fault(`${path}: expected a ledger of at most ${MAX_LEDGER} bytes, got ${size}: ${remedy}`)
+}
 
 /** What {@link LedgerOnDisk.open} found. `whole`: nothing that was acted upon is lost. */
 export interface Found {
@@ -127,6 +134,55 @@ export async function openLedger(path: string, skew: number, wall: number, isNew
   return { ledger, disk, isFresh }
 }
 
+/** What a rebase has come to. */
+export interface Rebase {
+  /** The latest of the bases before, in Unix seconds; null where there was none. */
+  readonly was: number | null
+  /** The base of now, likewise. */
+  readonly is: number
+  /** Knocks that stay spent. */
+  readonly spent: number
+  /** Where the bytes of a damaged ledger are kept; null where it was whole. */
+  readonly aside: string | null
+  /** Floors of keys that are ahead of the clock, and stay: fingerprint and Unix milliseconds. */
+  readonly ahead: readonly { readonly fingerprint: string; readonly until: number }[]
+}
+
+/**
+ * Puts a base by the clock of now in the place of those of a ledger that no daemon holds, by {@link rebased}.
+ * @param wall Unix milliseconds
+ * @throws {Fault} when there is no ledger, it can't be read or written, or a daemon holds it; it is as it was then
+ */
+export async function rebaseLedger(path: string, skew: number, wall: number): Promise<Rebase> {
+  const real = await realpath(path).catch((error) => {
+    if (errorCode(error) !== 'ENOENT') throw cannotOpen(path, error)
+    throw new Fault(`${path}: there is no ledger: start the daemon, which makes one by the clock of then`)
+  })
+  const { disk, found } = await LedgerOnDisk.open(real, () => {}, false).catch((error) => {
+    if (!(error instanceof HeldFault)) throw error
+    throw new Fault(`${path}: a daemon holds the ledger: end it first, since it goes by what it has read`)
+  })
+  try {
+    const records = [...new Ledger(rebased(found.records, wall, skew), disk, skew).records()]
+    await disk.replace(records)
+    const bases = found.records.flatMap((record) => (record.kind === 'base' ? [record.seconds] : []))
+    const floors = records.flatMap((record) => (record.kind === 'floor' ? [record] : []))
+    return {
+      was: bases.length > 0 ? Math.max(...bases) : null,
+      is: Math.floor(wall / 1000),
+      spent: records.filter(({ kind }) => kind === 'spent').length,
+      aside: found.state === 'damaged' ? disk.aside : null,
+      ahead: floors
+        .map(({ fingerprint, period, floor }) => ({ fingerprint, until: floor * period * 1000 }))
+        .filter(({ until }) => until > wall),
+    }
+  } catch (error) {
+    throw new Fault(`${path}: the ledger cannot be written, and is as it was: ${reason(error)}`)
+  } finally {
+    await disk.close()
+  }
+}
+
 /** The durable ledger: one file, held by one daemon, group commit. */
 export class LedgerOnDisk implements LedgerFile {
   readonly #path: string
@@ -155,17 +211,16 @@ export class LedgerOnDisk implements LedgerFile {
   /**
    * Opens a ledger, making it where it is missing, and holds it until the process ends, however it ends.
    * @param warn told when it can't be written, and when it can again
+   * @param isToMake whether it is made where it is missing
    * @throws {Fault} when it can't be read, others may read it, or another daemon holds it
    */
   static async open(
     path: string,
     warn: (message: string) => void,
+    isToMake = true,
   ): Promise<{ disk: LedgerOnDisk; found: Found; volatile: boolean }> {
-    const { file, isNew } = await openHeld(path)
-    const { size } = await file.stat()
-    if (size > MAX_LEDGER) throw new Fault(`${path}: expected at most ${MAX_LEDGER} bytes, got ${size}`)
-    const bytes = Buffer.alloc(size)
-    await file.read(bytes, 0, size, 0).catch((cause) => Promise.reject(cannotOpen(path, cause)))
+    const { file, isNew } = await openHeld(path, isToMake)
+    const bytes = await readWhole(path, file).catch(closing(file))
     const found: Found = isNew ? { state: 'missing', records: [] } : readLedger(bytes)
     const { type } = await statfs(path)
     return {
@@ -190,7 +245,18 @@ export class LedgerOnDisk implements LedgerFile {
     await this.#attempt(() => this.#rewrite()).catch(() => {})
   }
 
+  /** Writes the ledger anew with other records, whole or not at all. @throws where it can't be, and then it is as it was */
+  async replace(records: Iterable<LedgerRecord>): Promise<void> {
+    this.#snapshot = () => records
+    await this.#rewrite()
+  }
+
   append(record: LedgerRecord): Promise<void> {
+    if (this.#queue.length >= MAX_WAITING) {
+      // It is dead in memory; on the disk it will be when all is written anew, which is next.
+      this.#doubtful = true
+      return Promise.reject(new Error(`the disk hangs, and ${MAX_WAITING} knocks wait for it already`))
+    }
     return new Promise((resolve, reject) => {
       this.#queue.push({ line: `${formatRecord(record)}\n`, resolve, reject })
       this.#flushing ??= this.#flush()
@@ -256,6 +322,8 @@ export class LedgerOnDisk implements LedgerFile {
   async #rewrite(): Promise<void> {
     const next = `${this.#path}.new`
     const lines = Buffer.from([...this.#snapshot()].map((record) => `${formatRecord(record)}\n`).join(''), 'latin1')
+    // What is in doubt from here on is not among these.
+    this.#doubtful = false
     if (this.#damaged) {
       await unlink(this.aside).catch(() => {})
       await writeNew(this.aside, this.#damaged)
@@ -278,7 +346,6 @@ export class LedgerOnDisk implements LedgerFile {
     this.#file = file
     this.#length = HEADER + lines.length
     this.#growth = 0
-    this.#doubtful = false
   }
 }
 
@@ -292,62 +359,74 @@ async function writeAll(file: FileHandle, bytes: Buffer, position: number): Prom
  * Opens the file behind the path and holds it; where it was replaced in between, once more.
  * @returns `isNew`: it was not there before. One that was there and is empty has been emptied: that is damage.
  */
-async function openHeld(path: string): Promise<{ file: FileHandle; isNew: boolean }> {
+async function openHeld(path: string, isToMake: boolean): Promise<{ file: FileHandle; isNew: boolean }> {
   for (;;) {
-    const { file, isNew } = await openOrMake(path)
-    const stats = await file.stat()
-    if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
-    // Compaction puts another file in its place, and the other name would keep the old one.
-    if (stats.nlink > 1)
-      throw new Fault(`${path}: expected a file with one name, got one with ${stats.nlink}: give the ledger a file of its own`)
-    checkPrivate(path, stats, 0o600)
-    await hold(path, file)
-    if (sameFile(stats, await stat(path).catch(() => null))) return { file, isNew }
+    const { file, isNew } = isToMake ? await openOrMake(path) : { file: await openThere(path), isNew: false }
+    if (await holdIfSame(path, file).catch(closing(file))) return { file, isNew }
     await file.close()
   }
 }
 
+/** Holds a file that is as a ledger has to be. @returns whether it still is the one behind the path */
+async function holdIfSame(path: string, file: FileHandle): Promise<boolean> {
+  const stats = await file.stat()
+  if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+  // Compaction puts another file in its place, and the other name would keep the old one.
+  if (stats.nlink > 1)
+    throw new Fault(`${path}: expected a file with one name, got one with ${stats.nlink}: give the ledger a file of its own`)
+  checkPrivate(path, stats, 0o600)
+  await hold(path, file)
+  return sameFile(stats, await stat(path).catch(() => null))
+}
+
+async function readWhole(path: string, file: FileHandle): Promise<Buffer> {
+  const { size } = await file.stat()
+  if (size > MAX_LEDGER) throw tooLarge(path, size)
+  const bytes = Buffer.alloc(size)
+  await file.read(bytes, 0, size, 0).catch((cause) => Promise.reject(cannotOpen(path, cause)))
+  return bytes
+}
+
+/** Closes a file that is of no use, and goes on failing: from Node 25 on, one that is forgotten open ends the process some day. */
+const closing =
+  (file: FileHandle) =>
+  async (error: unknown): Promise<never> => {
+    await file.close()
+    throw error
+  }
+
+const FLAGS = constants.O_RDWR | constants.O_NONBLOCK
+
 async function openOrMake(path: string): Promise<{ file: FileHandle; isNew: boolean }> {
-  const flags = constants.O_RDWR | constants.O_NONBLOCK
   try {
-    return { file: await open(path, flags | constants.O_CREAT | constants.O_EXCL, 0o600), isNew: true }
+    return { file: await open(path, FLAGS | constants.O_CREAT | constants.O_EXCL, 0o600), isNew: true }
   } catch (error) {
     if (errorCode(error) !== 'EEXIST') throw cannotOpen(path, error)
   }
+  return { file: await openThere(path), isNew: false }
+}
+
+async function openThere(path: string): Promise<FileHandle> {
   // On a disk that is read-only for now, what is spent can be read at least; it is written again when that is over.
   const readOnly = (error: unknown) =>
     errorCode(error) === 'EROFS' ? open(path, constants.O_RDONLY | constants.O_NONBLOCK) : Promise.reject(error)
-  const file = await open(path, flags)
+  return open(path, FLAGS)
     .catch(readOnly)
     .catch((cause) => Promise.reject(cannotOpen(path, cause)))
-  return { file, isNew: false }
 }
 
 function cannotOpen(path: string, error: unknown): Fault {
-  return new Fault(`${path}: the ledger cannot be opened: ${reason(error)}: set [ledger] path to a file that you may write`)
+  return new Fault(`${path}: the ledger cannot be opened: ${reason(error)}: ${ledgerRemedy(path, error)}`)
+}
+
+/** What to do where a ledger can't be opened or made. */
+export function ledgerRemedy(path: string, error: unknown): string {
+  const folder = dirname(path)
+  // Root is here to look only, before there is anything that would tell who the daemon's user is.
+  const user = process.geteuid?.() || 'knockturn'
+  if (errorCode(error) === 'ENOENT') return `make its folder: as root, run "install -d -m 700 -o ${user} ${folder}"`
+  if (errorCode(error) === 'EACCES') return `they are to be the daemon's: as root, run "chown -R ${user}: ${folder}"`
+  return 'set [ledger] path to a file that the daemon may write'
 }
 
 const sameFile = (a: Stats, b: Stats | null): boolean => a.ino === b?.ino && a.dev === b.dev
-
-/**
- * Takes an exclusive lock on an open file. Node has no flock(2), but the lock belongs to the open file, not to the process that
- * asked for it: flock(1) takes it on our descriptor and is gone, and the kernel lets go of it when we end, by kill -9 too.
- */
-async function hold(path: string, file: FileHandle): Promise<void> {
-  try {
-    await execa('flock', ['--nonblock', '--exclusive', '3'], {
-      stdio: ['ignore', 'ignore', 'pipe', file.fd as 3],
-      env: { PATH: commandPath() },
-      extendEnv: false,
-      timeout: FLOCK_LIMIT,
-      maxBuffer: FLOCK_OUTPUT,
-    })
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') throw missing('flock')
-    // flock(1) ends with 1 where somebody else has the lock.
-    if ((error as { exitCode?: number }).exitCode === 1) {
-      throw new Fault(`${path}: the ledger is held by another daemon: end that one, or give this one a ledger of its own`)
-    }
-    throw new Fault(`${path}: the ledger cannot be locked: ${reason(error)}`)
-  }
-}

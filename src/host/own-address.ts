@@ -1,25 +1,43 @@
 import { isIP } from 'node:net'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
-import { askHttps } from './ask'
+import { ASK_LIMIT, askHttps } from './ask'
 import { Fault } from './fault'
+import { isTranslated } from './nat64'
 import { askStun } from './stun'
 
-/** Whom to ask for this machine's address, as others see it: somebody whom the user has named. */
+/** Whom to ask for this machine's address, as others see it: somebody whom the user has named. A STUN server, only where they trust the way to it. */
 export type AddressSource =
   | { readonly stun: { readonly host: string; readonly port: number }; readonly url?: undefined }
   | { readonly url: URL; readonly stun?: undefined }
 
+const TRANSLATED =
+  'is an IPv4 host behind NAT64: it sees an IPv4 address of the network, which only somebody without IPv6 can tell: ask such a one, name the address with -i, or leave -i out'
+
 /**
- * The address from which others see this machine come, by the family by which it will knock.
+ * The address from which a server sees this machine come; others are asked for it, by the family by which it will knock.
+ * @param server its address
+ * @param limit milliseconds
  * @throws {Fault} where nothing credible is answered
  */
-export async function ownAddress(source: AddressSource, family: 4 | 6): Promise<string> {
-  const text = source.stun ? await askStun(source.stun, family) : (await askHttps(source.url, 'GET', family)).text.trim()
+export async function ownAddress(source: AddressSource, server: string, limit: number): Promise<string> {
+  const within = Math.min(limit, ASK_LIMIT)
+  if (!isTranslated(server)) return askAddress(source, within, isIP(server) as 4 | 6)
+  // Of whom we ask, only those see the same as the server to whom the same translator leads.
+  return askAddress(source, within, 6, 4).catch((error) => {
+    throw error instanceof Fault ? new Fault(error.message, { hint: `${server} ${TRANSLATED}` }) : error
+  })
+}
+
+/** @param seen the family of the address that is wanted */
+async function askAddress(source: AddressSource, limit: number, family: 4 | 6, seen = family): Promise<string> {
+  const text = source.stun
+    ? await askStun(source.stun, family, limit, seen)
+    : (await askHttps(source.url, 'GET', family, limit)).text.trim()
   const address = canonicalAddress(text)
-  if (address === null || isIP(address) !== family || isZeroAddress(address)) {
+  if (address === null || isIP(address) !== seen || isZeroAddress(address)) {
     const whom = source.stun?.host ?? source.url?.origin
     throw new Fault(
-      `${whom}: expected this machine's IPv${family} address and nothing else, got ${JSON.stringify(text.slice(0, 60))}`,
+      `${whom}: expected this machine's IPv${seen} address and nothing else, got ${JSON.stringify(text.slice(0, 60))}`,
     )
   }
   return address

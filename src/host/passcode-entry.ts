@@ -1,9 +1,9 @@
 import { stringify } from 'smol-toml'
 import type { PasscodeGrant } from '../gate/policy'
 import { Fault } from './fault'
-import { changeText, checkSecret, readText } from './files'
+import { changeText, checkSecret, readText, tooLong } from './files'
 import { describePasscode, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
-import { findKey, keyPath } from './keyring'
+import { checkTaken, findKey, keyPath } from './keyring'
 
 /**
  * Writes a passcode into a key's file, in place of the one that is there; everything else in it stays as it is, comments too.
@@ -18,12 +18,16 @@ export async function writePasscode(folder: string, id: string, passcode: Passco
     const rest = withoutTable(source)
     const table = passcode && stringify({ passcode: { pin: passcode.pin, ...describePasscode(passcode) } })
     const text = table ? `${rest.trimEnd()}\n\n${table}` : rest
+    const size = Buffer.byteLength(text)
+    if (size > MAX_KEY_FILE) throw tooLong(path, MAX_KEY_FILE, size)
     const { value } = parseKeyFile(path, text)
     // What could not be read again is not written: a table in another form, such as `passcode.pin = ...`, is left to who wrote it.
     if (!value || !isSame(value.passcode, passcode))
       throw new Fault(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
     return text
   })
+  const promised = passcode ? `${id} has no such passcode` : `${id} has its passcode still`
+  await checkTaken(folder, id, ({ key }) => key !== undefined && isSame(key.passcode, passcode), promised)
 }
 
 /** A key file's text without its table [passcode], up to the next table's header and the comments right in front of that. */

@@ -3,7 +3,6 @@ import { isOver, type ServerKey } from '../gate/policy'
 import { passcodeRange } from '../protocol/passcode-ports'
 import type { Config } from './config'
 import { Fault } from './fault'
-import { FAMILIES, hears, readTable } from './firewall/chains'
 
 /** Keys with the passcodes that can be used, and what is wrong with the others. */
 export interface JudgedKeys {
@@ -73,11 +72,4 @@ function tooLikely(having: readonly Pick<ServerKey, 'key'>[], pinDigits: number,
   const figure = `expected a chance of a lucky guess of at most ${MAX_CHANCE} a year, got ${Number(chance.toPrecision(2))}`
   const remedy = 'set pin_digits = 4 in [passcode], or give fewer keys a passcode'
   return new Fault(`${figure} with ${having.length} keys and a PIN of ${pinDigits} digits: ${remedy}`)
-}
-
-/** Whether the log rules leave out the passcode ports, though a key has a passcode. Who may not look at them is told nothing. */
-export async function areUnheard(keys: readonly ServerKey[], { passcode, firewall, taps }: Config): Promise<boolean> {
-  if (firewall.backend !== 'iptables' || taps.source === 'stdin' || !keys.some((key) => key.passcode)) return false
-  const tables = await Promise.all(FAMILIES.map((family) => readTable(family).catch(() => null)))
-  return tables.some((table) => table && !hears(table, passcodeRange(passcode.base, passcode.pinDigits)))
 }

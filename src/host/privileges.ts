@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { errorCode, Fault } from './fault'
+import { errorCode, Fault, listed } from './fault'
 
 /** Linux's capabilities, by their numbers (linux/capability.h). */
 const CAPABILITIES = (
@@ -62,6 +62,20 @@ export function judgePrivileges(status: string, { firewall, capture }: Work): Pr
   }
 }
 
+/** What this process lacks for a daemon's work; nothing where there are no capabilities. */
+export async function missingPrivileges(work: Work): Promise<readonly string[]> {
+  const status = await readStatus()
+  return status === null ? [] : judgePrivileges(status, work).missing
+}
+
+/** @returns null where there is none: only Linux has it, and only Linux has capabilities */
+async function readStatus(): Promise<string | null> {
+  return readFile('/proc/self/status', 'latin1').catch((error) => {
+    if (errorCode(error) === 'ENOENT') return null
+    throw error
+  })
+}
+
 /**
  * Sees to it that a daemon has the privileges that it needs, and no others.
  * @param allowRoot the administrator's word that others are all right
@@ -75,11 +89,7 @@ export async function checkPrivileges(
   command: string,
   warn: (message: string) => void,
 ): Promise<void> {
-  const status = await readFile('/proc/self/status', 'latin1').catch((error) => {
-    // Only Linux has it, and only Linux has capabilities.
-    if (errorCode(error) === 'ENOENT') return null
-    throw error
-  })
+  const status = await readStatus()
   if (status === null) return
   const { missing, excess } = judgePrivileges(status, work)
   const next = `start it by docs/systemd/knockdaemon.service, or as a user of its own with "${SETPRIV} ${command}"`
@@ -94,7 +104,8 @@ export async function checkPrivileges(
 }
 
 function list(capabilities: readonly string[]): string {
-  const shown = capabilities.slice(0, SHOWN).map((name) => (name === ROOT ? name : `cap_${name}`))
-  const rest = capabilities.length - shown.length
-  return rest > 0 ? `${shown.join(', ')} and ${rest} more` : shown.join(', ')
+  return listed(
+    capabilities.map((name) => (name === ROOT ? name : `cap_${name}`)),
+    SHOWN,
+  )
 }

@@ -4,8 +4,8 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'smol-toml'
 import * as v from 'valibot'
-import { errorCode, Fault, reason, UsageFault } from './fault'
-import { changeText, checkOwned, readText } from './files'
+import { errorCode, Fault, quoted, reason, UsageFault } from './fault'
+import { changeText, checkOurs, readText } from './files'
 import { KEY_ID, KEY_ID_RULE } from './key-file'
 import { clientKeys, keyPath } from './keyring'
 import { readToml } from './toml'
@@ -125,7 +125,7 @@ export async function saveProfile(
   entries: readonly Entry[],
   force: boolean,
 ): Promise<void> {
-  if (!KEY_ID.test(name)) throw new UsageFault(`<name> expected ${KEY_ID_RULE}, got "${name.slice(0, 60)}"`)
+  if (!KEY_ID.test(name)) throw new UsageFault(`<name> expected ${KEY_ID_RULE}, got ${quoted(name)}`)
   await mkdir(dirname(path), { recursive: true }).catch((error) => {
     throw new Fault(`${path}: cannot be written: ${reason(error)}`)
   })
@@ -243,10 +243,10 @@ export async function writeLast(given: Given): Promise<void> {
 
 async function readOrNone(path: string): Promise<string | null> {
   try {
-    // It says where to knock and whom to ask: not a matter for others. It may be read by them.
+    // It says where to knock and whom to ask: not a matter for others, such as one whose HOME root has kept. It may be read by them.
     await realpath(path)
   } catch (error) {
     if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return null
   }
-  return readText(path, MAX_CONFIG, checkOwned)
+  return readText(path, MAX_CONFIG, checkOurs)
 }

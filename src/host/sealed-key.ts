@@ -1,8 +1,9 @@
-import { randomBytes } from 'node:crypto'
-import { base32crockford } from '@scure/base'
 import { Fault, reason } from './fault'
 
-/* A key file in an age file (age-encryption.org/v1), under a passphrase: what may lie on a USB stick. The same file opens with age(1). */
+/*
+ * A key file in an age file (age-encryption.org/v1), under a passphrase: what may lie on a USB stick. The same file opens with age(1).
+ * age-encryption is heavy: loaded only where there is such a file.
+ */
 
 /**
  * scrypt's work factor (log2 N). Each knock waits for it, in JavaScript: 16 takes 64 MB and 0.3 to 0.9 s here, age's own 18 takes 256 MB,
@@ -11,28 +12,11 @@ import { Fault, reason } from './fault'
 const WORK_FACTOR = 16
 /** Highest work factor of a file that is read: age(1) writes 18. This takes 512 MB and 4 to 8 s, and every further step twice that. */
 const MAX_WORK_FACTOR = 19
-/** Shortest passphrase, in characters: who finds the stick tries at leisure. */
-const MIN_PASSPHRASE = 12
-/** Random bytes of a passphrase that is made: 80 bits, out of reach at any work factor. */
-const MADE_BYTES = 10
-
 const INTRO = 'age-encryption.org/v1\n'
 /** Bytes in which the lines below stand. */
 const HEADER = 256
 /** The header of a file under a passphrase: one stanza, `-> scrypt SALT LOG_N`. */
 const SCRYPT = /^age-encryption\.org\/v1\n-> scrypt \S{1,64} ([1-9]\d{0,9})\n/
-
-/** What is wrong with a passphrase that is to be set, or null. */
-export function passphraseFault(passphrase: string): string | null {
-  const length = [...passphrase].length
-  return length < MIN_PASSPHRASE ? `at least ${MIN_PASSPHRASE} characters, got ${length}` : null
-}
-
-/** A new passphrase: 16 letters and digits in fours, none of which looks like another (Crockford's base 32). */
-export function makePassphrase(): string {
-  const text = base32crockford.encode(randomBytes(MADE_BYTES)).toLowerCase()
-  return (text.match(/.{4}/g) ?? []).join('-')
-}
 
 /** Encrypts a key file's text. @returns an age file, armoured, so that it may be mailed and pasted */
 export async function sealText(text: string, passphrase: string): Promise<string> {
@@ -46,7 +30,6 @@ export async function sealText(text: string, passphrase: string): Promise<string
  * @returns an age file
  */
 export async function sealBytes(bytes: Uint8Array, passphrase: string, workFactor = WORK_FACTOR): Promise<Uint8Array> {
-  // Only who seals needs it, and it is heavy.
   const { Encrypter } = await import('age-encryption')
   const encrypter = new Encrypter()
   encrypter.setPassphrase(passphrase)

@@ -3,7 +3,10 @@ import { askUdp } from './ask'
 import { Fault, reason } from './fault'
 import { resolveHost } from './transport'
 
-/* "From which address do you see me?", asked of a STUN server (RFC 8489). */
+/*
+ * "From which address do you see me?", asked of a STUN server (RFC 8489). Nothing proves the answer: whoever is on the way there can give
+ * another.
+ */
 
 const STUN_PORT = 3478
 const HEADER = 20
@@ -75,10 +78,18 @@ export function parseStun(text: string): { host: string; port: number } | null {
 /**
  * Asks a STUN server from which address it sees us come.
  * @param family by which it is asked
+ * @param limit milliseconds, its name and its answer together
+ * @param seen the family of the address that is wanted
  * @throws {Fault}
  */
-export async function askStun({ host, port }: { host: string; port: number }, family: 4 | 6): Promise<string> {
-  const address = await resolveHost(host, family).catch((error) => {
+export async function askStun(
+  { host, port }: { host: string; port: number },
+  family: 4 | 6,
+  limit: number,
+  seen = family,
+): Promise<string> {
+  const end = performance.now() + limit
+  const address = await resolveHost(host, family, 0, limit).catch((error) => {
     const cause = reason(error).split(': ')[2] ?? reason(error)
     throw new Fault(
       `--stun ${host}: expected a server with an IPv${family} address, as the knock goes by that: ${cause}: knock with -${family === 4 ? 6 : 4}, or name another`,
@@ -89,6 +100,7 @@ export async function askStun({ host, port }: { host: string; port: number }, fa
   return askUdp(
     { name: host, address, port },
     () => bindingRequest(transaction),
-    (answer) => mappedAddress(answer, transaction, family),
+    (answer) => mappedAddress(answer, transaction, seen),
+    end - performance.now(),
   )
 }

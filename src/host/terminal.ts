@@ -1,12 +1,28 @@
 import { fstatSync, openSync, read, writeSync } from 'node:fs'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { isatty, ReadStream } from 'node:tty'
 import { promisify } from 'node:util'
 import { errorCode, Fault, printable, reason } from './fault'
 
 /** Longest secret in bytes, typed or piped: nobody types more, and what feeds us without end is no secret. */
 const MAX_SECRET = 1024
+/** Milliseconds until standard input is looked at again that had nothing to say. */
+const PAUSE = 20
 /** What the keys send that are no text (ECMA-48, and the control characters of a terminal's line discipline). */
-const KEY = { interrupt: 0x03, end: 0x04, backspace: 0x08, newLine: 0x0a, enter: 0x0d, clear: 0x15, escape: 0x1b, delete: 0x7f }
+const KEY = {
+  interrupt: 0x03,
+  end: 0x04,
+  backspace: 0x08,
+  newLine: 0x0a,
+  enter: 0x0d,
+  clear: 0x15,
+  escape: 0x1b,
+  quit: 0x1c,
+  delete: 0x7f,
+}
+
+/** Signals that end us, and at which Node leaves the terminal as it is. (It ignores SIGPIPE.) */
+const DEADLY = ['SIGHUP', 'SIGQUIT'] as const
 
 /** Whether secrets are typed: standard input is a terminal, or a device such as /dev/null that has none to give. */
 export function isTyped(): boolean {
@@ -69,6 +85,12 @@ function openTerminal(what: string, alone = false): Terminal {
 /** Fills `secret` with what is typed. @returns its length */
 async function type(prompt: string, what: string, secret: Buffer, alone: boolean): Promise<number> {
   const { keys, write, close } = openTerminal(what, alone)
+  // At SIGINT and SIGTERM Node puts the terminal right; what else would end us, here: a shell without echo is left behind otherwise.
+  const endAt = (signal: NodeJS.Signals) => {
+    keys.setRawMode(false)
+    process.kill(process.pid, signal)
+  }
+  for (const signal of DEADLY) process.once(signal, endAt)
   keys.setRawMode(true)
   write(printable(prompt))
   try {
@@ -80,6 +102,7 @@ async function type(prompt: string, what: string, secret: Buffer, alone: boolean
           if (key === KEY.end) return reject(noneGiven(what))
           // Default for the signal: the process ends, and Node puts the terminal right.
           if (key === KEY.interrupt) return process.kill(process.pid, 'SIGINT')
+          if (key === KEY.quit) return process.kill(process.pid, 'SIGQUIT')
           // An arrow, or another key that sends several bytes at once.
           if (key === KEY.escape) break
           if (key === KEY.clear) length = 0
@@ -98,6 +121,7 @@ async function type(prompt: string, what: string, secret: Buffer, alone: boolean
       })
     })
   } finally {
+    for (const signal of DEADLY) process.removeListener(signal, endAt)
     keys.removeAllListeners('data')
     keys.setRawMode(false)
     write('\n')
@@ -117,9 +141,11 @@ async function readLine(what: string, secret: Buffer): Promise<number> {
   const byte = Buffer.alloc(1)
   let length = 0
   for (;;) {
-    const { bytesRead } = await promisify(read)(0, byte, 0, 1, null).catch((error) => {
-      throw new Fault(`${what}: standard input cannot be read: ${reason(error)}`)
-    })
+    const bytesRead = await readByte(what, byte)
+    if (bytesRead === null) {
+      await sleep(PAUSE)
+      continue
+    }
     if (bytesRead === 0 && length === 0) throw noneGiven(what)
     if (bytesRead === 0 || byte[0] === KEY.newLine) break
     if (length === MAX_SECRET) throw tooLong(what)
@@ -127,6 +153,16 @@ async function readLine(what: string, secret: Buffer): Promise<number> {
   }
   byte.fill(0)
   return secret[length - 1] === KEY.enter ? length - 1 : length
+}
+
+/** @returns 1, 0 at the end, or null where there is nothing yet: a library that looks at process.stdin has made reading it not wait */
+async function readByte(what: string, byte: Buffer): Promise<number | null> {
+  try {
+    return (await promisify(read)(0, byte, 0, 1, null)).bytesRead
+  } catch (error) {
+    if (errorCode(error) === 'EAGAIN') return null
+    throw new Fault(`${what}: standard input cannot be read: ${reason(error)}`)
+  }
 }
 
 const noneGiven = (what: string): Fault => new Fault(`${what}: none was given`)

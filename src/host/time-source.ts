@@ -1,4 +1,4 @@
-import { askHttps, askUdp } from './ask'
+import { ASK_LIMIT, askHttps, askUdp } from './ask'
 import { Fault } from './fault'
 import { resolveHost } from './transport'
 
@@ -11,6 +11,18 @@ const NTP_TO_UNIX = 2_208_988_800
 const ERA = 2 ** 32
 /** An HTTP Date has no fraction: half a second is as likely too little as too much. */
 const HALF_SECOND = 500
+
+/**
+ * Most windows of a key by which a clock may be corrected, by all corrections together. Who hears a knock of a window that the server does not
+ * know yet can keep it and play it when its time comes, which is what a forged time would be for. A server knows ten windows ahead, if its keys
+ * are not many: so that leaves six for what the clock itself is ahead, without anybody having been told.
+ */
+export const MOST_WINDOWS = 4
+
+/** Whether this correction of a clock, in seconds, is more than any that should be made for knocks of a key of this period. */
+export function isTooMuch(timeOffset: number, period: number): boolean {
+  return Math.abs(timeOffset) > MOST_WINDOWS * period
+}
 
 /** A client's request (RFC 5905, 7.3), but for its time, which is nobody's business: 8 random bytes tell its answer as well. */
 export function ntpRequest(cookie: Uint8Array): Uint8Array {
@@ -61,13 +73,14 @@ export function parseTimeSource(text: string): URL | null {
 export async function clockOffset(source: URL): Promise<number> {
   if (source.protocol === 'https:') {
     const sent = Date.now()
-    const { date } = await askHttps(source, 'HEAD', 0)
+    const { date } = await askHttps(source, 'HEAD', 0, ASK_LIMIT)
     const theirs = Date.parse(date ?? '')
     if (Number.isNaN(theirs)) throw new Fault(`${source.origin}: expected a Date in its answer, got none`)
     return theirs + HALF_SECOND - (sent + Date.now()) / 2
   }
   const name = source.hostname.replace(/^\[|\]$/g, '')
-  const address = await resolveHost(name, 0)
+  const end = performance.now() + ASK_LIMIT
+  const address = await resolveHost(name, 0, 0, ASK_LIMIT)
   let cookie: Uint8Array = new Uint8Array(8)
   let sent = 0
   return askUdp(
@@ -78,5 +91,6 @@ export async function clockOffset(source: URL): Promise<number> {
       return ntpRequest(cookie)
     },
     (answer) => ntpOffset(answer, cookie, sent, Date.now()),
+    end - performance.now(),
   )
 }

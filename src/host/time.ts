@@ -4,16 +4,16 @@ import { Fault } from './fault'
 /** No machine that runs this has a true clock before this year; one that says so has lost its battery. */
 const FIRST_YEAR = 2020
 
-const UNITS: Record<string, number> = { h: 3600, m: 60, s: 1 }
+const UNITS: Record<string, number> = { d: 24 * 3600, h: 3600, m: 60, s: 1 }
 
 /**
- * Reads a duration with units, largest first: `90s`, `15m`, `1h30m`.
+ * Reads a duration with units, largest first: `90s`, `15m`, `1h30m`, `1d`.
  * @returns seconds, or null where the text is no such duration
  */
 export function parseDuration(text: string): number | null {
-  if (!/^(?=\d)(\d{1,8}h)?(\d{1,8}m)?(\d{1,8}s)?$/.test(text)) return null
+  if (!/^(?=\d)(\d{1,8}d)?(\d{1,8}h)?(\d{1,8}m)?(\d{1,8}s)?$/.test(text)) return null
   let seconds = 0
-  for (const [, count, unit] of text.matchAll(/(\d+)([hms])/g)) seconds += Number(count) * UNITS[unit]
+  for (const [, count, unit] of text.matchAll(/(\d+)([dhms])/g)) seconds += Number(count) * UNITS[unit]
   return seconds
 }
 
@@ -23,15 +23,18 @@ export function parseLifetime(text: string): number | null {
   return seconds !== null && seconds > 0 && seconds <= MAX_SECONDS ? seconds : null
 }
 
-/** Seconds as the shortest text that {@link parseDuration} reads back. */
+/** Seconds as a text that {@link parseDuration} reads back: in hours at most, which every version of it knows. */
 export function formatDuration(seconds: number): string {
   const [h, m, s] = [Math.floor(seconds / 3600), Math.floor(seconds / 60) % 60, seconds % 60]
   return `${h ? `${h}h` : ''}${m ? `${m}m` : ''}${s || seconds === 0 ? `${s}s` : ''}`
 }
 
-/** Unix milliseconds as ISO 8601 in UTC, whole seconds. */
+/** The last moment that a Date can tell, in Unix milliseconds: a file may say anything. */
+const LAST_MOMENT = 8.64e15
+
+/** Unix milliseconds as ISO 8601 in UTC, whole seconds; of later ones, the last moment that there is. */
 export function isoTime(milliseconds: number): string {
-  return `${new Date(milliseconds).toISOString().slice(0, -5)}Z`
+  return `${new Date(Math.min(milliseconds, LAST_MOMENT)).toISOString().slice(0, -5)}Z`
 }
 
 /** @throws {Fault} when the clock can't be true: everything here hangs on it */

@@ -21,8 +21,10 @@ export function readToml<S extends v.GenericSchema>(
     table = parse(text)
   } catch (error) {
     // Only the first line of its message: the rest quotes the file, which may hold a secret.
-    if (error instanceof TomlError) return { faults: [new Fault(`${path}:${error.line}: ${error.message.split('\n')[0]}`)] }
-    throw error
+    if (!(error instanceof TomlError)) throw error
+    const [message] = error.message.split('\n')
+    const more = message.endsWith(': invalid value') ? ': text stands in quotes, as in server = "gate.example"' : ''
+    return { faults: [new Fault(`${path}:${error.line}: ${message}${more}`)] }
   }
   const result = v.safeParse(schema, table)
   if (result.success) return { value: result.output }
@@ -45,7 +47,7 @@ function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secre
   const shown = show(name)
   const where = `${path}:${lineOf(text, keys)}`
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
-    return `${where}: unknown key ${shown}`
+    return `${where}: unknown entry ${shown}`
   if (issue.input === undefined) return `${where}: expected ${shown}, and it is missing`
   // Our own wording where a schema has one, and not the library's.
   const expected = issue.message.startsWith('Invalid') ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
@@ -63,8 +65,17 @@ const EXPECTED: Record<string, string> = {
 }
 
 function show(value: unknown): string {
-  const text = value instanceof Date ? value.toISOString() : JSON.stringify(value)
+  const text = value instanceof Date ? value.toISOString() : written(value)
   return text.length > 60 ? `${text.slice(0, 60)}…` : text
+}
+
+/** Dotted keys make tables as deep as a file is long, and what is nested too deep can't be written down. */
+function written(value: unknown): string {
+  try {
+    return JSON.stringify(value)
+  } catch {
+    return '…'
+  }
 }
 
 /** The line on which a key stands, or its table's, or 1: enough to find it, without a second parser. */

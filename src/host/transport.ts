@@ -1,83 +1,174 @@
 import { createSocket } from 'node:dgram'
-import { lookup } from 'node:dns/promises'
 import { connect, isIP, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode, Fault, reason } from './fault'
+import { lookUp, NAME_LIMIT, NO_ANSWER } from './name'
+import { wayTo } from './nat64'
+import type { Touches } from './touches'
 
-/** A connection attempt is given up after this many milliseconds: enough for its SYN to leave, not for a retransmit. */
+/** The burst of a knock is over this many milliseconds after its last SYN: what refuses at once has been heard by then. */
 const HOLD = 50
-/** Errors that say that no packet left this machine; whatever else comes back, the SYN was on its way. */
-const NOT_SENT = new Set(['ENETUNREACH', 'EADDRNOTAVAIL', 'EACCES', 'EPERM', 'EMFILE', 'ENFILE', 'ENOBUFS', 'EINVAL'])
+/**
+ * Milliseconds after which a refusal is known for sure. Windows says a SYN again that a reset has answered, twice, and tells of it after 2 s.
+ */
+export const REFUSAL_KNOWN = process.platform === 'win32' ? 3_000 : 0
 
 /**
  * Finds a server's address: the first that the system's resolver gives, as other programs will.
  * @param required 4 or 6 where only that family will do, else 0
  * @param preferred the family to take where there is a choice, or 0
- * @throws {Fault} when there is none
+ * @param limit milliseconds
+ * @throws {Fault} when there is none, or none is known in time
  */
-export async function resolveHost(host: string, required: 0 | 4 | 6, preferred: 0 | 4 | 6 = 0): Promise<string> {
+export async function resolveHost(
+  host: string,
+  required: 0 | 4 | 6,
+  preferred: 0 | 4 | 6 = 0,
+  limit: number = NAME_LIMIT,
+): Promise<string> {
+  return (await resolveAll(host, required, preferred, limit))[0]
+}
+
+/** As {@link resolveHost}, all of its addresses, at least one, those of the preferred family first. */
+export async function resolveAll(
+  host: string,
+  required: 0 | 4 | 6,
+  preferred: 0 | 4 | 6,
+  limit: number,
+): Promise<readonly string[]> {
   const what = required === 0 ? 'an address' : `an IPv${required} address`
   const literal = isIP(host)
   if (literal && required && literal !== required)
     throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${required}`)
   try {
-    const all = await lookup(host, { family: required, all: true })
-    return (all.find(({ family }) => family === preferred) ?? all[0]).address
+    const rank = (address: string) => Number(isIP(address) !== preferred)
+    return (await lookUp(host, required, Math.min(limit, NAME_LIMIT))).toSorted((a, b) => rank(a) - rank(b))
   } catch (error) {
-    throw new Fault(
-      `${host}: expected a host with ${what}: ${reason(error)}: give its name or address alone, without port or brackets`,
-    )
+    throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: ${unresolved(host, required, errorCode(error))}`, {
+      cause: error,
+    })
   }
+}
+
+/** What to do for a name that has no address. */
+function unresolved(host: string, required: 0 | 4 | 6, code: string | undefined): string {
+  if (/[:/@[\]\s]/.test(host)) return 'give its name or address alone, without port or brackets'
+  const unheard = "check this machine's network, or give an address"
+  if (code === NO_ANSWER) return unheard
+  if (code === 'EAI_AGAIN') return `no name server answers: ${unheard}`
+  return `check how it is spelled${required === 0 ? '' : `, or leave out -${required}`}`
+}
+
+/** Whether two names of hosts are one: case means nothing, and a final dot only that a name is whole. */
+export function isSameName(one: string, other: string): boolean {
+  const bare = (name: string) => name.toLowerCase().replace(/\.$/, '')
+  return bare(one) === bare(other)
+}
+
+/** Whether an address is this machine's own, which no network lies in front of. */
+export function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1'
 }
 
 /**
- * Touches ports by TCP: one connect each, in order, given up shortly after.
+ * Touches ports by TCP: one connect each, in order. Resolves shortly after the last, and not when they are answered; or when no more are wanted.
  * @param pace milliseconds between two ports
+ * @param touches has them from then on
+ * @param from the local address to send from; none: what the system chooses
  * @throws {Fault} when not one SYN could leave
  */
-export async function touchTcp(address: string, ports: readonly number[], pace: number): Promise<void> {
-  const sockets: Socket[] = []
+export async function touchTcp(
+  address: string,
+  ports: readonly number[],
+  pace: number,
+  touches: Touches,
+  from?: string,
+): Promise<void> {
   const failures: Error[] = []
-  for (const port of ports) {
-    if (pace > 0 && sockets.length > 0) await sleep(pace)
-    const socket = connect({ host: address, port })
-    // Refused or unreachable is an answer that we did not ask for.
-    socket.on('error', (error) => {
-      if (NOT_SENT.has(errorCode(error) ?? '')) failures.push(error)
+  const touch = (port: number, sources: readonly number[]) => {
+    const [localPort, ...others] = sources
+    const socket = connect({ host: address, port, localPort, ...(from !== undefined && { localAddress: from }) })
+    socket.on('error', () => {})
+    // What connect() itself says is known as soon as it has been called, in this tick: no SYN has left. What comes later comes from somebody.
+    process.nextTick(() => {
+      if (!socket.errored) touches.keep(socket, port)
+      // Too few open files, as in a service that may have few: a SYN that has left needs none.
+      else if (errorCode(socket.errored) === 'EMFILE' && touches.spare()) touch(port, sources)
+      else if (others.length > 0) touch(port, others)
+      else failures.push(socket.errored)
     })
-    sockets.push(socket)
+  }
+  for (const [i, port] of ports.entries()) {
+    if (pace > 0 && i > 0) await sleep(pace)
+    if (touches.isOver) return
+    touch(port, touches.sources)
   }
   await sleep(HOLD)
-  for (const socket of sockets) socket.destroy()
   if (failures.length === ports.length) throw nothingSent(address, failures[0])
 }
 
-/** Touches ports by UDP: one datagram each, empty unless a payload is given, in order. Like {@link touchTcp} otherwise. */
+/** Touches ports by UDP: one datagram each, empty unless a payload is given, in order. Like {@link touchTcp} otherwise, but nothing comes back. */
 export async function touchUdp(
   address: string,
   ports: readonly number[],
   pace: number,
+  touches: Pick<Touches, 'isOver'>,
+  from?: string,
   payload: Uint8Array = new Uint8Array(),
 ): Promise<void> {
   const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
   const failures: Error[] = []
   socket.on('error', (error) => failures.push(error))
-  const sent = ports.map(async (port, i) => {
-    if (pace > 0) await sleep(pace * i)
-    await new Promise<void>((resolve) => {
+  if (from !== undefined) {
+    const failed = await new Promise<Error | null>((resolve) => {
+      socket.once('error', resolve).bind(0, from, () => resolve(null))
+    })
+    if (failed) {
+      socket.close()
+      throw nothingSent(address, failed)
+    }
+  }
+  const touch = (port: number) =>
+    new Promise<void>((resolve) => {
       socket.send(payload, port, address, (error) => {
         if (error) failures.push(error)
         resolve()
       })
     })
-  })
+  const sent: Promise<void>[] = []
+  for (const [i, port] of ports.entries()) {
+    if (pace > 0 && i > 0) await sleep(pace)
+    if (touches.isOver) break
+    sent.push(touch(port))
+  }
   await Promise.all(sent)
   socket.close()
   if (failures.length >= ports.length) throw nothingSent(address, failures[0])
 }
 
+/**
+ * The local address from which packets to another one leave now: nothing is sent.
+ * @throws {Fault} where there is no way there
+ */
+export function localAddressTo(address: string): Promise<string> {
+  return new Promise((resolve, reject) => {
+    const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
+    // Any port but 0 will do.
+    socket.connect(1, address, (error?: Error) => {
+      if (error) reject(nothingSent(address, error))
+      else resolve(inZoneOf(address, socket.address().address))
+      socket.close()
+    })
+  })
+}
+
+/** A local address as it can be bound: one that is good on one link only needs the zone of the address that it is used for. */
+export function inZoneOf(address: string, local: string): string {
+  return local.includes('%') ? local : `${local}${/%.*$/.exec(address)?.[0] ?? ''}`
+}
+
 function nothingSent(address: string, error: Error): Fault {
-  return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`)
+  return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`, { hint: wayTo(address) })
 }
 
 /** What a connection that failed has shown: `refused`, or the code of another error, such as EHOSTUNREACH. */
@@ -86,20 +177,28 @@ export function failureOf(error: Error): string {
 }
 
 /**
- * Tries a TCP connection.
+ * Tries a TCP connection. One that stands is reset at once: sshd then finds nobody at it and says nothing, where of one that is closed it logs a
+ * line, which fail2ban may count.
  * @param limit milliseconds
+ * @param going has the socket for as long as it is tried: whoever destroys that gives the attempt up, of which nothing is heard then
  * @returns `open`, `silence`, or what {@link failureOf} says
  */
-export function look(address: string, port: number, limit: number): Promise<string> {
+export function look(address: string, port: number, limit: number, going = new Set<Socket>()): Promise<string> {
   return new Promise((resolve) => {
     const socket = connect({ host: address, port, timeout: limit })
     const end = (saw: string) => {
       socket.destroy()
       resolve(saw)
     }
+    going.add(socket)
     socket
-      .once('connect', () => end('open'))
+      .once('connect', () => {
+        socket.resetAndDestroy()
+        resolve('open')
+      })
       .once('error', (error) => end(failureOf(error)))
-      .once('timeout', () => end('silence'))
+      // Where this process was held up, what has come meanwhile counts: it is heard before the next immediate.
+      .once('timeout', () => setImmediate(end, 'silence'))
+      .once('close', () => going.delete(socket))
   })
 }

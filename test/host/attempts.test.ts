@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Attempts } from '../../src/host/attempts'
+import { errorCode } from '../../src/host/fault'
 
 const HERE = '127.0.0.1'
 const LONG = 10_000
@@ -10,9 +11,15 @@ describe('attempts', () => {
   let server: Server
   let port: number
   let accepted: Socket[]
+  /** How those that are no more have ended. */
+  let ends: string[]
   beforeEach(async () => {
     accepted = []
-    server = createServer({ allowHalfOpen: true }, (socket) => accepted.push(socket.on('error', () => {}).resume()))
+    ends = []
+    server = createServer({ allowHalfOpen: true }, (socket) => {
+      accepted.push(socket.resume())
+      socket.once('error', (error) => ends.push(errorCode(error) ?? '')).once('end', () => ends.push('end'))
+    })
     await once(server.listen(0, HERE), 'listening')
     const address = server.address()
     port = typeof address === 'object' && address ? address.port : 0
@@ -35,9 +42,18 @@ describe('attempts', () => {
     const attempts = new Attempts(HERE, port)
     for (let i = 0; i < 5; i++) attempts.begin()
     const connection = await attempts.within(LONG)
-    const alive = () => accepted.filter((socket) => !socket.readableEnded)
+    const alive = () => accepted.filter((socket) => !socket.readableEnded && !socket.destroyed)
     const isAlone = () => alive().length === 1 && alive()[0]?.remotePort === connection?.localPort
     expect(await vi.waitUntil(isAlone, { timeout: LONG, interval: 5 })).toBe(true)
+    connection?.destroy()
+  })
+
+  it('reset those that have come to stand beside it, of which sshd says nothing then', async () => {
+    const attempts = new Attempts(HERE, port)
+    for (let i = 0; i < 5; i++) attempts.begin()
+    const connection = await attempts.within(LONG)
+    await vi.waitUntil(() => ends.length === 4, { timeout: LONG, interval: 5 })
+    expect(ends).toEqual(Array.from({ length: 4 }, () => 'ECONNRESET'))
     connection?.destroy()
   })
 
@@ -54,6 +70,14 @@ describe('attempts', () => {
 
   it('give null when the time is over', async () => {
     expect(await new Attempts(HERE, port).within(1)).toBeNull()
+  })
+
+  it('give null at once, by no timer of less than 0, when the time has been over for long', async () => {
+    const timer = vi.spyOn(globalThis, 'setTimeout')
+    const connection = new Attempts(HERE, port).within(-300)
+    expect(timer.mock.calls.map(([, milliseconds]) => milliseconds)).toEqual([0])
+    timer.mockRestore()
+    expect(await connection).toBeNull()
   })
 
   it('tell that they have been refused', async () => {

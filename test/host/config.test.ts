@@ -231,18 +231,24 @@ describe('a fault in the config', () => {
     ['at the top', 'skew', 'skews = 1', 'skews'],
     ['in a table', 'group', 'groups = 5', 'taps.groups'],
   ])('is an unknown key %s', async (_, name, line, key) => {
-    expect(await faultsOf(replaced(name, line))).toEqual([`${lineOf(name)}: unknown key "${key}"`])
+    expect(await faultsOf(replaced(name, line))).toEqual([`${lineOf(name)}: unknown entry "${key}"`])
   })
 
   it.each([
-    ['long', `${'x'.repeat(9_999)} = 1`, `2: unknown key "${'x'.repeat(59)}…`],
-    ['with line ends in it', '"a\\nb\\r" = 1', '1: unknown key "a\\nb\\r"'],
+    ['long', `${'x'.repeat(9_999)} = 1`, `2: unknown entry "${'x'.repeat(59)}…`],
+    ['with line ends in it', '"a\\nb\\r" = 1', '1: unknown entry "a\\nb\\r"'],
   ])('is an unknown key that is %s, told in one short line', async (_, line, fault) => {
     expect(await faultsOf(`server = ""\n${line}`)).toEqual([fault])
   })
 
   it('of syntax has its line', async () => {
     expect(await faultsOf(replaced('group', 'group = '))).toEqual([expect.stringMatching(`^${lineOf('group')}: [^\n]+$`)])
+  })
+
+  it('with text without quotes is told how to write it', async () => {
+    expect(await faultsOf('server = gate.example\n')).toEqual([
+      '1: Invalid TOML document: invalid value: text stands in quotes, as in server = "gate.example"',
+    ])
   })
 })
 
@@ -253,7 +259,9 @@ describe('a config file', () => {
 
   it('that is missing is one fault', async () => {
     const path = join(scratch(), 'knockturn.toml')
-    expect(await refused(path)).toEqual([expect.stringMatching(`^${path}: cannot be read: ENOENT`)])
+    expect(await refused(path)).toEqual([
+      expect.stringMatching(`^${path}: cannot be read: ENOENT.*: write one with at least this line in it: server = "`),
+    ])
   })
 
   it('that is a folder is one fault', async () => {

@@ -1,11 +1,15 @@
 import { describe, expect, it } from 'vitest'
 import { type Evidence, findings } from '../../src/host/diagnosis'
+import { ANSWERED } from '../../src/host/lookout'
 
 const SILENT = Array<string>(8).fill('silence')
 const WELL: Evidence = {
   host: 'gate.example',
+  opened: [],
   services: new Map([[22, 'silence']]),
   datagram: undefined,
+  udp: false,
+  pace: 0,
   knocked: SILENT,
   seen: new Set(['silence']),
   period: 30,
@@ -15,7 +19,7 @@ const WELL: Evidence = {
   ended: null,
 }
 const said = (evidence: Partial<Evidence>) => findings({ ...WELL, ...evidence })
-const clock = (offset: number | string) => ({ source: 'ntp://time.example', offset })
+const clock = (offset: number | string, source = 'https://time.example/') => ({ source, offset })
 
 describe('of the network', () => {
   it.each<[string, Partial<Evidence>]>([
@@ -29,8 +33,30 @@ describe('of the network', () => {
   it.each<[string, string[]]>([
     ['by a reset', Array(8).fill('refused')],
     ['by ICMP messages, of which routers send few', [...SILENT.slice(1), 'EHOSTUNREACH']],
+    ['by IPv6, as what is forbidden', [...SILENT.slice(1), 'EACCES']],
   ])('it says that the ports of the knock are rejected, %s', (_, knocked) => {
-    expect(said({ knocked })[0]).toMatch(/rejects the ports of the knock at once.*try --datagram 443/)
+    expect(said({ knocked })[0]).toMatch(/^log in to this network first.*rejected at once.*try --udp, or --datagram 443/)
+  })
+
+  it.each([
+    ['rejected', 'refused'],
+    ['answered', 'open'],
+  ])('it does not send to --udp who has touched ports by UDP, where they are %s', (_, saw) => {
+    const [first] = said({ udp: true, knocked: Array(8).fill(saw) })
+    expect(first).toMatch(/try --datagram 443/)
+    expect(first).not.toMatch(/--udp/)
+  })
+
+  it('it does not blame the service that refuses where the ports of the knock are rejected, too', () => {
+    expect(said({ services: new Map([[22, 'refused']]), knocked: ['refused'] })).toEqual([
+      expect.stringMatching(/^log in to this network first/),
+    ])
+  })
+
+  it('it says of one that answers everything what to try, and nothing of the service', () => {
+    expect(said({ services: new Map([[22, ANSWERED]]), knocked: ['open', 'refused'] })).toEqual([
+      expect.stringMatching(/^somebody on the way answers every connection.*try --udp, or --datagram 443/),
+    ])
   })
 
   it('it does not say that a host is out of reach whose service refuses', () => {
@@ -41,6 +67,17 @@ describe('of the network', () => {
 
   it('it says that silence is no sign', () => {
     expect(said({})[0]).toMatch(/^the ports of the knock are silent/)
+  })
+
+  it.each<[string, Partial<Evidence>, string]>([
+    ['at first', {}, '--udp, then --pace 60, then --datagram 443, or another network'],
+    ['behind UDP', { udp: true }, '--pace 60, then --datagram 443, or another network'],
+    ['behind a pace that was too quick', { pace: 20 }, '--udp, then --pace 60, then --datagram 443, or another network'],
+    ['behind one that was not', { pace: 60 }, '--udp, then --datagram 443, or another network'],
+  ])('it says %s what else may get through a guard against port scans', (_, evidence, ways) => {
+    expect(said(evidence)[0]).toMatch(
+      new RegExp(`for minutes after what looks like a port scan, and longer with each pass: try ${ways}$`),
+    )
   })
 
   it('it says nothing of ports that were not looked at', () => {
@@ -60,18 +97,38 @@ describe('of the clock', () => {
   })
 
   it.each([
-    [95_000, 0, /^this clock is 95 s behind that of ntp:\/\/time\.example: set it, or knock with --time-offset 95$/],
-    [-299_400, 0, /is 299 s ahead of that .* --time-offset -299$/],
+    [95_000, 0, /^this clock is 95 s behind that of https:\/\/time\.example\/: set it, or knock with --time-offset 95$/],
+    [-119_400, 0, /is 119 s ahead of that .* --time-offset -119$/],
     [-200_000, 200, /^this clock, as --time-offset corrects it, is 200 s ahead .* --time-offset 0$/],
-    [
-      -3_600_400,
-      0,
-      /^this clock is 3600 s ahead of what ntp:\/\/time\.example says: if you believe that, set it \(nothing proves [^)]*\)$/,
-    ],
     [30_000, 0, /^this clock is right to 30\.0 s/],
-    [-240, 0, /^this clock is right to 0\.2 s, by ntp:\/\/time\.example/],
+    [-240, 0, /^this clock is right to 0\.2 s, by https:\/\/time\.example/],
   ])('with an offset of %i ms beside --time-offset %i it says %s', (offset, timeOffset, line) => {
-    expect(said({ clock: clock(offset), timeOffset })[1]).toMatch(line)
+    expect(said({ clock: clock(offset), timeOffset }).find((said) => said.startsWith('this clock'))).toMatch(line)
+  })
+
+  const SET_IT =
+    /^this clock.* is \d+ s (ahead of|behind) that of https:\S+: if you believe that, set it: a correction of more than/
+
+  it.each([
+    ['at once', 121_000, 0, 30],
+    ['backwards', -3_600_400, 0, 30],
+    ['on top of what it was corrected by', 100_000, 90, 30],
+    ['for a key of short windows', 50_000, 0, 10],
+  ])('it names no offset of more than four windows, %s', (_, offset, timeOffset, period) => {
+    expect(said({ clock: clock(offset), timeOffset, period })[0]).toMatch(SET_IT)
+  })
+
+  it.each([
+    [
+      95_000,
+      /^this clock and that of ntp:\/\/time\.example differ by 95 s, and .* nothing proves one by ntp: ask with --time-source https:/,
+    ],
+    [-95_000, /^this clock and that of ntp:\/\/time\.example differ by 95 s, and /],
+    [-240, /^this clock and that of ntp:\/\/time\.example differ by 0\.2 s, if nobody in this network has given that answer: /],
+  ])('of an answer by ntp of %i ms, which nothing proves, it tells the difference alone', (offset, line) => {
+    const lines = said({ clock: clock(offset, 'ntp://time.example') })
+    expect(lines.find((said) => said.startsWith('this clock'))).toMatch(line)
+    expect(lines.join('\n')).not.toMatch(/--time-offset|behind|ahead/)
   })
 })
 
@@ -89,18 +146,77 @@ describe('of the address', () => {
 
 describe('of the service', () => {
   it.each([
-    ['refused', /^port 22 refuses/],
-    ['silence', /^port 22 is silent: the door is shut/],
+    ['silence', /^port 22 is silent: the door is shut, or this network lets nothing out to that port;/],
     ['open', /^port 22 has just answered/],
-  ])('that shows %s it says so', (saw, line) => {
+  ])('that shows %s it says so, at the end', (saw, line) => {
     expect(said({ services: new Map([[22, saw]]) }).at(-1)).toMatch(line)
   })
 
-  it('it has a line for each', () => {
+  it('it has a line for each that is silent', () => {
     const services = new Map([
       [22, 'silence'],
-      [443, 'refused'],
+      [80, 'silence'],
     ])
-    expect(said({ services }).slice(-2)).toEqual([expect.stringMatching(/^port 22 /), expect.stringMatching(/^port 443 /)])
+    expect(said({ services }).slice(-2)).toEqual([expect.stringMatching(/^port 22 /), expect.stringMatching(/^port 80 /)])
+  })
+
+  const REFUSED = new Map([
+    [443, 'refused'],
+    [80, 'refused'],
+  ])
+
+  it('that refuses it says first what to do, and nothing of clock and silence', () => {
+    expect(said({ services: REFUSED })).toEqual([expect.stringMatching(/^start the service on ports 443, 80; or, if a firewall/)])
+  })
+
+  it('that refuses behind a datagram it says may be the network', () => {
+    const refuses = { services: new Map([[22, 'refused']]), knocked: [], datagram: 443 }
+    expect(said(refuses)[0]).toMatch(
+      /^log in to this network first, if it has a login page; else start the service on port 22; or/,
+    )
+    expect(said({ ...refuses, opened: [443] })[0]).toMatch(/^start the service on port 22; or/)
+  })
+
+  it('that refuses it says what is wrong all the same, where it is known', () => {
+    expect(said({ services: REFUSED, clock: clock(95_000) })).toEqual([
+      expect.stringMatching(/^start the service/),
+      expect.stringMatching(/^this clock is 95 s behind/),
+    ])
+  })
+
+  it('that refuses beside a silent one it says first', () => {
+    const services = new Map([...REFUSED, [22, 'silence']] as const)
+    expect(said({ services }).map((line) => line.slice(0, 17))).toEqual([
+      'start the service',
+      'the ports of the ',
+      'whether this cloc',
+      'port 22 is silent',
+    ])
+  })
+})
+
+describe('of a clock that is wrong for sure', () => {
+  it('it says before what is only likely', () => {
+    expect(said({ clock: clock(95_000) }).map((line) => line.slice(0, 16))).toEqual([
+      'this clock is 95',
+      'the ports of the',
+      'port 22 is silen',
+    ])
+  })
+})
+
+describe('where another port has opened', () => {
+  const opened = [22, 80]
+
+  it('it asks for the grant, and for nothing that the other one has proved right', () => {
+    expect(said({ opened, services: new Map([[443, 'silence']]), clock: clock(95_000) })).toEqual([
+      "does the key grant port 443? ports 22, 80 opened, so key and clock are right; or this network lets nothing out to port 443; the server's log says what it refused",
+    ])
+  })
+
+  it('it says of a port that refuses what to do', () => {
+    expect(said({ opened, services: new Map([[443, 'refused']]) })).toEqual([
+      expect.stringMatching(/^start the service on port 443; or,/),
+    ])
   })
 })

@@ -18,7 +18,7 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Tap } from '../../src/gate/listener'
+import type { Tap } from '../../src/gate/tap'
 import { Fault } from '../../src/host/fault'
 import { fileSource, MAX_FILES } from '../../src/host/taps/file'
 import { MAX_LINE } from '../../src/host/taps/log-line'
@@ -372,7 +372,7 @@ describe('what is in the file at the start', () => {
     await follow()
     appendFileSync(path, text(100, 110))
     await hears(10)
-    expect([heard(), source.counters]).toEqual([numbers(100, 110), { seen: 10, ignored: 0, dropped: null }])
+    expect([heard(), source.counters]).toEqual([numbers(100, 110), { seen: 10, ignored: 0, unreadable: 0, dropped: null }])
   })
 
   it('is no part of a tap where its last line is half written', async () => {
@@ -426,7 +426,7 @@ describe('what is no LOG line', () => {
     }
     appendFileSync(path, '\n')
     await hears(1)
-    expect([heard(), source.counters]).toEqual([[7], { seen: 1, ignored: 0, dropped: null }])
+    expect([heard(), source.counters]).toEqual([[7], { seen: 1, ignored: 0, unreadable: 0, dropped: null }])
   })
 
   it('the hole that a writer leaves which does not append is passed over', async () => {

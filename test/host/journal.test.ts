@@ -1,11 +1,13 @@
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Tap } from '../../src/gate/listener'
+import type { Tap } from '../../src/gate/tap'
 import { missing } from '../../src/host/commands'
 import { journalSource } from '../../src/host/taps/journal'
 import type { TapSource } from '../../src/host/taps/source'
+import { plain } from './plain-tap'
 import { put, scratch } from './scratch'
 
 /** Milliseconds to wait for what must come, on a machine that is busy with something else. */
@@ -65,16 +67,16 @@ afterEach(async () => {
 /** Listens to a journalctl that writes these lines in its first life and those in its second. */
 function listen(...lives: (string | Uint8Array)[]) {
   for (const [i, life] of lives.entries()) put(folder, `out.${i + 1}`, life)
-  const taps: Tap[] = []
+  const taps: (Tap | null)[] = []
   const warned: string[] = []
   const source = journalSource('KNOCK: ', (message) => warned.push(message))
   sources.push(source)
   const started = source.start(
-    (heard) => taps.push(heard),
+    (heard) => taps.push(plain(heard)),
     () => {},
   )
   started.catch(() => {})
-  const ports = () => taps.map(({ port }) => port)
+  const ports = () => taps.map((tap) => tap?.port)
   return {
     ...source,
     started,
@@ -102,7 +104,7 @@ describe('the journal', () => {
   ])('gives a tap for %s', async (_, line, expected) => {
     const { taps, heard, counters } = listen(`${line}\n${END}`)
     await heard(LAST)
-    expect([taps, counters]).toEqual([[expected, tap(LAST)], { seen: 2, ignored: 0, dropped: 0 }])
+    expect([taps, counters]).toEqual([[expected, tap(LAST)], { seen: 2, ignored: 0, unreadable: 0, dropped: 0 }])
   })
 
   it.each([
@@ -116,7 +118,6 @@ describe('the journal', () => {
     ['a message as numbers and words', kernel([...bytes(logged(1)), ' '])],
     ['a message that was too long for journalctl', kernel(null)],
     ['no message', JSON.stringify(KERNEL)],
-    ['a message with a NUL', kernel(`${logged(1)}\0`)],
     ['a message with a line in it', kernel(`x\n${logged(1)}`)],
     ['something in front of the prefix', kernel(`usb 1-1: Product: ${logged(1)}`)],
     ['what the kernel says otherwise', kernel('switch: port 3(stranger) entered disabled state')],
@@ -135,13 +136,25 @@ describe('the journal', () => {
   ])('gives none for %s', async (_, line) => {
     const { ports, heard, counters } = listen(`${line}\n${END}`)
     await heard(LAST)
-    expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, dropped: 0 }])
+    expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, unreadable: 0, dropped: 0 }])
   })
+
+  it.each([
+    ['with a NUL', `${logged(1)}\0`],
+    ['of a packet behind an extension header', logged(1).replace('PROTO=TCP', 'OPT ( ) PROTO=TCP')],
+  ])(
+    'gives none for a message of the kernel’s with our prefix that can’t be read, and counts it as such (%s)',
+    async (_, text) => {
+      const { ports, heard, counters } = listen(`${kernel(text)}\n${END}`)
+      await heard(LAST)
+      expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, unreadable: 1, dropped: 0 }])
+    },
+  )
 
   it('gives none for any other JSON', async () => {
     const { ports, heard, counters } = listen(`${fc.sample(fc.json(), { numRuns: 500, seed: 1 }).join('\n')}\n${END}`)
     await heard(LAST)
-    expect([ports(), counters]).toEqual([[LAST], { seen: 501, ignored: 500, dropped: 0 }])
+    expect([ports(), counters]).toEqual([[LAST], { seen: 501, ignored: 500, unreadable: 0, dropped: 0 }])
   })
 
   it('gives none for bytes that are no text', async () => {
@@ -154,13 +167,13 @@ describe('the journal', () => {
   it('is heard on after a line of 10 MB', async () => {
     const { ports, heard, counters } = listen(`${kernel(`${logged(1)}${'x'.repeat(10 * 1024 * 1024)}`)}\n${END}`)
     await heard(LAST)
-    expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, dropped: 0 }])
+    expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, unreadable: 0, dropped: 0 }])
   })
 
   it('counts what journald has missed of the kernel’s messages', async () => {
     const { heard, counters } = listen(`${JSON.stringify(MISSED)}\n${JSON.stringify(MISSED)}\n${END}`)
     await heard(LAST)
-    expect(counters).toEqual({ seen: 1, ignored: 0, dropped: 24 })
+    expect(counters).toEqual({ seen: 1, ignored: 0, unreadable: 0, dropped: 24 })
   })
 })
 
@@ -203,7 +216,7 @@ describe('journalctl', () => {
     await started
     kill(1)
     await heard(LAST)
-    expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, dropped: 0 }])
+    expect([ports(), counters]).toEqual([[LAST], { seen: 2, ignored: 1, unreadable: 0, dropped: 0 }])
   })
 
   it('that cannot start is a fault, in its own words', async () => {
@@ -211,6 +224,28 @@ describe('journalctl', () => {
     await expect(listen('').started).rejects.toThrow(
       'journalctl cannot hear the journal: Failed to open journal: Permission denied',
     )
+  })
+
+  it.each([
+    ['BusyBox', 'unrecognized option: pdeathsig', 'BusyBox v1.36.1 multi-call binary.\n\nUsage: setpriv [OPTIONS] PROG [ARGS]\n'],
+    ['an old util-linux', "unrecognized option '--pdeathsig'", "Try 'setpriv --help' for more information.\n"],
+  ])('is not blamed for a setpriv that cannot start it: that of %s', async (_, says, more) => {
+    put(folder, 'said', `setpriv: ${says}\n${more}`)
+    put(folder, 'setpriv', `#!/bin/sh\ncat ${folder}/said >&2\nexit 1\n`, 0o755)
+    await expect(listen('').started).rejects.toThrow(
+      `setpriv cannot start journalctl: ${says}: it needs setpriv of util-linux 2.33 or later (BusyBox has another), or source = "file" in [taps]`,
+    )
+  })
+
+  it('that dies while we are ended, too, is no news', async () => {
+    const { started, stop, warned } = listen('')
+    await started
+    kill(1)
+    await vi.waitFor(() => expect(() => process.kill(pids()[0], 0)).toThrow('ESRCH'), PATIENCE)
+    // Its streams close behind it, and then its life is over for us.
+    await sleep(50)
+    await stop()
+    expect(warned).toEqual([])
   })
 
   it('ends with us', async () => {

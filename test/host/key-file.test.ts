@@ -1,7 +1,7 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatKeyFile, KEY_ID, type KeyFile, parseKeyFile } from '../../src/host/key-file'
+import { formatKeyFile, hintOf, KEY_ID, type KeyFile, parseKeyFile } from '../../src/host/key-file'
 import { formatAddress, parseCidr } from '../../src/protocol/address'
 import { deriveKey } from '../../src/protocol/key'
 import { formatPool, parsePool } from '../../src/protocol/pool'
@@ -48,6 +48,54 @@ const plain = ({ key, grant, ...rest }: KeyFile) => ({
   ...rest,
   ...{ secret: bytesToHex(key.secret), server: key.server, period: key.period, pool: formatPool(key.pool) },
   grant: grant && { ...grant, addresses: grant.addresses.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`) },
+})
+
+describe('a client’s copy', () => {
+  const HINTS = 'services = ["22/tcp", "53/udp"]\nmax = "30m"\n'
+
+  it('tells what its key may open, as a hint and not as a grant', () => {
+    const file = read(keyText({ more: HINTS, grant: '' }))
+    const hint = {
+      services: [
+        { port: 22, protocol: 'tcp' },
+        { port: 53, protocol: 'udp' },
+      ],
+      max: 1800,
+    }
+    expect(file).toMatchObject({ grant: null, hint })
+    expect(plain(read(formatKeyFile(file)))).toEqual(plain(file))
+  })
+
+  it('need not: those of version 0.1.0 do not', () => {
+    const file = read(keyText({ grant: '' }))
+    expect([file.hint, hintOf(file)]).toEqual([undefined, null])
+  })
+
+  it.each([
+    ['services = ["22/tcp"]', { services: [{ port: 22, protocol: 'tcp' }], max: null }],
+    ['max = "30m"', { services: null, max: 1800 }],
+  ])('may tell one of both: %s', (entry, hint) => {
+    const file = read(keyText({ more: `${entry}\n`, grant: '' }))
+    expect(file.hint).toEqual(hint)
+    expect(read(formatKeyFile(file)).hint).toEqual(hint)
+  })
+
+  it.each([
+    ['services', 'services = ["22"]', 'a service such as "22/tcp"'],
+    ['services', 'services = []', 'at least one service'],
+    ['max', 'max = "0s"', 'a duration such as "15m"'],
+  ])('is refused where its hint is none: %s in %s', (name, entry, expected) => {
+    expect(faultsOf(keyText({ more: `${entry}\n`, grant: '' }))).toEqual([
+      expect.stringContaining(`${PATH}:4: "${name}" expected ${expected}`),
+    ])
+  })
+
+  it('is no server’s: beside a grant, a hint would be taken for part of it', () => {
+    expect(faultsOf(keyText({ more: HINTS }))).toEqual([
+      `${PATH}:4: "services" expected to stand in [grant], got "it outside"`,
+      `${PATH}:5: "max" expected to stand in [grant], got "it outside"`,
+    ])
+  })
 })
 
 describe('a key file', () => {
@@ -222,7 +270,7 @@ describe('a fault in a key file', () => {
     ['services', 'services = ["0/tcp"]', /expected a service such as "22\/tcp", got "0\/tcp"$/],
     ['services', 'services = ["65536/tcp"]', /expected a service such as "22\/tcp", got "65536\/tcp"$/],
     ['services', 'services = ["22/sctp"]', /expected a service such as "22\/tcp", got "22\/sctp"$/],
-    ['max', 'max = "1d"', /expected a duration such as .*, got "1d"$/],
+    ['max', 'max = "1w"', /expected a duration such as .*, got "1w"$/],
     ['max', 'max = "0s"', /expected a duration such as .*, got "0s"$/],
     ['max', 'max = "16777216s"', /expected a duration such as .*, got "16777216s"$/],
     ['max', 'max = 3600', /expected a string, got 3600$/],
@@ -260,12 +308,12 @@ describe('a fault in a key file', () => {
     ['at the top', 'host', 'hosts = ["gate.example"]', 'hosts'],
     ['in the grant', 'lock', 'locks = true', 'grant.locks'],
   ])('is an unknown key %s', (_, name, line, key) => {
-    expect(faultsOf(replaced(name, line))).toEqual([`${PATH}:${lineOf(name)}: unknown key "${key}"`])
+    expect(faultsOf(replaced(name, line))).toEqual([`${PATH}:${lineOf(name)}: unknown entry "${key}"`])
   })
 
   it('is an unknown table', () => {
     expect(faultsOf(`${LINES.join('\n')}\n[password]\npin = "1234"`)).toEqual([
-      `${PATH}:${LINES.length + 1}: unknown key "password"`,
+      `${PATH}:${LINES.length + 1}: unknown entry "password"`,
     ])
   })
 

@@ -18,7 +18,8 @@ async function faultOf(promise: Promise<unknown>): Promise<string> {
   if (!(error instanceof Fault)) throw error
   return error.message
 }
-const faultyOf = async (folder: string) => (await readKeyring(folder)).faulty.map(({ fault }) => fault.message)
+const faultyOf = async (folder: string) =>
+  (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(({ message }) => message))
 
 function parsed(text: string) {
   const { value } = parseKeyFile('', text)
@@ -102,7 +103,10 @@ describe('an owner', () => {
 
   it('who is somebody else is refused with the remedy', () => {
     expect(() => checkPrivate('/k', owned(1001), 0o600)).toThrow(
-      new Fault('/k: expected owner 1000 (you) or root, got 1001: run "chown 1000 /k", then "chmod 600 /k"'),
+      new Fault(
+        '/k: expected owner 1000 (you) or root, got 1001: ' +
+          'run this as that user, or as root; or, for it to be yours, as root "chown 1000 /k", then "chmod 600 /k"',
+      ),
     )
   })
 
@@ -181,9 +185,74 @@ describe('a keyring', () => {
     mkdirSync(join(folder, 'folder.key'))
     execFileSync('mkfifo', ['-m', '600', join(folder, 'pipe.key')])
     symlinkSync('nowhere', join(folder, 'link.key'))
+    put(folder, 'nested.key', keyText({ id: 'nested', more: `period${'.a'.repeat(20_000)} = 1\n` }))
     const { keys, faulty } = await readKeyring(folder)
     expect(keys.map(({ id }) => id)).toEqual(['alice'])
-    expect(faulty.map(({ id }) => id)).toEqual(['binary', 'broken', 'folder', 'link', 'loose', 'pipe'])
+    expect(faulty.map(({ id }) => id)).toEqual(['binary', 'broken', 'folder', 'link', 'loose', 'nested', 'pipe'])
+  })
+})
+
+/** A word of revocation, in ways that are no valid key file. */
+const WORD = 'revoked = 2026-11-22T12:00:00Z\n'
+const utf16 = (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le')
+const TAKEN_FOR_REVOKED: [string, string | Uint8Array][] = [
+  ['beside TOML that is broken', `${WORD}id = `],
+  ['in double quotes', `"revoked" = yes\n${keyText()}`],
+  ['in single quotes', `'revoked' = yes\n${keyText()}`],
+  ['with blanks around it', `id =\n \t revoked\t = yes\n`],
+  ['behind all tables', `${keyText()}${WORD}`],
+  ['with a capital letter', `Revoked = true\n${keyText()}`],
+  ['without a value', `${keyText()}\nrevoked =`],
+  ['with the line ends of an old Mac', `id =\rrevoked = yes\r`],
+  ['beside a letter of Latin-1', Buffer.from(`# caf\xe9\n${WORD}${keyText()}`, 'latin1')],
+  ['behind a letter of Latin-1', Buffer.from(`\xa0${WORD}${keyText()}`, 'latin1')],
+  ['behind a byte order mark, and beside other bytes', Buffer.from(`\xef\xbb\xbf${WORD}# \xff`, 'latin1')],
+  ['in UTF-16', utf16(`${WORD}${keyText()}`)],
+  ['in UTF-16 further down', utf16(`${keyText()}${WORD}`)],
+  ['in UTF-16 with the bytes in the other order', utf16(`${WORD}${keyText()}`).swap16()],
+  ['between NULs', `id =\0\n\0re\0voked\0 = yes`],
+  ['in more than 64 KiB', `${WORD}${keyText().padEnd(65_537, '\n')}`],
+  ['at the end of more than 64 KiB', `${keyText().padEnd(1_000_000, '#\n')}${WORD}`],
+  ['under another name', `${WORD}${keyText({ id: 'bob' })}`],
+]
+
+describe('a file that is no key', () => {
+  it.each(TAKEN_FOR_REVOKED)('is taken for a revoked one with the word %s', async (_, content) => {
+    const folder = scratch()
+    put(folder, 'alice.key', content)
+    expect((await readKeyring(folder)).faulty).toMatchObject([{ id: 'alice', revoked: true }])
+  })
+
+  it('is taken for a revoked one with the word in a file that others may read', async () => {
+    const folder = scratch()
+    put(folder, 'alice.key', `${WORD}${keyText()}`, 0o644)
+    expect((await readKeyring(folder)).faulty).toMatchObject([{ id: 'alice', revoked: true }])
+  })
+
+  it.each([
+    ['in a comment', '# revoked = yes'],
+    ['in another word', 'unrevoked = yes\nrevoked_by = "me"'],
+    ['in a value', 'host = "revoked = yes"'],
+    ['and no equals sign', 'revoked'],
+    ['beyond its first MiB', `${'#\n'.repeat(2 ** 19)}${WORD}`],
+  ])('is not with the word %s', async (_, content) => {
+    const folder = scratch()
+    put(folder, 'alice.key', `id =\n${content}`)
+    expect((await readKeyring(folder)).faulty).toMatchObject([{ id: 'alice', revoked: false }])
+  })
+
+  it.each<[string, number, (folder: string) => unknown]>([
+    ['10 s where it is faulty', 10_000, (folder) => put(folder, 'alice.key', 'id = ')],
+    ['10 s where it is no text', 10_000, (folder) => put(folder, 'alice.key', Uint8Array.of(0xff))],
+    ['10 s where others may read it', 10_000, (folder) => put(folder, 'alice.key', keyText(), 0o644)],
+    ['10 s where it is a folder', 10_000, (folder) => mkdirSync(join(folder, 'alice.key'))],
+    ['none where it is too long', 0, (folder) => put(folder, 'alice.key', keyText().padEnd(65_537, '\n'))],
+    ['none where it is a link to nothing', 0, (folder) => symlinkSync('nowhere', join(folder, 'alice.key'))],
+    ['no end where it cannot be read', Infinity, (folder) => symlinkSync('/proc/self/mem', join(folder, 'alice.key'))],
+  ])('has a grace of %s', async (_, grace, make) => {
+    const folder = scratch()
+    make(folder)
+    expect((await readKeyring(folder)).faulty).toMatchObject([{ id: 'alice', grace }])
   })
 })
 
@@ -283,6 +352,23 @@ describe('revoking a key', () => {
     expect((await readKeyring(folder)).ignored).toEqual([])
   })
 
+  it.each([65_536, 65_506, 65_505])('of %i bytes is seen by a daemon', async (length) => {
+    const folder = scratch()
+    put(folder, 'alice.key', keyText().padEnd(length, '\n'))
+    await revokeKey(folder, 'alice', AT)
+    const { keys, faulty } = await readKeyring(folder)
+    expect([keys[0]?.revoked === AT, faulty[0]?.revoked]).toEqual(length > 65_505 ? [false, true] : [true, undefined])
+  })
+
+  it('fails where the daemon reads nothing in the folder, and says why', async () => {
+    const folder = scratch()
+    put(folder, 'alice.key', text)
+    chmodSync(folder, 0o755)
+    expect(await faultOf(revokeKey(folder, 'alice', AT))).toBe(
+      `alice is not revoked for the daemon, which sees this: ${folder}: expected mode 0700, got 0755: run "chmod 700 ${folder}"`,
+    )
+  })
+
   it('is not lost to a passcode that is written at the same time, nor the other way round', async () => {
     const passcode = { pin: '0417', services: [{ port: 22, protocol: 'tcp' as const }], seconds: 60, once: true }
     for (let i = 0; i < 20; i++) {
@@ -317,5 +403,32 @@ describe('revoking a key', () => {
     const path = put(folder, 'alice.key', `secret = "${secretOf(1)}`)
     await faultOf(revokeKey(folder, 'alice', AT))
     expect(readFileSync(path, 'utf8')).toBe(`secret = "${secretOf(1)}`)
+  })
+})
+
+describe('writing a passcode', () => {
+  const PASSCODE = { pin: '0417', services: [{ port: 22, protocol: 'tcp' as const }], seconds: 60, once: true }
+
+  it('into a file that would be too long by that is refused, and leaves the file as it was', async () => {
+    const folder = scratch()
+    const before = `${keyText().padEnd(65_535, '#')}\n`
+    const path = put(folder, 'alice.key', before)
+    expect(await faultOf(writePasscode(folder, 'alice', PASSCODE))).toMatch(
+      /alice\.key: expected at most 65536 bytes, got 65\d{3}$/,
+    )
+    expect(readFileSync(path, 'utf8')).toBe(before)
+  })
+
+  it.each([
+    ['has no such passcode', PASSCODE],
+    ['has its passcode still', null],
+  ])('fails where the daemon reads nothing in the folder: alice %s', async (promised, passcode) => {
+    const folder = scratch()
+    put(folder, 'alice.key', keyText())
+    await writePasscode(folder, 'alice', PASSCODE)
+    chmodSync(folder, 0o755)
+    expect(await faultOf(writePasscode(folder, 'alice', passcode))).toMatch(
+      `alice ${promised} for the daemon, which sees this: ${folder}: expected mode 0700`,
+    )
   })
 })

@@ -5,19 +5,22 @@ import {
   linkSync,
   lstatSync,
   mkdirSync,
+  readdirSync,
   readFileSync,
+  readlinkSync,
   rmdirSync,
   statSync,
   symlinkSync,
+  truncateSync,
   writeFileSync,
 } from 'node:fs'
 import { open as openFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { buildSync } from 'esbuild'
 import fc from 'fast-check'
 import { afterEach, describe, expect, it, vi } from 'vitest'
+import { bundleForNode } from '../../src/build/bundle.mjs'
 import type { LedgerRecord } from '../../src/gate/ledger'
 import type { Knock } from '../../src/gate/listener'
 import { formatRecord, LedgerOnDisk, MAX_DAMAGED, openLedger, parseRecord, readLedger } from '../../src/host/ledger-file'
@@ -207,6 +210,15 @@ async function start(path: string, { isNew = false, skew = 1 } = {}) {
   // Whether the test's folder is on tmpfs is none of these tests' business.
   return { ledger, disk, claim, warnings: () => warnings.filter((message) => !message.includes('tmpfs')) }
 }
+/** The paths of all that this process has open. */
+const openFiles = () =>
+  readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${fd}`)
+    } catch {
+      return [] // the one by which the folder was read
+    }
+  })
 async function stop(disk: LedgerOnDisk) {
   open.splice(open.indexOf(disk), 1)
   await disk.close()
@@ -224,9 +236,17 @@ describe('a ledger’s file', () => {
     await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(`run "chmod 600 ${path}"`)
   })
 
+  it('that is refused is closed: Node 26 ends a process that forgets one', async () => {
+    const path = put(scratch(), 'ledger', file(SAMPLES), 0o644)
+    await LedgerOnDisk.open(path, () => {}).catch(() => {})
+    expect(openFiles()).not.toContain(path)
+  })
+
   it('in a missing folder is refused', async () => {
     const path = join(scratch(), 'missing', 'ledger')
-    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(`${path}: the ledger cannot be opened: ENOENT`)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(
+      /: the ledger cannot be opened: ENOENT[^\n]*: make its folder: as root, run "install -d -m 700 -o \S+ \S+"$/,
+    )
   })
 
   it('that is a folder is refused', async () => {
@@ -303,13 +323,22 @@ describe('a ledger’s file', () => {
     const path = join(scratch(), 'ledger')
     const { claim } = await start(path, { isNew: true })
     // Some 100 bytes each: together more than 1 MiB. The floor then forgets them.
-    await Promise.all(Array.from({ length: 11_000 }, (_, n) => claim(n, NOW + (n % 3))))
-    await claim(20_000, NOW + 5)
-    await claim(20_001, NOW + 5)
+    for (const window of [NOW, NOW + 1, NOW + 2])
+      await Promise.all(Array.from({ length: 3_700 }, (_, n) => claim(10_000 * (window - NOW) + n, window)))
+    await claim(40_000, NOW + 5)
+    await claim(40_001, NOW + 5)
     const { state, records } = readLedger(readFileSync(path))
     expect(state).toBe('whole')
     expect(records.length).toBeLessThan(10)
-    expect(records).toContainEqual(expect.objectContaining({ v: knock(20_001).v }))
+    expect(records).toContainEqual(expect.objectContaining({ v: knock(40_001).v }))
+  })
+
+  it('of more than 256 MiB is refused, with what to do', async () => {
+    const path = put(scratch(), 'ledger', '')
+    truncateSync(path, 256 * 1024 * 1024 + 1)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(
+      `${path}: expected a ledger of at most 268435456 bytes, got 268435457: revoke the keys that have filled it, delete it, and start the daemon without --new-ledger`,
+    )
   })
 
   it('leaves nothing else in its folder', async () => {
@@ -429,6 +458,18 @@ describe('the bytes of a damaged ledger', () => {
   })
 })
 
+/** What a disk does that fails under an open file: this one call of it. */
+async function fails<T>(call: 'write' | 'datasync', code: string, action: () => Promise<T>): Promise<T | undefined> {
+  const handle = await openFile(put(scratch(), 'any', ''))
+  const failure = vi.spyOn(Object.getPrototypeOf(handle), call).mockRejectedValueOnce(Object.assign(new Error(code), { code }))
+  try {
+    return await action().catch(() => undefined)
+  } finally {
+    failure.mockRestore()
+    await handle.close()
+  }
+}
+
 describe('a ledger that cannot be written', () => {
   /** Nothing, not even root, can put a file in the place of a folder. */
   async function blocked() {
@@ -488,18 +529,6 @@ describe('a ledger that cannot be written', () => {
     expect(await (await start(path)).claim(1)).toBe('replayed')
   })
 
-  /** What a disk does that fails under an open file: this one call of it. */
-  async function fails<T>(call: 'write' | 'datasync', code: string, action: () => Promise<T>): Promise<T | undefined> {
-    const handle = await openFile(put(scratch(), 'any', ''))
-    const failure = vi.spyOn(Object.getPrototypeOf(handle), call).mockRejectedValueOnce(Object.assign(new Error(code), { code }))
-    try {
-      return await action().catch(() => undefined)
-    } finally {
-      failure.mockRestore()
-      await handle.close()
-    }
-  }
-
   it.each([
     ['write', 'ENOSPC'],
     ['write', 'EROFS'],
@@ -513,6 +542,54 @@ describe('a ledger that cannot be written', () => {
     expect(readLedger(readFileSync(path))).toEqual({ state: 'whole', records: [...ledger.records()] })
     expect(await claim(2)).toBe('retransmitted')
   })
+})
+
+describe('a disk that hangs', () => {
+  /** Has one call on open files wait until it is let go. */
+  async function hang(call: 'datasync' | 'sync') {
+    const handle = await openFile(put(scratch(), 'any', ''))
+    const calls = Object.getPrototypeOf(handle)
+    const goesOn = calls[call]
+    let release = () => {}
+    const held = new Promise<void>((resolve) => {
+      release = resolve
+    })
+    let isHanging = () => {}
+    const hanging = new Promise<void>((resolve) => {
+      isHanging = resolve
+    })
+    const spy = vi.spyOn(calls, call).mockImplementationOnce(async function (this: unknown) {
+      isHanging()
+      await held
+      return goesOn.call(this)
+    })
+    await handle.close()
+    return { hanging, release, restore: () => spy.mockRestore() }
+  }
+  const settled = (claims: Promise<string>[]) => Promise.all(claims.map((claim) => claim.catch(({ message }) => message)))
+  const REFUSED = 'the disk hangs, and 4096 knocks wait for it already'
+
+  it.each<'datasync' | 'sync'>(['datasync', 'sync'])(
+    '(in %s) has 4,096 knocks wait and refuses the others, and all of them are dead when it goes on, and after a restart',
+    async (call) => {
+      const path = join(scratch(), 'ledger')
+      const { claim, disk } = await start(path, { isNew: true })
+      // After a failure all is written anew, by sync.
+      if (call === 'sync') await fails('datasync', 'EIO', () => claim(0))
+      const { hanging, release, restore } = await hang(call)
+      const first = claim(1)
+      await hanging
+      const claims = settled(Array.from({ length: 4_100 }, (_, n) => claim(2 + n, NOW + (n % 2))))
+      release()
+      const said = [await first, ...(await claims)]
+      restore()
+      expect(['spent', REFUSED].map((what) => said.filter((one) => one === what).length)).toEqual([4_097, 4])
+      expect(await claim(4_101, NOW + 1)).toBe('retransmitted')
+      await stop(disk)
+      const again = await start(path)
+      expect(await Promise.all([2, 4_100, 4_101].map((n) => again.claim(n, NOW + (n % 2))))).toEqual(Array(3).fill('replayed'))
+    },
+  )
 })
 
 describe('a ledger that is held', () => {
@@ -568,7 +645,7 @@ describe('a ledger that is held', () => {
        })`,
     )
     const bundle = join(folder, 'hold.cjs')
-    buildSync({ entryPoints: [entry], bundle: true, platform: 'node', target: 'node20', outfile: bundle, logLevel: 'error' })
+    await bundleForNode({ entryPoints: [entry], outfile: bundle })
     const child = spawn(process.execPath, [bundle, path], { stdio: ['ignore', 'pipe', 'inherit'] })
     children.push(child)
     const [line] = await once(createInterface({ input: child.stdout }), 'line')

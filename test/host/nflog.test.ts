@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { missing } from '../../src/host/commands'
 import { netlinkDrops } from '../../src/host/taps/nflog'
 
-/* /proc/net/netlink of Linux 6.18 while tcpdump, process 7, was stopped and 60,000 packets came. */
+/* /proc/net/netlink of Linux 6.18 while tcpdump, with socket 1204517, was stopped and 60,000 packets came. */
 const SOCKETS = `sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
 000000000b5cdc64 0   0          00000000 0        0        0     2        0        4       
 00000000a1b23c4d 9   7          00000000 0        0        0     2        3        1204400 
@@ -12,16 +12,23 @@ const SOCKETS = `sk               Eth Pid        Groups   Rmem     Wmem     Dump
 
 describe('what the kernel drops of an NFLOG group', () => {
   it('is what it drops of the socket of its reader', () => {
-    expect(netlinkDrops(SOCKETS, 7)).toBe(49_918)
+    expect(netlinkDrops(SOCKETS, ['1204400', '1204517'])).toBe(49_918)
   })
 
   it.each([
-    ['another process', SOCKETS, 8],
-    ['no process', SOCKETS, undefined],
-    ['no table', '', 7],
-    ['a table of another form', 'sk Eth\n0 12\n', 7],
-  ])('is not known of %s', (_, text, pid) => {
-    expect(netlinkDrops(text, pid)).toBeNull()
+    ['other sockets', SOCKETS, ['1204516', '7']],
+    ['a socket that is none of netfilter’s', SOCKETS, ['1204400']],
+    ['no socket', SOCKETS, []],
+    ['no table', '', ['1204517']],
+    ['a table of another form', 'sk Eth\n0 12\n', ['1204517']],
+  ])('is not known of %s', (_, text, inodes) => {
+    expect(netlinkDrops(text, inodes)).toBeNull()
+  })
+
+  it('is not what it drops of a socket that somebody has named after its process', () => {
+    const squatter = '00000000f4ea6aaf 12  7          00000000 0        0        0     2        0        2283017 \n'
+    const moved = SOCKETS.replace(/12 {2}7 /, '12  -7')
+    expect(netlinkDrops(moved.replace(/\n/, `\n${squatter}`), ['1204400', '1204517'])).toBe(49_918)
   })
 })
 

@@ -2,7 +2,9 @@ import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import type { ServerKey } from '../../src/gate/policy'
 import { type Config, readConfig } from '../../src/host/config'
-import { hears, installScript, parseTable } from '../../src/host/firewall/chains'
+import { installScript } from '../../src/host/firewall/chains'
+import { hears } from '../../src/host/firewall/log-rules'
+import { parseTable } from '../../src/host/firewall/table'
 import { formatKeyFile, parseKeyFile } from '../../src/host/key-file'
 import { writePasscode } from '../../src/host/passcode-entry'
 import { judgePasscodes } from '../../src/host/passcodes'
@@ -46,7 +48,7 @@ describe('a fault of a passcode', () => {
     ['pin = "0417"\nservices = []', GRANT, /"passcode\.services" expected at least one service/],
     ['pin = "0417"\ntime = "31m"', GRANT, /"passcode\.time" expected at most 30m, the grant's max, got "31m"/],
     ['pin = "0417"\ntime = "0s"', GRANT, /"passcode\.time" expected a duration such as "5m"/],
-    ['pin = "0417"\nport = 22', GRANT, /unknown key "passcode\.port"/],
+    ['pin = "0417"\nport = 22', GRANT, /unknown entry "passcode\.port"/],
     ['pin = "0417"', `${GRANT}\nrequire_address = true`, /"passcode" expected no require_address = true in \[grant\]/],
   ])('is one line that quotes no PIN: %j', (passcode, grant, message) => {
     const faults = (parse(passcode, grant).faults ?? []).map((fault) => fault.message)
@@ -158,7 +160,7 @@ describe('passcodes', () => {
 describe('the log rules', () => {
   const taps = { target: 'nflog', group: 5, prefix: 'KNOCK: ' } as const
   const tableOf = (ranges: [number, number][]) =>
-    parseTable('iptables', installScript(parseTable('iptables', ''), { ...taps, ranges }))
+    parseTable('iptables', installScript(parseTable('iptables', ''), { ...taps, ranges }, true))
 
   it('hear the passcode ports where they have been put in, and only then', () => {
     const heard = [

@@ -4,9 +4,14 @@ import { describe, expect, it } from 'vitest'
 import { packetReader } from '../../src/host/taps/packet'
 import { pcapReader } from '../../src/host/taps/pcap'
 import { addressBytes } from '../../src/protocol/address'
+import { plain } from './plain-tap'
 
 const PREFIX = 'KNOCK: '
-const readPacket = packetReader(PREFIX)
+const reader = (datagrams: readonly number[] = []) => {
+  const read = packetReader(PREFIX, datagrams)
+  return (...packet: Parameters<typeof read>) => plain(read(...packet))
+}
+const readPacket = reader()
 const LITTLE = endianness() === 'LE'
 
 // ---- bytes
@@ -151,6 +156,25 @@ describe('a packet', () => {
     expect(readPacket(nflog(packet))).toBeNull()
   })
 
+  it.each([
+    ['behind nine extensions', nflog(ipv6(udp(50_001), { protocol: 17, extensions: Array(9).fill([60, extension()]) })), 1],
+    [
+      'that is cut off in its extensions',
+      nflog(ipv6(udp(50_001), { protocol: 17, extensions: [[60, extension(99)]] })).subarray(0, 320),
+      1,
+    ],
+    ['without a payload', nflog(Buffer.alloc(0)).subarray(0, 32), 1],
+    ['with an attribute too short to be one behind the prefix', Buffer.concat([nflog(Buffer.alloc(0)), Buffer.alloc(4)]), 1],
+    ['that is a tap', nflog(ipv4(tcp(50_001))), 0],
+    ['with another prefix', nflog(ipv4(tcp(50_001, 0x10)), 'DROP: '), 0],
+    ['of another version', Buffer.concat([Buffer.of(2, 1, 0, 5), nflog(ipv4(tcp(50_001, 0x10))).subarray(4)]), 0],
+    ['that is empty', Buffer.alloc(0), 0],
+  ])('with the prefix is told of where it can’t be read, and no other (%s)', (_, packet, times) => {
+    let told = 0
+    packetReader(PREFIX, [], () => told++)(packet)
+    expect(told).toBe(times)
+  })
+
   it.each(['KNOCK:', 'KNOCK:  ', 'knock: ', 'DROP: ', '', 'KNOCK: \0'])('with the prefix %j is none of ours', (prefix) => {
     expect(readPacket(nflog(ipv4(tcp(50_001)), prefix))).toBeNull()
   })
@@ -229,7 +253,7 @@ describe('a packet', () => {
 
 describe('a datagram', () => {
   const PORT = 53
-  const read = packetReader(PREFIX, [PORT, 443])
+  const read = reader([PORT, 443])
   const bytes = (length: number) => Buffer.from(Array.from({ length }, (_, i) => i + 1))
   const sent = (length: number, port = PORT) => udp(port, bytes(length))
 

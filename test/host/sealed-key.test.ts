@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { armor, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
-import { makePassphrase, passphraseFault, readSealed, sealText } from '../../src/host/sealed-key'
+import { readSealed, sealText } from '../../src/host/sealed-key'
 import { onTerminal } from '../terminal'
 import { keyText, put, scratch } from './scratch'
 
@@ -104,24 +104,5 @@ describe('an age file', () => {
   it('that is for a key of age and not under a passphrase is none of ours', async () => {
     const file = await sealed({ recipient: await identityToRecipient(await generateX25519Identity()) })
     await expect(readSealed('stick/a', file)).rejects.toThrow('expected an age file under a passphrase, got another one')
-  })
-})
-
-describe('a passphrase', () => {
-  it('has twelve characters at least, however many bytes each has', () => {
-    expect([passphraseFault('aaaaaaaaaaaa'), passphraseFault('äöüäöüäöüäöü')]).toEqual([null, null])
-    expect([passphraseFault('äöüäöüäöüäö'), passphraseFault('')]).toEqual([
-      'at least 12 characters, got 11',
-      'at least 12 characters, got 0',
-    ])
-  })
-
-  it('that is made is 16 letters and digits, another each time', () => {
-    const made = Array.from({ length: 50 }, makePassphrase)
-    for (const passphrase of made) {
-      expect(passphrase).toMatch(/^([0-9a-hjkmnp-tv-z]{4}-){3}[0-9a-hjkmnp-tv-z]{4}$/)
-      expect(passphraseFault(passphrase)).toBeNull()
-    }
-    expect(new Set(made).size).toBe(made.length)
   })
 })

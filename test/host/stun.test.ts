@@ -115,7 +115,7 @@ describe('asking', () => {
     request.copy(packet, 8, 8, 20)
     return packet
   }
-  const ask = (port: number) => askStun({ host: '127.0.0.1', port }, 4)
+  const ask = (port: number) => askStun({ host: '127.0.0.1', port }, 4, 5_000)
 
   it('gives the address', async () => {
     expect(await ask(await serve((request, send) => send(truth(request))))).toBe('192.0.2.1')

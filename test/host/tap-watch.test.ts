@@ -1,11 +1,11 @@
 import { describe, expect, it } from 'vitest'
-import { countLogged } from '../../src/host/firewall/chains'
+import { countLogged } from '../../src/host/firewall/log-rules'
 import type { TapSource } from '../../src/host/taps/source'
 import { tapWatch } from '../../src/host/taps/watch'
 
 /** A source that has been through what the test says, and a firewall that has logged as much; looks are 10 s apart. */
 function watched(logged: (() => Promise<number>) | null = null) {
-  const counters: TapSource['counters'] = { seen: 0, ignored: 0, dropped: null }
+  const counters: TapSource['counters'] = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
   const said: string[] = []
   const look = tapWatch({ counters, start: async () => {}, stop: async () => {} }, logged, (message) => said.push(message))
   let steady = 0
@@ -45,7 +45,7 @@ describe('drops', () => {
 
   it('are asked for before they are said', async () => {
     const said: string[] = []
-    const counters: TapSource['counters'] = { seen: 0, ignored: 0, dropped: null }
+    const counters: TapSource['counters'] = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
     const count = async () => {
       counters.dropped = 9
     }
@@ -67,13 +67,35 @@ describe('a source', () => {
     expect(await look()).toEqual(['what the firewall logs is heard again'])
   })
 
-  it('that sees lines and understands none hears nothing', async () => {
+  it('that sees lines of others only hears nothing', async () => {
     let packets = 0
     const { counters, look } = watched(async () => packets)
     await look()
     packets = counters.seen = counters.ignored = 52
     await look()
     expect(await look()).toEqual([expect.stringContaining('none of them is heard')])
+  })
+
+  it('that sees what carries its prefix hears, even if it can’t be read', async () => {
+    let packets = 0
+    const { counters, look } = watched(async () => packets)
+    await look()
+    packets = counters.seen = counters.ignored = counters.unreadable = 52
+    for (let i = 0; i < 5; i++) expect(await look()).toEqual([])
+  })
+
+  it('that can read nothing of what comes for a minute says so in words of its own, once, and when that is over', async () => {
+    let packets = 0
+    const { counters, look } = watched(async () => packets)
+    const said: string[] = []
+    for (let i = 0; i < 10; i++) {
+      said.push(...(await look()))
+      packets = ++counters.seen
+      counters.ignored = counters.unreadable = counters.seen
+    }
+    expect(said).toEqual([expect.stringContaining('nothing of it could be read')])
+    counters.seen++
+    expect(await look()).toEqual(['what the firewall logs is heard again'])
   })
 
   it('is not judged where the firewall cannot be looked at', async () => {

@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { humanDuration, parseInstant } from '../../src/host/calendar'
 import { Fault } from '../../src/host/fault'
-import { formatService, parseService } from '../../src/host/service'
+import { formatService, parseService, readService, readTyped } from '../../src/host/service'
 import { checkClock, formatDuration, isoTime, parseDuration } from '../../src/host/time'
 
 describe('a duration', () => {
@@ -23,12 +23,34 @@ describe('a duration', () => {
     ['0s', 0],
     ['16777215s', 16_777_215],
     ['007m', 420],
+    ['1d', 86_400],
+    ['1d12h1s', 129_601],
   ])('%s has %i s', (text, seconds) => {
     expect(parseDuration(text)).toBe(seconds)
   })
 
   it.each([
-    ...['', ' ', 's', 'm', '90', '1d', '1.5h', '-5m', '+5m', '5 m', ' 5m', '5m ', '5M', '30m1h', '1h1h', '1s1m', '5m5', 'h30m'],
+    ...[
+      '',
+      ' ',
+      's',
+      'm',
+      '90',
+      '1.5h',
+      '1h1d',
+      '1w',
+      '-5m',
+      '+5m',
+      '5 m',
+      ' 5m',
+      '5m ',
+      '5M',
+      '30m1h',
+      '1h1h',
+      '1s1m',
+      '5m5',
+      'h30m',
+    ],
     ...['PT15M', '1e3s', '0x10s', '٣m', '999999999s', '5m\n'],
   ])('is not %j', (text) => {
     expect(parseDuration(text)).toBeNull()
@@ -41,6 +63,7 @@ describe('a duration', () => {
     [3600, '1h'],
     [5400, '1h30m'],
     [90_061, '25h1m1s'],
+    [86_400, '24h'],
   ])('of %i s is %s for short', (seconds, text) => {
     expect(formatDuration(seconds)).toBe(text)
   })
@@ -112,5 +135,43 @@ describe('a service', () => {
     'ssh/tcp',
   ])('is not "%s"', (text) => {
     expect(parseService(text)).toBeNull()
+  })
+})
+
+describe('a service that is typed', () => {
+  it.each(['22/tcp', 'tcp/22', '22:tcp', 'tcp:22', '22/TCP', ' tcp/22 '])('may be %j', (text) => {
+    expect(readTyped(text)).toEqual({ port: 22, protocol: 'tcp' })
+    expect(readService(text)).toEqual({ port: 22, protocol: 'tcp' })
+  })
+
+  it('is of no protocol where none is said, and TCP for what a key may open', () => {
+    expect(readTyped('53')).toEqual({ port: 53, protocol: null })
+    expect(readService('53')).toEqual({ port: 53, protocol: 'tcp' })
+  })
+
+  it('may be port 0, and not for what a key may open', () => {
+    expect(readTyped('0')).toEqual({ port: 0, protocol: null })
+    expect(readService('0')).toBeNull()
+  })
+
+  it.each([
+    '',
+    '/',
+    'ssh',
+    'tcp',
+    '22/',
+    '/22',
+    'tcp/22/tcp',
+    'udp:22/tcp',
+    '22/any',
+    '22/sctp',
+    '22 tcp',
+    '-1',
+    '65536',
+    '123456',
+    '22/tcp/',
+  ])('is not %j', (text) => {
+    expect(readTyped(text)).toBeNull()
+    expect(readService(text)).toBeNull()
   })
 })

@@ -1,20 +1,35 @@
 import { writeSync } from 'node:fs'
-import type { Firewall, Lease, Lock } from '../../gate/leases'
+import { type Entry, type Firewall, nameOf } from '../../gate/firewall'
 import { isoTime } from '../time'
 
 /** Says on standard output what it would do, one JSON line each, written before the call returns. */
 export function dryRunFirewall(): Firewall {
-  const say = (act: 'open' | 'close' | 'lock' | 'expire', { id, key, address, until, ...rest }: Lease | Lock) => {
+  const standing = new Map<string, Entry>()
+  const say = (act: string, entry: Entry) => {
+    const { id, key, address, until, ...rest } = entry
     const { protocol, port, once } = { protocol: 'any', port: 0, once: false, ...rest }
     const line = { do: act, lease: id, key, address, protocol, port, until: until === null ? null : isoTime(until * 1000), once }
     writeSync(1, `${JSON.stringify(line)}\n`)
   }
-  return {
-    list: async () => ({ leases: [], locks: [] }),
-    open: async (lease) => say('open', lease),
-    end: async (lease, why) => say(why, lease),
-    lock: async (lock) => say('lock', lock),
-    unlock: async (lock) => say('expire', lock),
-    mend: async () => false,
+  const add = (entry: Entry) => {
+    standing.set(nameOf(entry), entry)
+    say('port' in entry ? 'open' : 'lock', entry)
   }
+  const remove = (entry: Entry, why: string) => {
+    standing.delete(nameOf(entry))
+    if (why !== 'replaced') say(why === 'expired' || !('port' in entry) ? 'expire' : 'close', entry)
+  }
+  return [
+    {
+      name: 'dry run',
+      holds: () => true,
+      endsByItself: () => true,
+      read: async () => ({ entries: [...standing.values()], isWhole: true }),
+      async change(batch) {
+        for (const { entry, why } of batch.remove) remove(entry, why)
+        for (const entry of batch.add) add(entry)
+      },
+      rewrite: async () => {},
+    },
+  ]
 }

@@ -1,129 +1,96 @@
-import type { Firewall, Lease, Lock } from '../../gate/leases'
-import { CommandFault } from '../commands'
-import { reason } from '../fault'
-import { FAMILIES, type Family, familyOf, installScript, iptables, isConnected, LEASES, readTable, restore } from './chains'
-import { leaseRule, lockRule, readRule, ruleName } from './rules'
+import { type Entry, type Firewall, nameOf, Refused, type Table } from '../../gate/firewall'
+import { installScript, isConnected, marks, reach } from './chains'
+import { endsByItself, readRule, ruleOf } from './rules'
+import { type Family, type FilterTable, familyOf, isRefusal, LEASES, partlyRead, readTable, restore, scriptOf } from './table'
+import { type Abilities, NO_TIME, tryAbilities } from './trial'
 
 /**
- * Leases as rules of iptables and ip6tables. Changes are made one after the other, so that no two of them meet on one rule.
+ * Leases as rules of iptables and ip6tables.
+ * @param tables those that this machine has, as they were read; leases of other families can't be opened
  * @param warn told what an administrator should know
  */
-export function iptablesFirewall(warn: (message: string) => void): Firewall {
-  let last: Promise<unknown> = Promise.resolve()
-  const inTurn = <T>(change: () => Promise<T>): Promise<T> => {
-    const next = last.then(change, change)
-    last = next
-    return next
-  }
-  /** Rules that we have put in force or found in force, by what they say in the table. */
-  const standing = new Map<string, { readonly entry: Lease | Lock; readonly rule: readonly string[] }>()
+export function iptablesFirewall(tables: readonly FilterTable[], warn: (message: string) => void): Firewall {
+  return tables.map((table) => iptablesTable(table, warn))
+}
+
+function iptablesTable(first: FilterTable, warn: (message: string) => void): Table {
+  const { family } = first
+  /** The table as it was last read, and the lines of our rules in it, by the names of their entries. */
+  let table = first
+  let lines = new Map<string, string>()
   /** The log rules as they were when last seen. What is taken from among them is the administrator's doing; all of them at once is a flush. */
-  const taps: Record<Family, readonly string[]> = { iptables: [], ip6tables: [] }
-  /** Whether a change came upon missing chains and put them back, which is to be told at the next look. */
-  let hasMended = false
+  let taps: readonly string[] = []
+  /** Whether connections that a lease lets in are marked: as they were when our chains were put there, else where the kernel can. */
+  let isMarked = false
+  /** What the kernel can do, when it has been tried. */
+  let abilities: Abilities | null = null
+  /** Rules in our chain that are not ours, which are told of once. */
+  let others: readonly string[] = []
 
-  const add = async (entry: Lease | Lock, rule: readonly string[]) => {
-    const family = familyOf(entry.address)
-    const args = ['-A', LEASES, ...rule]
-    // Somebody may have flushed and deleted our chains: once more with new ones.
-    await iptables(family, args).catch(async (error) => {
-      if (!(await mendFamily(family))) throw error
-      hasMended = true
-      await iptables(family, args)
-    })
-    standing.set(ruleName(rule), { entry, rule })
-  }
-  const drop = async (entry: Lease | Lock, rule: readonly string[]) => {
-    const family = familyOf(entry.address)
-    // First of all, so that it is swept at the next look at the latest, whatever happens now.
-    standing.delete(ruleName(rule))
-    await iptables(family, ['-D', LEASES, ...rule]).catch(async (error) => {
-      // Somebody else may have taken it away: then it is what we wanted. Only this one exit code says so.
-      const gone = await iptables(family, ['-C', LEASES, ...rule]).then(
-        () => false,
-        (cause) => cause instanceof CommandFault && cause.exitCode === 1,
-      )
-      if (!gone) throw error
-    })
-  }
+  // By the line that was read: another version of ours may have made it.
+  const lineOf = (entry: Entry) => lines.get(nameOf(entry)) ?? `-A ${LEASES} ${ruleOf(entry, abilities?.ends)}`
 
-  /**
-   * Makes a family's table what it should be, in one step: our chains, the log rules and the standing rules are put back, and rules of ours
-   * that should not be there (a table saved earlier, a change of which nobody knew how it ended) are swept.
-   * @returns whether anything had to be done
-   */
-  const mendFamily = async (family: Family): Promise<boolean> => {
-    const table = await readTable(family)
-    const there = table.leases.filter(readRule).map((line) => ({ line, name: ruleName(line.replaceAll('"', '').split(' ')) }))
-    const isLast = ({ name }: { name: string }, at: number) => !there.slice(at + 1).some((other) => other.name === name)
-    const stray = there.filter((rule, at) => !standing.has(rule.name) || !isLast(rule, at))
-    const names = new Set(there.map(({ name }) => name))
-    const lost = [...standing].filter(([name, { entry }]) => familyOf(entry.address) === family && !names.has(name))
-    // The kernel has forgotten who has had the one connection: another one would be one too many.
-    const [once, others] = [lost.filter(isOnce), lost.filter((one) => !isOnce(one))]
-    for (const [name] of once) standing.delete(name)
-    const more = [
-      ...(table.taps.length === 0 ? taps[family] : []),
-      ...others.map(([, { rule }]) => ['-A', LEASES, ...rule].join(' ')),
-      ...stray.map(({ line }) => line.replace('-A', '-D')),
-    ]
-    if (table.taps.length > 0) taps[family] = table.taps
-    if (isConnected(table) && more.length === 0) return false
-    await restore(family, installScript(table, null, more))
-    return true
+  const explore = async () => {
+    const found = await tryAbilities(family)
+    if (!found.ends) warn(`${family}: ${NO_TIME}`)
+    return found
   }
 
   return {
-    list: () =>
-      inTurn(async () => {
-        const leases: Lease[] = []
-        const locks: Lock[] = []
-        for (const family of FAMILIES) {
-          const table = await readTable(family)
-          for (const line of table.leases) {
-            const { lease, lock } = readRule(line) ?? {}
-            if (lease) leases.push(lease)
-            else if (lock) locks.push(lock)
-            else warn(`${family}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
-          }
-          for (const entry of leases) standing.set(ruleName(leaseRule(entry)), { entry, rule: leaseRule(entry) })
-          for (const entry of locks) standing.set(ruleName(lockRule(entry)), { entry, rule: lockRule(entry) })
-          const isDeaf = table.taps.length === 0
-          if (await mendFamily(family))
-            warn(
-              `${family}: our chains were not in force, and are now${isDeaf ? ', without the log rules: run "knockturn firewall install"' : ''}`,
-            )
-        }
-        return { leases, locks }
-      }),
-    open: (lease, replaced) =>
-      inTurn(async () => {
-        // The new rule first: between the two the door stays open.
-        await add(lease, leaseRule(lease)).catch(async (error) => {
-          // After a time limit nobody knows whether it is there.
-          await drop(lease, leaseRule(lease)).catch(() => {})
-          throw error
-        })
-        if (replaced) await drop(replaced, leaseRule(replaced)).catch((error) => warn(reason(error)))
-      }),
-    end: (lease) => inTurn(() => drop(lease, leaseRule(lease))),
-    lock: (lock, replaced) =>
-      inTurn(async () => {
-        await add(lock, lockRule(lock))
-        if (replaced) await drop(replaced, lockRule(replaced)).catch((error) => warn(reason(error)))
-      }),
-    unlock: (lock) => inTurn(() => drop(lock, lockRule(lock))),
-    mend: () =>
-      inTurn(async () => {
-        const looks = await Promise.allSettled(FAMILIES.map(mendFamily))
-        const mended = hasMended || looks.some((look) => look.status === 'fulfilled' && look.value)
-        hasMended = false
-        // One family that fails is no reason to keep quiet about the other.
-        const failure = looks.find((look) => look.status === 'rejected')
-        if (failure) warn(reason(failure.reason))
-        return mended
-      }),
+    name: family,
+    holds: (address) => familyOf(address) === family,
+    endsByItself: (entry) => endsByItself(lineOf(entry)),
+
+    async read() {
+      const wasWhole = table.isWhole
+      table = await readTable(family)
+      if (wasWhole && !table.isWhole) warn(await partlyRead(table))
+      abilities ??= await explore()
+      if (table.taps.length > 0) taps = table.taps
+      const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
+      for (const { line, entry } of rules)
+        if (!entry && !others.includes(line)) warn(`${family}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
+      others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
+      const entries = rules.flatMap(({ entry }) => entry ?? [])
+      lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
+      isMarked = table.admit.length > 0 ? marks(table) : isMarked || abilities.marks
+      const isDeaf = table.taps.length === 0 && taps.length > 0
+      return { entries, isWhole: isConnected(table) && !isDeaf }
+    },
+
+    // The new ones first: a lease that is made longer stays open in between.
+    async change({ add, remove }) {
+      const added = add.map(lineOf)
+      const reached = reach(table, added)
+      const removed = remove.map(({ entry }) => lineOf(entry).replace('-A', '-D'))
+      await apply(family, scriptOf([...reached.lines, ...added, ...removed]))
+      table = reached.table
+    },
+
+    rewrite(entries) {
+      const wanted = new Map(entries.map((entry) => [nameOf(entry), entry]))
+      const kept = keep(table, wanted)
+      const added = [...wanted.values()].map((entry) => `[0:0] ${lineOf(entry)}`)
+      const more = table.taps.length === 0 ? taps : []
+      if (table.taps.length + more.length === 0)
+        warn(`${family}: the log rules are missing, and no knock is heard: run "knockturn firewall install"`)
+      return apply(family, installScript(table, null, isMarked, [...kept, ...added], more))
+    },
   }
 }
 
-const isOnce = ([, { entry }]: [string, { readonly entry: Lease | Lock }]): boolean => 'once' in entry && entry.once
+/** The rules that stay where they are, with their counters, each once: those that are wanted, which are taken out of `wanted`, and those of others. */
+function keep(table: FilterTable, wanted: Map<string, Entry>): string[] {
+  return table.leases.flatMap((line, i) => {
+    const entry = readRule(line)
+    return !entry || wanted.delete(nameOf(entry)) ? `${table.counters[i]} ${line}` : []
+  })
+}
+
+async function apply(family: Family, script: string): Promise<void> {
+  try {
+    await restore(family, script)
+  } catch (error) {
+    throw isRefusal(error) ? new Refused(error.message) : error
+  }
+}

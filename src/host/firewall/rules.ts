@@ -1,58 +1,67 @@
-import type { Lease, Lock } from '../../gate/leases'
+import type { Entry, Lease, Lock } from '../../gate/firewall'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../key-file'
 import { isoTime } from '../time'
+import { ADMIT } from './table'
 
 /* Leases and locks as rules and back. The rules are the list of leases: what a rule can't say, nobody remembers. */
 
-/** A lease's rule, without its chain: it ends by the kernel's own clock, daemon or no daemon. */
-export function leaseRule(lease: Lease): string[] {
-  const { id, address, protocol, port, once, until } = lease
+/**
+ * An entry's rule, without its chain. A lease ends by the kernel's own clock, daemon or no daemon.
+ * @param ends whether the kernel has that clock to offer (xt_time): else the rule only says when it ends, and the daemon sees to it
+ */
+export function ruleOf(entry: Entry, ends = true): string {
+  return ('port' in entry ? leaseRule(entry, ends) : lockRule(entry, ends)).join(' ')
+}
+
+function leaseRule(lease: Lease, ends: boolean): string[] {
+  const { id, address, protocol, port, once } = lease
+  // Not -m limit: any other change of the table re-arms it. The kernel's table is that of one knock, all its services together, and is
+  // asked last.
+  const name = `kt${id.split('.')[0]}`
   return [
     ...['-s', address, '-p', protocol, '-m', protocol, '--dport', String(port)],
-    ...stop(until),
-    // Not -m limit: any other change of the table re-arms it. The table is the rule's own, named by the lease, and is asked last.
-    ...(once ? ['-m', 'conntrack', '--ctstate', 'NEW', ...ONCE, ...oneOf(address), '--hashlimit-name', `kt${id}`] : []),
-    ...comment('lease', lease),
-    ...['-j', 'ACCEPT'],
+    ...stop(lease, ends),
+    ...(once ? ['-m', 'conntrack', '--ctstate', 'NEW', ...ONCE, ...oneOf(address), '--hashlimit-name', name] : []),
+    ...comment('lease', lease, ends),
+    ...['-j', ADMIT],
   ]
 }
 
-/** A lock's rule: it has no target and so no effect; it is there to be read back after a restart. */
-export function lockRule(lock: Lock): string[] {
-  return ['-s', lock.address, ...stop(lock.until), ...comment('lock', lock)]
+/** A lock's rule has no target and so no effect; it is there to be read back after a restart. */
+function lockRule(lock: Lock, ends: boolean): string[] {
+  return ['-s', lock.address, ...stop(lock, ends), ...comment('lock', lock, ends)]
 }
 
-/** What tells one of our rules from the others in the table, from its words: its comment, and its end, since an extended lease keeps its id. */
-export function ruleName(words: readonly string[]): string {
-  const after = (option: string) => (words.includes(option) ? words[words.indexOf(option) + 1] : '')
-  return `${after('--comment')} ${after('--datestop')}`
+/** Whether the kernel ends a rule when its time comes; else the daemon does. */
+export function endsByItself(rule: string): boolean {
+  return rule.includes(' -m time --datestop ')
 }
 
 /**
  * Reads a line of `iptables -S` that one of our own rules made.
  * @returns null for any other line
  */
-export function readRule(line: string): { lease: Lease; lock?: undefined } | { lock: Lock; lease?: undefined } | null {
+export function readRule(line: string): Entry | null {
   const words = line.split(' ')
   // Just the form that our rules have: `! -s` would be everybody else.
   if (words[0] !== '-A' || words[2] !== '-s') return null
   const after = (option: string) => words[words.indexOf(option) + 1]
   const has = (option: string) => words.includes(option)
-  const [program, kind, id, key, fingerprint] = (after('--comment') ?? '').replaceAll('"', '').split(':')
+  const [program, kind, id, key, fingerprint, end] = (after('--comment') ?? '').replaceAll('"', '').split(':')
   const block = parseCidr(after('-s') ?? '')
   const address = block && formatCidr(block)
-  const until = has('--datestop') ? 1 + Date.parse(`${after('--datestop')}Z`) / 1000 : null
+  const stopped = has('--datestop') ? 1 + Date.parse(`${after('--datestop')}Z`) / 1000 : null
+  const until = end === undefined ? stopped : Number(end)
   if (program !== 'knockturn' || !ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !address) return null
-  if (Number.isNaN(until)) return null
+  if (until !== null && !Number.isSafeInteger(until)) return null
   const whose = { id, key, fingerprint, address }
   // Who is locked out is one address.
-  if (kind === 'lock' && address.includes('/')) return null
-  if (kind === 'lock') return { lock: { ...whose, until: until ?? MAX_DATESTOP } }
+  if (kind === 'lock') return address.includes('/') || until === null ? null : { ...whose, until }
   const [protocol, port] = [after('-p'), Number(after('--dport'))]
   if (kind !== 'lease' || (protocol !== 'tcp' && protocol !== 'udp') || !Number.isInteger(port) || port < 1 || port > 65535)
     return null
-  return { lease: { ...whose, protocol, port, once: has('--hashlimit-name'), until } }
+  return { ...whose, protocol, port, once: has('--hashlimit-name'), until }
 }
 
 const ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
@@ -70,14 +79,19 @@ function oneOf(address: string): string[] {
   return bits === undefined ? [] : ['--hashlimit-srcmask', bits]
 }
 
-/** Latest stop that iptables takes, in Unix seconds; what ends later is ended by the daemon alone. */
+/** Latest stop that iptables takes, in Unix seconds, in January 2038; what ends later is ended by the daemon alone. */
 const MAX_DATESTOP = 2 ** 31 - 1
 
 /** The kernel's stop is the last second that still matches. */
-function stop(until: number | null): string[] {
-  return until === null || until > MAX_DATESTOP ? [] : ['-m', 'time', '--datestop', isoTime((until - 1) * 1000).slice(0, 19)]
+function stop({ until }: Entry, ends: boolean): string[] {
+  return until === null || !ends || until > MAX_DATESTOP
+    ? []
+    : ['-m', 'time', '--datestop', isoTime((until - 1) * 1000).slice(0, 19)]
 }
 
-function comment(kind: 'lease' | 'lock', { id, key, fingerprint }: Lease | Lock): string[] {
-  return ['-m', 'comment', '--comment', `knockturn:${kind}:${id}:${key}:${fingerprint}`]
+/** Whose it is, and its end where the kernel can't have that: it must not be read back as "until closed". */
+function comment(kind: 'lease' | 'lock', entry: Entry, ends: boolean): string[] {
+  const { id, key, fingerprint, until } = entry
+  const end = until === null || stop(entry, ends).length > 0 ? '' : `:${until}`
+  return ['-m', 'comment', '--comment', `knockturn:${kind}:${id}:${key}:${fingerprint}${end}`]
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { commandPath, findCommand } from '../commands'
+import { commandPath, findCommand, run } from '../commands'
 import { Fault, reason } from '../fault'
 import { lineSplitter } from './lines'
 
@@ -10,8 +10,17 @@ const LAST_WAIT = 5_000
 /** How long a child has to start hearing, in milliseconds. */
 const START_LIMIT = 10_000
 
+/**
+ * When a whole unit is ended, each of its processes gets the signal at the same moment, and which of them is gone first is chance. What is said
+ * of a child's death is held back for so many milliseconds, and is not said if our own end comes meanwhile.
+ */
+const MEANWHILE = 500
+
+/** If we are killed, a child must not live on: tcpdump would keep its group from the next daemon. */
+const WITH_US = ['--pdeathsig', 'KILL']
 /** Takes away what we may. */
 const PLAIN = ['--ambient-caps', '-all', '--inh-caps', '-all']
+const REMEDY = ': it needs setpriv of util-linux 2.33 or later (BusyBox has another), or source = "file" in [taps]'
 
 /** A program whose output has no end. */
 export interface Program {
@@ -58,8 +67,7 @@ export function keepAlive(
 
   /** One life. @returns why it has ended */
   const live = async (begun: () => void): Promise<string> => {
-    // If we are killed, it must not live on: tcpdump would keep its group from the next daemon.
-    const child = execa('setpriv', ['--pdeathsig', 'KILL', ...(plain ? PLAIN : []), '--', ...argv], {
+    const child = execa('setpriv', setprivArgs(plain, argv), {
       buffer: false,
       reject: false,
       stdin: 'ignore',
@@ -72,22 +80,26 @@ export function keepAlive(
     pid = child.pid
     end = () => child.kill('SIGTERM')
     const limit = setTimeout(end, START_LIMIT)
+    let isHearing = false
     const hearing = () => {
+      isHearing = true
       clearTimeout(limit)
       begun()
     }
     const settled = settle === undefined ? undefined : setTimeout(hearing, settle)
     let complaint = ''
     const complaints = lineSplitter((line) => {
-      if (line && !chatter?.test(line)) complaint = line
+      // A program that won't start says why, and then how it is called; one that has long been running has said other things before.
+      if (line && !chatter?.test(line) && (isHearing || !complaint)) complaint = line
     })
     child.stderr.setEncoding('utf8').on('data', complaints.push)
+    let unreadable = ''
     const read = reader(hearing)
     child.stdout.on('data', (chunk: Buffer) => {
       try {
         read(chunk)
       } catch (error) {
-        complaints.push(`${reason(error)}\n`)
+        unreadable = reason(error)
         // What follows can't be read any more.
         child.stdout.destroy()
         end()
@@ -97,8 +109,15 @@ export function keepAlive(
     clearTimeout(limit)
     clearTimeout(settled)
     complaints.end()
-    if (complaint) return complaint
+    if (unreadable || complaint) return unreadable || complaint
     return signal ? `killed by ${signal}` : exitCode === undefined ? `${shortMessage}` : `exit ${exitCode}`
+  }
+
+  /** Says what concerns a death, when it is no part of our own end. */
+  const tell = (message: string) => {
+    setTimeout(() => {
+      if (!stopping.signal.aborted) warn(message)
+    }, MEANWHILE).unref()
   }
 
   /** One life after another. @param begun called in each that hears */
@@ -108,14 +127,18 @@ export function keepAlive(
     for (let wait = FIRST_WAIT; !stopping.signal.aborted; wait = Math.min(2 * wait, LAST_WAIT)) {
       const born = performance.now()
       const why = await live(() => {
-        if (said) warn(`${name} hears again`)
+        if (said) tell(`${name} hears again`)
         said = ''
         hasHeard = true
         begun()
       })
       if (stopping.signal.aborted) return
-      if (!hasHeard) throw new Fault(`${name} cannot hear ${hears}: ${why}${hint}`)
-      if (why !== said) warn(`${name} has ended and is started again: ${why}`)
+      if (!hasHeard) {
+        await sleep(MEANWHILE, undefined, { signal: stopping.signal }).catch(() => {})
+        if (stopping.signal.aborted) return
+        throw cannotStart(name, why) ?? new Fault(`${name} cannot hear ${hears}: ${why}${hint}`)
+      }
+      if (why !== said) tell(`${name} has ended and is started again: ${why}`)
       said = why
       if (performance.now() - born > LAST_WAIT) wait = FIRST_WAIT
       await sleep(wait, undefined, { signal: stopping.signal }).catch(() => {})
@@ -138,4 +161,24 @@ export function keepAlive(
       await life
     },
   }
+}
+
+const setprivArgs = (plain: boolean | undefined, argv: readonly string[]): string[] => [
+  ...WITH_US,
+  ...(plain ? PLAIN : []),
+  '--',
+  ...argv,
+]
+
+/** Why setpriv could not start a program; null where it is not setpriv that has said so. */
+function cannotStart(name: string, why: string): Fault | null {
+  const [, complaint] = /(?:^|: )setpriv: (.*)/.exec(why) ?? []
+  return complaint === undefined ? null : new Fault(`setpriv cannot start ${name}: ${complaint}${REMEDY}`)
+}
+
+/** Tries whether setpriv could start a program as a child, with one in its place that does nothing. @throws {Fault} */
+export async function trySetpriv(name: string, plain: boolean): Promise<void> {
+  await run('setpriv', setprivArgs(plain, ['true'])).catch((error) => {
+    throw cannotStart(name, reason(error)) ?? error
+  })
 }

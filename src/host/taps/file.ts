@@ -12,7 +12,7 @@ import {
 } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import { Tail } from 'tail'
-import type { Tap } from '../../gate/listener'
+import type { Tap } from '../../gate/tap'
 import { errorCode, Fault, reason } from '../fault'
 import { lineSplitter } from './lines'
 import { logLineReader } from './log-line'
@@ -35,8 +35,8 @@ const MAX_UNREAD = 256 * 1024 * 1024
  * @param warn told why the file can't be read, and when it can; and that lines are lost
  */
 export function fileSource(path: string, prefix: string, warn: (message: string) => void): TapSource {
-  const counters = { seen: 0, ignored: 0, dropped: null }
-  const readLine = logLineReader(prefix)
+  const counters = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
+  const readLine = logLineReader(prefix, () => counters.unreadable++)
   let hear = (_: Tap) => {}
   /** The oldest first. */
   const files: FollowedFile[] = []

@@ -1,4 +1,4 @@
-import type { Tap } from '../../gate/listener'
+import type { Tap } from '../../gate/tap'
 import { keepAlive } from './child'
 import { lineSplitter } from './lines'
 import { logLineReader, MAX_LINE } from './log-line'
@@ -21,7 +21,7 @@ const MISSED = /^Missed (\d{1,15}) kernel messages$/
  * @param warn told when journalctl has died
  */
 export function journalSource(prefix: string, warn: (message: string) => void): TapSource {
-  const counters = { seen: 0, ignored: 0, dropped: 0 }
+  const counters = { seen: 0, ignored: 0, unreadable: 0, dropped: 0 }
   let hear: Parameters<TapSource['start']>[0] = () => {}
   const take = journalReader(prefix, counters, (tap) => hear(tap))
   const options = '--system --follow --lines=0 --output=json --output-fields=_TRANSPORT,MESSAGE --quiet --no-pager'
@@ -31,6 +31,8 @@ export function journalSource(prefix: string, warn: (message: string) => void): 
       argv: ['journalctl', ...options.split(' '), ...wanted.split(' ')],
       hears: 'the journal',
       settle: SETTLE,
+      // It explains itself before it says what is wrong.
+      chatter: /^(Hint: | {6})/,
       plain: true,
       reader() {
         // Half a line at the end of a life is no line, and goes with it.
@@ -56,7 +58,7 @@ export function journalReader(
   counters: TapCounters & { dropped: number },
   hear: (tap: Tap) => void,
 ): (entry: string) => void {
-  const readLine = logLineReader(prefix)
+  const readLine = logLineReader(prefix, () => counters.unreadable++)
   return (entry) => {
     const { transport, message } = readEntry(entry)
     const missed = transport === 'driver' ? MISSED.exec(message) : null

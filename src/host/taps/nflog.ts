@@ -1,4 +1,4 @@
-import { readFile } from 'node:fs/promises'
+import { readdir, readFile, readlink } from 'node:fs/promises'
 import { keepAlive } from './child'
 import { packetReader } from './packet'
 import { pcapReader } from './pcap'
@@ -22,8 +22,8 @@ export function nflogSource(
   warn: (message: string) => void,
   datagrams: readonly number[] = [],
 ): TapSource {
-  const counters: TapSource['counters'] = { seen: 0, ignored: 0, dropped: null }
-  const readPacket = packetReader(prefix, datagrams)
+  const counters: TapSource['counters'] = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
+  const readPacket = packetReader(prefix, datagrams, () => counters.unreadable++)
   let hear: Parameters<TapSource['start']>[0] = () => {}
   let before = 0
   const root = process.getuid?.() === 0 ? ['-Z', 'root'] : []
@@ -48,7 +48,7 @@ export function nflogSource(
 
   const count = async () => {
     const { pid } = tcpdump
-    const drops = netlinkDrops(await readFile('/proc/self/net/netlink', 'latin1').catch(() => ''), pid)
+    const drops = netlinkDrops(await readFile('/proc/self/net/netlink', 'latin1').catch(() => ''), await socketsOf(pid))
     // A life that ended meanwhile has had its last count.
     if (drops !== null && pid === tcpdump.pid) counters.dropped = before + drops
   }
@@ -67,12 +67,22 @@ export function nflogSource(
   }
 }
 
+/** The inodes of a process's sockets; none where it can't be looked at. */
+async function socketsOf(pid: number | undefined): Promise<string[]> {
+  const folder = `/proc/${pid}/fd`
+  const names = await readdir(folder).catch(() => [])
+  const links = await Promise.all(names.map((name) => readlink(`${folder}/${name}`).catch(() => '')))
+  return links.flatMap((link) => /^socket:\[(\d+)\]$/.exec(link)?.[1] ?? [])
+}
+
 /**
- * What the kernel has dropped for want of room in a process's netfilter socket, from the text of /proc/self/net/netlink. (What tcpdump
- * says at SIGUSR1 is not that: of 49,918 packets that were dropped it said 10,083.)
+ * What the kernel has dropped for want of room in a netfilter socket, from the text of /proc/self/net/netlink. (What tcpdump says at
+ * SIGUSR1 is not that: of 49,918 packets that were dropped it said 10,083.)
+ * @param inodes of the sockets of its reader. Not its process id, which any local user may take as the port of a socket of their own.
+ * @returns null where none of them is there
  */
-export function netlinkDrops(text: string, pid: number | undefined): number | null {
+export function netlinkDrops(text: string, inodes: readonly string[]): number | null {
   const rows = text.split('\n').map((line) => line.trim().split(/\s+/))
-  const row = rows.find(([, protocol, port]) => Number(protocol) === NETLINK_NETFILTER && Number(port) === pid)
+  const row = rows.find((fields) => Number(fields[1]) === NETLINK_NETFILTER && inodes.includes(fields[9]))
   return row ? Number(row[8]) : null
 }

@@ -1,5 +1,5 @@
 import { endianness } from 'node:os'
-import type { Tap } from '../../gate/listener'
+import { Ipv4Tap, type Tap } from '../../gate/tap'
 import { canonicalAddress, formatAddress } from '../../protocol/address'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 
@@ -25,12 +25,14 @@ const KEPT_ADDRESSES = 16
  * Makes a reader of NFLOG packets. It looks at the bytes where they lie: under a flood every copy counts.
  * @param prefix of our log rule; packets of other rules in the group are none of ours
  * @param datagrams ports whose UDP datagrams are knocks by themselves: their taps have a payload, and what can be no such knock is no tap
+ * @param unreadable told of each packet that is ours and no tap
  * @returns takes bytes of which those from `from` to `to` (exclusive) are a packet; gives a tap for a new packet (TCP SYN without ACK, or
  *   UDP) of IPv4 or IPv6, null for anything else
  */
 export function packetReader(
   prefix: string,
   datagrams: readonly number[] = [],
+  unreadable: () => void = () => {},
 ): (bytes: Uint8Array, from?: number, to?: number) => Tap | null {
   const little = endianness() === 'LE'
   const ours = Buffer.from(`${prefix}\0`, 'latin1')
@@ -45,7 +47,10 @@ export function packetReader(
       const length = little ? bytes[at] | (bytes[at + 1] << 8) : (bytes[at] << 8) | bytes[at + 1]
       const type = (little ? bytes[at + 2] | (bytes[at + 3] << 8) : (bytes[at + 2] << 8) | bytes[at + 3]) & 0x7fff
       // The last attribute may be cut off by the capture's length, and only the payload is long.
-      if (length < 4 || (at + length > to && type !== PAYLOAD)) return null
+      if (length < 4 || (at + length > to && type !== PAYLOAD)) {
+        payload = -1
+        break
+      }
       if (type === PREFIX) isOurs = length - 4 === ours.length && holds(bytes, at + 4, ours)
       if (type === PAYLOAD) {
         payload = at + 4
@@ -53,7 +58,9 @@ export function packetReader(
       }
       at += (length + 3) & ~3
     }
-    return isOurs && payload >= 0 ? readIp(bytes, payload, end, how) : null
+    const tap = isOurs && payload >= 0 ? readIp(bytes, payload, end, how) : null
+    if (isOurs && !tap) unreadable()
+    return tap
   }
 }
 
@@ -122,9 +129,11 @@ function readNew(
   const size = u16(bytes, at + 4) - UDP_HEADER
   // What a knock could not be is thrown away before it costs anything.
   if (mayKnock && (isPart || !DATAGRAM_LENGTHS.includes(size) || end - at - UDP_HEADER < size)) return null
-  const source = readAddress(bytes, addresses, length)
   const destination = readAddress(bytes, addresses + length, length)
-  if (!source || !destination) return null
+  if (!destination) return null
+  if (length === 4 && !mayKnock) return new Ipv4Tap(u32(bytes, addresses), destination, port)
+  const source = readAddress(bytes, addresses, length)
+  if (!source) return null
   if (!mayKnock) return { source, destination, port }
   // A copy: the bytes are the capture's, and good for this moment only.
   return { source, destination, port, payload: new Uint8Array(bytes.subarray(at + UDP_HEADER, at + UDP_HEADER + size)) }
@@ -138,6 +147,7 @@ function newPort(protocol: number, bytes: Uint8Array, at: number, end: number): 
 }
 
 const u16 = (bytes: Uint8Array, at: number): number => (bytes[at] << 8) | bytes[at + 1]
+const u32 = (bytes: Uint8Array, at: number): number => (u16(bytes, at) << 16) | u16(bytes, at + 2)
 
 /** Makes a reader of addresses that writes the text of one that keeps coming only once. */
 function addressReader(): AddressReader {

@@ -1,10 +1,12 @@
-import type { Tap } from '../../gate/listener'
+import type { Tap } from '../../gate/tap'
 
 /** What a tap source has been through since it started. */
 export interface TapCounters {
   /** Lines or packets seen, and those of them that are no taps. */
   seen: number
   ignored: number
+  /** Those of the ignored that carry our prefix, so that the firewall's log arrives, and can't be read as a tap. */
+  unreadable: number
   /** Packets that the kernel has dropped before we could see them; null where the source can't tell. */
   dropped: number | null
 }

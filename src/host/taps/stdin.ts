@@ -1,13 +1,13 @@
 import type { Readable } from 'node:stream'
-import type { Tap } from '../../gate/listener'
+import type { Tap } from '../../gate/tap'
 import { lineSplitter } from './lines'
 import { logLineReader } from './log-line'
 import type { TapSource } from './source'
 
 /** LOG lines on standard input, until it ends. */
 export function stdinSource(prefix: string, input: Readable = process.stdin): TapSource {
-  const read = logLineReader(prefix)
-  const counters = { seen: 0, ignored: 0, dropped: null }
+  const counters = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
+  const read = logLineReader(prefix, () => counters.unreadable++)
   return {
     counters,
     async start(hear, ended) {

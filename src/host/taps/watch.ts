@@ -8,9 +8,15 @@ const LOOK = 10_000
 /** Drops are said once in so many milliseconds: under a flood they don't end. */
 const QUIET = 60_000
 
-const DEAF =
-  'the firewall logs packets and none of them is heard, so no knock opens: compare [taps] in the config with "knockturn firewall show", ' +
-  'and run "knockturn firewall install" where they differ'
+const SAID = {
+  deaf:
+    'the firewall logs packets and none of them is heard, so no knock opens: compare [taps] in the config with "knockturn firewall show", ' +
+    'and run "knockturn firewall install" where they differ',
+  unreadable:
+    'what the firewall logs arrives, and for a minute nothing of it could be read: somebody sends odd packets, or the log has another ' +
+    'form than docs/taps.md shows',
+  'hears again': 'what the firewall logs is heard again',
+}
 
 /** Looks at a source again and again, from now on until it is aborted. */
 export async function watchTaps(look: (steady: number) => Promise<void>, signal: AbortSignal): Promise<void> {
@@ -23,7 +29,7 @@ export async function watchTaps(look: (steady: number) => Promise<void>, signal:
 /**
  * Makes a look at whether what the firewall logs comes through.
  * @param logged how many packets the firewall has logged, or null where that is nobody's business; where it fails, nothing is concluded
- * @param warn told when the kernel has dropped packets, when none comes through, and when that is over
+ * @param warn told when the kernel has dropped packets, when none comes through or none can be read, and when that is over
  * @returns takes a look, at so many milliseconds on a monotonic clock
  */
 export function tapWatch(
@@ -44,8 +50,9 @@ export function tapWatch(
     const packets = await logged?.().catch(() => undefined)
     if (packets === undefined) return
     // Asked only now: what the firewall has counted may have come meanwhile.
-    const { seen, ignored } = taps.counters
-    const change = deafness.look(packets, seen - ignored, steady)
-    if (change) warn(change === 'deaf' ? DEAF : 'what the firewall logs is heard again')
+    const { seen, ignored, unreadable } = taps.counters
+    const read = seen - ignored
+    const change = deafness.look({ logged: packets, arrived: read + unreadable, read }, steady)
+    if (change) warn(SAID[change])
   }
 }

@@ -1,0 +1,50 @@
+import type { Ledger } from '../gate/ledger'
+import { isOver, type ServerKey } from '../gate/policy'
+import { isoTime } from './time'
+
+/**
+ * Milliseconds by which a floor is ahead only where a clock was wrong: a ledger that begins anew has its base ahead by eleven windows of
+ * five minutes at most.
+ */
+const FAR = 3_600_000
+
+/** A floor of the ledger that is ahead of the clock; `key` null: its base, which is below all keys. */
+export interface FloorAhead {
+  readonly key: ServerKey | null
+  /** Whether the clock must have been wrong, now or then, so that somebody has to do something. */
+  readonly isFar: boolean
+  /** What follows from it, and the remedy. */
+  readonly message: string
+}
+
+/** Every floor that is ahead of the clock. @param wall Unix milliseconds */
+export function floorsAhead(ledger: Ledger, keys: Iterable<ServerKey>, wall: number): FloorAhead[] {
+  const floors: FloorAhead[] = []
+  let all = 0
+  for (const key of keys) {
+    const { base, own } = ledger.opensAt(key.fingerprint, key.key.period, wall)
+    all = Math.max(all, base ?? 0)
+    // Of a key that is over nobody waits for anything.
+    if (own !== null && !isOver(key, wall)) floors.push({ key, isFar: own - wall > FAR, message: ownAhead(own, base) })
+  }
+  if (all > 0) floors.push({ key: null, isFar: all - wall > FAR, message: baseAhead(all, wall) })
+  return floors
+}
+
+/** Why a key opens nothing right now: the floor that is ahead for longest. @returns undefined where none is */
+export function whyAhead(ledger: Ledger, { fingerprint, key }: ServerKey, wall: number): string | undefined {
+  const { base, own } = ledger.opensAt(fingerprint, key.period, wall)
+  if (own !== null && own > (base ?? 0)) return ownAhead(own, base)
+  return base === null ? undefined : baseAhead(base, wall)
+}
+
+/** What is said of a base that is ahead. @param until when it is so no more, in Unix milliseconds, as `wall` */
+export function baseAhead(until: number, wall: number): string {
+  const remedy = ', by a new key either: set the clock right, end the daemon and run "knockturn ledger rebase"'
+  return `the ledger's base is ahead of the clock: nothing opens before ${isoTime(until)}${until - wall > FAR ? remedy : ''}`
+}
+
+function ownAhead(until: number, base: number | null): string {
+  const andBase = base === null ? '' : `, and by that not before ${isoTime(base)}, when the ledger's base is no longer ahead`
+  return `the floor is ahead of the clock: nothing opens before ${isoTime(until)}, but by a new key${andBase}`
+}

@@ -1,0 +1,22 @@
+import { readConfig } from './config'
+import { Fault } from './fault'
+import { asOwner } from './files'
+import { grantedServices, lookForStrangers } from './firewall/exposure-look'
+import { readKeyring } from './keyring'
+
+/**
+ * What strangers reach of the services of a config's keys, as lines for a warning: what is open, then what nobody can know. Firewalls that are
+ * not iptables' are not judged.
+ */
+export async function exposedServices(file: string): Promise<string[]> {
+  try {
+    const { value } = await readConfig(file)
+    if (value?.firewall.backend !== 'iptables') return []
+    const { keys } = await asOwner(value.keys, () => readKeyring(value.keys))
+    const { open, unknown } = await lookForStrangers(grantedServices(keys, Date.now()))
+    return [...open, ...unknown]
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    return [`whether strangers reach the services cannot be known: ${error.message}`]
+  }
+}

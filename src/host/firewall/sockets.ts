@@ -1,0 +1,133 @@
+import { createReadStream } from 'node:fs'
+import { endianness } from 'node:os'
+import { canonicalAddress, formatAddress } from '../../protocol/address'
+import { errorCode, Fault, reason } from '../fault'
+import { lineSplitter } from '../taps/lines'
+import { isConnected } from './chains'
+import { tracksConnections } from './input'
+import type { TapRules } from './log-rules'
+import { type FilterTable, familyOf, interfaceAddresses } from './table'
+
+/* What an installation would shut: connections and services of now, as the kernel lists them. Any local user can have any of these. */
+
+/** States in /proc/self/net/tcp and udp (net/tcp_states.h). */
+const ESTABLISHED = 1
+const UNCONNECTED = 7
+const LISTEN = 10
+
+/** Longest line of these files that is read; the kernel's have some 200 characters. */
+const MAX_LINE = 1_024
+
+interface Socket {
+  readonly state: number
+  readonly local: string
+  readonly port: number
+  readonly peer: string
+}
+
+/**
+ * What an installation would cut off: connections of now whose port of ours lies in the pool, where nothing accepts established connections
+ * yet (so that the kernel may not know them), or where their service could not be reached again. Those between this host's own addresses
+ * don't count: loopback is never shut, and any local user can have such ones.
+ * @returns a line for each
+ * @throws {Fault} where that can't be known
+ */
+export async function connectionsAtRisk(tables: readonly FilterTable[], { ranges }: TapRules): Promise<string[]> {
+  /** port → addresses */
+  const listening = new Map<number, Set<string>>()
+  const connected: Socket[] = []
+  const own = new Set(interfaceAddresses().map(({ address }) => canonicalAddress(address) ?? address))
+  await eachSocket('tcp', (socket) => {
+    const { state, local, port, peer } = socket
+    // What the kernel has connected has an address of ours at its near end, also one that no interface shows (a bridge without a cable).
+    if (state === ESTABLISHED) own.add(local)
+    if (!inRanges(port, ranges)) return
+    if (state === LISTEN && !isLoopback(local)) listening.set(port, (listening.get(port) ?? new Set()).add(local))
+    if (state === ESTABLISHED && !isLoopback(peer) && !own.has(peer)) connected.push(socket)
+  })
+  const isServed = ({ port, local }: Socket) => [local, '0.0.0.0', '::'].some((address) => listening.get(port)?.has(address))
+  return connected.flatMap((socket) => {
+    const { peer, port } = socket
+    const table = tables.find(({ family }) => family === familyOf(peer))
+    if (!table || own.has(peer)) return []
+    const connection = `the connection from ${peer} to port ${port}`
+    if (isServed(socket))
+      return `${connection} uses a service in the pool, which would be shut: move the service, or make keys with another pool`
+    // Where ours is in force already, connections have been known for as long as it was.
+    if (tracksConnections(table) || isConnected(table)) return []
+    return `${connection} might be cut off: first run "${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"`
+  })
+}
+
+/**
+ * Services that strangers can't reach any more, as lines for a warning: ports in the pool or of datagrams that something waits on. A UDP port may be
+ * a service's (WireGuard's 51820 lies in the default pool) or just a program's own for a while; the kernel's list doesn't tell.
+ * @throws {Fault} where that can't be known
+ */
+export async function servicesInPool({ ranges, datagrams = [] }: TapRules): Promise<string[]> {
+  const lines = new Set<string>()
+  const look = (protocol: 'tcp' | 'udp', waiting: number) =>
+    eachSocket(protocol, ({ state, local, port }) => {
+      const say = (what: string) =>
+        lines.add(`port ${port}/${protocol} is in use and ${what}: no new connection from outside will reach it`)
+      if (state !== waiting || isLoopback(local)) return
+      if (inRanges(port, ranges)) say('lies in the pool')
+      if (protocol === 'udp' && datagrams.includes(port)) say('is a port of datagram knocks')
+    })
+  await look('tcp', LISTEN)
+  await look('udp', UNCONNECTED)
+  return [...lines]
+}
+
+const inRanges = (port: number, ranges: TapRules['ranges']): boolean => ranges.some(([low, high]) => port >= low && port <= high)
+const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '::1'
+
+/**
+ * The sockets of this machine, both families, one by one: a local user can have very many. By way of /proc/self, since the unit's
+ * ProcSubset=pid leaves nothing else of /proc.
+ * @throws {Fault} where they can't be read
+ */
+async function eachSocket(protocol: 'tcp' | 'udp', take: (socket: Socket) => void): Promise<void> {
+  for (const name of [protocol, `${protocol}6`]) {
+    const path = `/proc/self/net/${name}`
+    const lines = lineSplitter((line) => {
+      const socket = readSocket(line)
+      if (socket) take(socket)
+    }, MAX_LINE)
+    try {
+      for await (const chunk of createReadStream(path, 'latin1')) lines.push(chunk)
+    } catch (error) {
+      // A kernel without IPv6 has no such file.
+      if (name.endsWith('6') && errorCode(error) === 'ENOENT') continue
+      throw new Fault(
+        `${path}: cannot be read: ${reason(error)}: mount /proc, so that it is known whom the log rules would shut out`,
+      )
+    }
+    lines.end()
+  }
+}
+
+/**
+ * Reads a line of /proc/self/net/tcp, tcp6, udp or udp6. An IPv4 address of an IPv6 socket counts as IPv4, as its packets do.
+ * @returns null for any other line
+ */
+export function readSocket(line: string): Socket | null {
+  const [, local, port, peer, state] = SOCKET.exec(line) ?? []
+  if (!local) return null
+  return {
+    state: Number.parseInt(state, 16),
+    local: procAddress(local),
+    port: Number.parseInt(port, 16),
+    peer: procAddress(peer),
+  }
+}
+
+const END = '([0-9A-F]{8}|[0-9A-F]{32})'
+const SOCKET = new RegExp(`^ *\\d+: ${END}:([0-9A-F]{4}) ${END}:[0-9A-F]{4} ([0-9A-F]{2}) `)
+
+/** /proc prints addresses as 32-bit words in the machine's byte order. */
+function procAddress(hex: string): string {
+  const bytes = Buffer.from(hex, 'hex')
+  if (endianness() === 'LE') bytes.swap32()
+  return canonicalAddress(formatAddress(bytes)) ?? ''
+}

@@ -1,0 +1,42 @@
+import type { ServerKey } from '../../gate/policy'
+import { passcodeRange } from '../../protocol/passcode-ports'
+import { unite } from '../../protocol/pool'
+import type { Config } from '../config'
+import { isInstalled } from './chains'
+import { hears, hearsDatagrams, hearsPool } from './log-rules'
+import { type FilterTable, readTables } from './table'
+
+/**
+ * What the log rules leave out that keys knock by, as lines for a warning: an installation makes them anew.
+ * @param tables those in which the log rules are in place
+ */
+export function leftOut(
+  tables: readonly FilterTable[],
+  keys: readonly ServerKey[],
+  { passcode, datagram }: Pick<Config, 'passcode' | 'datagram'>,
+): string[] {
+  const isLacking = (isHeard: (table: FilterTable) => boolean) => !tables.every(isHeard)
+  // Keys share their pools, of which there are few.
+  const pool = unite([...new Set(keys.map(({ key }) => key.pool))])
+  const passcodes = passcodeRange(passcode.base, passcode.pinDigits)
+  const hasPasscodes = keys.some((key) => key.passcode)
+  return [
+    ...(isLacking((table) => hearsPool(table, pool)) ? [`the log rules do not hear the pools of all keys: ${INSTALL}`] : []),
+    ...(hasPasscodes && isLacking((table) => hears(table, passcodes)) ? [`the passcode ports are not heard: ${INSTALL}`] : []),
+    ...(isLacking((table) => hearsDatagrams(table, datagram.ports))
+      ? [`the log rules are not those of [datagram] ports: ${INSTALL}`]
+      : []),
+  ]
+}
+
+const INSTALL = 'run "knockturn firewall install"'
+
+/** As {@link leftOut}, of the tables of now. Who may not look at them is told nothing; where there are no log rules at all, the daemon says so otherwise. */
+export async function lookForLeftOut(keys: readonly ServerKey[], config: Config): Promise<string[]> {
+  if (config.firewall.backend !== 'iptables' || config.taps.source === 'stdin') return []
+  const tables = await readTables(
+    () => {},
+    () => null,
+  )
+  return leftOut(tables.filter(isInstalled), keys, config)
+}
