@@ -1,28 +1,15 @@
 import { windowAt } from '../protocol/key'
+import { LIFE, type Opening } from '../protocol/opening'
+import { type Answer, type Attempt, answerTo, Sight } from './sight'
 
 /** A pass is held open so long, in milliseconds: the kernel repeats its SYNs after 1 and 3 s, which is the cure for loss. */
 const HOLD_MS = 4_500
-/** And at least so long, in milliseconds, though the door be open: it may have been so before, and Firefox touches 50 ports a second. */
+/** And at least so long, in milliseconds: the door may have been open before, and Firefox touches 50 ports a second. */
 const LEAST_MS = 1_500
-/** A door is looked at anew this often, and what has come of it is asked in steps: milliseconds. */
-const LOOK_MS = 700
-const STEP_MS = 100
-/** Passes of a knock that nobody can see arrive: each is three SYNs a port. */
+/** Passes of a knock of which nobody can see whether it opens: each is three SYNs a port. */
 const BLIND_PASSES = 2
 /** Windows in which a browser that can't take its attempts back may knock: Chromium has sockets for two knocks at a time. */
 const LASTING_WINDOWS = 2
-
-/** Connection attempts that are under way. */
-export interface Attempt {
-  /** How many of them there are. 0: this browser does not make them. */
-  readonly made: number
-  /** Whether {@link accepted} sees every TCP service; else only what speaks HTTP. */
-  readonly tells: boolean
-  /** Whether anybody has accepted one. */
-  accepted(): boolean | Promise<boolean>
-  /** Gives them up. */
-  end(): void
-}
 
 /** How a page reaches the network and the clock. */
 export interface World {
@@ -50,15 +37,22 @@ export interface Plan {
   readonly limit: number
 }
 
-/** Each pass as it begins. */
-export type Told = (pass: number, ports: number) => void
+/** Why whether the door opens can't be seen: who answers in place of the server, or the browser shows nothing of the door. */
+export type Blindness = Answer | 'sent'
 
-export type Outcome = 'open' | 'sent' | 'shut' | 'unsent'
+/** Who is told how a knock goes. */
+export interface Told {
+  /** A pass has been sent, to so many ports. */
+  sent(pass: number, ports: number): void
+  /** The first is whole, and whether the door opens may never be seen here: only a try can tell. More passes may follow. */
+  unseen(why: Blindness): void
+}
+
+export type Outcome = Opening | Blindness | 'shut' | 'unsent'
 
 /**
  * Knocks until the door is open: pass after pass of one knock, and a new knock when the window has turned.
- * @param told is called when a pass has been sent
- * @returns `open`; `sent`, and whether it opened can't be seen; `shut`: no answer within the limit; `unsent`: the browser touches no ports
+ * @returns how it is open; why that can't be seen; `shut`: no answer within the limit; `unsent`: the browser touches no ports
  */
 export async function knock(world: World, plan: Plan, told: Told): Promise<Outcome> {
   const { look, period, limit } = plan
@@ -68,41 +62,74 @@ export async function knock(world: World, plan: Plan, told: Told): Promise<Outco
   let window = -1
   let windows = 0
   let tells = false
-  for (let pass = 1; world.now() - start < limit; pass++) {
-    const now = windowAt(world.now() / 1000, period)
-    if (now !== window) {
-      if (world.lasting && windows++ === LASTING_WINDOWS) break
-      window = now
-      // One for each address: to the daemon, one knock from two addresses is somebody who plays it again.
-      knocks = new Map(addresses.map((address) => [address, plan.ports(now)]))
-    }
-    const attempts = await Promise.all(addresses.map((address) => world.touch(address, knocks.get(address) ?? [])))
-    try {
-      const made = attempts.reduce((sum, attempt) => sum + attempt.made, 0)
-      if (made === 0) return 'unsent'
-      // Where this device has no IPv6, say, there is nothing to wait for.
-      addresses = addresses.filter((_, i) => attempts[i].made > 0)
-      tells = look !== null && attempts.some((attempt) => attempt.tells)
-      told(pass, made)
-      const sent = world.now()
-      const turn = (window + 1) * period * 1000
-      const until = Math.min(world.lasting && look !== null ? turn : sent + HOLD_MS, start + limit)
-      const looks = looksOf(world, addresses, look, tells)
-      while (world.now() < until) {
-        if (!(await isOpen(world, looks, until))) continue
-        await world.sleep(Math.max(0, sent + LEAST_MS - world.now()))
-        return 'open'
+  let sight: Sight | null = null
+  let answer: Answer | null = null
+  let said: Blindness | null = null
+  const blindness = () => answer ?? (tells ? null : 'sent')
+  try {
+    for (let pass = 1; world.now() - start < limit; pass++) {
+      const now = windowAt(world.now() / 1000, period)
+      if (now !== window) {
+        if (world.lasting && windows++ === LASTING_WINDOWS) break
+        window = now
+        // One for each address: to the daemon, one knock from two addresses is somebody who plays it again.
+        knocks = new Map(addresses.map((address) => [address, plan.ports(now)]))
       }
-    } finally {
-      for (const attempt of attempts) attempt.end()
+      // Not in the way of the knock, but in front of it.
+      const front = sight === null && look !== null ? addresses.map((address) => lookFirst(world, address, look)) : []
+      const touches = await Promise.all(addresses.map((address) => world.touch(address, knocks.get(address) ?? [])))
+      sight ??= new Sight(world, await Promise.all(front))
+      try {
+        const made = touches.reduce((sum, touch) => sum + touch.made, 0)
+        if (made === 0) return 'unsent'
+        // Where this device has no IPv6, say, there is nothing to wait for.
+        const ours = touches.filter((touch) => touch.made > 0)
+        addresses = addresses.filter((_, i) => touches[i].made > 0)
+        tells = look !== null && ours.some((touch) => touch.tells)
+        told.sent(pass, made)
+        const sent = world.now()
+        const whole = sent + LEAST_MS
+        const turn = (window + 1) * period * 1000
+        const hold = () => (world.lasting && look !== null && answer === null ? turn : sent + HOLD_MS)
+        const until = () => Math.min(hold(), start + limit)
+        const ways = waysToLook(world, addresses, look, tells)
+        while (world.now() < until()) {
+          const end = [null, said].includes(blindness()) ? until() : Math.min(whole, until())
+          if (answer !== null) await world.sleep(end - world.now())
+          else {
+            const isSeen = await sight.look(ways, Math.min(world.now() + (world.lasting ? HOLD_MS : LIFE), end))
+            const opening = isSeen ? await sight.judged(sent) : null
+            if (isSeen) await world.sleep(Math.max(0, whole - world.now()))
+            answer = await answerTo(ours)
+            if (opening !== null && answer === null) return opening
+          }
+          const why = blindness()
+          if (why === null || why === said || world.now() < whole) continue
+          told.unseen(why)
+          said = why
+        }
+      } finally {
+        for (const touch of touches) touch.end()
+      }
+      if (blindness() !== null && (pass === BLIND_PASSES || (world.lasting && (look === null || answer !== null)))) break
     }
-    if (!tells && (pass === BLIND_PASSES || (world.lasting && look === null))) break
+  } finally {
+    sight?.end()
   }
-  return tells ? 'shut' : 'sent'
+  return blindness() ?? 'shut'
+}
+
+/** An attempt at the door in front of the knock, such that it can be seen whether it is answered. */
+async function lookFirst({ touch, ask, lasting }: World, address: string, look: number): Promise<Attempt> {
+  const first = await touch(address, [look])
+  if (first.made === 0 || first.tells || lasting || ask === null) return first
+  // Firefox: it takes a second to touch the ports of the knock, so this comes before they are all touched.
+  first.end()
+  return ask(look)
 }
 
 /** The ways to see whether the door is open, each to be gone anew at each look. */
-function looksOf(
+function waysToLook(
   { touch, ask }: World,
   addresses: readonly string[],
   look: number | null,
@@ -111,19 +138,4 @@ function looksOf(
   if (look === null) return []
   if (tells) return addresses.map((address) => () => touch(address, [look]))
   return ask === null ? [] : [() => ask(look)]
-}
-
-/** A look at the door, or a pause as long where there is nothing to see. */
-async function isOpen(world: World, looks: readonly (() => Promise<Attempt>)[], until: number): Promise<boolean> {
-  const end = Math.min(world.now() + (world.lasting ? HOLD_MS : LOOK_MS), until)
-  const attempts = await Promise.all(looks.map((look) => look()))
-  try {
-    do {
-      await world.sleep(Math.min(STEP_MS, Math.max(0, end - world.now())))
-      for (const attempt of attempts) if (await attempt.accepted()) return true
-    } while (world.now() < end)
-    return false
-  } finally {
-    for (const attempt of attempts) attempt.end()
-  }
 }

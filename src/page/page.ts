@@ -6,9 +6,9 @@ import { parsePool } from '../protocol/pool'
 import { AS_SEEN } from '../protocol/request'
 import { visible } from './blocked'
 import type { Contents, Door, KeyPage, PasscodePage } from './contents'
-import { knock, type Outcome, type Plan } from './knock'
+import { type Blindness, knock, type Outcome, type Plan } from './knock'
 import { ways } from './touch'
-import { duration, lifetimes, nextStep } from './words'
+import { duration, hints, lifetimes, nextStep, UNPROVEN, unseen } from './words'
 
 /** A sealed knock is repeated so long, in milliseconds. */
 const KEY_LIMIT_MS = 60_000
@@ -31,6 +31,8 @@ const go = element<HTMLButtonElement>('go')
 const status = element('status')
 
 let busy = false
+/** Whether who waits need wait no longer: the knock is whole, and what follows is for what has been lost of it. */
+let whole = false
 /** Until when nothing more may be sent, in Unix milliseconds. */
 let rest = 0
 
@@ -82,7 +84,7 @@ function tick(): void {
   element('turn-label').textContent = `${what} in ${left} s`
   const waiting = Math.ceil((rest - now) / 1000)
   go.setAttribute('aria-disabled', `${busy || waiting > 0}`)
-  go.textContent = busy ? 'Knocking …' : waiting > 0 ? `Knock again in ${waiting} s` : 'Knock'
+  go.textContent = busy ? (whole ? 'Knocking once more …' : 'Knocking …') : waiting > 0 ? `Knock again in ${waiting} s` : 'Knock'
 }
 
 /** From the button to what has come of it. */
@@ -91,6 +93,7 @@ async function attempt(): Promise<void> {
   element('fault').textContent = ''
   element('next').hidden = true
   busy = true
+  whole = false
   tick()
   try {
     if (contents.kind === 'key') await attemptByKey(contents)
@@ -99,6 +102,8 @@ async function attempt(): Promise<void> {
     say('', '')
     element('fault').textContent = error instanceof Error ? error.message : String(error)
     if (error instanceof FieldFault) {
+      // What is nearly right is a secret, too, and it must be typed anew anyway.
+      field(error.id).value = ''
       field(error.id).setAttribute('aria-invalid', 'true')
       field(error.id).focus()
     }
@@ -144,7 +149,7 @@ async function attemptByPasscode({ doors, base, pinDigits }: PasscodePage): Prom
   field('code').value = ''
   const ports = passcodePorts(pin, code, base)
   const outcome = await send(doors, PASSCODE_LIMIT_MS, null, () => ports)
-  if (outcome !== 'open' && outcome !== 'unsent') rest = Math.max(rest, Date.now() + PASSCODE_REST_MS)
+  if (outcome !== 'opened' && outcome !== 'unsent') rest = Math.max(rest, Date.now() + PASSCODE_REST_MS)
 }
 
 /** @throws {FieldFault} where the passphrase does not open it */
@@ -172,11 +177,22 @@ function wipe(key: Key): void {
 /** Sends until a door is seen open, and says what has come of it. @param seconds of the lease; null: not known */
 async function send(doors: readonly Door[], limit: number, seconds: number | null, ports: (window: number) => number[]) {
   const look = doors.find(({ port, protocol }) => protocol === 'tcp' && visible(port))?.port ?? null
-  const told = (pass: number, count: number) => {
-    say(
-      'busy',
-      `Touched ${count} ports of ${host}${pass > 1 ? `, ${pass} times` : ''}. ${look ? `Waiting for port ${look} …` : ''}`,
-    )
+  const next = nextAt(look ?? doors[0].port)
+  const unseenBy = unseen(next.line, doors.map(nameOf), look)
+  const told = {
+    sent(pass: number, count: number) {
+      if (whole) return
+      say(
+        'busy',
+        `Touched ${count} ports of ${host}${pass > 1 ? `, ${pass} times` : ''}. ${look ? `Waiting for port ${look} …` : ''}`,
+      )
+    },
+    unseen(why: Blindness) {
+      whole = true
+      say('try', unseenBy[why])
+      if (why !== 'rejected') show(next)
+      tick()
+    },
   }
   let outcome: Outcome = 'unsent'
   for (const { world, addresses } of ways(contents.addresses, contents.http)) {
@@ -188,30 +204,21 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
     if (world.lasting) rest = Date.now() + FETCH_REST_MS
     break
   }
-  const first = look ?? doors[0]?.port
   const until =
     seconds === null
       ? ''
       : ` until ${new Date(Date.now() + seconds * 1000).toLocaleTimeString(undefined, { timeStyle: 'short', hourCycle: 'h23' })}`
-  const blindness = look
-    ? `Whether port ${look} has opened, this browser sees only if HTTP answers there, and nothing has.`
-    : `Whether the door is open can’t be seen: browsers may not look at port ${doors.map(nameOf).join(' or ')}.`
   const text = {
-    open: `Open${until}, for the address that you come from: port ${look} answers.`,
-    sent: `Knocked. ${blindness} Only a try can tell.`,
+    ...unseenBy,
+    opened: `Open${until}, for the address that you come from: port ${look} answers.`,
+    before: `Knocked. Port ${look} was already open: ${UNPROVEN}`,
+    unclear: `Knocked. Port ${look} is open: ${UNPROVEN}`,
     shut: `Knocked for ${Math.round(limit / 1000)} seconds, and port ${look} has not answered. ${hints(seconds !== null)}`,
     unsent: unsent(),
   }[outcome]
   say(outcome, text)
-  if ((outcome === 'open' || outcome === 'sent') && first !== undefined) showNext(first)
+  if (!['rejected', 'shut', 'unsent'].includes(outcome)) show(next)
   return outcome
-}
-
-function hints(byKey: boolean): string {
-  const first = byKey
-    ? 'Is this device’s clock right? Does the key still hold, and may it open this?'
-    : 'Were PIN and code right, and fresh?'
-  return `${first} Is the service running? Does this network let you out to high ports? The server’s log knows; from here nothing can be seen.`
 }
 
 function unsent(): string {
@@ -221,11 +228,15 @@ function unsent(): string {
   return 'This browser sent nothing: it has WebRTC switched off, and the server’s address can’t be reached in another way. Switch WebRTC on, or take another browser.'
 }
 
-function showNext(port: number): void {
+/** What to do at a port of this server. */
+function nextAt(port: number): ReturnType<typeof nextStep> {
   const [address] = contents.addresses
   // A passcode opens by the one family that it was said by.
   const way = contents.kind === 'passcode' && host !== address ? (address.includes(':') ? '-6 ' : '-4 ') : ''
-  const { line, url } = nextStep(host, port, way)
+  return nextStep(host, port, way)
+}
+
+function show({ line, url }: ReturnType<typeof nextStep>): void {
   element('line').textContent = line
   const link = element<HTMLAnchorElement>('link')
   link.hidden = url === null
@@ -261,11 +272,18 @@ function painted(): Promise<void> {
   return new Promise((resolve) => requestAnimationFrame(() => setTimeout(resolve, 50)))
 }
 
-furnish()
-setInterval(tick, 250)
-tick()
-element('form').addEventListener('submit', (event) => {
-  event.preventDefault()
-  if (!busy && Date.now() >= rest) void attempt()
-})
-element('copy').addEventListener('click', copyLine)
+function start(): void {
+  furnish()
+  setInterval(tick, 250)
+  tick()
+  element('form').addEventListener('submit', (event) => {
+    event.preventDefault()
+    if (!busy && Date.now() >= rest) void attempt()
+  })
+  element('copy').addEventListener('click', copyLine)
+}
+
+// A page around this one may lay itself over it, and have it clicked; one that has opened it may put another one in its place: no policy in a
+// file can forbid that.
+if (window.top === window && window.opener === null) start()
+else document.body.textContent = 'This page does not run inside another one, or opened by another one: open it by itself.'

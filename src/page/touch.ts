@@ -1,9 +1,16 @@
 import { addressBytes } from '../protocol/address'
+import { LIFE } from '../protocol/opening'
 import { answer } from './answer'
-import type { Attempt, World } from './knock'
+import type { World } from './knock'
+import type { Attempt } from './sight'
 
 /** Browsers gather their own addresses in well under a second; who has none by then (in milliseconds) makes no connections. */
 const GATHERING_MS = 2_000
+/** Chromium and Firefox begin a second connection for a request whose first one is not answered within 250 ms. */
+const REQUEST_LIFE = 200
+
+/** So many ports have to be accepted, where there are more than one: a single one may be another machine's, to which the server's router leads it. */
+const enough = (ports: readonly number[]) => Math.min(2, ports.length)
 
 const sleep = (milliseconds: number) => new Promise<void>((resolve) => setTimeout(resolve, milliseconds))
 
@@ -36,29 +43,43 @@ async function touchByIce(address: string, ports: readonly number[]): Promise<At
   let all = await pairs()
   for (const start = performance.now(); performance.now() - start < GATHERING_MS; await sleep(20)) {
     all = await pairs()
-    if (all.length >= ports.length) break
+    // Where there is no way to the address, nothing will come of it.
+    if (all.length >= ports.length || peer.iceConnectionState === 'disconnected') break
   }
+  // Firefox does not count them.
+  const tells = all.some((pair) => 'requestsSent' in pair)
+  let accepted: number | null = null
   return {
     made: all.length,
-    // Firefox does not count them.
-    tells: all.some((pair) => 'requestsSent' in pair),
-    // A check is sent by who has a connection to send it by.
-    accepted: async () => (await pairs()).some(({ requestsSent }) => requestsSent > 0),
+    tells,
+    began: Date.now(),
+    life: LIFE,
+    seen: async () => {
+      const left = await pairs()
+      // A check is sent by who has a connection to send it by.
+      if (left.filter(({ requestsSent }) => requestsSent > 0).length >= enough(ports)) accepted ??= Date.now()
+      // Chromium forgets what has been refused.
+      return { accepted, rejected: tells && left.length === 0 }
+    },
     end: () => peer.close(),
   }
 }
 
 async function askByFetch(hosts: readonly string[], ports: readonly number[]): Promise<Attempt> {
   const stop = new AbortController()
+  const began = Date.now()
   const urls = hosts.flatMap((host) => ports.map((port) => `http://${host}:${port}/`))
-  let answered = false
+  let accepted: number | null = null
+  const answered = new Set<string>()
   for (const url of urls) {
     // Only that something has answered can be seen, not what.
     fetch(url, { mode: 'no-cors', cache: 'no-store', credentials: 'omit', signal: stop.signal })
       .then(() => {
-        answered = true
+        if (answered.add(new URL(url).port).size >= enough(ports)) accepted ??= Date.now()
       })
       .catch(() => {})
   }
-  return { made: urls.length, tells: false, accepted: () => answered, end: () => stop.abort() }
+  // Why a request has failed can't be seen: it may be the browser itself that forbids it.
+  const seen = () => ({ accepted, rejected: false })
+  return { made: urls.length, tells: false, began, life: REQUEST_LIFE, seen, end: () => stop.abort() }
 }

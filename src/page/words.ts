@@ -1,3 +1,5 @@
+import type { Blindness } from './knock'
+
 /** What the time menu offers, in seconds. */
 const TIMES = [60, 300, 900, 1_800, 3_600, 4 * 3_600, 8 * 3_600, 24 * 3_600]
 
@@ -30,4 +32,33 @@ export function nextStep(host: string, port: number, way = ''): { readonly line:
   const http = port === 80 ? `http://${named}/` : `http://${named}:${port}/`
   if ([80, 3000, 8000, 8080, 8888].includes(port)) return { line: http, url: http }
   return { line: `${named}:${port}`, url: null }
+}
+
+/** What is to be said of a port that answers where that says nothing of the knock. */
+export const UNPROVEN = 'only the server’s log knows whether this knock was taken.'
+
+/**
+ * What a page says of a knock of which it can't see whether it opens, by why.
+ * @param line what to try
+ * @param doors the ports that were asked for
+ * @param look the one that this browser may look at; null: it may at none
+ */
+export function unseen(line: string, doors: readonly string[], look: number | null): Readonly<Record<Blindness, string>> {
+  const blindness = look
+    ? `Whether port ${look} has opened, this browser sees only if HTTP answers there, and nothing has.`
+    : `Whether the door is open can’t be seen: browsers may not look at port ${doors.join(' or ')}.`
+  const elsewhere = 'take another one, such as a phone’s; or knock by the program knockclient with --udp'
+  return {
+    sent: `Knocked. Try: ${line} – ${blindness}`,
+    answered: `Knocked. Try: ${line} – Somebody on the way answers every connection, at shut ports, too: whether the door is open can’t be seen, and the knock may not have gone on. If it has not: log in to this network, if it has a login page, and knock again; else ${elsewhere}.`,
+    rejected: `Log in to this network first, if it has a login page, and knock again: the ports of the knock are rejected at once, where a server that hears knocks is silent. Else ${elsewhere}.`,
+  }
+}
+
+/** What may be wrong where a door stays shut. @param byKey whether it was knocked by a key, not by a passcode */
+export function hints(byKey: boolean): string {
+  const first = byKey
+    ? 'Is this device’s clock right? Does the key still hold, and may it open this?'
+    : 'Were PIN and code right, and fresh?'
+  return `${first} Is the service running? Does this network let you out to high ports? The server’s log knows; from here nothing can be seen.`
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { answer } from '../../src/page/answer'
 import { visible } from '../../src/page/blocked'
-import { duration, lifetimes, nextStep } from '../../src/page/words'
+import { duration, lifetimes, nextStep, unseen } from '../../src/page/words'
 import { addressBytes } from '../../src/protocol/address'
 
 const bytes = (text: string) => addressBytes(text) as Uint8Array
@@ -68,5 +68,15 @@ describe('the words of a page', () => {
     ['gate.example', 5432, 'gate.example:5432', null],
   ])('say at %s port %d: %s', (host, port, line, url) => {
     expect(nextStep(host, port)).toEqual({ line, url })
+  })
+
+  it.each([
+    ['sent', 2222, 'sees only if HTTP answers there'],
+    ['sent', null, 'can’t be seen: browsers may not look at port 22 or 53/udp'],
+    ['answered', 2222, 'Somebody on the way answers every connection'],
+    ['answered', null, 'whether the door is open can’t be seen'],
+    ['rejected', 2222, 'Log in to this network first'],
+  ] as const)('of a knock that is %s, with a look at %s, say: %s', (why, look, words) => {
+    expect(unseen('ssh gate', ['22', '53/udp'], look)[why]).toContain(words)
   })
 })
