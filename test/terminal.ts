@@ -1,8 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 
-/** What is waited for on the terminal, and what is then typed, or done. */
-export type Turn = readonly [prompt: string, answer: string | (() => void)]
+/** What is waited for on the terminal, and what is then typed, or done; a text that is returned is typed. */
+export type Turn = readonly [prompt: string, answer: string | ((shown: string) => unknown)]
 
 /** A word of a shell's command. */
 const quoted = (word: string) => `'${word.replaceAll("'", `'\\''`)}'`
@@ -29,8 +29,8 @@ export async function onTerminal(
       if (!turn || !shown.slice(answered).includes(turn[0])) return
       answered = shown.length
       waiting.shift()
-      if (typeof turn[1] === 'string') script.stdin.write(turn[1])
-      else turn[1]()
+      const typed = typeof turn[1] === 'string' ? turn[1] : turn[1](shown)
+      if (typeof typed === 'string') script.stdin.write(typed)
     })
   }
   script.stdin.on('error', () => {})

@@ -1,13 +1,19 @@
 import { existsSync } from 'node:fs'
-import type { Command } from 'commander'
+import { isIP } from 'node:net'
+import { type Command, Option } from 'commander'
 import type { Sending, Sequence } from '../client'
 import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../host/client-key'
-import { printable, UsageFault } from '../host/fault'
+import { errorCode, Fault, printable, reason, TimeFault, UsageFault } from '../host/fault'
 import { KEY_ID, type KeyFile } from '../host/key-file'
 import { clientKeys } from '../host/keyring'
-import { resolveHost } from '../host/transport'
+import { NAME_LIMIT, NO_ANSWER } from '../host/name'
+import { tell } from '../host/tell'
+import { isTooMuch, MOST_WINDOWS } from '../host/time-source'
+import { isSameName, resolveAll } from '../host/transport'
+import { canonicalAddress } from '../protocol/address'
 import { MAX_PARITY, PARITY } from '../protocol/knock'
 import { reading, whole } from './options'
+import { warnOf } from './voice'
 
 /* What every way to knock shares: the key, the server, and how the knock is sent. */
 
@@ -20,17 +26,20 @@ const MAX_PASSES = 10
 /** Highest number of an open file that a system gives out. */
 const MAX_FD = 1_048_575
 
+/** What is said of --dry-run. */
+export const DRY_RUN = 'send and resolve nothing; print the ports of one knock, which is good for whoever sees it now'
+
 /** Seconds for which to knock, unless --wait says others, and at most. */
 export const DEFAULT_WAIT = 30
 export const MAX_WAIT = 3_600
 
 /** The options that say with which key, where and how to knock. */
 export interface AimOptions {
-  r?: string
-  k?: string
+  server?: string
+  key?: string
   keyFd?: number
-  4?: boolean
-  6?: boolean
+  ipv4?: boolean
+  ipv6?: boolean
   udp?: boolean
   datagram?: number
   pace: number
@@ -38,14 +47,14 @@ export interface AimOptions {
   parity: number
   timeOffset: number
   quiet?: boolean
-  v?: boolean
+  verbose?: boolean
 }
 
 /** Gives a command the options that say with which key and where to knock; {@link withWay} gives it the others. */
 export function withTarget(command: Command): Command {
   return command
-    .option('-r <host>', "the server (default: the key's host)")
-    .option('-k <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
+    .option('-r, --server <host>', "the server (default: the key's host)")
+    .option('-k, --key <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
     .addOption(
       reading('--key-fd <n>', 'read the key from this open file', whole(0, MAX_FD), 'the number of an open file, such as 3'),
     )
@@ -54,8 +63,8 @@ export function withTarget(command: Command): Command {
 /** Gives a command the options that say how to knock, and how much to say of it: what few need, and so the last. */
 export function withWay(command: Command): Command {
   return command
-    .option('-4', 'knock by IPv4')
-    .option('-6', 'knock by IPv6')
+    .option('-4, --ipv4', 'knock by IPv4')
+    .option('-6, --ipv6', 'knock by IPv6')
     .option('--udp', 'knock by UDP instead of TCP')
     .addOption(
       reading(
@@ -86,13 +95,18 @@ export function withWay(command: Command): Command {
       ).default(0),
     )
     .option('--quiet', 'say nothing but errors')
-    .option('-v', 'say more')
+    .option('-v, --verbose', 'say more')
+}
+
+/** The option that has a knock sent which the key's file says will be refused. */
+export function forceOption(): Option {
+  return new Option('--force', "send the knock though the key's file says that the server will refuse it")
 }
 
 /** Checks what of the options does not go together. @throws {UsageFault} */
 export function checkAim(options: AimOptions): void {
-  if (options[4] && options[6]) throw new UsageFault('expected -4 or -6, got both')
-  if (options.k !== undefined && options.keyFd !== undefined) throw new UsageFault('expected -k or --key-fd, got both')
+  if (options.ipv4 && options.ipv6) throw new UsageFault('expected -4 or -6, got both')
+  if (options.key !== undefined && options.keyFd !== undefined) throw new UsageFault('expected -k or --key-fd, got both')
   if (options.udp && options.datagram !== undefined) throw new UsageFault('expected --udp or --datagram, got both')
 }
 
@@ -102,6 +116,20 @@ export function checkPace({ pace }: AimOptions, { length }: readonly number[]): 
   throw new UsageFault(
     `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
   )
+}
+
+/** Warns of a correction of the clock that leaves knocks for who hears them: the server may not know their windows yet. */
+export function warnOfOffset({ timeOffset, quiet }: AimOptions, { id, key: { period } }: KeyFile): void {
+  if (quiet || !isTooMuch(timeOffset, period)) return
+  warnOf(
+    NAME,
+    `--time-offset ${timeOffset} is more than ${MOST_WINDOWS} windows of the key ${id}, ${MOST_WINDOWS * period} s: who hears this knock may be able to play it when its time comes: set the clock`,
+  )
+}
+
+/** How the clock is corrected, behind what is said of a knock. */
+export function correction({ timeOffset }: Pick<AimOptions, 'timeOffset'>): string {
+  return timeOffset === 0 ? '' : `, by a clock that is corrected by ${timeOffset} s`
 }
 
 /** The way of a knock, but for its request. */
@@ -124,31 +152,111 @@ export function sendingOf(options: AimOptions, { key }: KeyFile): Omit<Sending, 
  * @param typed whether the passphrase is typed, whatever standard input is
  * @throws {Fault} where there is none, or not one alone
  */
-export async function findKey({ k: name, keyFd }: Pick<AimOptions, 'k' | 'keyFd'>, typed = false): Promise<KeyFile> {
+export async function findKey({ key: name, keyFd }: Pick<AimOptions, 'key' | 'keyFd'>, typed = false): Promise<KeyFile> {
   if (keyFd !== undefined) return readKeyFrom(keyFd, typed)
   // A plain name is a key of the keyring, where no file has it.
   if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findClientKey(clientKeys(), name, typed)
   return name !== undefined ? loadClientKey(name, typed) : onlyClientKey(clientKeys(), typed)
 }
 
+/** A key, and the server to knock at with it. */
+export interface Aim {
+  readonly key: KeyFile
+  /** As somebody has named it; undefined: the key's own host. */
+  readonly host: string | undefined
+  /** Whether it was named by -r, which means it, whatever the key says. */
+  readonly isMeant: boolean
+}
+
+/** A server as it is named, and where that is. */
+export interface Place {
+  readonly host: string
+  readonly address: string
+  /** Its address of the other family; null: it has none, or that would not do. */
+  readonly other: string | null
+}
+
+/** Whether -r stands on the command line: in a profile it is a name like any other. */
+export function hasMeantHost(command: Command): boolean {
+  return command.getOptionValueSource('server') === 'cli'
+}
+
 /**
- * The server to knock at.
+ * The server to knock at. Whoever is knocked at can play the knock at the key's server, within its window: so what was named must be the key's
+ * host, unless it was meant.
  * @param preferred the family to take where it has both, or 0
- * @throws {Fault} where none is named, or it has no address
+ * @param end when it must be known, in steady milliseconds
+ * @throws {Fault} where none is named, it has no address, or is not the key's host; a {@link TimeFault} where that is not known in time
  */
-export async function findHost(
+export async function findHost(options: AimOptions, aim: Aim, preferred: 0 | 4 | 6, end: number): Promise<Place> {
+  const limit = end - performance.now()
+  try {
+    return await findWithin(options, aim, preferred, limit)
+  } catch (error) {
+    // Where it was not the user's time that is up, more of that would not help.
+    if (!(error instanceof Fault) || errorCode(error.cause) !== NO_ANSWER || limit >= NAME_LIMIT) throw error
+    throw new TimeFault(error.message, { cause: error, hint: 'that was all the time of --wait: give it more, or an address' })
+  }
+}
+
+async function findWithin(
   options: AimOptions,
-  key: KeyFile,
+  { key, host: named, isMeant }: Aim,
   preferred: 0 | 4 | 6,
-): Promise<{ host: string; address: string }> {
-  const host = options.r ?? key.host
+  limit: number,
+): Promise<Place> {
+  const host = named ?? key.host
   if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
-  return { host, address: await resolveHost(host, requiredFamily(options), preferred) }
+  const family = requiredFamily(options)
+  if (!isMeant && key.host !== null && !isSameName(host, key.host))
+    return placeAt(host, await resolveShared(host, key.host, key.id, family, preferred, limit), preferred)
+  if (!isMeant && key.host === null && !options.quiet)
+    warnOf(
+      NAME,
+      `the key ${key.id} names no host, so nothing tells whether ${host} is its server: add host = "…" to its file, or make keys with "knockturn key new --host"`,
+    )
+  return placeAt(host, await resolveAll(host, family, preferred, limit), preferred)
+}
+
+/** Where there is an address to open for, a knock by the other family would be refused. */
+function placeAt(host: string, all: readonly string[], preferred: 0 | 4 | 6): Place {
+  const [address] = all
+  const other = preferred === 0 ? all.find((one) => isIP(one) !== isIP(address)) : undefined
+  return { host, address, other: other ?? null }
+}
+
+/**
+ * The addresses of a host that is the key's by another name: those that both have, since whoever owns the name may give it others beside them.
+ * @throws {UsageFault} where there is none, or nobody can tell
+ */
+async function resolveShared(
+  host: string,
+  expected: string,
+  id: string,
+  required: 0 | 4 | 6,
+  preferred: 0 | 4 | 6,
+  limit: number,
+): Promise<readonly string[]> {
+  const found = await Promise.allSettled([resolveAll(host, required, preferred, limit), resolveAll(expected, required, 0, limit)])
+  const failure = found.find((one) => one.status === 'rejected')
+  const [own, its] = found.map((one) => (one.status === 'fulfilled' ? one.value : []))
+  const canonical = (address: string) => canonicalAddress(address) ?? address
+  // A name server may give thousands of each.
+  const ofKey = new Set(its.map(canonical))
+  const shared = own.filter((address) => ofKey.has(canonical(address)))
+  if (shared.length > 0) return shared
+  const why = failure
+    ? `whether ${host} is that can't be told (${reason(failure.reason.cause ?? failure.reason)})`
+    : `${host} is another host`
+  throw new UsageFault(
+    `the key ${id} is for ${expected}, and ${why}: knock with another key, or with -r ${host} if you mean that host`,
+    { cause: failure?.reason.cause },
+  )
 }
 
 /** The only family that will do, or 0. */
-export function requiredFamily(options: Pick<AimOptions, 4 | 6>): 0 | 4 | 6 {
-  return options[4] ? 4 : options[6] ? 6 : 0
+export function requiredFamily(options: Pick<AimOptions, 'ipv4' | 'ipv6'>): 0 | 4 | 6 {
+  return options.ipv4 ? 4 : options.ipv6 ? 6 : 0
 }
 
 /** A server as it is named, and where that is. */
@@ -164,9 +272,9 @@ export function whatOf(sequences: readonly Pick<Sequence, 'ports' | 'payload'>[]
 }
 
 /** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
-export function speaker({ quiet, v }: AimOptions, started: number): ((text: string) => void) | null {
-  if (quiet || !(process.stderr.isTTY || v)) return null
-  return (text) => process.stderr.write(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${printable(text)}\n`)
+export function speaker({ quiet, verbose }: AimOptions, started: number): ((text: string) => void) | null {
+  if (quiet || !(process.stderr.isTTY || verbose)) return null
+  return (text) => tell(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${printable(text)}\n`)
 }
 
 /** Prints what would be sent: a datagram as its port and its bytes in hex. @param json or all of it, as one line */

@@ -1,5 +1,6 @@
 import type { Command, Option } from 'commander'
 import { Argument } from 'commander'
+import { walk } from './meant'
 import { subcommand } from './options'
 
 /* What a shell needs to complete our commands, made from the same definitions as --help. */
@@ -105,11 +106,6 @@ function zshEnd(name: string, find: string): string {
 (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
 compdef _${name} ${name}
 `
-}
-
-/** A command and all below it. */
-function walk(command: Command): Command[] {
-  return [command, ...command.commands.flatMap(walk)]
 }
 
 function placesOf(command: Command, path: string): Place[] {

@@ -1,14 +1,17 @@
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import type { Command } from 'commander'
-import { knock, knockUntilConnected, prepare } from '../client'
+import { type Beside, knock, knockUntilConnected, prepare } from '../client'
 import { reason } from '../host/fault'
 import { handOver } from '../host/hand-over'
+import { tellOnStandardError, tellWhereShown } from '../host/tell'
+import { inZoneOf } from '../host/transport'
 import { NAME, placeOf } from './aim'
-import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
+import { knockByEither, worthOf } from './either'
 import { subcommand } from './options'
 import { complainOfSilence } from './silence'
-import { EXIT, warnOf } from './voice'
+import { EXIT, noteOf, warnOf } from './voice'
 
 /** A door that lets one connection in, which comes at once. */
 const DEFAULT_SECONDS = 30
@@ -25,34 +28,57 @@ interface Options extends DoorOptions {
 export function addConnect(parent: Command): void {
   const description =
     'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand'
+  // Before its options are read, which may be faulty.
+  parent.hook('preSubcommand', (_, command) => {
+    if (command.name() === 'connect') tellWhereShown()
+  })
   withDoor(subcommand(parent, 'connect', description, 'connect gate.example 22'), DEFAULT_SECONDS)
     .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<port>', 'the port of the service', readPort)
     .option('--no-once', 'open for more than one connection')
     .option('--renew', 'keep the door open for as long as the connection lives, and not for one connection only')
     .action(async (host: string, port: number, _options: Options, command: Command) => {
-      await fillFromProfile(command, host)
-      process.exitCode = await connect(host, port, command)
+      process.exitCode = await connect(await fillFromProfile(command, host), port, command)
     })
 }
 
-async function connect(name: string, port: number, command: Command): Promise<number> {
+async function connect(target: Target, port: number, command: Command): Promise<number> {
   const options = command.opts<Options>()
-  const door = await findDoor(name, port, options.once && !options.renew, command)
+  const door = await findDoor(target, port, options.once && !options.renew, command)
   if (!door) return EXIT.ok
-  const { host, address, sending, sequence, say } = door
-  const { connection, seen } = await knockUntilConnected(sending, address, sequence, port, options.wait * 1000, tellPass(door))
-  if (!connection) return complainOfSilence(options, door, { shut: [port], seen })
+  const knocking = (one: Door, limit: number, beside: Beside) =>
+    knockUntilConnected(one.sending, one.address, one.sequence, port, limit, tellPass(one), beside)
+  const { by, result, note } = await knockByEither(
+    door,
+    door.end - performance.now(),
+    knocking,
+    worthOf,
+    (result) => 'outcomes' in result || result.resetAndDestroy(),
+  )
+  if ('outcomes' in result) return complainOfSilence(options, by, result, note)
+  const connection = result
+  const { host, address, sending, say } = by
   say?.(`connected to ${host} port ${port}`)
-  const renewal = options.renew && setInterval(() => again(door), Math.min(options.t * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
+  if (note !== null && !options.quiet) noteOf(NAME, note)
+  // From now on the terminal is the session's, and after it somebody else's.
+  tellOnStandardError()
+  // On another network it would open there, for whoever else comes out of that.
+  const here = stayingAt(by, inZoneOf(address, connection.localAddress ?? ''))
+  const renewal =
+    options.renew && setInterval(() => again(here), Math.min(sending.request.seconds * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
   const signalled = options.close ? endAtSignal(connection) : () => null
   try {
     const ended = await handOver(connection, `${placeOf(host, address)} port ${port}`)
     return signalled() ?? (ended ? EXIT.ok : EXIT.failure)
   } finally {
     clearInterval(renewal || undefined)
-    if (options.close) await close(door)
+    if (options.close) await close(here)
   }
+}
+
+/** A door whose further knocks come from this local address, as the first one did, or not at all. */
+export function stayingAt(door: Door, from: string): Door {
+  return { ...door, sending: { ...door.sending, from } }
 }
 
 /** A new knock for the same door. One that can't be sent is missed by nobody before the lease has ended: the next may do. */

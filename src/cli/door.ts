@@ -1,29 +1,46 @@
-import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { prepare, type Sending, type Sequence, upToDate } from '../client'
+import { prepare, type Sending, type Sequence, type Told, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, UsageFault } from '../host/fault'
+import { Fault, quoted, UsageFault } from '../host/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, readKeyring } from '../host/keyring'
+import { readTyped } from '../host/service'
 import { formatDuration, parseLifetime } from '../host/time'
+import { isSameName } from '../host/transport'
 import {
+  type Aim,
   checkAim,
   checkPace,
+  correction,
   DEFAULT_WAIT,
+  DRY_RUN,
   findHost,
   findKey,
+  forceOption,
+  hasMeantHost,
   MAX_WAIT,
   NAME,
   placeOf,
   printSequence,
   sendingOf,
   speaker,
+  warnOfOffset,
   whatOf,
   withTarget,
   withWay,
 } from './aim'
+import { checkForeseen, onlyService, usualTime } from './foreseen'
 import { reading, whole } from './options'
-import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
+import { openingOf } from './outcome'
+import {
+  type AddressOptions,
+  askedAddress,
+  askedByEither,
+  checkAddress,
+  knownAddress,
+  preferredFamily,
+  withAddress,
+} from './own-address'
 import { entriesOf, fill } from './profile'
 import { type SilenceOptions, timeSourceOption } from './silence'
 import { warnOf } from './voice'
@@ -32,22 +49,28 @@ import { warnOf } from './voice'
 
 /** What a profile says of a knock that is sent for its own sake. */
 const OF_A_KNOCK = ['services', 'close', 'lock', 'once']
-const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
+const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 2^24-1 s)'
 
 export interface DoorOptions extends SilenceOptions, AddressOptions {
-  t: number
+  time: number
   wait: number
   close?: boolean
+  force?: boolean
 }
 
 /** A port of a server, and the way to knock for it. */
 export interface Door {
   readonly host: string
   readonly address: string
+  readonly port: number
   readonly key: KeyFile
   readonly sending: Sending
   /** The knock as it is now. */
   readonly sequence: Sequence
+  /** When knocking for it ends, in steady milliseconds. */
+  readonly end: number
+  /** The same by the server's address of the other family; null: there is none that would do. */
+  readonly other: (() => Promise<Door>) | null
   /** What it does is said here, or nowhere. */
   readonly say: ((text: string) => void) | null
 }
@@ -55,7 +78,7 @@ export interface Door {
 /** Gives a command the options of {@link DoorOptions}. @param seconds the lifetime that is asked for unless -t says another */
 export function withDoor(command: Command, seconds: number): Command {
   withTarget(command).addOption(
-    reading('-t <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)),
+    reading('-t, --time <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)),
   )
   withAddress(command)
     .addOption(
@@ -63,44 +86,56 @@ export function withDoor(command: Command, seconds: number): Command {
     )
     .addOption(timeSourceOption())
     .option('--close', 'close the door at the end')
-    .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
+    .option('--dry-run', DRY_RUN)
+    .addOption(forceOption())
     .hook('preAction', ({ parent }) => {
       const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
-      if (stray) throw new UsageFault(`${stray.flags} expected behind "${command.name()}", got it in front`)
+      if (stray) throw new UsageFault(`${stray.short ?? stray.long} expected behind "${command.name()}", got it in front`)
     })
   return withWay(command)
 }
 
 /** A port to connect to. */
 export const readPort = (text: string): number => {
-  const port = whole(1, 65535)(text)
-  if (port === null) throw new UsageFault(`the port expected a number from 1 to 65535, got "${text.slice(0, 60)}"`)
+  const { port, protocol } = readTyped(text) ?? { port: 0, protocol: null }
+  if (port === 0 || protocol === 'udp') throw new UsageFault(`the port expected a number from 1 to 65535, got ${quoted(text)}`)
   return port
+}
+
+/** What stands on the command line in a host's place. */
+export interface Target {
+  readonly name: string
+  readonly isProfile: boolean
+  /** The first service of the profile that a connection can be made to; null: there is none. */
+  readonly service: number | null
 }
 
 /**
  * What a name on the command line stands for: the one place that knows.
- * @param name a host's name or address, or the name of a key, which stands for the key's host
+ * @param target a host by its name or address; or a profile, or a key by its name without a dot, which stand for the key's host where they name no other
  * @throws {Fault} where there is no key for it
  */
-async function aimAt(name: string, options: DoorOptions): Promise<{ key: KeyFile; host: string }> {
-  const { k, keyFd, r } = options
+async function aimAt({ name, isProfile }: Target, command: Command): Promise<Aim> {
+  const options = command.opts<DoorOptions>()
+  const { key: named, keyFd, server } = options
   // Standard input is for what comes behind the door.
-  const key = k === undefined && keyFd === undefined ? await keyFor(name, r ?? name) : await findKey(options, true)
-  return { key, host: r ?? (name === key.id ? (key.host ?? name) : name) }
+  const key = named === undefined && keyFd === undefined ? await keyFor(name, server ?? name) : await findKey(options, true)
+  // Who makes a key names it: what reads like a host's name is that host, and not the one that such a key is for.
+  const isForKeys = isProfile || (name === key.id && !name.includes('.'))
+  return { key, host: server ?? (isForKeys ? (key.host ?? name) : name), isMeant: hasMeantHost(command) }
 }
 
 /**
  * Takes from a profile what the command line does not say.
  * @param name of a profile, or of something else
- * @returns the first of its services that a connection can be made to; null where there is none, or no such profile
  * @throws {Fault} where the profiles can't be read
  */
-export async function fillFromProfile(command: Command, name: string): Promise<number | null> {
+export async function fillFromProfile(command: Command, name: string): Promise<Target> {
   const { clientConfig, keyOfProfile, readProfiles } = await import('../host/profiles')
   const path = clientConfig()
-  const profile = (await readProfiles(path, entriesOf(command.parent as Command))).get(name)
-  if (!profile) return null
+  const entries = entriesOf(command.parent as Command)
+  const profile = (await readProfiles(path, entries)).get(name)
+  if (!profile) return { name, isProfile: false, service: null }
   const { key, wait } = profile
   // That it is to wait, without a time, is said here anyway.
   const without = wait === true ? [...OF_A_KNOCK, 'wait'] : OF_A_KNOCK
@@ -110,46 +145,69 @@ export async function fillFromProfile(command: Command, name: string): Promise<n
     // Such as a time without end, which a plain knock may ask for.
     throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`) : error
   }
-  const [service] = String(profile.services ?? '')
-    .split(',')
-    .filter((text) => /^[1-9]\d*(\/tcp)?$/.test(text.trim()))
-  return service === undefined ? null : Number.parseInt(service, 10)
+  const { services = '', protocol: otherwise } = profile
+  const read = entries.find((entry) => entry.name === 'services')?.read
+  const doors = services ? (read?.(String(services)) as { port: number; protocol: string | null }[]) : []
+  const service = doors.find(({ port, protocol }) => port !== 0 && (protocol ?? otherwise) !== 'udp')?.port ?? null
+  return { name, isProfile: true, service }
 }
 
 /**
  * A door of a server, before anything is sent.
+ * @param asked its port; null: the only TCP port that the key's file knows of
  * @param once whether it is to admit one connection only
  * @param command that has been given the options of {@link withDoor}
  * @returns null where the ports of the knock were all that was asked for; they are printed
  * @throws {Fault}
  */
-export async function findDoor(name: string, port: number, once: boolean, command: Command): Promise<Door | null> {
+export async function findDoor(target: Target, asked: number | null, once: boolean, command: Command): Promise<Door | null> {
   const started = performance.now()
   const options = command.opts<DoorOptions>()
   checkAim(options)
   checkAddress(command)
   forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
-  const aim = await aimAt(name, options)
+  const aim = await aimAt(target, command)
+  const port = asked ?? onlyService(aim.key, 'tcp', '-p expected: say which port to open').port
+  const isUsual = command.getOptionValueSource('time') === 'default'
+  const seconds = isUsual ? usualTime(options.time, aim.key) : options.time
+  const request = { action: 'open', protocol: 'tcp', once, port, seconds } as const
+  if (!options.force) checkForeseen(aim.key, [request], Date.now() + options.timeOffset * 1000)
   const sendingFor = (own: string): Sending => ({
     ...sendingOf(options, aim.key),
-    request: { action: 'open', protocol: 'tcp', once, port, seconds: options.t, address: own },
+    request: { ...request, address: own },
   })
   const draftSending = sendingFor(knownAddress(options))
   const draft = prepare(draftSending, Date.now())
   checkPace(options, draft.ports)
+  // Also of one that is printed: whoever sees that has it, too.
+  warnOfOffset(options, aim.key)
   if (options.dryRun) {
     printSequence(draft)
     return null
   }
-  const { host, address } = await findHost({ ...options, r: aim.host }, aim.key, preferredFamily(options))
-  const own = await askedAddress(options, isIP(address) as 4 | 6)
+  // Names and addresses, too, take from the time of --wait.
+  const end = performance.now() + options.wait * 1000
+  const place = await findHost(options, aim, preferredFamily(options), end)
+  const { host, address, other, own } = await askedByEither(options, place, end)
   const sending = own === null ? draftSending : sendingFor(own)
   // A slow resolver must not age the window.
   const sequence = own === null ? upToDate(sending, draft, Date.now()) : prepare(sending, Date.now())
   // The terminal belongs to the program that we are run for, or that we run.
-  const say = options.v ? speaker(options, started) : null
-  say?.(`knocking at ${placeOf(host, address)} for port ${port}, with key ${aim.key.id}`)
-  return { host, address, key: aim.key, sending, sequence, say }
+  const say = options.verbose ? speaker(options, started) : null
+  say?.(`knocking at ${placeOf(host, address)} for port ${port}, with key ${aim.key.id}${correction(options)}`)
+  const door: Door = { host, address, port, key: aim.key, sending, sequence, end, other: null, say }
+  if (other === null) return door
+  const doorAt = async (address: string): Promise<Door> => {
+    const own = await askedAddress(options, address, end)
+    const sending = sendingFor(own ?? knownAddress(options))
+    return { ...door, address, sending, sequence: prepare(sending, Date.now()) }
+  }
+  return { ...door, other: () => doorAt(other) }
+}
+
+/** Says of a pass that it has been sent, and of the port that it is open. */
+export function tellOf(door: Door): Told {
+  return { pass: tellPass(door), opened: (port, opening) => door.say?.(`${door.host} ${openingOf(port, opening)}`) }
 }
 
 /** Says of a pass that it has been sent. */
@@ -164,12 +222,11 @@ async function keyFor(name: string, at: string): Promise<KeyFile> {
   if (keys.length === 1 && faulty.length === 0) return keys[0]
   // Or one under a passphrase.
   if (keys.length + faulty.length === 0) return findKey({}, true)
-  const hosts = [name.toLowerCase(), at.toLowerCase()]
-  const hosted = keys.filter(({ host }) => host && hosts.includes(host.toLowerCase()))
+  const hosted = keys.filter(({ host }) => host && [name, at].some((one) => isSameName(one, host)))
   const found = hosted.length > 0 ? hosted : keys.filter(({ id }) => id === name)
   if (found.length === 1) return found[0]
   // A key that can't be read may be the one.
-  if (faulty.length > 0) throw faulty[0].fault
+  if (faulty.length > 0) throw faulty[0].faults[0]
   const got = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ') || 'none (their names end in .key)'
   throw new Fault(`${folder}: expected one key for ${name}, got ${got}: say which with -k`)
 }

@@ -95,7 +95,8 @@ async function pinDigitsOf(file: KeyFile, options: EnrolOptions): Promise<number
 function show({ id, key }: KeyFile): void {
   const uri = generateURI({
     issuer: 'knockturn',
-    label: `${key.server}:${id}`,
+    // Behind the issuer's own a colon is one too many: FreeOTP refuses such a code, percent-encoded or not.
+    label: `${id}@${key.server}`.replaceAll(':', '-'),
     secret: base32nopad.encode(key.totpSecret),
     algorithm: 'sha1',
     digits: CODE_DIGITS,

@@ -1,13 +1,17 @@
-import { type ChildProcess, spawn } from 'node:child_process'
+import type { ChildProcess } from 'node:child_process'
 import { constants } from 'node:os'
 import { type Command, Option } from 'commander'
-import { knockAllUntilOpen } from '../client'
-import { Fault, reason, UsageFault } from '../host/fault'
-import { close } from './connect'
-import { type DoorOptions, fillFromProfile, findDoor, readPort, tellPass, withDoor } from './door'
+import { type Beside, knockAllUntilOpen } from '../client'
+import { spawn } from '../host/child-process'
+import { Fault, quoted, reason, UsageFault } from '../host/fault'
+import { localAddressTo } from '../host/transport'
+import { NAME } from './aim'
+import { close, stayingAt } from './connect'
+import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellOf, withDoor } from './door'
+import { knockByEither, worthOf } from './either'
 import { subcommand } from './options'
 import { complainOfSilence } from './silence'
-import { EXIT } from './voice'
+import { EXIT, noteOf } from './voice'
 
 /** Time for a command to make its connections in. */
 const DEFAULT_SECONDS = 5 * 60
@@ -20,15 +24,16 @@ const SEPARATOR = '--'
 const BEHIND = 'the command and its options expected behind "--"'
 
 interface Options extends DoorOptions {
-  p?: number
+  port?: number
 }
 
 /** Gives knockclient the subcommand `exec`. */
 export function addExec(parent: Command): void {
   const description = 'knock, wait until the service answers, and run a command, whose exit code it takes'
   const example = 'exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/'
-  const { outputError } = parent.configureOutput()
-  withDoor(subcommand(parent, 'exec', description, example), DEFAULT_SECONDS)
+  const command = subcommand(parent, 'exec', description, example)
+  const { outputError } = command.configureOutput()
+  withDoor(command, DEFAULT_SECONDS)
     // What is meant for the command is no option of ours.
     .configureOutput({
       outputError: (text, write) => {
@@ -39,13 +44,15 @@ export function addExec(parent: Command): void {
     .usage('[options] <host> [-p <port>] -- <command> [args...]')
     .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
     .argument('<command...>', 'the command and its arguments, behind --')
-    .addOption(new Option('-p <port>', "the port to open (default: the profile's first)").argParser(readPort))
+    .addOption(
+      new Option('-p, --port <port>', "the port to open (default: the profile's first, or the key's only one)").argParser(
+        readPort,
+      ),
+    )
     .action(async (host: string, words: string[], _options: Options, command: Command) => {
       checkSeparated(words)
-      const first = await fillFromProfile(command, host)
-      const port = command.opts<Options>().p ?? first
-      if (port === null) throw new UsageFault('-p expected: say which port to open')
-      process.exitCode = await exec(host, port, words, command)
+      const target = await fillFromProfile(command, host)
+      process.exitCode = await exec(target, command.opts<Options>().port ?? target.service, words, command)
     })
 }
 
@@ -53,22 +60,26 @@ export function addExec(parent: Command): void {
 function checkSeparated(words: readonly string[]): void {
   const at = process.argv.indexOf(SEPARATOR)
   const behind = at < 0 ? 0 : process.argv.length - at - 1
-  if (words.length > behind) throw new UsageFault(`${BEHIND}, got "${words[0].slice(0, 60)}" in front`)
+  if (words.length > behind) throw new UsageFault(`${BEHIND}, got ${quoted(words[0])} in front`)
 }
 
-async function exec(name: string, port: number, words: readonly string[], command: Command): Promise<number> {
+async function exec(target: Target, asked: number | null, words: readonly string[], command: Command): Promise<number> {
   const options = command.opts<Options>()
-  const door = await findDoor(name, port, false, command)
+  const door = await findDoor(target, asked, false, command)
   if (!door) return EXIT.ok
-  const { address, sending, sequence } = door
-  const going = [{ sending, sequence, watched: port }]
-  const ended = await knockAllUntilOpen(going, address, options.wait * 1000, tellPass(door))
-  if (ended.shut.length > 0) return complainOfSilence(options, door, ended)
-  door.say?.(`${door.host} port ${port} is open`)
+  const knock = (one: Door, limit: number, beside: Beside) => {
+    const { address, port, sending, sequence } = one
+    return knockAllUntilOpen([{ sending, sequence, watched: port }], address, limit, tellOf(one), beside)
+  }
+  const { by, result, note } = await knockByEither(door, door.end - performance.now(), knock, worthOf)
+  if (!result.isOpen) return complainOfSilence(options, by, result, note)
+  if (note !== null && !options.quiet) noteOf(NAME, note)
+  if (!options.close) return run(words)
+  const here = stayingAt(by, await localAddressTo(by.address))
   try {
     return await run(words)
   } finally {
-    if (options.close) await close(door)
+    await close(here)
   }
 }
 

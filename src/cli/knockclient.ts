@@ -1,49 +1,69 @@
 import { existsSync } from 'node:fs'
-import { isIP } from 'node:net'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
-import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, upToDate } from '../client'
+import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, type Told, upToDate } from '../client'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, UsageFault } from '../host/fault'
+import { Fault, quoted, UsageFault } from '../host/fault'
+import type { KeyFile } from '../host/key-file'
 import type { Given } from '../host/profiles'
+import { readTyped, type TypedService } from '../host/service'
 import { parseLifetime } from '../host/time'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
 import {
   checkAim,
   checkPace,
+  correction,
   DEFAULT_WAIT,
+  DRY_RUN,
   findHost,
   findKey,
+  forceOption,
+  hasMeantHost,
   MAX_WAIT,
   NAME,
   placeOf,
   printSequence,
   sendingOf,
   speaker,
+  warnOfOffset,
   whatOf,
   withTarget,
   withWay,
 } from './aim'
 import { withCompletion } from './completion'
 import { addConnect } from './connect'
+import { knockByEither, worthOf } from './either'
 import { addExec } from './exec'
+import { checkForeseen, mayOpenTcp, onlyService, usualTime } from './foreseen'
+import { meantByWord, meantByWords } from './meant'
 import { program, reading, refuseIdle, subcommand, whole } from './options'
-import { type AddressOptions, askedAddress, checkAddress, knownAddress, preferredFamily, withAddress } from './own-address'
+import { openingOf } from './outcome'
+import {
+  type AddressOptions,
+  askedAddress,
+  askedByEither,
+  checkAddress,
+  checkTrust,
+  knownAddress,
+  preferredFamily,
+  withAddress,
+} from './own-address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
-import { complainOfSilence, type SilenceOptions, timeSourceOption } from './silence'
-import { EXIT, printTable, runProgram, warnOf } from './voice'
+import { complainOfSilence, type SilenceOptions, timeSourceOption, warnOfTouches } from './silence'
+import { EXIT, noteOf, printTable, runProgram, warnOf } from './voice'
 
 const DEFAULT_SECONDS = 5 * 60
 /** What `-t` says: the 2003 article's flag, or a duration. */
 const TIME_RULE =
-  '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m (at most 2^24-1 s)'
+  '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 2^24-1 s)'
 /** Options that say what a passcode can't: what it opens stands on the server. */
 const OF_SEALED = [
-  'p',
-  't',
-  'i',
-  'k',
+  'port',
+  'force',
+  'time',
+  'address',
+  'key',
   'close',
   'lock',
   'once',
@@ -56,22 +76,20 @@ const OF_SEALED = [
   'keyFd',
   'last',
   'stun',
+  'stunTrusted',
   'addressUrl',
   'timeSource',
 ]
 const CLOSE_FLAG = 'close'
+const UNSAID = '-p expected: say which port to open, 0 for all that the key grants'
+const UNWATCHED = '--wait expected one TCP port with -p: it connects to see whether the door is open'
 /** Most services of one command: each is a knock of its own, and takes 50 ms. */
 const MAX_DOORS = 16
 
-/** A port to open; without a protocol that of --protocol holds. */
-interface Door {
-  readonly port: number
-  readonly protocol: 'tcp' | 'udp' | null
-}
-
 interface Options extends SilenceOptions, AddressOptions {
-  p?: Door[]
-  t?: number | typeof CLOSE_FLAG
+  force?: boolean
+  port?: TypedService[]
+  time?: number | typeof CLOSE_FLAG
   close?: boolean
   lock?: boolean
   once?: boolean
@@ -89,13 +107,13 @@ function withKnock(command: Command): Command {
   withTarget(command)
     .addOption(
       reading(
-        '-p <ports>',
+        '-p, --port <ports>',
         'the port to open, or several, such as 22,443/tcp; 0: all that the key grants',
         readDoors,
-        'a port from 0 to 65535',
+        'a port from 0 to 65535 such as 22 or 22/tcp',
       ),
     )
-    .addOption(reading('-t <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
+    .addOption(reading('-t, --time <time>', `how long: ${TIME_RULE} (default: 5m)`, readTime, TIME_RULE))
   withAddress(command)
     .option('--close', "close the key's leases for the address and port (all ports without -p)")
     .option('--lock', "close the key's leases for the address and have its knocks ignored for the time of -t")
@@ -119,9 +137,12 @@ const command = withKnock(
 )
   .enablePositionalOptions()
   .argument('[profile]', 'options by their name in the config: see "profile"')
+  // They are told what to type in its place.
+  .allowExcessArguments()
   .option('--last', 'the options of the last knock')
-  .option('--dry-run', 'send and resolve nothing; print the ports of one knock')
+  .option('--dry-run', DRY_RUN)
   .option('--json', 'with --dry-run: print as JSON')
+  .addOption(forceOption())
   .addOption(
     new Option('--passcode', 'knock by a PIN and the code of an authenticator app: asks for both, and needs no key').conflicts(
       OF_SEALED,
@@ -146,6 +167,7 @@ const command = withKnock(
 const typed = recording(command)
 
 command.action(async (name: string | undefined) => {
+  if (command.args.length > 1) throw await tooMany(command.args)
   const given = name !== undefined || command.opts<Options>().last ? await byProfile(name) : typed
   const options = command.opts<Options>()
   if (options.passcode) await (await import('./passcode')).knockByPasscode(options)
@@ -174,6 +196,8 @@ save.action(async (name: string, { last, force }: { last?: boolean; force?: bool
   const entries = entriesOf(command)
   const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)
   if (Object.keys(given).length === 0) throw new UsageFault('expected options to save, got none: give them, or --last')
+  if (given.stun === undefined) refuseIdle(save, ['stunTrusted'], '--stun')
+  checkTrust(given.stun !== undefined, given.stun_trusted === true)
   await saveProfile(clientConfig(), name, given, entries, force ?? false)
   process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks\n`)
 })
@@ -190,7 +214,7 @@ subcommand(profile, 'rm <profile>', 'remove a profile', 'profile rm gate').actio
   const { clientConfig, readProfiles, removeProfile } = await import('../host/profiles')
   const path = clientConfig()
   const profiles = await readProfiles(path, entriesOf(command))
-  if (!profiles.has(name)) throw noProfile(path, name, [...profiles.keys()].join(', ') || 'none')
+  if (!profiles.has(name)) throw noProfile(path, name, [...profiles.keys()])
   await removeProfile(path, name, entriesOf(command))
   process.stdout.write(`removed from ${path}: ${name}\n`)
 })
@@ -206,49 +230,73 @@ runProgram(NAME, async () => {
 /** The pipeline of a plain knock: request → ports → server, and a look at the door. @returns the exit code */
 async function knockAsAsked(options: Options, given: Given): Promise<number> {
   const started = performance.now()
-  const { action, seconds } = checkOptions(options)
+  const action = checkOptions(options)
   forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
   const key = await findKey(options)
+  const seconds = typeof options.time === 'number' ? options.time : action === 'open' ? usualTime(DEFAULT_SECONDS, key) : 0
+  const doors = doorsOf(options, action, key)
+  const asked = doors.map(({ port, protocol }) => ({ action, port, protocol: protocol ?? options.protocol, seconds }))
+  if (!options.force) checkForeseen(key, asked, Date.now() + options.timeOffset * 1000)
   const knocksFor = (own: string): Going[] =>
-    (options.p ?? [{ port: 0, protocol: null }]).map((door) => {
+    doors.map((door) => {
       const protocol = door.protocol ?? options.protocol
       const request = { action, protocol, once: options.once ?? false, port: door.port, seconds, address: own }
       const sending: Sending = { ...sendingOf(options, key), request }
       const sequence = prepare(sending, Date.now())
       checkPace(options, sequence.ports)
-      return { sending, sequence, watched: isWatched(door, options.protocol) ? door.port : null }
+      return { sending, sequence, watched: isSeen(door, options, key) ? door.port : null }
     })
   const drafts = knocksFor(knownAddress(options))
+  // Also of one that is printed: whoever sees that has it, too.
+  warnOfOffset(options, key)
   if (options.dryRun) {
     for (const { sequence } of drafts) printSequence(sequence, options.json ?? false)
     return EXIT.ok
   }
 
-  const { host, address } = await findHost(options, key, preferredFamily(options))
-  const own = await askedAddress(options, isIP(address) as 4 | 6)
-  const asked = own === null ? drafts : knocksFor(own)
+  const aim = { key, host: options.server, isMeant: hasMeantHost(command) }
+  // Names and addresses, too, take from the time of --wait.
+  const end = performance.now() + (options.wait ?? Infinity) * 1000
+  const place = await findHost(options, aim, preferredFamily(options), end)
+  const { host, address, other, own } = await askedByEither(options, place, end)
+  const meant = own === null ? drafts : knocksFor(own)
   // A slow resolver must not age the window.
-  const going = asked.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
+  const going = meant.map((knock) => ({ ...knock, sequence: upToDate(knock.sending, knock.sequence, Date.now()) }))
   const say = speaker(options, started)
   // The packets first: it takes longer to find the words for them.
   const described = say ? new Promise((told) => setImmediate(told)).then(() => describe(going, host, address)) : null
-  const begun = described?.then((text) => say?.(`${text}, with key ${key.id}`))
-  const sequences = going.map(({ sequence }) => sequence)
-  const told = (pass: number) => {
-    if (pass === 1 || options.v) begun?.then(() => say?.(`sent ${whatOf(sequences, options.udp)}, pass ${pass}`))
+  const begun = described?.then((text) => say?.(`${text}, with key ${key.id}${correction(options)}`))
+  const tell = (pass: number, sequences: readonly Sequence[]) => {
+    if (pass === 1 || options.verbose) begun?.then(() => say?.(`sent ${whatOf(sequences, options.udp)}, pass ${pass}`))
   }
-  if (options.wait === undefined) await knockAll(going, address, told)
-  else {
-    const ended = await knockAllUntilOpen(going, address, options.wait * 1000, told)
-    const [{ sequence }] = going
-    if (ended.shut.length > 0) return complainOfSilence(options, { host, address, key, sequence }, ended)
-    const watched = going.flatMap(({ watched }) => watched ?? [])
+  const all = going.map(({ sequence }) => sequence)
+  if (options.wait === undefined) {
+    const touched = await knockAll(going, address, (pass) => tell(pass, all))
     await begun
-    say?.(`${host} ${watched.length === 1 ? `port ${watched[0]} is` : `ports ${watched.join(', ')} are`} open`)
-    for (const port of ended.before)
-      say?.(`port ${port} answered before the knock, too: whether that was taken, the server's log tells`)
+    await warnOfTouches(options, touched)
+  } else {
+    const told: Told = {
+      pass: tell,
+      opened: (port, opening) => begun?.then(() => say?.(`${host} ${openingOf(port, opening)}`)),
+    }
+    const goingAt = async (address: string) => {
+      const own = await askedAddress(options, address, end)
+      return { host, address, say, going: knocksFor(own ?? knownAddress(options)), other: null }
+    }
+    const { by, result, note } = await knockByEither(
+      { host, address, say, going, other: other === null ? null : () => goingAt(other) },
+      end - performance.now(),
+      (one, limit, beside) => knockAllUntilOpen(one.going, one.address, limit, told, beside),
+      worthOf,
+    )
+    await begun
+    const sequence = by.going[0].sequence
+    if (!result.isOpen) return complainOfSilence(options, { host, address: by.address, key, sequence }, result, note)
+    if (note !== null && !options.quiet) noteOf(NAME, note)
   }
   await begun
+  if (action === 'close' && knownAddress(options) === AS_SEEN)
+    say?.('the server never answers: what was opened from another address of yours stays open until its time is up')
   // What closes is not wanted again in the next café, and a key from a descriptor is not there again.
   if (action === 'open' && options.keyFd === undefined) await remember(given, key.id, say)
   return EXIT.ok
@@ -263,23 +311,30 @@ async function byProfile(name: string | undefined): Promise<Given> {
   const profiles = name === undefined ? new Map<string, Given>() : await readProfiles(path, entries)
   const found = name === undefined ? await readLast(entries) : profiles.get(name)
   if (!found) {
-    const names = [...profiles.keys()].join(', ')
-    const none = `none: make one with "${NAME} profile save", or name the server with -r`
-    throw noProfile(path, String(name), names === '' ? none : `${names} (a server stands behind -r)`)
+    const there = [...profiles.keys()]
+    throw noProfile(path, String(name), there, meantByWord(command, String(name)) ?? meantByWords(NAME, [String(name)], there))
   }
   const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
   const merged = merge(based, typed)
   apply(command, merged, typed)
   // A port of the command line's may be one that cannot be waited for as the profile says.
-  const { p, protocol } = command.opts<Options>()
-  if (typed.wait !== undefined || typed.services === undefined || p?.some((door) => isWatched(door, protocol))) return merged
+  const { port, protocol } = command.opts<Options>()
+  if (typed.wait !== undefined || typed.services === undefined || port?.some((door) => isWatched(door, protocol))) return merged
   command.setOptionValueWithSource('wait', undefined, 'config')
   const { wait: _, ...rest } = merged
   return rest
 }
 
-function noProfile(path: string, name: string, there: string): UsageFault {
-  return new UsageFault(`${path}: expected a profile "${name.slice(0, 60)}", and it has ${there}`)
+function noProfile(path: string, name: string, there: readonly string[], hint?: string): UsageFault {
+  return new UsageFault(`${path}: expected a profile ${quoted(name)}, and it has ${there.join(', ') || 'none'}`, { hint })
+}
+
+/** What is wrong with several words, of which the first stands where a profile does. */
+async function tooMany(words: readonly string[]): Promise<UsageFault> {
+  const { clientConfig, readProfiles } = await import('../host/profiles')
+  const profiles = await readProfiles(clientConfig(), entriesOf(command))
+  const hint = meantByWord(command, words[0], words[1]) ?? meantByWords(NAME, words, [...profiles.keys()])
+  return new UsageFault(`too many arguments. Expected 1 argument but got ${words.length}: see "${NAME} --help"`, { hint })
 }
 
 /** Keeps the options for --last, but where nothing of ours is: a borrowed machine. That it can't is no failure: the door is open. */
@@ -288,13 +343,13 @@ async function remember(given: Given, id: string, say: ((text: string) => void) 
   if (!existsSync(dirname(clientConfig()))) return
   await writeLast(pinned(given, id)).catch((error) => {
     if (!(error instanceof Fault)) throw error
-    if (command.opts<Options>().v) say?.(`not kept for --last: ${error.message}`)
+    if (command.opts<Options>().verbose) say?.(`not kept for --last: ${error.message}`)
   })
 }
 
-/** Options that don't go together, and what the time flag means for the action. */
-function checkOptions(options: Options): { action: Action; seconds: number } {
-  const { close, lock, once, wait, p: doors, t: time } = options
+/** Options that don't go together, and what they are to do. */
+function checkOptions(options: Options): Action {
+  const { close, lock, once, wait, port: doors, time } = options
   if (close && lock) throw new UsageFault('expected --close or --lock, got both')
   checkAim(options)
   if (!options.dryRun) refuseIdle(command, ['json'], '--dry-run')
@@ -302,24 +357,33 @@ function checkOptions(options: Options): { action: Action; seconds: number } {
   if (wait === undefined) refuseIdle(command, ['timeSource'], '--wait')
   if (time === CLOSE_FLAG && lock) throw new UsageFault('-t 255 means close: give another time for --lock')
   const action = lock ? 'lock' : close || time === CLOSE_FLAG ? 'close' : 'open'
-  if (action === 'open' && doors === undefined)
-    throw new UsageFault('-p expected: say which port to open, 0 for all that the key grants')
   if (action !== 'open' && once) throw new UsageFault('--once goes with opening only')
   if (wait !== undefined) {
     if (action !== 'open') throw new UsageFault('--wait goes with opening only')
     if (once) throw new UsageFault('--wait would use up the one connection of --once: leave one of them out')
-    if (!doors?.some((door) => isWatched(door, options.protocol)))
-      throw new UsageFault('--wait expected one TCP port with -p: it connects to see whether the door is open')
+    if (doors && !doors.some((door) => isWatched(door, options.protocol))) throw new UsageFault(UNWATCHED)
   }
   if (doors?.some(({ protocol }) => protocol && options.protocol !== 'any' && protocol !== options.protocol))
     throw new UsageFault(`--protocol ${options.protocol} expected no other protocol in -p: leave out one of them`)
   checkAddress(command)
-  const seconds = typeof time === 'number' ? time : action === 'open' ? DEFAULT_SECONDS : 0
-  return { action, seconds }
+  return action
+}
+
+/** The doors to open: without -p the only one that the key's file knows of; to close, all. @throws {UsageFault} */
+function doorsOf(options: Options, action: Action, key: KeyFile): readonly TypedService[] {
+  const { port, protocol, wait } = options
+  const doors = port ?? [action === 'open' ? onlyService(key, protocol, UNSAID) : { port: 0, protocol: null }]
+  if (wait !== undefined && !doors.some((door) => isSeen(door, options, key))) throw new UsageFault(UNWATCHED)
+  return doors
+}
+
+/** Whether a connection shows that a door of this key has opened. */
+function isSeen(door: TypedService, { protocol, force }: Options, key: KeyFile): boolean {
+  return isWatched(door, protocol) && (force || mayOpenTcp(key, door.port))
 }
 
 /** Whether a connection shows that a door has opened. */
-function isWatched({ port, protocol }: Door, otherwise: Protocol): boolean {
+function isWatched({ port, protocol }: TypedService, otherwise: Protocol): boolean {
   return port !== 0 && (protocol ?? otherwise) !== 'udp'
 }
 
@@ -350,15 +414,10 @@ function readTime(text: string): number | typeof CLOSE_FLAG | null {
   return parseLifetime(text)
 }
 
-/** Reads `22`, `22/tcp` or a list of them, each once; 0 stands for all, and so alone. */
-function readDoors(text: string): Door[] | null {
-  const words = [...new Set(text.split(','))]
-  const doors = words.map((word) => {
-    const [, port, protocol] = /^(\d{1,5})(?:\/(tcp|udp))?$/.exec(word) ?? []
-    return port === undefined || Number(port) > 65535
-      ? null
-      : { port: Number(port), protocol: (protocol ?? null) as Door['protocol'] }
-  })
+/** Reads a service as hands type it or a list of them, each once; 0 stands for all, and so alone. Without a protocol that of --protocol holds. */
+function readDoors(text: string): TypedService[] | null {
+  const typed = text.split(',').map(readTyped)
+  const doors = [...new Map(typed.map((door) => [`${door?.port}/${door?.protocol}`, door])).values()]
   if (doors.length > MAX_DOORS) throw new UsageFault(`-p expected at most ${MAX_DOORS} ports, got ${doors.length}`)
   if (doors.length > 1 && doors.some((door) => door?.port === 0))
     throw new UsageFault('-p expected 0 alone: it stands for all ports')

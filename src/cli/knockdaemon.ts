@@ -1,25 +1,32 @@
-import { statSync, watch } from 'node:fs'
+import { type FSWatcher, type Stats, statSync, watch } from 'node:fs'
 import { Option } from 'commander'
 import pino, { type Logger } from 'pino'
 import { Daemon } from '../daemon'
 import { Leases } from '../gate/leases'
 import { Listener } from '../gate/listener'
 import { Passcodes } from '../gate/passcodes'
-import { checkDaemon, UNHEARD } from '../host/check'
+import { checkDaemon } from '../host/check'
 import { type Config, readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, reason } from '../host/fault'
-import { loggedPackets } from '../host/firewall/chains'
+import { Fault, printable, reason } from '../host/fault'
 import { dryRunFirewall } from '../host/firewall/dry-run'
+import { lookForStrangers } from '../host/firewall/exposure-look'
+import { watchExposure } from '../host/firewall/exposure-watch'
 import { iptablesFirewall } from '../host/firewall/iptables'
+import { loggedPackets } from '../host/firewall/log-rules'
+import { readTables } from '../host/firewall/table'
+import { lookForLeftOut } from '../host/firewall/unheard'
+import { KeyringLog } from '../host/keyring-log'
 import { openLedger } from '../host/ledger-file'
-import { areUnheard, judgePasscodes } from '../host/passcodes'
+import { judgePasscodes } from '../host/passcodes'
 import { checkPrivileges } from '../host/privileges'
-import { loadServerKeys, type ServerKeys } from '../host/server-keys'
+import { loadServerKeys, readAgainAt, type ServerKeys } from '../host/server-keys'
 import { openTaps } from '../host/taps/open'
 import { tapWatch, watchTaps } from '../host/taps/watch'
+import { tidyingWatch } from '../host/tidying'
 import { checkClock } from '../host/time'
 import { withCompletion } from './completion'
+import { refuseWord } from './meant'
 import { program } from './options'
 import { complain, EXIT, failWith, runProgram, warnOf } from './voice'
 
@@ -42,6 +49,7 @@ const command = program(
   'Hears knocks in the firewall and opens doors for those who may. It listens on no port and answers nobody.',
   `${NAME} --check --config ${SERVER_CONFIG}`,
 )
+  .allowExcessArguments()
   .option('--config <file>', 'the config', SERVER_CONFIG)
   .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')
   .option('--allow-root', 'run with more privileges than are needed, such as those of root')
@@ -50,6 +58,8 @@ const command = program(
 
 let isToServe = false
 command.action(() => {
+  const [word] = command.args
+  if (word !== undefined) refuseWord(command, word)
   isToServe = true
 })
 withCompletion(command)
@@ -64,7 +74,15 @@ runProgram(NAME, async () => {
   const destination = pino.destination({ fd: 2, sync: true })
   // A log that can't be written (a full disk) must not shut doors; what was to be said is lost.
   destination.on('error', () => {})
-  const log = pino({ level: options.logLevel, base: null, timestamp: pino.stdTimeFunctions.isoTime }, destination)
+  const log = pino(
+    {
+      level: options.logLevel,
+      base: null,
+      timestamp: pino.stdTimeFunctions.isoTime,
+      hooks: { streamWrite: (line) => `${printable(line.trimEnd())}\n` },
+    },
+    destination,
+  )
   // Node says twice that it has no file descriptor for a child: once to who asked, and once to nobody.
   process.on('uncaughtException', (error) => {
     log.error({ reason: reason(error) }, 'an error that nobody caught')
@@ -74,10 +92,11 @@ runProgram(NAME, async () => {
 })
 
 async function check(file: string): Promise<number> {
-  const { faults, warnings } = await checkDaemon(file)
+  const { faults, warnings, unchecked } = await checkDaemon(file)
   for (const warning of warnings) process.stdout.write(`note: ${warning}\n`)
+  for (const what of unchecked) process.stdout.write(`note: not checked: ${what}\n`)
   if (faults.length > 0) return failWith(NAME, faults)
-  process.stdout.write(`${file}: no fault\n`)
+  process.stdout.write(`${file}: no fault${unchecked.length > 0 ? ' in what was checked' : ''}\n`)
   return EXIT.ok
 }
 
@@ -97,20 +116,26 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
     warn,
   )
 
+  const keyringLog = new KeyringLog(log)
   // Watched from before the keys are read: a key that is revoked while we start is revoked.
   let missed = false
   let changed = () => {
     missed = true
   }
-  process.on('SIGHUP', () => changed())
-  watchFolder(config.keys, () => changed(), warn)
+  process.on('SIGHUP', () => {
+    // Who asks for it hears all of it again.
+    keyringLog.forget()
+    changed()
+  })
+  const isWatched = watchFolder(config.keys, () => changed(), warn)
   const datagrams = config.datagram.ports
-  let loaded = await loadServerKeys(config.keys, config.server, [], datagrams)
+  let began = performance.now()
+  let loaded = await loadServerKeys(config.keys, config.server, { datagrams, now: began })
   if (loaded.keys.length === 0) {
     const none = new Fault(`${config.keys}: holds no key that can be used: make one with "knockturn key new"`)
-    return failWith(NAME, [...loaded.faults, none])
+    return failWith(NAME, [...loaded.faults, ...loaded.unread, none])
   }
-  tell(loaded, log)
+  keyringLog.tell(loaded, now().steady)
 
   const { ledger, disk, isFresh } = await openLedger(
     config.ledger.path,
@@ -120,42 +145,76 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
     warn,
   )
   const listener = new Listener(config.skew, Math.random, datagrams.length > 0)
-  const firewall = config.firewall.backend === 'iptables' ? iptablesFirewall(warn) : dryRunFirewall()
+  // Before anything is changed: a table that can't be read is not one that is not there.
+  const tables = work.firewall ? await readTables(warn) : []
+  const families = tables.map(({ family }) => family)
+  const firewall = work.firewall ? iptablesFirewall(tables, warn) : dryRunFirewall()
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
   const daemon = new Daemon({ listener, passcodes, ledger, leases: new Leases(), firewall, log, now })
   let { neverLock } = config
-  /** Takes over the keys that were loaded, but for passcodes that must not be used. */
+  let judged = loaded.keys
+  const lookForUnheard = inTurn(async () => {
+    for (const line of await lookForLeftOut(judged, config)) warn(line)
+  })
+  /** Takes over the keys that were loaded, at once, but for passcodes that must not be used; resolves when all of them are heard. */
   const setKeys = async () => {
     const { keys, faults } = judgePasscodes(loaded.keys, config, now().wall)
     for (const { message } of faults) log.error({ reason: message }, 'passcodes are refused, and sealed knocks are not')
+    judged = keys
+    lookForUnheard()
     await daemon.setKeys(keys, neverLock)
-    if (await areUnheard(keys, config)) warn(UNHEARD)
   }
   await setKeys()
   await daemon.restore()
   if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
   // The wait of a ledger that knows nothing has been told, once for all keys.
-  if (!isFresh) daemon.warnOfFloors()
+  daemon.warnOfFloors(isFresh)
 
-  changed = inTurn(async () => {
+  /** Whether there is a reason to read again, and not time alone has passed. */
+  let isAsked = false
+  let timer: NodeJS.Timeout | undefined
+  const failed = (error: unknown) => log.error({ reason: reason(error) }, 'something failed that should not')
+  const reload = inTurn(async () => {
+    clearTimeout(timer)
+    const wasAsked = isAsked
+    isAsked = false
     try {
-      const again = await readConfig(options.config)
-      for (const { message } of again.faults ?? [])
-        log.error({ reason: message }, 'the config is faulty, and what was read before holds')
-      if (again.value) {
-        if (!sameButForLocks(config, again.value))
-          log.warn('the config has changes that need a restart: only never_lock is taken over')
-        neverLock = again.value.neverLock
-      }
-      loaded = await loadServerKeys(config.keys, config.server, loaded.keys, datagrams)
-      await setKeys()
-      tell(loaded, log)
-      log.info({ keys: loaded.keys.length }, 'reloaded')
+      if (wasAsked) await reloadConfig()
+      const before = loaded
+      began = performance.now()
+      loaded = await loadServerKeys(config.keys, config.server, { before, datagrams, now: began })
+      // Not awaited: with many keys, or an iptables that is held up, the next revocation would have to wait.
+      const taken = setKeys()
+      keyringLog.tell(loaded, now().steady)
+      const { keys } = loaded
+      // Where the whole keyring can't be read the keys are those of before.
+      const isNews = keys !== before.keys && (wasAsked || sizesOf(loaded) !== sizesOf(before))
+      taken.then(() => isNews && log.info({ keys: keys.length }, 'reloaded')).catch(failed)
     } catch (error) {
-      log.error({ reason: reason(error) }, 'config or keyring cannot be read, and what was read before holds')
+      failed(error)
     }
+    lookAgain()
   })
+  const reloadConfig = async () => {
+    const unread = (error: unknown) => ({ value: undefined, faults: [new Fault(reason(error))] })
+    const { value, faults = [] } = await readConfig(options.config).catch(unread)
+    for (const { message } of faults) log.error({ reason: message }, 'the config is faulty, and what was read before holds')
+    if (!value) return
+    if (!sameButForLocks(config, value)) log.warn('the config has changes that need a restart: only never_lock is taken over')
+    neverLock = value.neverLock
+  }
+  /** What no event tells of is seen by looking. */
+  const lookAgain = () => {
+    const ended = performance.now()
+    const at = readAgainAt(loaded, began, ended, isWatched())
+    if (at < Infinity) timer = setTimeout(reload, Math.ceil(at - ended)).unref()
+  }
+  changed = () => {
+    isAsked = true
+    reload()
+  }
   if (missed) changed()
+  else lookAgain()
 
   const taps = openTaps(config.taps, warn, datagrams)
   const ending = new AbortController()
@@ -169,7 +228,10 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
       )
       .then(() => {
         log.info({ server: config.server, keys: loaded.keys.length, source: config.taps.source }, 'ready')
-        return watchTaps(tapWatch(taps, config.firewall.backend === 'iptables' ? loggedPackets : null, warn), ending.signal)
+        if (work.firewall) watchExposure(() => loaded.keys, lookForStrangers, log, ending.signal)
+        const looks = tapWatch(taps, work.firewall ? () => loggedPackets(families) : null, warn)
+        const tidying = tidyingWatch(() => taps.counters.seen)
+        return watchTaps((steady) => looks(steady).then(tidying), ending.signal)
       })
       .catch((error) => {
         complain(NAME, reason(error))
@@ -177,6 +239,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
       })
   })
   changed = () => {}
+  clearTimeout(timer)
   ending.abort()
   await taps.stop()
   await daemon.settle()
@@ -185,12 +248,9 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   return exitCode
 }
 
-/** Says what is wrong with the keys that are refused, while the others go on opening doors. */
-function tell({ faults, ignored }: ServerKeys, log: Logger): void {
-  for (const { message } of faults)
-    log.error({ reason: message }, 'a key file is faulty: its key is refused, or stays as it was read before')
-  for (const path of ignored) log.warn({ file: path }, 'expected <id>.key: the file is ignored')
-}
+/** How much there is of each kind: what may change while nobody has asked. */
+const sizesOf = ({ keys, faults, held, unread }: ServerKeys): string =>
+  [keys, faults, held, unread].map(({ length }) => length).join()
 
 const sameButForLocks = (a: Config, b: Config): boolean =>
   JSON.stringify({ ...a, neverLock: null }) === JSON.stringify({ ...b, neverLock: null })
@@ -215,9 +275,10 @@ function inTurn(action: () => Promise<void>): () => void {
 
 /**
  * Keys that are added or revoked are seen at once. What no watch sees (another folder in the place of this one, a filesystem that
- * can't be watched) is seen by looking.
+ * can't be watched) is seen by looking, but for what is changed in its place.
+ * @returns tells whether there is a watch
  */
-function watchFolder(folder: string, changed: () => void, warn: (message: string) => void): void {
+function watchFolder(folder: string, changed: () => void, warn: (message: string) => void): () => boolean {
   let isDue = false
   const tell = () => {
     isDue = false
@@ -230,8 +291,12 @@ function watchFolder(folder: string, changed: () => void, warn: (message: string
   }
   const observe = () => {
     try {
-      const watcher = watch(folder, { persistent: false }, soon)
-      return watcher.on('error', (error) => warn(`${folder}: is no longer watched: ${reason(error)}`))
+      const watching = watch(folder, { persistent: false }, soon)
+      return watching.on('error', (error) => {
+        warn(`${folder}: is no longer watched: ${reason(error)}`)
+        if (watcher === watching) watcher = undefined
+        soon()
+      })
     } catch (error) {
       warn(`${folder}: cannot be watched: ${reason(error)}`)
       return undefined
@@ -245,15 +310,23 @@ function watchFolder(folder: string, changed: () => void, warn: (message: string
       return undefined
     }
   }
-  let watcher = observe()
+  let watcher: FSWatcher | undefined
+  watcher = observe()
   let before = look()
   setInterval(() => {
     const after = look()
-    if (after && after.ino !== before?.ino) {
+    const isAnother = !isSameFolder(after, before)
+    if (after && isAnother) {
       watcher?.close()
       watcher = observe()
     }
-    if (after?.ino !== before?.ino || after?.mtimeMs !== before?.mtimeMs) soon()
+    // The time of any change: of its mode, too.
+    if (isAnother || after?.ctimeMs !== before?.ctimeMs) soon()
     before = after
   }, LOOK).unref()
+  return () => watcher !== undefined
 }
+
+/** By its birth, too: a new folder may get the number of one that was deleted. */
+const isSameFolder = (a: Stats | undefined, b: Stats | undefined): boolean =>
+  a?.dev === b?.dev && a?.ino === b?.ino && a?.birthtimeMs === b?.birthtimeMs

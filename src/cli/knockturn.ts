@@ -1,33 +1,30 @@
 import { randomBytes } from 'node:crypto'
+import { isIP } from 'node:net'
+import { dirname } from 'node:path'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { Option } from 'commander'
 import { type GrantRules, isOver, MIN_OPEN_PREFIX } from '../gate/policy'
 import { parseInstant } from '../host/calendar'
 import { readConfig, SERVER_CONFIG } from '../host/config'
 import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, printable, reason, UsageFault } from '../host/fault'
+import { exposedServices } from '../host/exposure'
+import { Fault, listed, printable, reason, UsageFault } from '../host/fault'
 import { asOwner, checkFree, writeNew } from '../host/files'
-import {
-  FAMILIES,
-  type Family,
-  installScript,
-  parseTable,
-  readTable,
-  refuseToCutOff,
-  removeScript,
-  restore,
-  servicesInPool,
-  show,
-  type Table,
-  type TapRules,
-} from '../host/firewall/chains'
-import { describeGrant, describePasscode, formatKeyFile, KEY_ID, KEY_ID_RULE, type KeyFile } from '../host/key-file'
+import { installScript, removeScript, show } from '../host/firewall/chains'
+import { acceptedInPool } from '../host/firewall/input'
+import type { TapRules } from '../host/firewall/log-rules'
+import { connectionsAtRisk, servicesInPool } from '../host/firewall/sockets'
+import { type Family, type FilterTable, parseTable, readReached, readTables, restore } from '../host/firewall/table'
+import { NO_CONNLABEL, tryAbilities } from '../host/firewall/trial'
+import { describeGrant, describeHint, describePasscode, formatKeyFile, hintOf, type KeyFile } from '../host/key-file'
 import { addKey, findKey, keyPath, readKeyring, revokeKey, SERVER_KEYS } from '../host/keyring'
+import { type ServerKeyring, serverKeyring } from '../host/keyring-config'
+import { type Rebase, rebaseLedger } from '../host/ledger-file'
 import { passcodeFault } from '../host/passcodes'
 import { sealText } from '../host/sealed-key'
 import { poolFault } from '../host/server-keys'
-import { parseService } from '../host/service'
-import { checkClock, isoTime, parseLifetime } from '../host/time'
+import { formatService, readService } from '../host/service'
+import { checkClock, isoTime, parseDuration, parseLifetime } from '../host/time'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { passcodeRange } from '../protocol/passcode-ports'
@@ -35,24 +32,30 @@ import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../proto
 import { withCompletion } from './completion'
 import type { EnrolOptions } from './enrol'
 import { newPassphrase } from './new-passphrase'
-import { program, reading, subcommand, whole } from './options'
+import { checkId, program, reading, subcommand, whole } from './options'
 import { withPage } from './page'
 import { EXIT, failWith, printTable, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
+/** Keys that are named in one line. */
+const NAMED = 8
+/** The last end of a key: a key file has four digits for the year. */
+const LAST_EXPIRY = Date.UTC(9999, 11, 31)
 
-const command = program(
-  NAME,
-  'Makes keys for Knockturn and sets up its firewall.',
-  `${NAME} key new alice --server gate.example --services 22/tcp`,
-)
+const command = program(NAME, 'Makes keys for Knockturn and sets up its firewall.', `${NAME} key new alice --services 22/tcp`)
 
 const keys = subcommand(command, 'key', 'make, list, show, export and revoke keys', 'key list')
 const keysFolder = ['--keys <dir>', "the keyring's folder", SERVER_KEYS] as const
+/** For commands that look at the config, too. */
+const serverOptions = [
+  new Option('--keys <dir>', `the keyring's folder (default: the config's, or ${SERVER_KEYS})`),
+  new Option('--config <file>', `the daemon's config (default: ${SERVER_CONFIG}, where that has this keyring)`),
+] as const
 
 interface NewOptions {
-  keys: string
-  server: string
+  keys?: string
+  config?: string
+  server?: string
   host?: string
   services: GrantRules['services']
   max: number
@@ -67,29 +70,26 @@ interface NewOptions {
   openPrefix: number
 }
 
-subcommand(
-  keys,
-  'new <id>',
-  'make a key with a new secret',
-  'key new alice --server gate.example --services 22/tcp,443/tcp --max 30m',
-)
+subcommand(keys, 'new <id>', 'make a key with a new secret', 'key new alice --services 22/tcp,443/tcp --max 30m')
   .addOption(
     reading(
       '--server <label>',
-      "the server's label, as in its config",
+      "the server's label (default: that in the config)",
       readLabel,
       'at most 255 bytes of valid UTF-8',
-    ).makeOptionMandatory(),
+    ),
   )
-  .option('--host <host>', 'where its client will knock')
   .addOption(
-    reading('--services <list>', 'what it may open', listOf(parseService), 'services such as 22/tcp,443/tcp').default(
+    reading('--host <host>', 'where its client will knock', readHost, 'a host name or address alone, without port or brackets'),
+  )
+  .addOption(
+    reading('--services <list>', 'what it may open', listOf(readService), 'services such as 22/tcp,53/udp').default(
       [{ port: 22, protocol: 'tcp' }],
       '22/tcp',
     ),
   )
   .addOption(
-    reading('--max <duration>', 'its longest lifetime', parseLifetime, 'a duration such as 15m, 1h30m').default(3600, '1h'),
+    reading('--max <duration>', 'its longest lifetime', parseLifetime, 'a duration such as 15m, 1h30m, 1d').default(3600, '1h'),
   )
   .addOption(
     reading(
@@ -99,7 +99,14 @@ subcommand(
       'blocks such as 198.51.100.0/24,2001:db8::/32',
     ).default(listOf(parseCidr)('0.0.0.0/0,::/0'), 'anybody'),
   )
-  .addOption(reading('--expires <date>', 'when it ends', parseInstant, 'a date such as 2027-01-31 or 2027-01-31T12:00:00+01:00'))
+  .addOption(
+    reading(
+      '--expires <date>',
+      'when it ends: a date, or a time from now',
+      readExpiry,
+      'a date such as 2027-01-31 or 2027-01-31T12:00:00+01:00, or a time from now such as 30d',
+    ),
+  )
   .addOption(
     reading('--pool <ranges>', 'the ports to knock on', readPool, 'at least 11,272 ports in ranges such as 49152-65535').default(
       parsePool(DEFAULT_POOL),
@@ -126,13 +133,16 @@ subcommand(
       `${MIN_OPEN_PREFIX} to 32 bits`,
     ).default(32, '32, the address alone'),
   )
-  .option(...keysFolder)
+  .addOption(serverOptions[0])
+  .addOption(serverOptions[1])
   .action(async (id: string, options: NewOptions) => {
     checkId(id)
     checkClock(Date.now(), 'set it first: keys and knocks hang on it')
     if (options.expires !== undefined && options.expires <= Date.now())
       throw new UsageFault(`--expires expected a time to come, got ${isoTime(options.expires)}`)
-    const { server, period, pool } = options
+    const { period, pool } = options
+    const { folder, config } = await serverKeyring(options.config, options.keys)
+    const server = labelOf(options.server, config)
     const key: KeyFile = {
       id,
       key: deriveKey({ secret: randomBytes(SECRET_BYTES), server, period, pool }),
@@ -151,24 +161,29 @@ subcommand(
         openPrefix: options.openPrefix,
       },
     }
-    const path = await asOwner(options.keys, () => addKey(options.keys, key))
+    const conflict = poolFault(keyPath(folder, id), key, config?.datagrams ?? [])
+    if (conflict) throw conflict
+    const path = await asOwner(folder, () => addKey(folder, key))
     print(
-      `made ${path}\nnext: "${NAME} key export ${id}${options.keys === SERVER_KEYS ? '' : ` --keys ${options.keys}`} --out ${id}.key", and carry that file to the client`,
+      `made ${path}\nnext: "${NAME} key export ${id}${folder === SERVER_KEYS ? '' : ` --keys ${folder}`} --out ${id}.key", and carry that file to the client`,
     )
+    if (formatPool(pool) !== DEFAULT_POOL) print(`next: "${NAME} firewall install", so that its pool is heard`)
   })
 
 subcommand(keys, 'list', 'list the keys', 'key list --json')
-  .option(...keysFolder)
+  .addOption(serverOptions[0])
+  .addOption(serverOptions[1])
   .option('--json', 'print as JSON')
-  .action(async (options: { keys: string; json?: boolean }) => {
-    const { keys: all, faulty, ignored } = await asOwner(options.keys, () => readKeyring(options.keys))
-    if (options.json) print(JSON.stringify(all.map(publicPart)))
-    else if (all.length > 0) printKeys(all)
-    else print(`${options.keys}: no keys`)
+  .action(async (options: { keys?: string; config?: string; json?: boolean }) => {
+    const { folder, config } = await serverKeyring(options.config, options.keys)
+    const { keys: all, faulty, ignored } = await asOwner(folder, () => readKeyring(folder))
+    if (options.json) print(printable(JSON.stringify(all.map(publicPart))))
+    else if (all.length > 0) printKeys(all, config?.server)
+    else print(`${folder}: no keys`)
     for (const path of ignored) warnOf(NAME, `${path}: expected <id>.key: the file is ignored`)
     process.exitCode = failWith(
       NAME,
-      faulty.map(({ fault }) => fault),
+      faulty.flatMap(({ faults }) => faults),
     )
   })
 
@@ -177,7 +192,7 @@ subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice'
   .option('--json', 'print as JSON')
   .action(async (id: string, options: { keys: string; json?: boolean }) => {
     const key = publicPart(await find(options.keys, id))
-    if (options.json) return print(JSON.stringify(key))
+    if (options.json) return print(printable(JSON.stringify(key)))
     for (const [name, value] of Object.entries(key)) {
       if (value !== null && typeof value === 'object')
         for (const [rule, what] of Object.entries(value)) print(`${`${name}.${rule}`.padEnd(26)} ${printable(String(what))}`)
@@ -188,16 +203,19 @@ subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice'
 subcommand(
   keys,
   'export <id>',
-  "write the client's copy of a key: its secret and where to knock, without the grant",
+  "write the client's copy of a key: its secret, where to knock, and what it may open, as a hint",
   'key export alice --out alice.key',
 )
   .option(...keysFolder)
   .option('--out <file>', 'where to (default: standard output)')
   .option('--passphrase', 'encrypt it with a passphrase, which is asked for')
-  .action(async (id: string, options: { keys: string; out?: string; passphrase?: boolean }) => {
+  .option('--plain', 'without what it may open: for a client of version 0.1.0')
+  .action(async (id: string, options: { keys: string; out?: string; passphrase?: boolean; plain?: boolean }) => {
     if (options.out !== undefined) await checkFree(options.out)
-    const plain = formatKeyFile({ ...(await find(options.keys, id)), grant: null })
-    const text = options.passphrase ? await sealText(plain, await newPassphrase()) : plain
+    const file = await find(options.keys, id)
+    const copy = formatKeyFile(clientCopy(file, options.plain ?? false))
+    const names = [id, file.host ?? '', file.key.server, ...(hintOf(file)?.services ?? []).map(formatService)]
+    const text = options.passphrase ? await sealText(copy, await newPassphrase(names)) : copy
     if (options.out === undefined) process.stdout.write(text)
     else {
       await writeNew(options.out, text)
@@ -226,8 +244,8 @@ subcommand(
     reading(
       '--services <list>',
       'what it opens (default: all that the key may)',
-      listOf(parseService),
-      'services such as 22/tcp,443/tcp',
+      listOf(readService),
+      'services such as 22/tcp,53/udp',
     ),
   )
   .addOption(
@@ -253,28 +271,33 @@ const configFile = () => new Option('--config <file>', "the daemon's config").de
 subcommand(
   firewall,
   'install',
-  'make our chains, the log rules for the pools of all keys, and one jump from INPUT',
+  'make our chains, the log rules for the pools of all keys, and two jumps from INPUT',
   'firewall install --print',
 )
   .addOption(configFile())
   .option('--print', 'print what would be fed to iptables-restore, and change nothing')
-  .action(async (options: { config: string; print?: boolean }) => {
+  .option('--unattended', 'where it would refuse to cut off a connection, warn and go on: for a boot, where nobody can answer')
+  .action(async (options: { config: string; print?: boolean; unattended?: boolean }) => {
     const taps = await tapRules(options.config)
-    const tables = await Promise.all(FAMILIES.map(options.print ? readTableOrNone : readTable))
-    if (!options.print) for (const table of tables) await refuseToCutOff(table, taps)
-    for (const line of await servicesInPool(taps)) warnOf(NAME, line)
+    const tables = await readTables(warn, options.print ? emptyTable : undefined)
+    if (!options.print) await checkConnections(tables, taps, options.unattended ?? false)
+    warnEach(await servicesInPool(taps).catch(reasons))
+    warnEach(await shutByPool(tables, taps))
+    const marked = await Promise.all(tables.map(async ({ family }) => options.print || (await tryAbilities(family)).marks))
     await apply(
-      tables.map((table) => ({ family: table.family, script: installScript(table, taps) })),
+      tables.map((table, i) => ({ family: table.family, script: installScript(table, taps, marked[i] ?? false) })),
       options.print,
     )
+    if (marked.includes(false)) warnOf(NAME, NO_CONNLABEL)
     if (!options.print) print('installed: INPUT jumps to KNOCKTURN; "knockturn firewall show" shows it')
+    if (!options.print) warnEach(await exposedServices(options.config), 'see "knockdaemon --check"')
   })
 
 subcommand(firewall, 'remove', 'take away all that install made, leases that are in force too', 'firewall remove --print')
   .addOption(configFile().hideHelp())
   .option('--print', 'print what would be fed to iptables-restore, and change nothing')
   .action(async (options: { print?: boolean }) => {
-    const tables = await Promise.all(FAMILIES.map(readTable))
+    const tables = await readTables(warn)
     await apply(
       tables.map((table) => ({ family: table.family, script: removeScript(table) })),
       options.print,
@@ -287,10 +310,30 @@ subcommand(firewall, 'show', 'show our chains and the leases that are in force',
   // Needed by install only; the three may be called alike.
   .addOption(configFile().hideHelp())
   .action(async () => {
-    for (const family of FAMILIES) {
-      const lines = await show(family)
-      print([`# ${family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'))
+    for (const table of await readTables(warn)) {
+      const lines = show(table)
+      print(
+        [`# ${table.family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'),
+      )
     }
+  })
+
+const ledger = subcommand(command, 'ledger', 'put right what the ledger took for the time', 'ledger rebase')
+
+subcommand(
+  ledger,
+  'rebase',
+  'have a ledger that was begun by a clock that was ahead begin now; no daemon may run',
+  'ledger rebase',
+)
+  .addOption(configFile())
+  .action(async (options: { config: string }) => {
+    const read = await readConfig(options.config)
+    if (read.faults) throw read.faults[0]
+    const { ledger, skew } = read.value
+    const now = Date.now()
+    checkClock(now, 'set it first: the ledger is to begin by it')
+    sayRebase(ledger.path, await asOwner(dirname(ledger.path), () => rebaseLedger(ledger.path, skew, now)))
   })
 
 withPage(
@@ -304,19 +347,67 @@ runProgram(NAME, async () => {
   return (process.exitCode as number | undefined) ?? EXIT.ok
 })
 
-/** The filter table; an empty one for who may not look at it and only wants to read what would be done. */
-async function readTableOrNone(family: Family): Promise<Table> {
-  return readTable(family).catch((error) => {
-    warnOf(NAME, `${reason(error)}: what is printed is for an empty table`)
-    return parseTable(family, '')
-  })
+/** Says what a rebase has come to, and what it could not help. */
+function sayRebase(path: string, { was, is, spent, aside, ahead }: Rebase): void {
+  const before = was === null ? 'had no base' : `had the base ${isoTime(was * 1000)}`
+  print(`${path}: ${before}, and has ${isoTime(is * 1000)} now: nothing that was sent before the next minute or so opens`)
+  print(`what is spent stays so (${spent} knocks), and so do the floors of keys; next: start the daemon`)
+  if (aside !== null) warnOf(NAME, `${path}: the ledger was damaged, and what it held is kept as ${aside}`)
+  if (ahead.length === 0) return
+  const named = ahead.map(({ fingerprint, until }) => `${fingerprint.slice(0, 8)} before ${isoTime(until)}`)
+  warnOf(
+    NAME,
+    `keys that have knocked while the clock was ahead open nothing till then, and need new ones in their place: ${listed(named, NAMED)}`,
+  )
+}
+
+/**
+ * Looks whom an installation would cut off. Where nobody can answer it is warned of: a daemon that does not start shuts everybody out.
+ * @throws {Fault}
+ */
+async function checkConnections(tables: readonly FilterTable[], taps: TapRules, isUnattended: boolean): Promise<void> {
+  const risks = await connectionsAtRisk(tables, taps).catch(reasons)
+  if (isUnattended) warnEach(risks)
+  else if (risks.length > 0) throw new Fault(risks[0])
+}
+
+/** What can't be looked at is said in the place of what it would have shown. */
+function reasons(error: unknown): string[] {
+  if (error instanceof Fault) return [error.message]
+  throw error
+}
+
+/** Warnings that are said of one kind: a local user can have a socket on each port of the pool, and each would be a line of the log. */
+const MAX_WARNINGS = 10
+
+function warnEach(lines: readonly string[], more = 'see "ss -tuan"'): void {
+  for (const line of lines.slice(0, MAX_WARNINGS)) warnOf(NAME, line)
+  if (lines.length > MAX_WARNINGS) warnOf(NAME, `and so for ${lines.length - MAX_WARNINGS} more: ${more}`)
+}
+
+function warn(message: string): void {
+  warnOf(NAME, message)
+}
+
+/** An empty filter table, for who may not look at it and only wants to read what would be done. */
+function emptyTable(family: Family, error: unknown): FilterTable {
+  warn(`${reason(error)}: what is printed is for an empty table`)
+  return parseTable(family, '')
+}
+
+/** Says which rules of the administrator's the pool takes out of force. */
+async function shutByPool(tables: readonly FilterTable[], taps: TapRules): Promise<string[]> {
+  const reached = await Promise.all(tables.map(readReached))
+  return reached.flatMap((table) =>
+    acceptedInPool(table, taps).map(
+      (rule) =>
+        `${table.family}: the rule "${rule}" accepts ports of the pool: no new connection from outside will reach them; make keys with another pool, or move the service`,
+    ),
+  )
 }
 
 /** Feeds the scripts to the kernel, or prints them; null: nothing to do. */
-async function apply(
-  changes: { family: (typeof FAMILIES)[number]; script: string | null }[],
-  onlyPrint: boolean | undefined,
-): Promise<void> {
+async function apply(changes: { family: Family; script: string | null }[], onlyPrint: boolean | undefined): Promise<void> {
   for (const { family, script } of changes) {
     if (script === null) continue
     if (onlyPrint) process.stdout.write(`# ${family}-restore --noflush\n${script}`)
@@ -331,7 +422,7 @@ async function tapRules(file: string): Promise<TapRules> {
   const { keys: folder, taps, datagram, passcode } = read.value
   const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
   // As the daemon does: the other keys still open doors.
-  for (const { fault } of faulty) warnOf(NAME, fault.message)
+  for (const { message } of faulty.flatMap(({ faults }) => faults)) warnOf(NAME, message)
   const usable = all.filter((key) => {
     const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
     if (fault) warnOf(NAME, fault.message)
@@ -352,12 +443,15 @@ async function find(folder: string, id: string): Promise<KeyFile> {
   return asOwner(folder, () => findKey(folder, id))
 }
 
-function checkId(id: string): void {
-  if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
+/** A key as its client has it. */
+function clientCopy(file: KeyFile, isPlain: boolean): KeyFile {
+  const { grant: _, hint: __, ...rest } = file
+  const hint = isPlain ? null : hintOf(file)
+  return { ...rest, grant: null, ...(hint ? { hint } : {}) }
 }
 
 /** All of a key but its secrets, as --json prints it. */
-function publicPart({ id, key, created, expires, revoked, host, grant, passcode }: KeyFile) {
+function publicPart({ id, key, created, expires, revoked, host, grant, passcode, hint }: KeyFile) {
   const time = (at: number | null) => (at === null ? null : isoTime(at))
   return {
     id,
@@ -370,20 +464,25 @@ function publicPart({ id, key, created, expires, revoked, host, grant, passcode 
     revoked: time(revoked),
     host,
     grant: grant && describeGrant(grant),
+    ...(hint ? { hint: describeHint(hint) } : {}),
     ...(passcode ? { passcode: describePasscode(passcode) } : {}),
   }
 }
 
-function printKeys(all: readonly KeyFile[]): void {
+/** @param label the server's, where it is known */
+function printKeys(all: readonly KeyFile[], label: string | undefined): void {
   const rows = all.map((key) => {
-    const { id, fingerprint, server, expires, grant, passcode } = publicPart(key)
-    const may = [grant?.services.join(',') ?? '-', grant?.max ?? '-', passcode ? 'yes' : '']
-    return [id, fingerprint.slice(0, 8), stateOf(key), expires ?? '-', server, ...may]
+    const { id, fingerprint, server, expires, grant, hint, passcode } = publicPart(key)
+    const { services, max } = grant ?? hint ?? {}
+    const may = [services?.join(',') ?? '-', max ?? '-', passcode ? 'yes' : '']
+    return [id, fingerprint.slice(0, 8), stateOf(key, label), expires ?? '-', server, ...may]
   })
   printTable([['ID', 'FINGERPRINT', 'STATE', 'EXPIRES', 'SERVER', 'SERVICES', 'MAX', 'PASSCODE'], ...rows])
 }
 
-function stateOf({ revoked, expires }: KeyFile): string {
+function stateOf({ revoked, expires, key }: KeyFile, label: string | undefined): string {
+  // The daemon refuses it, whatever else it is.
+  if (label !== undefined && key.server !== label) return "another server's"
   if (!isOver({ revoked, expires }, Date.now())) return 'valid'
   return revoked !== null ? 'revoked' : 'expired'
 }
@@ -397,6 +496,32 @@ function listOf<T>(read: (text: string) => T | null): (text: string) => T[] | nu
     const items = text.split(',').map((item) => read(item.trim()))
     return items.every((item) => item !== null) ? items : null
   }
+}
+
+/** Reads a date, which begins with its year (luxon takes 12 for today's noon), or a duration from now. @returns Unix milliseconds, or null */
+function readExpiry(text: string): number | null {
+  const seconds = parseDuration(text)
+  const date = /^\d{4}/.test(text) ? parseInstant(text) : null
+  const at = seconds === null ? date : (Math.floor(Date.now() / 1000) + seconds) * 1000
+  return at !== null && at <= LAST_EXPIRY ? at : null
+}
+
+/** The label of a new key: the daemon refuses a key with another one than its config has. @throws {UsageFault} */
+function labelOf(given: string | undefined, config: ServerKeyring['config']): string {
+  if (!config) {
+    if (given !== undefined) return given
+    throw new UsageFault('expected --server, since no config of this keyring is known: say --server <label>, or --config <file>')
+  }
+  const { file, server } = config
+  if (given === undefined || given === server) return server
+  throw new UsageFault(
+    `--server expected "${server}", as in ${file}, got "${given}": leave it out, or name another config by --config`,
+  )
+}
+
+/** What a client can look up: nothing of a URL, no port and nobody at it. */
+function readHost(text: string): string | null {
+  return isIP(text) || /^[^\s:/@[\]]+$/.test(text) ? text : null
 }
 
 function readLabel(text: string): string | null {

@@ -1,25 +1,37 @@
 import { Command, Option } from 'commander'
 import { version } from '../../package.json'
-import { UsageFault } from '../host/fault'
+import { quoted, UsageFault } from '../host/fault'
+import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
+import { pathOf, refuseWord } from './meant'
 import { complain } from './voice'
 
 /** A program or subcommand with the manners that all of ours share. */
 export function program(name: string, description: string, example: string): Command {
-  return new Command(name)
+  const command = new Command(name)
     .description(description)
-    .version(version, '--version', 'print the version and exit')
+    .version(version, '-V, --version', 'print the version and exit')
     .helpOption('-h, --help', 'print this help and exit')
     .showSuggestionAfterError(false)
-    .configureOutput({ outputError: (text) => complain(name, `${text.replace(/^error: |\.?\s*$/g, '')}: see "${name} --help"`) })
     .exitOverride()
     .addHelpText('after', `\nExample:\n  ${example}`)
+  return withPointer(command)
 }
 
-/** A subcommand, with the manners of its program. @param example without the program's name */
+/** Has a command's faults point to its own help, and a word that is no command of it refused with what to type. */
+function withPointer(command: Command): Command {
+  const path = pathOf(command)
+  const [name] = path.split(' ')
+  return command
+    .configureOutput({ outputError: (text) => complain(name, `${text.replace(/^error: |\.?\s*$/g, '')}: see "${path} --help"`) })
+    .on('command:*', ([word]: string[]) => refuseWord(command, word))
+}
+
+/** A subcommand, with the manners of its program, and faults that point to its own help. @param example without the program's name */
 export function subcommand(parent: Command, name: string, description: string, example: string): Command {
   let root = parent
   while (root.parent) root = root.parent
-  return parent.command(name).description(description).addHelpText('after', `\nExample:\n  ${root.name()} ${example}`)
+  const command = parent.command(name).description(description).allowExcessArguments(false)
+  return withPointer(command.addHelpText('after', `\nExample:\n  ${root.name()} ${example}`))
 }
 
 /**
@@ -30,7 +42,7 @@ export function reading<T>(flags: string, description: string, read: (text: stri
   const option = new Option(flags, description)
   return option.argParser((text) => {
     const value = read(text)
-    if (value === null) throw new UsageFault(`${option.long ?? option.short} expected ${expected}, got "${text.slice(0, 60)}"`)
+    if (value === null) throw new UsageFault(`${option.short ?? option.long} expected ${expected}, got ${quoted(text)}`)
     return value
   })
 }
@@ -45,6 +57,11 @@ export function refuseIdle(command: Command, names: readonly string[], company: 
   const isTyped = (option: Option) => command.getOptionValueSource(option.attributeName()) === 'cli'
   const idle = command.options.find((option) => names.includes(option.attributeName()) && isTyped(option))
   if (idle) throw new UsageFault(`${idle.long} goes with ${company}`)
+}
+
+/** Checks a key's id that stands where a command has its argument. @throws {UsageFault} */
+export function checkId(id: string): void {
+  if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got ${quoted(id)}`)
 }
 
 /** Reads a whole number within bounds. */

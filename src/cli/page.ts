@@ -1,15 +1,16 @@
+import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
 // The page's script, which the build has bundled before.
 import script from '../../dist/page.txt'
-import { isOver, type Service } from '../gate/policy'
-import { Fault, UsageFault } from '../host/fault'
+import { askedOf, isOver, type Service } from '../gate/policy'
+import { Fault, quoted, UsageFault } from '../host/fault'
 import { asOwner, checkFree, writeNew } from '../host/files'
-import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
+import { hintOf } from '../host/key-file'
 import { findKey, SERVER_KEYS } from '../host/keyring'
 import { httpHosts, pageText } from '../host/page-file'
 import { sealBytes } from '../host/sealed-key'
-import { parseService } from '../host/service'
+import { formatService, readService } from '../host/service'
 import { formatDuration, parseLifetime } from '../host/time'
 import { resolveHost } from '../host/transport'
 import html from '../page/index.html'
@@ -19,7 +20,11 @@ import { MAX_PERIOD, MIN_PERIOD } from '../protocol/key'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { formatPool } from '../protocol/pool'
 import { newPassphrase } from './new-passphrase'
-import { reading, whole } from './options'
+import { checkId, reading, whole } from './options'
+import { noteOf, warnOf } from './voice'
+
+/** The program whose command this is. */
+const NAME = 'knockturn'
 
 /** A page knocks at each of its addresses, so there are few: one of each family, and a spare. */
 const MAX_ADDRESSES = 4
@@ -61,7 +66,7 @@ export function withPage(command: Command): Command {
         '--services <list>',
         "what it offers to open (default: what the key's grant lists, or 22/tcp)",
         readServices,
-        'services such as 22/tcp,443/tcp',
+        'services such as 22/tcp,53/udp',
       ),
     )
     .addOption(
@@ -102,26 +107,33 @@ export function withPage(command: Command): Command {
       const text = options.passcode ? await passcodePage(id, options) : await keyPage(id, options)
       await writeNew(options.out, text)
       const what = options.passcode ? 'no key is in it' : 'whoever has this file and its passphrase can knock'
-      process.stdout.write(`wrote ${options.out}: ${what}; open it in a browser, from a disk, a phone or any web host\n`)
+      process.stdout.write(
+        `wrote ${options.out}: ${what}; open it in a browser, from a disk, a phone or a web host's name that is its own\nSHA-256 of it: ${createHash('sha256').update(text).digest('hex')}\n`,
+      )
     })
 }
 
 async function keyPage(id: string | undefined, options: Options): Promise<string> {
   if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
-  if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got "${id.slice(0, 60)}"`)
-  const { key, host, grant, expires, revoked } = await asOwner(options.keys, () => findKey(options.keys, id))
+  checkId(id)
+  const file = await asOwner(options.keys, () => findKey(options.keys, id))
+  const { key, host, expires, revoked } = file
   if (isOver({ revoked, expires }, Date.now()))
     throw new Fault(
       `${id}: expected a key that holds, got one that has been revoked or has expired: make another with "knockturn key new"`,
     )
-  const doors = options.services ?? grant?.services ?? [{ port: 22, protocol: 'tcp' }]
-  const max = grant?.max ?? Math.max(options.time, 24 * 3600)
+  const { services, max: longest } = hintOf(file) ?? {}
+  const doors = options.services ?? services ?? [{ port: 22, protocol: 'tcp' }]
+  const max = longest ?? Math.max(options.time, 24 * 3600)
   const place = await findPlace(options.host ?? host, options)
-  const sealed = Buffer.from(await sealBytes(key.secret, await newPassphrase())).toString('base64')
+  const sealed = Buffer.from(
+    await sealBytes(key.secret, await newPassphrase([id, place.host, key.server, ...doors.map(formatService)])),
+  ).toString('base64')
   const { server, period } = key
   const seconds = Math.min(options.time, max)
-  if (seconds < options.time)
-    process.stderr.write(`knockturn: warning: ${id}: opens for ${formatDuration(max)} at most, so that is the page's time\n`)
+  if (seconds < options.time) warnOf(NAME, `${id}: opens for ${formatDuration(max)} at most, so that is the page's time`)
+  const beyond = services ? doors.filter((door) => askedOf(services, door).length === 0).map(formatService) : []
+  if (beyond.length > 0) warnOf(NAME, `${id}: may not open ${beyond.join(',')}, which the page offers`)
   return pageText(
     { html, style, script },
     { kind: 'key', ...place, doors, period, server, pool: formatPool(key.pool), sealed, seconds, max },
@@ -129,16 +141,14 @@ async function keyPage(id: string | undefined, options: Options): Promise<string
 }
 
 async function passcodePage(id: string | undefined, options: Options): Promise<string> {
-  if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out "${id.slice(0, 60)}"`)
+  if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out ${quoted(id)}`)
   const { base, pinDigits, period } = options
   const place = await findPlace(options.host, options)
   // A code is good once: said to both families, it would open by one, and be a replay by the other.
   const address = place.addresses.find((one) => isIP(one) === 4) ?? place.addresses[0]
   const family = isIP(address)
   if (place.addresses.length > 1)
-    process.stderr.write(
-      `knockturn: note: the page knocks by IPv${family} only: go to the door that way, too, as in "ssh -${family}"\n`,
-    )
+    noteOf(NAME, `the page knocks by IPv${family} only: go to the door that way, too, as in "ssh -${family}"`)
   const doors = options.services ?? [{ port: 22, protocol: 'tcp' }]
   const at = { host: place.host, addresses: [address], http: httpHosts(place.host, [address]) }
   return pageText({ html, style, script }, { kind: 'passcode', ...at, doors, period, base, pinDigits })
@@ -147,8 +157,7 @@ async function passcodePage(id: string | undefined, options: Options): Promise<s
 /** Where a page knocks: a browser's ICE takes addresses only, so they are looked up now. */
 async function findPlace(host: string | null | undefined, { address }: Options) {
   if (!host) throw new UsageFault('--host expected: say which server to knock at')
-  if (!isIP(host) && !HOST.test(host))
-    throw new UsageFault(`--host expected a host name or address alone, got "${host.slice(0, 60)}"`)
+  if (!isIP(host) && !HOST.test(host)) throw new UsageFault(`--host expected a host name or address alone, got ${quoted(host)}`)
   const addresses = address ?? (await resolveBoth(host))
   return { host, addresses, http: httpHosts(host, addresses) }
 }
@@ -168,6 +177,6 @@ function readAddresses(text: string): string[] | null {
 }
 
 function readServices(text: string): Service[] | null {
-  const services = text.split(',').map((service) => parseService(service.trim()))
+  const services = text.split(',').map((service) => readService(service))
   return services.length <= MAX_DOORS && services.every((service) => service !== null) ? services : null
 }

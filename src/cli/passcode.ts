@@ -1,10 +1,13 @@
 import { isIP } from 'node:net'
 import { knock } from '../client'
+import { forbidCoreDumps } from '../host/core-dumps'
 import { Fault, UsageFault } from '../host/fault'
 import { askSecret } from '../host/terminal'
 import { resolveHost } from '../host/transport'
 import { passcodePorts } from '../protocol/passcode-ports'
-import { type AimOptions, checkAim, checkPace, placeOf, requiredFamily, speaker, whatOf } from './aim'
+import { type AimOptions, checkAim, checkPace, NAME, placeOf, requiredFamily, speaker, whatOf } from './aim'
+import { warnOfTouches } from './silence'
+import { warnOf } from './voice'
 
 const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
 
@@ -19,9 +22,11 @@ export interface PasscodeOptions extends AimOptions {
  * @throws {Fault} where they are no PIN and code, or nothing could be sent
  */
 export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
-  const { r: host, udp = false, pace, passes, dryRun } = options
+  const { server: host, udp = false, pace, passes, dryRun, quiet } = options
   checkAim(options)
   if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
+  // A PIN is no less a secret than a key.
+  forbidCoreDumps((message) => quiet || warnOf(NAME, message))
   const ports = await ask(options)
   checkPace(options, ports)
   // The clock of "ms" is about sending, and not about typing.
@@ -32,9 +37,11 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   }
   const address = await resolveHost(host, requiredFamily(options))
   say?.(`knocking at ${placeOf(host, address)} by passcode`)
-  await knock({ udp, pace, passes, random: Math.random }, address, { ports }, (pass) => {
-    if (pass === 1 || options.v) say?.(`sent ${whatOf([{ ports }], udp)}, pass ${pass}`)
+  const touched = await knock({ udp, pace, passes, random: Math.random }, address, { ports }, (pass) => {
+    if (pass === 1 || options.verbose) say?.(`sent ${whatOf([{ ports }], udp)}, pass ${pass}`)
   })
+  // A passcode is never a datagram.
+  await warnOfTouches(options, touched, '--udp')
   say?.(`the server never answers a passcode: now try your connection, by IPv${isIP(address)}`)
 }
 

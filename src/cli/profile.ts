@@ -8,16 +8,8 @@ import type { Entry, Given } from '../host/profiles'
 
 /* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */
 
-/** What the options of one letter are called in a profile; the others have their own names there, with underscores. */
-const NAMES: Readonly<Record<string, string>> = {
-  r: 'host',
-  k: 'key',
-  i: 'address',
-  p: 'services',
-  t: 'time',
-  4: 'ipv4',
-  6: 'ipv6',
-}
+/** What two options are called in a profile; the others have their own names there, with underscores. */
+const NAMES: Readonly<Record<string, string>> = { server: 'host', port: 'services' }
 /** What asks about this one run, and is nothing to keep. */
 const MOMENTARY = new Set([
   'help',
@@ -26,7 +18,7 @@ const MOMENTARY = new Set([
   'json',
   'last',
   'quiet',
-  'v',
+  'verbose',
   'force',
   'keyFd',
   'passcode',
@@ -40,8 +32,9 @@ const TAKES_OUT: Readonly<Record<string, readonly string[]>> = {
   once: ['wait', 'close', 'lock'],
   ipv4: ['ipv6'],
   ipv6: ['ipv4'],
-  stun: ['address_url'],
-  address_url: ['stun'],
+  // Another server is not trusted because the profile's is.
+  stun: ['address_url', 'stun_trusted'],
+  address_url: ['stun', 'stun_trusted'],
 }
 
 const nameOf = (option: Option) =>
@@ -88,7 +81,7 @@ export function apply(command: Command, merged: Given, typed: Given): void {
     const text = merged[nameOf(option)]
     if (text === undefined || nameOf(option) in typed) continue
     // The profile's key is not the one that is wanted.
-    if (hasKey && nameOf(option) === NAMES.k) continue
+    if (hasKey && nameOf(option) === 'key') continue
     const value =
       text !== true ? readBy(option, text) : option.isBoolean() ? true : readBy(option, String(option.presetArg ?? ''))
     command.setOptionValueWithSource(option.attributeName(), value, 'config')
@@ -111,9 +104,13 @@ export function keepable(given: Given): Given {
   return { ...given, key: resolve(key) }
 }
 
-/** As {@link keepable}, with the key that was used: what is there later may be another one. */
+/**
+ * What is kept of a knock that nobody has asked to keep: as {@link keepable}, with the key that was used, since what is there later may be another
+ * one, and without a correction of the clock, which is of the moment.
+ */
 export function pinned(given: Given, id: string): Given {
   const { key } = keepable(given)
   const path = typeof key === 'string' && !KEY_ID.test(key) ? key : keyPath(clientKeys(), typeof key === 'string' ? key : id)
-  return { ...given, key: path }
+  const { time_offset: _, ...lasting } = given
+  return { ...lasting, key: path }
 }

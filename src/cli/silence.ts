@@ -2,13 +2,16 @@ import type { Option } from 'commander'
 import type { Ended, Sequence } from '../client'
 import { isOver } from '../gate/policy'
 import type { KeyFile } from '../host/key-file'
+import { isOpening } from '../host/lookout'
 import { parseTimeSource } from '../host/time-source'
+import { isLoopback } from '../host/transport'
 import { isZeroAddress } from '../protocol/address'
 import { type AimOptions, NAME, placeOf } from './aim'
 import { reading } from './options'
-import { complain, EXIT, noteOf } from './voice'
+import { outcomesOf } from './outcome'
+import { complain, EXIT, hintAt, noteOf, warnOf } from './voice'
 
-/* What is said where nothing has opened, whichever command has knocked. */
+/* What is said where not all has opened, whichever command has knocked. */
 
 export interface SilenceOptions extends AimOptions {
   wait?: number
@@ -30,26 +33,45 @@ interface Knocked {
 }
 
 /**
- * Says that doors have not opened, and behind it what can be found out about the reason: on standard error alone.
+ * Says how the ports have ended where not all have opened, and behind it what can be found out about the reason: on standard error alone.
+ * @param also what else is known; null: nothing
  * @returns the exit code
  */
 export async function complainOfSilence(
-  { wait, quiet, timeSource, timeOffset, datagram }: SilenceOptions,
+  { wait, quiet, timeSource, timeOffset, datagram, udp = false, pace }: SilenceOptions,
   { host, address, key, sequence }: Knocked,
-  { shut, seen }: Pick<Ended, 'shut' | 'seen'>,
+  { outcomes, isFinal, seen, touched }: Ended,
+  also: string | null,
 ): Promise<number> {
-  const doors = shut.length === 1 ? `port ${shut[0]} has` : `ports ${shut.join(', ')} have`
-  complain(NAME, `${placeOf(host, address)} ${doors} not answered within ${wait} s`)
-  if (quiet) return EXIT.timeLimit
+  complain(NAME, `${placeOf(host, address)} ${outcomesOf(outcomes, wait ?? 0)}`)
+  const code = isFinal ? EXIT.failure : EXIT.timeLimit
+  if (quiet) return code
   const { findings, investigate } = await import('../host/diagnosis')
-  // A datagram has touched no port that could show itself by TCP.
-  const knocked = sequence.payload ? [] : sequence.ports
-  const found = await investigate({ address, services: shut, knocked, timeSource, timeOffset })
+  const opened = [...outcomes].flatMap(([port, outcome]) => (outcome === 'opened' ? port : []))
+  const services = new Map([...outcomes].filter(([, outcome]) => !isOpening(outcome)))
+  // A datagram has touched no port that could show itself by TCP, and those of this machine tell nothing of a network.
+  const knocked = sequence.payload || isLoopback(address) ? [] : sequence.ports
+  const found =
+    opened.length > 0
+      ? { services, knocked: [], clock: null }
+      : await investigate({ address, services, touched, knocked, timeSource, timeOffset })
   const { expires } = key
   const { period } = key.key
   const ended = isOver({ revoked: null, expires }, Date.now() + timeOffset * 1000) ? expires : null
   const { address: asked } = sequence.request
   const named = isZeroAddress(asked) ? null : asked
-  for (const line of findings({ ...found, host, datagram, seen, period, timeOffset, named, ended })) noteOf(NAME, line)
-  return EXIT.timeLimit
+  const [hint, ...notes] = findings({ ...found, host, datagram, udp, pace, opened, seen, period, timeOffset, named, ended })
+  if (hint !== undefined) hintAt(hint)
+  for (const note of also === null ? notes : [...notes, also]) noteOf(NAME, note)
+  return code
+}
+
+/**
+ * Says what the touches of a knock have come back with that nobody waits for: a server that hears it is silent.
+ * @param ways what to try in the place of touching ports by TCP
+ */
+export async function warnOfTouches({ quiet }: AimOptions, touched: ReadonlySet<string>, ways?: string): Promise<void> {
+  if (quiet || touched.size === 0) return
+  const { OTHER_WAYS, ofTouches } = await import('../host/diagnosis')
+  for (const line of ofTouches(touched, ways ?? OTHER_WAYS)) warnOf(NAME, line)
 }

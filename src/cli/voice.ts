@@ -1,53 +1,69 @@
 import { CommanderError } from 'commander'
-import { Fault, printable, UsageFault } from '../host/fault'
+import { Fault, printable, TimeFault, UsageFault } from '../host/fault'
+import { tell } from '../host/tell'
 
-/* The command line's one voice: lower case, one line a fault, no final period. */
+/* The command line's one voice: lower case, one line a fault and one for what to do, no final period. */
 
 export const EXIT = { ok: 0, failure: 1, usage: 2, timeLimit: 3 } as const
 
-/** Says a fault on standard error. */
-export function complain(program: string, message: string): void {
-  process.stderr.write(`${program}: error: ${printable(message)}\n`)
+/** Says a fault on standard error, and below it what to do: here and below, or where {@link tell} speaks instead. */
+export function complain(program: string, message: string, hint?: string): void {
+  tell(`${program}: error: ${printable(message)}\n`)
+  if (hint !== undefined) hintAt(hint)
 }
 
 /** Says faults on standard error. @returns the exit code of a failure, or of success where there are none */
 export function failWith(program: string, faults: readonly Fault[]): number {
-  for (const { message } of faults) complain(program, message)
+  for (const { message, hint } of faults) complain(program, message, hint)
   return faults.length > 0 ? EXIT.failure : EXIT.ok
 }
 
 /** Says what is no fault but should be known, on standard error. */
 export function warnOf(program: string, message: string): void {
-  process.stderr.write(`${program}: warning: ${printable(message)}\n`)
+  tell(`${program}: warning: ${printable(message)}\n`)
 }
 
-/** Says what was found out about a fault, behind it. */
+/** Says what to do about a fault, behind it. */
+export function hintAt(message: string): void {
+  tell(`hint: ${printable(message)}\n`)
+}
+
+/** Says what else was found out about a fault, behind that. */
 export function noteOf(program: string, message: string): void {
-  process.stderr.write(`${program}: note: ${printable(message)}\n`)
+  tell(`${program}: note: ${printable(message)}\n`)
 }
 
 /** Prints rows as columns of one width each. */
 export function printTable(rows: readonly (readonly string[])[]): void {
-  const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)))
-  for (const row of rows) {
-    const cells = row.map((cell, column) => printable(cell).padEnd(widths[column]))
+  const shown = rows.map((row) => row.map(printable))
+  const widths = shown[0].map((_, column) => Math.max(...shown.map((row) => row[column].length)))
+  for (const row of shown) {
+    const cells = row.map((cell, column) => cell.padEnd(widths[column]))
     process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
   }
 }
 
 /**
- * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 1 for failure.
+ * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 3 for time that has run out, 1 for other failure.
  * Where a start-up snapshot is being built, the program runs when that is started, not now.
  * @param main resolves to the exit code
  */
 export async function runProgram(program: string, main: () => Promise<number>): Promise<void> {
   // Only src/usb/build.mjs sets it: to load node:v8 costs every start 2 ms.
   const { startupSnapshot } = process.env.KNOCKTURN_SNAPSHOT ? process.getBuiltinModule('node:v8') : {}
-  if (startupSnapshot?.isBuildingSnapshot()) startupSnapshot.setDeserializeMainFunction(() => runNow(program, main))
-  else await runNow(program, main)
+  if (startupSnapshot?.isBuildingSnapshot()) {
+    startupSnapshot.setDeserializeMainFunction(() => runNow(program, main))
+    // Where the builder's Node lies is nobody's business: a home folder has a name. At its start Node sets both anew.
+    process.execPath = ''
+    process.argv[0] = ''
+  } else await runNow(program, main)
 }
 
 async function runNow(program: string, main: () => Promise<number>): Promise<void> {
+  // As bin/launch.cjs, which the executable has not: Node would open its inspector to every user of the machine.
+  process.on('SIGUSR1', () => {})
+  // Node prints its warnings (a deprecation, a timer of less than 0) in a form of its own: they are for developers, who see them in the tests.
+  process.removeAllListeners('warning')
   // A reader that has gone away (`| head`) is no failure of ours.
   process.stdout.on('error', () => process.exit(EXIT.failure))
   try {
@@ -56,8 +72,13 @@ async function runNow(program: string, main: () => Promise<number>): Promise<voi
     // Commander has said what it had to say.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
     else if (error instanceof Fault) {
-      complain(program, error.message)
-      process.exitCode = error instanceof UsageFault ? EXIT.usage : EXIT.failure
+      complain(program, error.message, error.hint)
+      process.exitCode = codeOf(error)
     } else throw error
   }
+}
+
+function codeOf(fault: Fault): number {
+  if (fault instanceof UsageFault) return EXIT.usage
+  return fault instanceof TimeFault ? EXIT.timeLimit : EXIT.failure
 }

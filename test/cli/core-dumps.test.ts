@@ -61,6 +61,10 @@ function place() {
   return { keys, key, config }
 }
 
+it('knockclient allows none before it asks for a passcode', async () => {
+  expect(await witnessed('unlimited', 'knockclient', '--passcode', '--dry-run')).toContain('start prlimit')
+})
+
 describe.each<[Program, (at: ReturnType<typeof place>) => string[]]>([
   ['knockclient', ({ key }) => ['-k', key, '-p', '22', '--dry-run']],
   ['knockturn', ({ keys }) => ['key', 'list', '--keys', keys]],

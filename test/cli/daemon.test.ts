@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { describe, expect, it } from 'vitest'
@@ -64,6 +64,15 @@ function knock(part: Partial<Request> = {}, { id = 'alice', source = SOURCE, shi
 const did = (what: string) => (line: Record<string, unknown>) => line.do === what
 const refused = (refusal: string) => (line: Record<string, unknown>) => line.refusal === refusal
 const ISO = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/
+
+it('a line of the log shows no character that is not seen', async () => {
+  const { keys, run: serve } = server()
+  put(keys, 'a\u202e\u200b', '')
+  const daemon = await serve()
+  const [line] = daemon.log.all.filter((text) => text.includes('the file is ignored'))
+  expect(line).toMatch(/^[ -~]+$/)
+  expect(line).toContain('a\\u202e\\u200b')
+})
 
 describe('a knock', () => {
   it('that knockclient prints opens what it asks', async () => {
@@ -225,6 +234,92 @@ describe('a lease', () => {
     daemon.signal('SIGTERM')
     expect(await daemon.end()).toBe(0)
     expect(daemon.out.all).toHaveLength(1)
+  })
+})
+
+describe('a key’s file that the daemon cannot take', () => {
+  const ended = (line: Record<string, unknown>) => line.do === 'close' || line.do === 'expire'
+  const HELD = 'a key file is faulty: its key stays for 10 s, and is refused then'
+  const REFUSED = 'a key file is faulty: its key is refused'
+  const UNREAD = 'the keyring cannot be read, and what was read before holds'
+  const logs = (msg: string) => (line: Record<string, unknown>) => line.msg === msg
+
+  /** A daemon with a door open to alice’s key, beside bob’s. */
+  async function opened() {
+    const made = server({ ids: ['alice', 'bob'] })
+    const daemon = await made.run()
+    daemon.feed(knock({ seconds: 0 }))
+    const { lease } = await daemon.out.find(did('open'))
+    return { ...made, daemon, lease }
+  }
+
+  it('ends its leases at once where it says revoked', async () => {
+    const { keys, daemon, lease } = await opened()
+    put(keys, 'alice.key', Buffer.from(`\ufeffrevoked = now\n${keyText()}`, 'utf16le'))
+    expect(await daemon.out.find(ended)).toMatchObject({ lease, key: 'alice' })
+    daemon.feed(knock())
+    expect(await daemon.log.find(refused('revoked'))).toMatchObject({ key: 'alice' })
+  })
+
+  it('ends them at once where a revocation has made it too long', async () => {
+    const { keys, daemon, lease } = await opened()
+    const text = keyText({ secret: secretOf('alice'.length), grant: GRANT })
+    put(keys, 'alice.key', text.padEnd(65_536, '\n'))
+    expect(await run('knockturn', ['key', 'revoke', 'alice', '--keys', keys])).toMatchObject({ code: 0 })
+    expect(await daemon.out.find(ended)).toMatchObject({ lease, key: 'alice' })
+  })
+
+  it('ends them, with nothing else to tell, when it has been faulty for 10 s', async () => {
+    const { keys, daemon, lease } = await opened()
+    put(keys, 'alice.key', 'id = ')
+    expect(await daemon.log.find(logs(HELD))).toMatchObject({ level: 50, reason: expect.stringContaining('alice.key:1: ') })
+    const told = daemon.log.all.length
+    expect(daemon.out.json.filter(ended)).toEqual([])
+    expect(await daemon.out.find(ended)).toMatchObject({ lease, key: 'alice' })
+    await daemon.log.find(logs(REFUSED), told)
+    expect(daemon.log.json.slice(told).filter(logs(HELD))).toEqual([])
+  })
+
+  it('is said once, whatever else changes in the keyring, and anew when it is asked for', async () => {
+    const { keys, daemon } = await opened()
+    put(keys, 'bob.key', 'id = ')
+    await daemon.log.find(logs(HELD))
+    put(keys, 'alice.key', keyText({ secret: secretOf('alice'.length), grant: GRANT, more: 'host = "other.invalid"\n' }))
+    await daemon.log.find(logs('reloaded'), daemon.log.all.length)
+    expect(daemon.log.json.filter(logs(HELD))).toHaveLength(1)
+    daemon.signal('SIGHUP')
+    await daemon.log.find(logs(HELD), daemon.log.all.length)
+  })
+
+  it('leaves all as it was where it cannot be read, and is an error', async () => {
+    const { keys, daemon } = await opened()
+    // In one step: a file that is gone for a moment is gone.
+    symlinkSync('/proc/self/mem', join(keys, 'alice.key.new'))
+    renameSync(join(keys, 'alice.key.new'), join(keys, 'alice.key'))
+    expect(await daemon.log.find(logs(UNREAD))).toMatchObject({ level: 50, reason: expect.stringContaining('EIO'), count: 1 })
+    const since = daemon.out.all.length
+    daemon.feed(knock({ seconds: 0 }, { source: '203.0.113.9' }))
+    expect(await daemon.out.find(() => true, since)).toMatchObject({ do: 'open', key: 'alice' })
+  })
+
+  it('leaves all as it was where the keyring is gone, is an error, and is heeded when it is back', async () => {
+    const { keys, daemon, lease } = await opened()
+    renameSync(keys, `${keys}.away`)
+    expect(await daemon.log.find(logs(UNREAD))).toMatchObject({ level: 50, reason: expect.stringContaining('ENOENT') })
+    daemon.feed(knock({ seconds: 60 }, { id: 'bob' }))
+    await daemon.out.find(({ key }) => key === 'bob')
+    expect(daemon.out.json.filter(ended)).toEqual([])
+    put(`${keys}.away`, 'alice.key', 'revoked = now')
+    renameSync(`${keys}.away`, keys)
+    expect(await daemon.out.find(ended)).toMatchObject({ lease, key: 'alice' })
+    expect(daemon.log.json.filter(logs(UNREAD))).toHaveLength(1)
+  })
+
+  it('does not keep a revocation from being heeded where it is the config’s', async () => {
+    const { file, keys, daemon, lease } = await opened()
+    rmSync(file)
+    await run('knockturn', ['key', 'revoke', 'alice', '--keys', keys])
+    expect(await daemon.out.find(ended)).toMatchObject({ lease, key: 'alice' })
   })
 })
 
@@ -616,7 +711,9 @@ describe('--check', () => {
     const { code, stderr } = await run('knockdaemon', ['--config', file, '--check'])
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(/^knockdaemon: error: [^\n]*missing\/ledger: the ledger cannot be made: [^\n]*\n$/),
+      stderr: expect.stringMatching(
+        /^knockdaemon: error: [^\n]*missing\/ledger: the ledger cannot be made: [^\n]*: make its folder: [^\n]*\n$/,
+      ),
     })
   })
 })

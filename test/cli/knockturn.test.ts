@@ -1,9 +1,9 @@
-import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { version } from '../../package.json'
+import { engines, version } from '../../package.json'
 import { loadKeyFile } from '../../src/host/keyring'
-import { put, scratch } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../host/scratch'
 import { type Program, programPath, run } from './programs'
 
 const modeOf = (path: string) => statSync(path).mode & 0o777
@@ -20,6 +20,14 @@ function keyring() {
   }
   return { folder, key, make }
 }
+
+it.each([['list'], ['show', 'alice']])('key %s --json shows no character that is not seen', async (...words) => {
+  const { key, make } = keyring()
+  await make('alice', '--server', 'gate\u202e\u200b\u009b.example')
+  const { stdout } = await key(words[0], ...words.slice(1), '--json')
+  expect(stdout).toMatch(/^[ -~]+\n$/)
+  expect(stdout).toContain('gate\\u202e\\u200b\\u009b.example')
+})
 
 describe('key new', () => {
   it('makes a key of mode 0600 in a folder of mode 0700', async () => {
@@ -85,11 +93,112 @@ describe('key new', () => {
     expect(readdirSync(folder)).toEqual(['bob.key'])
   })
 
+  it.each([
+    ['22', ['22/tcp']],
+    ['tcp/22, 53:UDP', ['22/tcp', '53/udp']],
+  ])('takes services as hands type them: %s', async (typed, services) => {
+    const { key, make } = keyring()
+    await make('alice', '--services', typed)
+    expect(JSON.parse((await key('show', 'alice', '--json')).stdout).grant.services).toEqual(services)
+  })
+
+  it('takes times in days, for its end from now on', async () => {
+    const { path } = await keyring().make('alice', '--max', '2d', '--expires', '30d')
+    const { created, expires, grant } = await loadKeyFile(path)
+    expect(grant?.max).toBe(172_800)
+    expect(Math.abs((expires ?? 0) - created - 30 * 86_400_000)).toBeLessThanOrEqual(1_000)
+  })
+
   it('makes another secret each time', async () => {
     const { make } = keyring()
     const [a, b] = [await make('alice'), await make('bob')].map(({ path }) => secretIn(path))
     expect(a).toHaveLength(52)
     expect(a).not.toBe(b)
+  })
+
+  describe('beside a config', () => {
+    /** A keyring that a config has, which says more. */
+    const configured = (more = '') => {
+      const folder = scratch()
+      const config = put(folder, 'knockturn.toml', `server = "gate.example"\nkeys = "keys"\n${more}`, 0o644)
+      const key = (command: string, ...args: string[]) => run('knockturn', ['key', command, ...args, '--config', config])
+      return { keys: join(folder, 'keys'), config, key }
+    }
+    const labelIn = async (path: string) => (await loadKeyFile(path)).key.server
+
+    it('makes a key for its server, in its keyring', async () => {
+      const { keys, key } = configured()
+      expect(await key('new', 'alice')).toMatchObject({ code: 0, stderr: '' })
+      expect(await labelIn(join(keys, 'alice.key'))).toBe('gate.example')
+    })
+
+    it('makes a key elsewhere for its server, too', async () => {
+      const { key } = configured()
+      const { folder } = keyring()
+      expect(await key('new', 'alice', '--keys', folder)).toMatchObject({ code: 0, stderr: '' })
+      expect(await labelIn(join(folder, 'alice.key'))).toBe('gate.example')
+    })
+
+    it('takes the same label', async () => {
+      expect(await configured().key('new', 'alice', '--server', 'gate.example')).toMatchObject({ code: 0, stderr: '' })
+    })
+
+    it('refuses another label, and makes nothing', async () => {
+      const { keys, key, config } = configured()
+      expect(await key('new', 'alice', '--server', 'gate.exmaple')).toEqual({
+        code: 2,
+        stdout: '',
+        stderr: `knockturn: error: --server expected "gate.example", as in ${config}, got "gate.exmaple": leave it out, or name another config by --config\n`,
+      })
+      expect(existsSync(keys)).toBe(false)
+    })
+
+    it('goes by the label of one that is faulty elsewhere', async () => {
+      const { keys, key } = configured('skew = "no"\n')
+      expect(await key('new', 'alice')).toMatchObject({ code: 0, stderr: '' })
+      expect(await labelIn(join(keys, 'alice.key'))).toBe('gate.example')
+    })
+
+    it.each([
+      ['is not there', (config: string) => rmSync(config), 'ENOENT'],
+      [
+        'has no label',
+        (config: string) => put(dirname(config), 'knockturn.toml', 'keys = "keys"\n'),
+        'expected "server", and it is missing',
+      ],
+    ])('makes none where the config that was named %s', async (_, spoil, says) => {
+      const { keys, key, config } = configured()
+      spoil(config)
+      const { code, stderr } = await key('new', 'alice', '--server', 'gate.example')
+      expect([code, stderr, existsSync(keys)]).toEqual([1, expect.stringContaining(says), false])
+    })
+
+    it('refuses a pool with a port of its datagrams, and makes nothing', async () => {
+      const { keys, key } = configured('[datagram]\nports = [50000]\n')
+      const { code, stderr } = await key('new', 'alice')
+      expect([code, stderr, existsSync(keys)]).toEqual([1, expect.stringContaining('expected a pool without port 50000'), false])
+      const made = await key('new', 'alice', '--pool', '20000-40000')
+      expect(made).toMatchObject({ code: 0, stderr: '' })
+      expect(made.stdout).toMatch(/\nnext: "knockturn firewall install", so that its pool is heard\n$/)
+    })
+
+    it('lists a key of another server as such', async () => {
+      const { keys, key } = configured()
+      await key('new', 'alice')
+      put(keys, 'bob.key', keyText({ id: 'bob', secret: secretOf(2), server: 'other.example' }))
+      const { code, stdout } = await key('list')
+      expect([code, stdout]).toEqual([0, expect.stringMatching(/^alice +\S+ +valid [^\n]*\nbob +\S+ +another server's /m)])
+    })
+  })
+
+  it('needs a label where there is no config', async () => {
+    const { folder, key } = keyring()
+    expect(await key('new', 'alice')).toEqual({
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^knockturn: error: expected --server, since [^\n]*\n$/),
+    })
+    expect(existsSync(folder)).toBe(false)
   })
 
   it('prints no secret', async () => {
@@ -121,13 +230,22 @@ describe('key new', () => {
     [['.alice'], /<id> expected 1 to 32 letters/],
     [[''], /<id> expected 1 to 32 letters/],
     [['x'.repeat(33)], /<id> expected 1 to 32 letters/],
-    [['alice', '--services', '22'], /--services expected services such as/],
+    [['alice', '--services', '22,ssh'], /--services expected services such as/],
+    [['alice', '--services', '0'], /--services expected services such as/],
     [['alice', '--services', ''], /--services expected services such as/],
+    [['alice', '--host', 'gate.example:22'], /--host expected a host name or address alone, without port or brackets, got/],
+    [['alice', '--host', 'root@gate.example'], /--host expected a host name/],
+    [['alice', '--host', 'https://gate.example/'], /--host expected a host name/],
+    [['alice', '--host', '[2001:db8::1]'], /--host expected a host name/],
+    [['alice', '--host', ''], /--host expected a host name/],
     [['alice', '--max', '60'], /--max expected a duration/],
     [['alice', '--max', '0s'], /--max expected a duration/],
     [['alice', '--addresses', '10.0.0.1/8'], /--addresses expected blocks/],
     [['alice', '--expires', 'tomorrow'], /--expires expected a date/],
     [['alice', '--expires', '2020-01-01'], /--expires expected a time to come/],
+    [['alice', '--expires', '0d'], /--expires expected a time to come/],
+    [['alice', '--expires', '12'], /--expires expected a date/],
+    [['alice', '--expires', '99999999d'], /--expires expected a date/],
     [['alice', '--pool', '1-1000'], /--pool expected at least 11,272 ports/],
     [['alice', '--open-prefix', '15'], /--open-prefix expected 16 to 32 bits, got "15"/],
     [['alice', '--open-prefix', '24', '--addresses', '10.0.0.1'], /expected no IPv4 block in addresses that is narrower/],
@@ -242,6 +360,37 @@ describe('key export', () => {
     expect(await loadKeyFile(out)).toMatchObject({ id: 'alice', host: 'gate.example', grant: null })
   })
 
+  it('says in the copy which services and which longest time there are, and no more', async () => {
+    const { key, make } = keyring()
+    const more = ['--addresses', '10.0.0.0/8', '--open-prefix', '24', '--lock']
+    await make('alice', '--services', '22/tcp,53/udp', '--max', '30m', ...more)
+    const { stdout } = await key('export', 'alice')
+    const entries = [...stdout.matchAll(/^(\[?\w+\]?)(?: = (.*))?$/gm)].map(([, name, value]) => [name, value])
+    expect(entries.map(([name]) => name)).toEqual(['id', 'secret', 'server', 'period', 'pool', 'created', 'services', 'max'])
+    expect(Object.fromEntries(entries)).toMatchObject({ services: '[ "22/tcp", "53/udp" ]', max: '"30m"' })
+  })
+
+  it('writes with --plain what version 0.1.0 reads: without them', async () => {
+    const { key, make } = keyring()
+    await make()
+    const { stdout } = await key('export', 'alice', '--plain')
+    expect(stdout).not.toMatch(/^(services|max|\[)/m)
+  })
+
+  it('writes a copy that can be listed, shown and exported again', async () => {
+    const { key, make } = keyring()
+    await make('alice', '--max', '30m')
+    const copies = scratch()
+    await key('export', 'alice', '--out', join(copies, 'alice.key'))
+    const again = (...args: string[]) => run('knockturn', ['key', ...args, '--keys', copies])
+    expect((await again('list')).stdout).toMatch(/^alice .* 22\/tcp +30m$/m)
+    expect(JSON.parse((await again('show', 'alice', '--json')).stdout)).toMatchObject({
+      grant: null,
+      hint: { services: ['22/tcp'], max: '30m' },
+    })
+    expect((await again('export', 'alice')).stdout).toBe(readFileSync(join(copies, 'alice.key'), 'utf8'))
+  })
+
   it('does not print what it writes', async () => {
     const { key, make } = keyring()
     const { path } = await make()
@@ -285,6 +434,16 @@ describe('key revoke', () => {
     expect((await key('list')).stdout).toMatch(/^alice .* revoked /m)
   })
 
+  it('fails with one line where the daemon would not take it, and says so again until it does', async () => {
+    const { key, make } = keyring()
+    const folder = dirname((await make()).path)
+    chmodSync(folder, 0o755)
+    const line = `knockturn: error: alice is not revoked for the daemon, which sees this: ${folder}: expected mode 0700, got 0755: run "chmod 700 ${folder}"\n`
+    for (let i = 0; i < 2; i++) expect(await key('revoke', 'alice')).toEqual({ code: 1, stdout: '', stderr: line })
+    chmodSync(folder, 0o700)
+    expect(await key('revoke', 'alice')).toMatchObject({ code: 0 })
+  })
+
   it('fails for a key that is not there', async () => {
     const { key, make } = keyring()
     await make()
@@ -297,14 +456,30 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
     expect(modeOf(programPath(program)) & 0o555).toBe(0o555)
   })
 
-  it('prints its version from any folder, without a config', async () => {
-    expect(await run(program, ['--version'], { cwd: '/' })).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+  it.each(['--version', '-V'])('prints its version with %s from any folder, without a config', async (flag) => {
+    expect(await run(program, [flag], { cwd: '/' })).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
   it.each(['--help', '-h'])('prints its help with %s from any folder, without a config', async (flag) => {
     const { code, stdout, stderr } = await run(program, [flag], { cwd: '/' })
     expect({ code, stderr }).toEqual({ code: 0, stderr: '' })
     expect(stdout).toMatch(new RegExp(`^Usage: ${program} [^]*\nExample:\n`))
+  })
+
+  /** Runs it by a Node that takes itself for this one. */
+  const runBy = (node: string) => {
+    const versions = `{ ...process.versions, node: '${node}' }`
+    const other = put(scratch(), 'other.cjs', `Object.defineProperty(process, 'versions', { value: ${versions} })`)
+    return run(program, ['--version'], { env: { NODE_OPTIONS: `--require=${other}` } })
+  }
+
+  it.each(['20.19.0', '21.0.0', '26.12.1'])('starts by Node %s', async (node) => {
+    expect(await runBy(node)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+  })
+
+  it.each(['12.22.12', '20.18.3'])('says in one line that Node %s is too old', async (node) => {
+    const stderr = `${program}: error: expected Node ${engines.node.replace('>=', '')} or later, got ${node}, which is ${process.execPath}\n`
+    expect(await runBy(node)).toEqual({ code: 1, stdout: '', stderr })
   })
 
   it('says what to do where it has not been built', async () => {

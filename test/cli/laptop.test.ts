@@ -2,6 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import {
   chmodSync,
+  chownSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -113,25 +114,35 @@ once = true
     const at = home(`${GATE}[profile.home]\n`)
     const outcome = await at.client('gaet')
     expect(outcome).toMatchObject({ code: 2, stdout: '' })
-    expect(fault(outcome)).toBe(`${at.path}: expected a profile "gaet", and it has gate, home (a server stands behind -r)`)
+    expect(fault(outcome).split('\n')).toEqual([
+      `${at.path}: expected a profile "gaet", and it has gate, home`,
+      'hint: to knock at a server of that name, type "knockclient -r gaet"',
+    ])
   })
 
   it('that is not there is told, where there are none', async () => {
     const at = home()
     const outcome = await at.client('gate')
-    const next = 'make one with "knockclient profile save", or name the server with -r'
-    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: expected a profile "gate", and it has none: ${next}`])
+    expect([outcome.code, ...fault(outcome).split('\n')]).toEqual([
+      2,
+      `${at.path}: expected a profile "gate", and it has none`,
+      'hint: "knockclient profile save gate" makes that profile; to knock at a server of that name, type "knockclient -r gate"',
+    ])
   })
 
   it.each<[string, string, RegExp]>([
-    ['an unknown entry', 'sevrices = "22"', /config\.toml:2: unknown key "profile\.gate\.sevrices"$/],
-    ['a faulty port', 'services = [22, "443/sctp"]', /:2: "profile\.gate\.services" expected a port from 0 to 65535, got /],
-    ['a faulty time', 'time = "1d"', /:2: "profile\.gate\.time" expected 0 \(until closed\).*, got "1d"$/],
+    ['an unknown entry', 'sevrices = "22"', /config\.toml:2: unknown entry "profile\.gate\.sevrices"$/],
+    [
+      'a faulty port',
+      'services = [22, "443/sctp"]',
+      /:2: "profile\.gate\.services" expected a port from 0 to 65535 such as 22 or 22\/tcp, got /,
+    ],
+    ['a faulty time', 'time = "1w"', /:2: "profile\.gate\.time" expected 0 \(until closed\).*, got "1w"$/],
     ['a text where a flag is', 'once = "yes"', /:2: "profile\.gate\.once" expected true or false, got "yes"$/],
     ['a flag where a text is', 'host = true', /:2: "profile\.gate\.host" expected a text.*, got true$/],
     ['a faulty wait', 'wait = 0', /:2: "profile\.gate\.wait" expected seconds from 1 to 3600, got "0"$/],
     ['a faulty choice', 'protocol = "sctp"', /:2: "profile\.gate\.protocol" expected tcp, udp, any, got "sctp"$/],
-    ['no secret, and none is taken', 'secret = "x"', /:2: unknown key/],
+    ['no secret, and none is taken', 'secret = "x"', /:2: unknown entry/],
     ['no TOML', 'services = ', /config\.toml:2: /],
     ['a text that is too long', `host = "${'a'.repeat(5000)}"`, /:2: "profile\.gate\.host" expected at most 4096 characters/],
   ])('with %s is refused, with file and line', async (_, entry, message) => {
@@ -151,6 +162,16 @@ once = true
     expect(await requests(at, 'gate')).toHaveLength(2)
   })
 
+  // Only root can give files away.
+  it.runIf(process.getuid?.() === 0)('is not read by root from somebody else’s file', async () => {
+    const at = home(GATE)
+    chmodSync(at.path, 0o644)
+    chownSync(at.path, 65_534, 65_534)
+    expect(fault(await at.client('gate', '--dry-run'))).toBe(
+      `${at.path}: expected owner 0 (you) or root, got 65534: run this as that user, by runuser(1)`,
+    )
+  })
+
   it('is not read from a file that is too large', async () => {
     expect(fault(await home(`${GATE}# ${'x'.repeat(70_000)}\n`).client('gate'))).toMatch(/expected at most 65536 bytes/)
   })
@@ -158,8 +179,87 @@ once = true
   it('with -i auto and nobody to ask is a fault of usage', async () => {
     expect(await home('[profile.gate]\nservices = 22\naddress = "auto"\n').client('gate')).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/-i auto expected somebody to ask for your address: name a server with --stun/),
+      stderr: expect.stringMatching(/-i auto expected somebody to ask for your address: name a service with --address-url/),
     })
+  })
+
+  const AUTO = '[profile.gate]\nservices = 22\naddress = "auto"\nstun = "127.0.0.1:1"\n'
+
+  it.each([
+    ['a plain knock', ['gate']],
+    ['connect', ['connect', 'gate', '22']],
+    ['exec', ['exec', 'gate', '--', 'true']],
+  ])('does not have %s ask a STUN server that it does not trust', async (_, words) => {
+    const outcome = await home(AUTO).client(...words)
+    expect(outcome).toMatchObject({ code: 2, stdout: '' })
+    expect(fault(outcome)).toMatch(/^--stun expected --stun-trusted beside it, .* \(in a profile: stun_trusted = true\)$/)
+  })
+
+  it('may trust its STUN server, and no other', async () => {
+    const at = home(`${AUTO}stun_trusted = true\n`)
+    expect(fault(await at.client('gate'))).toMatch(/^127\.0\.0\.1 \(127\.0\.0\.1\): expected an answer within 5 s, got none/)
+    expect(fault(await at.client('gate', '--stun', '127.0.0.1:2'))).toMatch(/^--stun expected --stun-trusted beside it/)
+    const url = ['--address-url', 'https://127.0.0.1:1/']
+    expect(fault(await at.client('gate', ...url))).toMatch(/^https:\/\/127\.0\.0\.1:1: cannot be asked/)
+  })
+
+  it.each([
+    ['is up', '1', 3, 'that was all the time of --wait: give it more, or your address with -i'],
+    ['is not', '30', 1, undefined],
+  ])(
+    'has a STUN server that does not answer told by the exit status where the time of --wait %s',
+    async (_, wait, code, hint) => {
+      const outcome = await home(`${AUTO}stun_trusted = true\n`).client('gate', '--wait', wait)
+      expect([outcome.code, /\nhint: (.*)\n/.exec(outcome.stderr)?.[1]]).toEqual([code, hint])
+    },
+  )
+
+  it('need not trust a STUN server that is not asked', async () => {
+    expect(await home(AUTO).client('gate', '-i', '198.51.100.7', '--passes', '1')).toMatchObject({ code: 0, stderr: '' })
+  })
+})
+
+describe('--time-offset', () => {
+  it('is of the moment, and not kept for --last', async () => {
+    const at = home()
+    expect((await at.client('-p', '22', '--passes', '1', '--time-offset', '60')).code).toBe(0)
+    expect(readFileSync(at.last, 'utf8')).not.toContain('offset')
+  })
+
+  it('is not kept for --last from a profile, which keeps it itself', async () => {
+    const at = home('[profile.gate]\nservices = 22\npasses = 1\ntime_offset = 60\n')
+    const { stderr } = await at.client('gate', '-v')
+    expect(stderr).toMatch(/: open port 22 .*, with key alice, by a clock that is corrected by 60 s$/m)
+    expect(readFileSync(at.last, 'utf8')).not.toContain('offset')
+  })
+
+  it('is shown where connect shows its knock', async () => {
+    const { stderr } = await home().client('connect', HERE, '1', '--wait', '1', '--time-offset', '-60', '-v')
+    expect(stderr).toMatch(/knocking at .*, with key alice, by a clock that is corrected by -60 s$/m)
+  })
+
+  it.each([
+    ['a plain knock', ['-p', '22', '--passes', '1']],
+    ['one that is printed', ['-p', '22', '--dry-run']],
+    ['connect', ['connect', HERE, '1', '--wait', '1']],
+    ['connect that is printed', ['connect', HERE, '1', '--dry-run']],
+  ])('is warned of beyond four windows of the key, by %s', async (_, words) => {
+    const warning =
+      /^knockclient: warning: --time-offset \d+ is more than 4 windows of the key alice, 120 s: who hears this knock/m
+    const at = home()
+    expect((await at.client(...words, '--time-offset', '121')).stderr).toMatch(warning)
+    expect((await at.client(...words, '--time-offset', '120')).stderr).not.toMatch(warning)
+  })
+
+  it('is warned of by the windows of the key, which may be shorter', async () => {
+    const at = home()
+    const key = put(at.keys, 'short.key', keyText({ id: 'short', more: 'period = 10\n', grant: '' }))
+    const words = ['-k', key, '-p', '22', '--dry-run']
+    const { stderr } = await at.client(...words, '--time-offset', '41')
+    expect([stderr, (await at.client(...words, '--time-offset', '40')).stderr]).toEqual([
+      expect.stringMatching(/^knockclient: warning: --time-offset 41 is more than 4 windows of the key short, 40 s: /),
+      '',
+    ])
   })
 })
 
@@ -239,6 +339,9 @@ describe('profile save', () => {
     [['gate', '-p', 'ssh'], /-p expected a port/],
     [['gate', '--dry-run'], /unknown option/],
     [['gate', '-p', '22', '--key-fd', '3'], /--key-fd goes with one knock: .* name the key with -k/],
+    [['gate', '-p', '22', '-i', 'auto', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
+    [['gate', '-p', '22', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
+    [['gate', '-p', '22', '--stun-trusted'], /--stun-trusted goes with --stun/],
   ])('of %j is a fault of usage', async (args, message) => {
     const at = home()
     const { code, stderr } = await at.client('profile', 'save', ...args)
@@ -363,6 +466,19 @@ describe('--last', () => {
     expect(await requests(at, 'gate')).toMatchObject([{ port: 22, seconds: 240 }])
   })
 
+  it('that asked a STUN server without trust, as older clients kept it, is neither repeated nor saved', async () => {
+    const at = home()
+    mkdirSync(dirname(at.last), { recursive: true })
+    put(dirname(at.last), 'last.toml', '[profile.last]\nservices = 22\naddress = "auto"\nstun = "127.0.0.1:1"\n')
+    for (const words of [['--last'], ['profile', 'save', 'gate', '--last']]) {
+      const outcome = await at.client(...words)
+      expect([outcome.code, fault(outcome)]).toEqual([2, expect.stringMatching(/^--stun expected --stun-trusted beside it/)])
+    }
+    expect(existsSync(at.path)).toBe(false)
+    expect(await at.client('profile', 'save', 'gate', '--last', '--stun-trusted')).toMatchObject({ code: 0 })
+    expect(at.config()).toContain('stun_trusted = true')
+  })
+
   it('is told where there is none', async () => {
     const at = home()
     const outcome = await at.client('--last')
@@ -425,14 +541,21 @@ describe('several ports', () => {
     return (server.address() as AddressInfo).port
   }
 
-  it('are all waited for', async () => {
+  it('are all waited for, and each is told of at once', async () => {
     const [one, other] = [await listen(), await listen()]
-    const at = home()
-    expect((await at.client('-p', `${one},${other}`, '--wait', '-v')).stderr).toMatch(
-      new RegExp(`ports ${one}, ${other} are open$`, 'm'),
-    )
-    const { code, stderr } = await at.client('-p', `${one},1`, '--wait', '1')
-    expect([code, stderr.split('\n')[0]]).toEqual([3, `knockclient: error: ${HERE} port 1 has not answered within 1 s`])
+    const { stderr } = await home().client('-p', `${one},${other}`, '--wait', '-v')
+    for (const port of [one, other]) expect(stderr).toMatch(new RegExp(`${HERE} port ${port} (was already|is) open: `))
+  })
+
+  it('are told of at the end in one line, those that are open before those that refuse', async () => {
+    const port = await listen()
+    const { code, stderr } = await home().client('-p', `1,${port}`, '--wait', '1')
+    expect([code, stderr.split('\n')[0]]).toEqual([
+      3,
+      expect.stringMatching(
+        new RegExp(`^knockclient: error: ${HERE} port ${port} (was already|is) open; port 1 refuses connections$`),
+      ),
+    ])
   })
 })
 
@@ -448,6 +571,8 @@ describe('a server that is asked by HTTPS', () => {
   }
   let port: number
   let certificate: string
+  /** Seconds by which the server's Date is ahead. */
+  let lie = 0
   const folder = scratch()
   const server = (() => {
     const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')]
@@ -469,7 +594,10 @@ describe('a server that is asked by HTTPS', () => {
     return createHttps(
       { key: readFileSync(join(folder, 'key.pem')), cert: readFileSync(certificate) },
       ({ url = '' }, response) => {
+        if (url === '/silent') return
         const [status, headers, text] = PAGES[url] ?? [404, {}, '']
+        // HEAD: somebody asks for the time.
+        if (lie !== 0) response.setHeader('date', new Date(Date.now() + lie * 1000).toUTCString())
         response.writeHead(status, headers).end(text)
       },
     )
@@ -497,6 +625,7 @@ describe('a server that is asked by HTTPS', () => {
     ['a page', '/page', /expected this machine's IPv4 address and nothing else, got "<html>198/],
     ['a flood', '/long', /expected at most 1024 bytes, got more$/],
     ['an address of the other family', '/other', /expected this machine's IPv4 address and nothing else, got "2001:db8::7"$/],
+    ['silence', '/silent', /expected an answer within 5 s, got none$/],
     ['control characters', '/control', /got "\\u001b\[2J"$/],
   ])('refuses %s', async (_, path, message) => {
     const outcome = await ask(path)
@@ -508,11 +637,34 @@ describe('a server that is asked by HTTPS', () => {
     expect([outcome.code, fault(outcome)]).toEqual([1, expect.stringMatching(/cannot be asked: .*certificate/)])
   })
 
+  it('checks it whatever the environment says', async () => {
+    const outcome = await ask('/address', { NODE_TLS_REJECT_UNAUTHORIZED: '0' })
+    expect([outcome.code, fault(outcome)]).toEqual([1, expect.stringMatching(/cannot be asked: .*certificate/)])
+  })
+
   it('is a server that can be asked for the time, too, when nothing has opened', async () => {
     const at = home()
     const args = ['-p', '1', '--wait', '1', '--time-source', `https://${HERE}:${port}`]
     const { code, stderr } = await run('knockclient', args, { env: { ...at.env, NODE_EXTRA_CA_CERTS: certificate } })
     expect([code, stderr]).toEqual([3, expect.stringMatching(/this clock is right to \d+\.\d s, by https:/)])
+  })
+
+  it('leads nobody away from the time in several small steps', async () => {
+    const at = home()
+    let [offset, steps] = [0, 0]
+    try {
+      for (; steps < 10; steps++) {
+        lie = offset + 75
+        const args = ['-p', '1', '--wait', '1', '--time-source', `https://${HERE}:${port}`, '--time-offset', String(offset)]
+        const { stderr } = await run('knockclient', args, { env: { ...at.env, NODE_EXTRA_CA_CERTS: certificate } })
+        const advised = Number(/ or knock with --time-offset (\d+)/.exec(stderr)?.[1] ?? offset)
+        if (advised === offset) break
+        offset = advised
+      }
+    } finally {
+      lie = 0
+    }
+    expect([steps, offset <= 4 * 30]).toEqual([1, true])
   })
 
   it('is not asked beside another address than auto, where a profile names it', async () => {
@@ -693,6 +845,6 @@ if ('${platform}' === 'win32')
 
   it('connect says why nothing has opened', () => {
     const { status, stderr } = bare(home(), 'connect', HERE, '1', '--wait', '1')
-    expect([status, stderr]).toEqual([3, expect.stringMatching(/^knockclient: error: .*\n(knockclient: note: .*\n){3}$/)])
+    expect([status, stderr]).toEqual([3, expect.stringMatching(/^knockclient: error: .*\nhint: .*\n$/)])
   })
 })

@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
@@ -21,9 +22,34 @@ async function page(
   return { ...outcome, out, text, contents }
 }
 
+/** Guessed first where the page says it, and nowhere else. */
+const NAME = 'zq7kvwx9htb4.example'
 const HERE = ['--host', 'gate.example', '--address', '198.51.100.1,2001:DB8::1']
 
 describe('knockturn page', () => {
+  it('prints the SHA-256 of what it has written', async () => {
+    const { stdout, text } = await page(['alice', ...HERE])
+    const hash = createHash('sha256')
+      .update(text ?? '')
+      .digest('hex')
+    expect(stdout.split('\n').slice(1)).toEqual([`SHA-256 of it: ${hash}`, ''])
+  })
+
+  it.each<[string, { host?: string; server?: string }]>([
+    ['host', { host: NAME }],
+    ['server', { server: NAME }],
+  ])(
+    'refuses as a passphrase the %s that the page itself says',
+    async (_, { host = 'gate.example', server = 'gate.example' }) => {
+      const { code, stderr, text } = await page(['alice', ...HERE, '--host', host], { input: NAME, key: { server } })
+      expect([code, stderr, text]).toEqual([1, expect.stringContaining('expected one that takes 10^14 guesses'), null])
+    },
+  )
+
+  it('takes that for a page that does not say it', async () => {
+    expect((await page(['alice', ...HERE], { input: NAME })).code).toBe(0)
+  })
+
   it('puts the key into a page of mode 0600, sealed', async () => {
     const { code, stderr, out, text, contents } = await page(['alice', ...HERE])
     expect([code, stderr, statSync(out).mode & 0o777]).toEqual([0, '', 0o600])
@@ -52,6 +78,13 @@ describe('knockturn page', () => {
     expect(stderr).toBe("knockturn: warning: alice: opens for 5m at most, so that is the page's time\n")
     const other = await page(['alice', ...HERE, '--services', '443/tcp', '--time', '2m'], { key })
     expect(other.contents).toMatchObject({ host: 'gate.example', doors: [{ port: 443 }], seconds: 120 })
+    expect(other.stderr).toBe('knockturn: warning: alice: may not open 443/tcp, which the page offers\n')
+  })
+
+  it('takes from a client’s copy what it tells of the grant', async () => {
+    const key = { more: 'host = "198.51.100.7"\nservices = ["53/udp"]\nmax = "5m"\n', grant: '' }
+    const { contents } = await page(['alice'], { key })
+    expect(contents).toMatchObject({ doors: [{ port: 53, protocol: 'udp' }], max: 300 })
   })
 
   it('makes a page for passcodes, without a key or a passphrase', async () => {
@@ -73,7 +106,13 @@ describe('knockturn page', () => {
     ['no host', ['alice'], {}, 2, /--host expected: say which server to knock at/],
     ['a host that is none', ['alice', '--host', 'gate;x'], {}, 2, /--host expected a host name or address alone, got "gate;x"/],
     ['an address that is none', ['alice', '--address', 'gate'], {}, 2, /--address expected IP addresses such as .*, got "gate"/],
-    ['a short passphrase', ['alice', ...HERE], { input: 'short\n' }, 1, /the passphrase: expected at least 12 characters/],
+    [
+      'a passphrase that is guessed soon',
+      ['alice', ...HERE],
+      { input: 'short\n' },
+      1,
+      /the passphrase: expected one that takes 10\^14 guesses/,
+    ],
     ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: none was given/],
     ['a key that is not there', ['bob', ...HERE], {}, 1, /expected a key "bob", and there is none/],
     [
@@ -86,7 +125,7 @@ describe('knockturn page', () => {
   ])('with %s writes nothing and says why', async (_, args, how, status, fault) => {
     const { code, stderr, text } = await page(args, how)
     expect([code, text]).toEqual([status, null])
-    expect(stderr).toMatch(/^knockturn: error: .*\n$/)
+    expect(stderr).toMatch(/^knockturn: error: .*\n(hint: .*\n)?$/)
     expect(stderr).toMatch(fault)
   })
 })

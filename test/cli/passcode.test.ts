@@ -19,16 +19,16 @@ const CODE = '12345678'
 const codeOf = (key: Key, shift = 0) => passcode(key, windowAt(Date.now() / 1000, key.period) + shift)
 
 /** A server with one key: its config, its keyring, and what is done to it. */
-function server({ grant = 'services = ["22/tcp", "443/tcp"]', config = '', more = '' } = {}) {
+function server({ grant = 'services = ["22/tcp", "443/tcp"]', config = '', more = '', label = 'gate.example' } = {}) {
   const folder = scratch()
   mkdirSync(join(folder, 'keys'), { mode: 0o700 })
-  const path = put(join(folder, 'keys'), 'alice.key', keyText({ grant, more }))
+  const path = put(join(folder, 'keys'), 'alice.key', keyText({ grant, more, server: label }))
   const { value } = parseKeyFile(path, readFileSync(path, 'utf8'))
   if (!value) throw new Error('the test’s own key is faulty')
   const toml = put(
     folder,
     'knockturn.toml',
-    `server = "gate.example"\nkeys = "keys"\n[taps]\nsource = "stdin"\n[firewall]\nbackend = "dry-run"\n[ledger]\npath = "ledger"\n${config}`,
+    `server = "${label}"\nkeys = "keys"\n[taps]\nsource = "stdin"\n[firewall]\nbackend = "dry-run"\n[ledger]\npath = "ledger"\n${config}`,
     0o644,
   )
   const where = ['--keys', join(folder, 'keys')]
@@ -56,9 +56,24 @@ describe('key passcode', () => {
     const { stdout } = await enrol(answers(material))
     const lines = stdout.split('\n')
     const uri = lines.find((line) => line.startsWith('otpauth://')) ?? ''
-    expect(uri).toMatch(/^otpauth:\/\/totp\/knockturn:gate\.example:alice\?secret=[A-Z2-7]{32}&issuer=knockturn&digits=8$/)
+    expect(uri).toMatch(/^otpauth:\/\/totp\/knockturn:alice%40gate\.example\?secret=[A-Z2-7]{32}&issuer=knockturn&digits=8$/)
     expect(scanned(lines.slice(0, lines.indexOf(uri)))).toBe(uri)
     expect(stdout).not.toContain(PIN)
+  })
+
+  it.each([
+    ['gate.example', 'alice@gate.example'],
+    ['[2001:db8::1]:22', 'alice@[2001-db8--1]-22'],
+    ['gäte: one/two', 'alice@gäte- one/two'],
+  ])('names the server %s in the URI with no colon but the issuer’s: FreeOTP takes no other', async (label, name) => {
+    const { enrol, material } = server({ label })
+    const [, path] = /^otpauth:\/\/totp(\/[^?]*)/m.exec((await enrol(answers(material))).stdout) ?? []
+    // FreeOTP's own expression for what it has decoded.
+    expect(
+      decodeURIComponent(path)
+        .match(/^\/(?:([^:]+):)?([^:]+)$/)
+        ?.slice(1),
+    ).toEqual(['knockturn', name])
   })
 
   it('says the period in the URI, where it is another than the usual', async () => {
@@ -252,8 +267,10 @@ describe('knockclient --passcode', () => {
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
     ['0417\n', [], 1, 'the code: none was given'],
     ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 for 12 ports: a knock must fit into 10 s'],
-    ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p <ports>': see \"knockclient --help\""],
-    ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k <key>': see \"knockclient --help\""],
+    ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p, --port <ports>': see \"knockclient --help\""],
+    ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k, --key <key>': see \"knockclient --help\""],
+    ['', ['--force'], 2, "option '--passcode' cannot be used with option '--force': see \"knockclient --help\""],
+    ['', ['--stun-trusted'], 2, "option '--passcode' cannot be used with option '--stun-trusted': see \"knockclient --help\""],
     ['', ['-4', '-6'], 2, 'expected -4 or -6, got both'],
     ['', ['--passcode-base', '65417'], 2, '--passcode-base expected a port from 1 to 65416, got "65417"'],
   ])('is refused: %j %j', async (input, args, code, message) => {
@@ -322,7 +339,7 @@ describe('firewall install --print', () => {
   const WITH = { grant: 'services = ["22/tcp"]\n[passcode]\npin = "0417"\n' }
 
   it('hears the passcode ports, and drops them', async () => {
-    const all = (await rules(WITH)).split('\n').filter((line) => line.includes('--dport 48000:48119 '))
+    const all = (await rules(WITH)).split('\n').filter((line) => /^-A KNOCKTURN-TAPS .*--dport 48000:48119 /.test(line))
     // By TCP and by UDP, in both families.
     expect([all.length, all.filter((line) => line.endsWith('-j DROP')).length]).toEqual([8, 4])
   })

@@ -2,14 +2,15 @@ import { spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
-import { join } from 'node:path'
+import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { keyText, put, scratch, secretOf } from '../host/scratch'
 import { onTerminal, type Turn } from '../terminal'
 import { environment, type Program, programPath, run } from './programs'
 
-const PASSPHRASE = 'correct horse battery'
-const FIRST = 'passphrase (empty: make one): '
+/** Of this file alone: it is looked for in every process of the machine, and other tests run beside it. */
+const PASSPHRASE = 'heron velvet quarry sundial'
+const FIRST = 'passphrase (empty: six random words are made): '
 const AGAIN = 'the same once more: '
 const ASKED = 'passphrase of alice.key.age: '
 
@@ -34,6 +35,8 @@ const fromShell = (script: string, input = '') =>
   })
 const sequence = expect.objectContaining({ ports: expect.any(Array) })
 const ends = (text: string) => text.replaceAll('\r', '').trimEnd().split('\n').at(-1) ?? ''
+
+const madeIn = (shown: string) => /write it down: (\S+)/.exec(shown)?.[1] ?? ''
 
 beforeAll(async () => {
   expect(await run('knockturn', [...EXPORT, '--out', stick], { input: `${PASSPHRASE}\n` })).toEqual({
@@ -64,20 +67,82 @@ describe('knockturn key export --passphrase', () => {
     expect(existsSync(join(folder, 'other.age'))).toBe(false)
   })
 
-  it('refuses a short one', async () => {
-    expect(await run('knockturn', EXPORT, { input: 'hunter2\n' })).toEqual({
+  it('refuses one that is guessed soon', async () => {
+    expect(await run('knockturn', EXPORT, { input: 'hunter2hunter2\n' })).toEqual({
       code: 1,
       stdout: '',
       stderr:
-        'knockturn: error: the passphrase: expected at least 12 characters, got 7: whoever finds the file can try at leisure\n',
+        'knockturn: error: the passphrase: expected one that takes 10^14 guesses, got one that takes some 10^4: whoever finds the file can try at leisure\n' +
+        'hint: leave it empty on a terminal, and six random words are made; or take four words or more that have nothing to do with each other\n',
     })
   })
 
-  it('makes one where it is left empty, which opens the file', async () => {
-    const { shown } = await typed('knockturn', [...EXPORT, '--out', 'made.age'], [[FIRST, '\r']])
-    const made = /shown this once: (\S+)/.exec(shown)?.[1] ?? ''
+  it('refuses the names of the place, and no others', async () => {
+    const input = 'zq7-kv2-wx9.example'
+    const named = put(scratch(), 'alice.key', keyText({ more: `host = "${input}"\n` }))
+    const args = ['key', 'export', 'alice', '--passphrase', '--keys']
+    expect((await run('knockturn', [...args, dirname(named)], { input })).stderr).toContain(
+      'expected one that takes 10^14 guesses',
+    )
+    expect((await run('knockturn', [...args, keys], { input })).code).toBe(0)
+  })
+
+  it('takes nothing on standard input for none, and makes none', async () => {
+    const { code, stdout, stderr } = await run('knockturn', EXPORT, { input: '\n' })
+    expect([code, stdout, stderr]).toEqual([1, '', expect.stringContaining('expected one that takes 10^14 guesses')])
+  })
+
+  /** Leaves it empty, and answers the second question. */
+  async function make(out: string, again: (made: string) => string) {
+    let made = ''
+    const turns: Turn[] = [
+      [FIRST, '\r'],
+      [
+        AGAIN,
+        (shown) => {
+          made = madeIn(shown)
+          return `${again(made)}\r`
+        },
+      ],
+    ]
+    return { ...(await typed('knockturn', [...EXPORT, '--out', out], turns)), made }
+  }
+
+  it('makes one where it is left empty, which opens the file once it has been typed', async () => {
+    const { code, made } = await make('made.age', (words) => words)
+    expect([code, made]).toEqual([0, expect.stringMatching(/^[a-z]+(-[a-z]+){5}$/)])
     const { stdout } = await run('knockclient', ['-k', join(folder, 'made.age'), ...DRY], { input: made })
     expect(JSON.parse(stdout)).toEqual(sequence)
+  })
+
+  it('writes nothing where the one that was made has not been written down', async () => {
+    const { code } = await make('lost.age', () => 'what was it')
+    expect([code, existsSync(join(folder, 'lost.age'))]).toEqual([1, false])
+  })
+
+  it('shows the one that was made on the terminal alone', async () => {
+    const script = '"$0" "$@" > out 2> err'
+    const argv = ['sh', '-c', script, process.execPath, programPath('knockturn'), ...EXPORT, '--out', 'alone.age']
+    const { shown } = await onTerminal(
+      argv,
+      [
+        [FIRST, '\r'],
+        [AGAIN, 'no\r'],
+      ],
+      { cwd: folder, env: environment() },
+    )
+    const made = madeIn(shown)
+    expect(made).toMatch(/^[a-z]+(-[a-z]+){5}$/)
+    expect(['out', 'err'].map((name) => readFileSync(join(folder, name), 'utf8')).join('')).not.toContain(made)
+  })
+
+  it('has in it what the key may open, but with --plain', async () => {
+    const answers = { input: `${PASSPHRASE}\n` }
+    const tooMuch = ['-p', '443', '--dry-run', '--json']
+    expect((await run('knockclient', ['-k', stick, ...tooMuch], answers)).stderr).toContain('may not open 443: it opens 22/tcp\n')
+    const plain = join(folder, 'plain.age')
+    expect((await run('knockturn', [...EXPORT, '--plain', '--out', plain], answers)).code).toBe(0)
+    expect((await run('knockclient', ['-k', plain, ...tooMuch], answers)).code).toBe(0)
   })
 
   it('writes to standard output what says nothing of the key', async () => {
@@ -154,12 +219,58 @@ describe('knockclient -k with a key under a passphrase', () => {
   it.each([
     ['Ctrl-C', '\x03', 130],
     ['Ctrl-D', '\x04', 1],
+    ['Ctrl-\\', '\x1c', 131],
   ])('ends at %s, and leaves the terminal as it was', async (_, key, status) => {
     // The shell outlives an interrupt that it has a trap for.
-    const script = 'trap : INT; "$0" "$@"; echo "status $?"; stty -a'
+    const script = 'trap : INT QUIT; "$0" "$@"; echo "status $?"; stty -a'
     const argv = ['sh', '-c', script, process.execPath, programPath('knockclient'), '-k', stick, ...DRY]
     const { shown } = await onTerminal(argv, [[ASKED, key]], { cwd: folder, env: environment() })
     expect(shown).toContain(`status ${status}`)
+    expect(shown).toMatch(/ icanon .* echo /s)
+  })
+
+  const signalClient = (signal: NodeJS.Signals) => {
+    const { stdout } = spawnSync('pgrep', ['-f', `^${process.execPath} .*${stick}`], { encoding: 'utf8' })
+    process.kill(Number(stdout), signal)
+  }
+
+  it.each<[NodeJS.Signals, number]>([
+    ['SIGHUP', 129],
+    ['SIGQUIT', 131],
+    ['SIGTERM', 143],
+  ])('ends at %s, and leaves the terminal as it was', async (signal, status) => {
+    const script = '"$0" "$@"; echo "status $?"; stty -a'
+    const argv = ['sh', '-c', script, process.execPath, programPath('knockclient'), '-k', stick, ...DRY]
+    const { shown } = await onTerminal(argv, [[ASKED, () => signalClient(signal)]], { cwd: folder, env: environment() })
+    expect(shown).toContain(`status ${status}`)
+    expect(shown).toMatch(/ icanon .* echo /s)
+  })
+
+  it('takes the passphrase after a SIGPIPE, and leaves the terminal as it was', async () => {
+    const script = '"$0" "$@"; echo "status $?"; stty -a'
+    const argv = ['sh', '-c', script, process.execPath, programPath('knockclient'), '-k', stick, ...DRY]
+    const send = () => {
+      signalClient('SIGPIPE')
+      // Keys that come with a signal are heard first.
+      spawnSync('sleep', ['0.3'])
+      return `${PASSPHRASE}\r`
+    }
+    const { shown } = await onTerminal(argv, [[ASKED, send]], { cwd: folder, env: environment() })
+    expect(shown).toContain('status 0')
+    expect(shown).toMatch(/ icanon .* echo /s)
+  })
+
+  it('leaves the terminal as it was where nobody reads what it says of a wrong one', async () => {
+    const script = '"$0" "$@" 2>&1 | true; stty -a'
+    const argv = ['sh', '-c', script, process.execPath, programPath('knockclient'), '-k', stick, ...DRY]
+    const { shown } = await onTerminal(
+      argv,
+      [
+        [ASKED, 'wrong\r'],
+        [ASKED, `${PASSPHRASE}\r`],
+      ],
+      { cwd: folder, env: environment() },
+    )
     expect(shown).toMatch(/ icanon .* echo /s)
   })
 
@@ -203,8 +314,8 @@ describe('with connect and exec', () => {
   afterAll(() => void server.close())
 
   it.each([
-    ['connect', () => ['connect', '127.0.0.1', port, '-k', stick]],
-    ['exec', () => ['exec', '127.0.0.1', '-p', port, '-k', stick, '--', 'cat']],
+    ['connect', () => ['connect', '127.0.0.1', port, '-k', stick, '--force']],
+    ['exec', () => ['exec', '127.0.0.1', '-p', port, '-k', stick, '--force', '--', 'cat']],
   ])('%s asks on the terminal, and leaves all of standard input to what is behind the door', async (_, words) => {
     const argv = ['sh', '-c', `printf 'one\\ntwo\\n' | "$0" "$@"`, process.execPath, programPath('knockclient'), ...words()]
     const { code, shown } = await onTerminal(argv, [[ASKED, `${PASSPHRASE}\r`]], { env: environment() })

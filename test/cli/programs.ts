@@ -20,7 +20,7 @@ export function environment(more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv {
 }
 
 /** Without capabilities, also where the tests run as root: knockdaemon refuses those, and none of these tests needs one. */
-const UNPRIVILEGED = process.getuid?.() === 0 ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all'] : []
+export const UNPRIVILEGED = process.getuid?.() === 0 ? ['setpriv', '--inh-caps=-all', '--bounding-set=-all'] : []
 
 type Child = ChildProcessByStdio<Writable, Readable, Readable>
 const children = new Set<Child>()
@@ -51,11 +51,11 @@ export interface Outcome {
   readonly stderr: string
 }
 
-/** Runs a program to its end. */
+/** Runs a program to its end. @param options `deaf`: who reads its standard error is gone before it says a word */
 export async function run(
   program: Program | { path: string },
   args: readonly string[],
-  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string } = {},
+  options: { env?: NodeJS.ProcessEnv; cwd?: string; input?: string; deaf?: boolean } = {},
 ): Promise<Outcome> {
   const child = launch(typeof program === 'string' ? programPath(program) : program.path, args, options)
   let [stdout, stderr] = ['', '']
@@ -65,6 +65,7 @@ export async function run(
   child.stderr.setEncoding('utf8').on('data', (text) => {
     stderr += text
   })
+  if (options.deaf) child.stderr.destroy()
   child.stdin.end(options.input ?? '')
   const [code] = await once(child, 'close')
   return { code, stdout, stderr }

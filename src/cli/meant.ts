@@ -1,0 +1,75 @@
+import { isIP } from 'node:net'
+import type { Command } from 'commander'
+import { quoted, UsageFault } from '../host/fault'
+import { readTyped } from '../host/service'
+
+/* What hands type where something else is meant, and what to type for it. */
+
+/** Longest word that is said back. */
+const MAX_WORD = 60
+/** A host, as it can stand in a shell unquoted; somebody at it is left out. */
+const HOST = /^(?:[\w.-]+@)?([\w.:-]+)$/
+/** A host and a port behind it, an IPv6 address in brackets. */
+const HOST_AND_PORT = /^(?:[\w.-]+@)?(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d+)$/i
+/** What tells how things are, by program. */
+const STATUS: Readonly<Record<string, string>> = {
+  knockclient: 'no server tells its clients what is open: knock with --wait, which tries the port',
+  knockturn: '"knockturn firewall show" shows what is open, and "knockdaemon --check" what is wrong',
+  knockdaemon: '"systemctl status knockdaemon" tells whether it runs, and "knockdaemon --check" what is wrong',
+}
+
+/** The name of a command, behind those of its parents. */
+export function pathOf(command: Command): string {
+  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
+}
+
+/** A command and all below it. */
+export function walk(command: Command): Command[] {
+  return [command, ...command.commands.flatMap(walk)]
+}
+
+/**
+ * What to type for a word that is no command of a program's: a command below, or an option of that name.
+ * @param of for "help": the command whose help it is
+ * @returns a hint, or undefined
+ */
+export function meantByWord(command: Command, word: string, of?: string): string | undefined {
+  const program = pathOf(command).split(' ')[0]
+  if (word === 'status') return STATUS[program]
+  const topic = word === 'help' ? command.commands.find((one) => one.name() === of) : undefined
+  if (topic) return meantByWord(topic, word)
+  const below = walk(command).filter((one) => one !== command && one.name() === word)
+  const options = [...command.options.flatMap(({ long }) => long ?? []), '--help'].filter((long) => long === `--${word}`)
+  const lines = [...below.map(pathOf), ...options.map((long) => `${pathOf(command)} ${long}`)]
+  return lines.length > 0 ? `type ${lines.map((line) => `"${line}"`).join(' or ')}` : undefined
+}
+
+/**
+ * What to type for words that name a server or a port, where a profile is expected.
+ * @param profiles the names of those that there are
+ * @returns a hint, or undefined
+ */
+export function meantByWords(program: string, words: readonly string[], profiles: readonly string[]): string | undefined {
+  const isPort = (word: string | undefined) => word !== undefined && readTyped(word) !== null
+  const [first, second] = words.every((word) => word.length <= MAX_WORD) ? words : []
+  if (first === undefined || words.length > 2) return undefined
+  const port = [first, second].find(isPort)
+  const other = [first, second].find((word) => word !== undefined && !isPort(word))
+  if (other === undefined) return words.length === 1 ? `type "${program} -p ${first}"` : undefined
+  const behind = port === undefined ? '' : ` -p ${port}`
+  if (words.length === 2 && port === undefined) return undefined
+  if (profiles.includes(other)) return `type "${program} ${other}${behind}"`
+  const [, address, named, its] = (isIP(other) ? null : HOST_AND_PORT.exec(other)) ?? []
+  if (its !== undefined && port === undefined) return `type "${program} -r ${address ?? named} -p ${its}"`
+  const [, host] = HOST.exec(other) ?? []
+  if (host === undefined) return undefined
+  const isName = profiles.length === 0 && words.length === 1 && !/[.:@]/.test(other)
+  const save = isName ? `"${program} profile save ${host}" makes that profile; ` : ''
+  return `${save}to knock at a server of that name, type "${program} -r ${host}${behind}"`
+}
+
+/** Refuses a word that is no command. @throws {UsageFault} always, with what to type where that can be told */
+export function refuseWord(command: Command, word: string): never {
+  const path = pathOf(command)
+  throw new UsageFault(`unknown command ${quoted(word)}: see "${path} --help"`, { hint: meantByWord(command, word) })
+}
