@@ -6,9 +6,11 @@
 import { spawnSync } from 'node:child_process'
 import {
   chmodSync,
-  copyFileSync,
+  closeSync,
   existsSync,
   mkdirSync,
+  mkdtempSync,
+  openSync,
   readFileSync,
   renameSync,
   rmSync,
@@ -24,6 +26,9 @@ const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 const PROGRAM = join(ROOT, 'dist', 'knockclient.cjs')
 const FOLDER = join(ROOT, 'dist', 'usb')
 const EXECUTABLE = join(FOLDER, 'knockclient')
+/** By names that say nothing of the builder: they stay in the executable. */
+const BLOB = 'knockclient.blob'
+const CONFIG = 'knockclient.json'
 /** What Node looks for in itself (its documentation, "Single executable applications"). */
 const FUSE = 'NODE_SEA_FUSE_fce680ab2cc467b6e072b8b5df1996b2'
 const RESOURCE = 'NODE_SEA_BLOB'
@@ -33,29 +38,58 @@ const TIME_LIMIT = 120_000
 /** A failure whose message is all that the user needs. */
 class Plain extends Error {}
 
-/** Makes the snapshot. @param {string} blob where to @param {string} config where its settings may be written */
-function snapshot(blob, config) {
-  writeFileSync(config, JSON.stringify({ main: PROGRAM, output: blob, disableExperimentalSEAWarning: true, useSnapshot: true }))
+/** Makes the snapshot. @param {string} folder where to, and where its settings may be written @returns {Buffer} */
+function snapshot(folder) {
+  // `execArgvExtension` is for later Nodes, see withoutOptions().
+  writeFileSync(
+    join(folder, CONFIG),
+    JSON.stringify({
+      main: '/proc/self/fd/3',
+      output: BLOB,
+      disableExperimentalSEAWarning: true,
+      useSnapshot: true,
+      execArgvExtension: 'none',
+    }),
+  )
   // What the environment has Node load is not to be in the snapshot. Warnings: it says that some of Node's own modules are unverified in
   // snapshots, which test/e2e/usb.test.ts is for.
   const env = { ...process.env, NODE_OPTIONS: '', NODE_NO_WARNINGS: '1', KNOCKTURN_SNAPSHOT: '1' }
-  const { status, stderr } = spawnSync(process.execPath, ['--experimental-sea-config', config], {
+  const main = openSync(PROGRAM, 'r')
+  const { status, stderr } = spawnSync(process.execPath, ['--experimental-sea-config', CONFIG], {
+    cwd: folder,
+    // By its name alone: it would stay in the executable with the path to it.
+    argv0: 'node',
     env,
+    stdio: ['ignore', 'ignore', 'pipe', main],
     encoding: 'utf8',
     timeout: TIME_LIMIT,
   })
+  closeSync(main)
   if (status !== 0) throw new Plain(`the snapshot has failed:\n${stderr}`)
+  return readFileSync(join(folder, BLOB))
 }
 
 /** A copy of this Node, without its symbols where there is a strip(1): 13 MB less. @param {string} path */
 function copyNode(path) {
-  copyFileSync(process.execPath, path)
-  chmodSync(path, 0o755)
-  if (!readFileSync(path).includes(FUSE))
+  const node = readFileSync(process.execPath)
+  if (!node.includes(FUSE))
     throw new Plain(
       `${process.execPath}: expected a Node in one file, as from nodejs.org, got one that lies in a shared library: run this with another Node`,
     )
+  writeFileSync(path, withoutOptions(node), { mode: 0o755 })
+  chmodSync(path, 0o755)
   spawnSync('strip', [path], { timeout: TIME_LIMIT })
+}
+
+/**
+ * Has a Node take no options from the environment, where those of a borrowed machine's developer would be obeyed: the variable whose name is
+ * empty does not exist. @param {Buffer} node is changed
+ */
+function withoutOptions(node) {
+  const [literal] = /[^\0]\0NODE_OPTIONS\0/.exec(node.toString('latin1')) ?? []
+  // With its neighbour: in Node's own snapshot the name stands, too, behind its length.
+  if (literal) node[node.indexOf(literal, 0, 'latin1') + 2] = 0
+  return node
 }
 
 async function build() {
@@ -64,20 +98,29 @@ async function build() {
     throw new Plain(`expected Linux, got ${process.platform}: use bin/knockclient with Node there`)
   if (!existsSync(PROGRAM)) throw new Plain(`${PROGRAM}: expected the built program, and it is missing: run "npm run build"`)
   mkdirSync(FOLDER, { recursive: true })
-  const [blob, config, next] = ['blob', 'json', 'new'].map((suffix) => join(FOLDER, `knockclient.${suffix}`))
+  // A folder of its own: two of these may run at a time.
+  const folder = mkdtempSync(join(FOLDER, 'making-'))
   try {
-    snapshot(blob, config)
+    const blob = snapshot(folder)
+    const next = join(folder, 'knockclient')
     copyNode(next)
     // LIEF, in there, does not know all of the notes in Node's executable, and says so on the console.
     const { warn } = console
     console.warn = () => {}
-    await inject(next, RESOURCE, readFileSync(blob), { sentinelFuse: FUSE })
+    await inject(next, RESOURCE, blob, { sentinelFuse: FUSE })
     console.warn = warn
-    const { status, stderr } = spawnSync(next, ['--version'], { encoding: 'utf8', timeout: TIME_LIMIT })
-    if (status !== 0) throw new Plain(`the executable does not start: ${stderr}`)
+    const { status, stderr } = spawnSync(next, ['--version'], {
+      env: { ...process.env, NODE_OPTIONS: '--no-such-option' },
+      encoding: 'utf8',
+      timeout: TIME_LIMIT,
+    })
+    if (status !== 0)
+      throw new Plain(
+        `the executable does not start, or not without what NODE_OPTIONS says: ${stderr}: run this with another Node`,
+      )
     renameSync(next, EXECUTABLE)
   } finally {
-    for (const path of [blob, config, next]) rmSync(path, { force: true })
+    rmSync(folder, { recursive: true, force: true })
   }
   const { size } = statSync(EXECUTABLE)
   process.stdout.write(`made ${EXECUTABLE}: ${Math.round(size / 1e6)} MB, with Node ${process.versions.node} in it\n`)
