@@ -5,7 +5,6 @@
 // Each target has --seconds (10) to itself. The first input that breaks a promise, hangs or takes all memory is printed in
 // base64 with what brings it back, and the exit code is 1. Without --seed each run has another.
 
-import { execFileSync } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
@@ -13,6 +12,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { Worker } from 'node:worker_threads'
+import { bundleForNode } from '../../src/build/bundle.mjs'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
 /** A case that takes longer than this many milliseconds hangs. */
@@ -27,12 +27,9 @@ for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exi
 process.env.TMPDIR = folder
 
 /** @param {string} program @returns the path of its bundle */
-function bundled(program) {
+async function bundled(program) {
   const outfile = join(folder, program.replace('.ts', '.cjs'))
-  const flags = ['--bundle', '--platform=node', '--target=node20.19', '--log-level=warning']
-  execFileSync(join(HERE, '../../node_modules/.bin/esbuild'), [join(HERE, program), ...flags, `--outfile=${outfile}`], {
-    stdio: 'inherit',
-  })
+  await bundleForNode({ entryPoints: [join(HERE, program)], outfile })
   return outfile
 }
 
@@ -69,11 +66,11 @@ function fuzz({ name, seed, from, seconds }) {
   })
 }
 
-const workerBundle = bundled('worker.ts')
+const workerBundle = await bundled('worker.ts')
 /** @type {typeof import('./targets') & typeof import('./mutate')} */
 const { targets, inputOf } = {
-  ...createRequire(import.meta.url)(bundled('targets.ts')),
-  ...createRequire(import.meta.url)(bundled('mutate.ts')),
+  ...createRequire(import.meta.url)(await bundled('targets.ts')),
+  ...createRequire(import.meta.url)(await bundled('mutate.ts')),
 }
 
 const { values, positionals } = parseArgs({

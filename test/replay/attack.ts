@@ -11,9 +11,12 @@ export const KINDS = [
   'cancel',
   'injection',
   'company',
+  'closing',
+  'share',
   'policy',
   'datagram',
   'passcode',
+  'cafe',
 ] as const
 export type Kind = (typeof KINDS)[number]
 

@@ -1,5 +1,6 @@
 import type { Attack } from './attack'
 import { attacks as cancel } from './cancel'
+import { attacks as closing } from './closing'
 import { attacks as company } from './company'
 import { attacks as crash } from './crash'
 import { attacks as datagram } from './datagram'
@@ -11,7 +12,9 @@ import { attacks as injection } from './injection'
 import { attacks as passcode } from './passcode'
 import { attacks as policy } from './policy'
 import { attacks as replay } from './replay'
+import { attacks as rubbish } from './rubbish'
 import { attacks as scan } from './scan'
+import { attacks as share } from './share'
 
 /** Every attack that runs in one process, with clocks of its own. */
 export const catalogue: readonly Attack[] = [
@@ -22,9 +25,12 @@ export const catalogue: readonly Attack[] = [
   ...forgery,
   ...delay,
   ...scan,
+  ...rubbish,
   ...cancel,
   ...injection,
   ...company,
+  ...closing,
+  ...share,
   ...policy,
   ...datagram,
   ...passcode,

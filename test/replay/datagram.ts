@@ -215,7 +215,7 @@ export const attacks: Attack[] = [
     kind: 'datagram',
     name: 'a datagram after its windows',
     what: 'A listener sends a datagram two minutes later, when its window is accepted no more.',
-    run: again({ meanwhile: (world) => world.pass(120_000), says: 'stale' }),
+    run: again({ meanwhile: (world) => world.pass(120_000), says: 'replayed' }),
   },
   {
     kind: 'datagram',

@@ -1,4 +1,4 @@
-import { windowAt } from '../../src/protocol/key'
+import { type Key, windowAt } from '../../src/protocol/key'
 import { keyOf, MIDDLE, WINDOW } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
@@ -11,6 +11,7 @@ import { ATTACKER, serverKey, USER, World } from './world'
 
 const MINUTE = 60
 const DAY = 86_400
+const YEAR = 365 * DAY
 /** Unix seconds: from here to 1970. */
 const TO_1970 = -MIDDLE
 
@@ -150,6 +151,7 @@ async function wanderingClock({ times }: Scale): Promise<Outcome> {
     const recorded: number[][] = []
     const restart = [
       () => world.restart(),
+      () => world.rebase(),
       () => world.reboot(),
       async () => {
         world.kill()
@@ -176,6 +178,63 @@ async function wanderingClock({ times }: Scale): Promise<Outcome> {
   }
   tally.promise(opened > 0, 'none of the knocks that were played had opened before')
   tally.note = `${opened} knocks that had opened were played`
+  return tally
+}
+
+/**
+ * The ledger was begun when the clock was a year ahead, and then the clock is set right: nothing opens, by a new key either, and the log says
+ * so and what helps. The ledger is rebased. A listener plays all that was said until then, at once and when its time comes.
+ */
+async function rebasedLedger({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(5, 50); seed++) {
+    for (const skew of [0, 1, 3]) {
+      const world = await World.begin({ seed, skew, seconds: MIDDLE + YEAR, keys: [serverKey(1), serverKey(2)] })
+      const [hasty, right] = world.keys.map(({ key }) => key)
+      world.kill()
+      world.disk.delete()
+      await world.start()
+      const spent: number[][] = []
+      const say = async (key: Key, window: number, source = USER): Promise<void> => {
+        const ports = world.compose({}, key, window)
+        spent.push(ports)
+        await play(world, ports, source)
+      }
+      await world.pass(30_000 * (skew + 2))
+      // Somebody whose clock is as wrong as the server's, or more so.
+      await tally.knock(world, () => say(hasty, world.window()))
+      await tally.attack(world, () => say(hasty, world.window() + skew + 4), 'future')
+      world.wall -= 1_000 * YEAR
+      const since = world.log.length
+      await world.restart()
+      const errors = world.log.slice(since).filter(({ level }) => level === 50)
+      const isTold = errors.some(({ key, msg }) => !key && String(msg).includes('run "knockturn ledger rebase"'))
+      tally.promise(isTold && errors.length === 2, `the log names ${errors.length} floors that are ahead, and there are 2`)
+      for (let window = -skew; window <= skew; window++)
+        await tally.attack(world, () => say(right, world.window() + window), 'stale')
+      await world.rebase()
+      const playAll = async (): Promise<void> => {
+        for (const ports of spent)
+          for (const source of [ATTACKER, USER]) await tally.attack(world, () => play(world, ports, source))
+      }
+      await playAll()
+      for (let window = 0; window <= 2 * skew + 2; window++) {
+        await world.pass(30_000)
+        await playAll()
+      }
+      // Who had not knocked meanwhile opens; who had needs a new key, which does, too.
+      await tally.knock(world, () => play(world, world.compose({}, right), USER))
+      await world.setKeys([...world.keys, serverKey(3)])
+      await tally.knock(world, () => play(world, world.compose({}, keyOf(3)), USER))
+      await tally.attack(world, () => play(world, world.compose({}, hasty), USER), 'stale')
+      world.wall = 1_000 * (MIDDLE + YEAR)
+      await world.restart()
+      for (let window = 0; window <= 2 * skew + 8; window++) {
+        await playAll()
+        await world.pass(30_000)
+      }
+    }
+  }
   return tally
 }
 
@@ -354,6 +413,12 @@ export const attacks: Attack[] = [
     name: 'a clock that wanders',
     what: 'Who can set the clock and have the daemon restarted, killed and its skew changed plays all knocks that have ever opened.',
     run: wanderingClock,
+  },
+  {
+    kind: 'edge',
+    name: 'a ledger that is rebased',
+    what: 'A listener plays all that he has heard when a ledger that was begun a year ahead of the time begins now instead: at once and in a year.',
+    run: rebasedLedger,
   },
   {
     kind: 'edge',

@@ -8,6 +8,7 @@ import { base32nopad } from '@scure/base'
 import { compose, logged, seeded, until } from '../e2e/lab.mjs'
 import { against } from './any-door.mjs'
 import { openOurs, POOL } from './doors.mjs'
+import { limits } from './floods-limits.mjs'
 
 /** Different packets of a flood, which are sent over and over. */
 const PACKETS = 250_000
@@ -51,6 +52,13 @@ const AIMS = {
 const spoofed = (/** @type {() => number} */ random) => SPOOFED + Math.floor(random() * SPOOFED_SIZE)
 const of = (/** @type {() => number} */ random) => (/** @type {number[]} */ ports) =>
   ports[Math.floor(random() * ports.length)] ?? NaN
+
+/**
+ * What the nth of many users of one key asks for, and no other of them. Who asks for the same in one window says the same knock once in 65,536
+ * times, by the salt, and the second of them is a replay: of 31 users that comes to pass in one flood of 140.
+ * @param {number} n
+ */
+const ownLifetime = (n) => ['-t', `${60 + n}s`]
 
 /** Rendezvous and random symbols, as a knock has them. @param {number[]} rendezvous @param {() => number} random @param {() => number} from */
 function bursts(rendezvous, random, from) {
@@ -100,7 +108,7 @@ export function flood({ aim, pps, keys = 1, users = 30, isWatched = true }) {
         /** @type {{address: string, touches: import('../e2e/lab.mjs').Touch[]}[]} */
         const knocks = []
         for (let i = 0; i < users; i++) {
-          const { touches } = await compose(user, door.gate.key, ...door.lease)
+          const { touches } = await compose(user, door.gate.key, ...door.lease, ...ownLifetime(i))
           knocks.push({ address: await stage.another(user), touches })
         }
 
@@ -161,7 +169,8 @@ const [MOST, LESS] = [50_000, 20_000]
 export const floods = [
   ...AT.flatMap((aim) => [LESS, MOST].map((pps) => flood({ aim, pps }))),
   ...AT.flatMap((aim) => [100, 1_000].map((keys) => flood({ aim, pps: MOST, keys }))),
+  ...limits,
 ]
 
 /** The floods of `npm test`: short ones. @type {Attack[]} */
-export const showers = AT.map((aim) => flood({ aim, pps: LESS, users: 10, isWatched: false }))
+export const showers = [...AT.map((aim) => flood({ aim, pps: LESS, users: 10, isWatched: false })), ...limits]

@@ -1,8 +1,9 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { Refusal, ServerKey } from '../../src/gate/policy'
 import { formatKeyFile } from '../../src/host/key-file'
+import { revokeKey } from '../../src/host/keyring'
 import { loadServerKeys } from '../../src/host/server-keys'
 import { codebook, MAX_PAGES, PAGE, symbolPort } from '../../src/protocol/codebook'
 import { encode } from '../../src/protocol/erasure'
@@ -12,6 +13,7 @@ import { encodeRequest, type Request } from '../../src/protocol/request'
 import { seal } from '../../src/protocol/seal'
 import { keyOf, knockOf, MIDDLE, requestOf, WINDOW } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
+import { MAX_KEY_FILE, revocations } from './revocations.mjs'
 import { Tally } from './tally'
 import { anyOf } from './traffic'
 import { ATTACKER, SERVER, serverKey, USER, World } from './world'
@@ -327,6 +329,78 @@ async function revokedMeanwhile({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
+/** What has been done to the file of a key, from which the daemon reads its keys again: at once, and `wait` milliseconds later. */
+interface Spoiled {
+  readonly spoil: (folder: string, path: string, text: string) => unknown
+  readonly says: Refusal | null
+  readonly wait?: number
+}
+
+/** The file of a user's key, whose door is open, becomes something else: the door shuts, and nothing more opens. Another key's opens. */
+async function withFile({ spoil, says, wait = 0 }: Spoiled, tally: Tally): Promise<void> {
+  const folder = mkdtempSync(join(tmpdir(), 'knockturn-attack-'))
+  try {
+    const texts = [1, 2].map((n) => formatKeyFile({ ...serverKey(n), created: 0, host: null }))
+    const paths = [1, 2].map((n) => join(folder, `user${n}.key`))
+    for (const [i, path] of paths.entries()) writeFileSync(path, texts[i], { mode: 0o600 })
+    const first = await loadServerKeys(folder, KEY.server)
+    const world = await World.begin({ keys: first.keys })
+    await tally.knock(world)
+    await spoil(folder, paths[0], texts[0])
+    const again = await loadServerKeys(folder, KEY.server, { before: first, now: world.steady })
+    await world.setKeys(again.keys)
+    await world.pass(wait)
+    if (wait > 0) {
+      tally.promise(world.isOpen(), 'the door is shut before the time of a faulty file is over')
+      await world.setKeys((await loadServerKeys(folder, KEY.server, { before: again, now: world.steady })).keys)
+    }
+    await world.pass(500)
+    tally.promise(world.rules.size === 0, 'a lease has outlived its key')
+    for (const source of [USER, ATTACKER]) await tally.attack(world, () => send(world, world.compose({}, KEY), source), says)
+    await tally.knock(world, () => send(world, world.compose({}, keyOf(2)), USER))
+  } finally {
+    rmSync(folder, { recursive: true })
+  }
+}
+
+/** Every way in which a file may say it and be no key. */
+async function revokedInSomeWay(): Promise<Outcome> {
+  const tally = new Tally()
+  for (const form of Object.values(revocations))
+    await withFile({ spoil: (_, path, text) => writeFileSync(path, form(text)), says: 'revoked' }, tally)
+  tally.note = `${Object.keys(revocations).length} forms of the file`
+  return tally
+}
+
+/** `knockturn key revoke` on files that are as long as they may be, or nearly. */
+async function revokedAtTheLimit(): Promise<Outcome> {
+  const tally = new Tally()
+  for (const room of [0, 1, 30, 31]) {
+    const spoil = async (folder: string, path: string, text: string) => {
+      writeFileSync(path, text.padEnd(MAX_KEY_FILE - room, '\n'))
+      await revokeKey(folder, 'user1', MIDDLE * 1_000)
+    }
+    await withFile({ spoil, says: 'revoked' }, tally)
+  }
+  return tally
+}
+
+/** Files that are no keys and don't say why: one that is too long at once, the others when they have been so for ten seconds. */
+async function spoiledFiles(): Promise<Outcome> {
+  const tally = new Tally()
+  const long = (_: string, path: string, text: string) => writeFileSync(path, text.padEnd(MAX_KEY_FILE + 1, '\n'))
+  await withFile({ spoil: long, says: null }, tally)
+  const spoils: Spoiled['spoil'][] = [
+    (_, path, text) => writeFileSync(path, `${text}[[[`),
+    (_, path, text) => writeFileSync(path, text.slice(0, text.length / 2)),
+    (_, path) => writeFileSync(path, ''),
+    (_, path) => writeFileSync(path, Uint8Array.of(0xff)),
+    (_, path) => chmodSync(path, 0o644),
+  ]
+  for (const spoil of spoils) await withFile({ spoil, says: null, wait: 10_000 }, tally)
+  return tally
+}
+
 /** Two key files hold one secret, another has another label: the daemon's own loader takes neither, and says so. */
 async function doubled(): Promise<Outcome> {
   const tally = new Tally()
@@ -457,6 +531,24 @@ export const attacks: Attack[] = [
     name: 'a revoked key',
     what: 'Somebody goes on knocking with a key that has been revoked.',
     run: withoutRight('revoked', (world, key) => world.setKeys([{ ...key, revoked: world.wall }, world.keys[1]])),
+  },
+  {
+    kind: 'forgery',
+    name: 'a key revoked in a file that is no key',
+    what: 'Somebody goes on knocking with a key whose file says that it is revoked, and is in no encoding, form or length of a key file.',
+    run: revokedInSomeWay,
+  },
+  {
+    kind: 'forgery',
+    name: 'a key revoked in a file as long as may be',
+    what: 'Somebody goes on knocking with a key whose file has become too long by its revocation.',
+    run: revokedAtTheLimit,
+  },
+  {
+    kind: 'forgery',
+    name: 'a key whose file is spoiled',
+    what: 'Somebody goes on knocking with a key whose file can be read and is faulty: it may be so for ten seconds, as an editor leaves it.',
+    run: spoiledFiles,
   },
   {
     kind: 'forgery',

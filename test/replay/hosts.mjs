@@ -6,9 +6,16 @@ import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { base32nopad } from '@scure/base'
 import { generateSync } from 'otplib'
-import { compose, knock as knockclient, logged, seeded } from '../e2e/lab.mjs'
+import { compose, knock as knockclient, logged, seeded, until } from '../e2e/lab.mjs'
 import { against, anyDoor } from './any-door.mjs'
 import { clockOf, knockturn, LEASE, openOurs, POOL } from './doors.mjs'
+import { cafe } from './hosts-cafe.mjs'
+import { closing } from './hosts-closing.mjs'
+import { local } from './hosts-local.mjs'
+import { network } from './hosts-network.mjs'
+import { rubbishes } from './hosts-rubbish.mjs'
+import { around } from './hosts-user.mjs'
+import { MAX_KEY_FILE, revocations } from './revocations.mjs'
 import { SSH } from './stage.mjs'
 
 /** Milliseconds after which a lease is over: the kernel counts whole seconds. */
@@ -477,6 +484,53 @@ const forgeries = [
   },
 ]
 
+/** Milliseconds after which the rules of a key that is dead at once are gone. */
+const DEAD = 5_000
+/** Seconds of a lease that does not end by itself. */
+const LASTING = 600
+
+/** @type {Attack} */
+const revoked = {
+  kind: 'forgery',
+  name: 'packets of a key revoked in a file that is no key',
+  what: 'Somebody goes on knocking with a key whose file says that it is revoked, and is in no encoding, form or length of a key file; the daemon has opened to him.',
+  run: onOurs(async (stage, door) => {
+    const { user, server, another, speakFrom } = stage
+    const { gate, daemon } = door
+    const { honest, knock } = honestly(stage, door)
+    const options = ['--services', `${SSH}/tcp`]
+    /** @type {((path: string, id: string) => unknown)[]} */
+    const ways = Object.values(revocations).map((form) => (path) => writeFileSync(path, form(readFileSync(path, 'utf8'))))
+    ways.push(async (path, id) => {
+      writeFileSync(path, readFileSync(path, 'utf8').padEnd(MAX_KEY_FILE, '\n'))
+      await gate.knockturn('key', 'revoke', id, '--keys', gate.keys)
+    })
+    /** @type {string[]} */
+    const broken = []
+    let opened = 0
+    for (const [i, revoke] of ways.entries()) {
+      const id = `gone${i}`
+      const key = await gate.newKey(id, ...options)
+      await daemon.line(logged('reloaded', { keys: i + 2 }))
+      const send = async (/** @type {string} */ address) => {
+        await speakFrom(user, address)
+        await user.must(knockclient({ key }, '-r', server.ipv4, '-p', String(SSH), '-t', `${LASTING}s`, '--passes', '1'))
+      }
+      const [first, second] = [await another(user), await another(user)]
+      honest.tried++
+      honest.opened += Number(await stage.opens(user, first, () => send(first)))
+      await revoke(join(gate.keys, `${id}.key`), id)
+      const isGone = async () => !(await leaseRules(stage)).some((rule) => rule.includes(`:${id}:`))
+      await until(isGone, 'no rule is left', DEAD).catch(() => opened++)
+      await send(second)
+      await refused(door, second, 'revoked', broken)
+      opened += await stage.open(user, [second])
+    }
+    await knock()
+    return { tried: 2 * ways.length, opened, honest, broken }
+  }),
+}
+
 // ---- the delayed knock
 
 /** Somebody on the path keeps what an address sends from the server while something is done; what he does with it is his. @param {Stage} stage @param {string} address @param {() => Promise<unknown>} work */
@@ -736,7 +790,7 @@ const policy = {
     let [tried, opened] = [0, 0]
     for (const [what, options] of Object.entries(TOO_MUCH)) {
       const address = await stage.another(stage.user)
-      await door.client(address, ...options(stage), '--passes', '1')
+      await door.client(address, ...options(stage), '--passes', '1', '--force')
       await door.daemon.line(logged('refused', { source: address })).catch(() => broken.push(`${what}: is not refused`))
       tried++
       opened += (await leaseRules(stage)).length
@@ -824,11 +878,18 @@ export const hosts = [
   ...edges,
   ...crashes,
   ...forgeries,
+  revoked,
   ...delays,
   cancel,
   injection,
+  ...local,
   ...company,
+  ...closing,
+  ...rubbishes,
   policy,
   datagram,
   passcode,
+  ...cafe,
+  ...network,
+  ...around,
 ]

@@ -11,7 +11,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { build } from 'esbuild'
+import { bundleForNode } from '../../src/build/bundle.mjs'
 import { anyDoor } from './any-door.mjs'
 import { fwknop, knockd, missing } from './doors.mjs'
 import { floods } from './floods.mjs'
@@ -34,14 +34,7 @@ async function inOneProcess() {
   const folder = mkdtempSync(join(tmpdir(), 'knockturn-attack-'))
   const outfile = join(folder, 'catalogue.cjs')
   const contents = "export * from './attack'; export { catalogue } from './catalogue'"
-  await build({
-    stdin: { contents, resolveDir: HERE },
-    bundle: true,
-    platform: 'node',
-    format: 'cjs',
-    outfile,
-    logLevel: 'warning',
-  })
+  await bundleForNode({ stdin: { contents, resolveDir: HERE }, format: 'cjs', outfile })
   const bundle = createRequire(import.meta.url)(outfile)
   rmSync(folder, { recursive: true })
   return bundle

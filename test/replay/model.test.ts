@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { LedgerRecord } from '../../src/gate/ledger'
+import { freshBase, type LedgerRecord } from '../../src/gate/ledger'
 import { type Bounds, CONDUCT, type Conduct, explore } from './model'
 
 const BOUNDS: Bounds = { knocks: [0, 0], skews: [1], crashes: 3, clocks: 2, steps: [-30, 30], failures: 2, losses: 0 }
@@ -16,6 +16,7 @@ describe('no knock acts twice, and none before it is durable, in any order of', 
     ['the same with a skew of 1', { ...BOUNDS, knocks: [0, 3], steps: [-90, -30, 30, 90], failures: 1 }, 50_000],
     ['the same with restarts that change the skew', { ...FLOORS, skews: [0, 1], failures: 1 }, 50_000],
     ['two knocks and a ledger that is lost', LOSS, 5_000],
+    ['two knocks and rebases, whatever the clock', { ...FLOORS, skews: [0, 1], failures: 0, rebases: 2 }, 50_000],
   ])('%s', (_, bounds, atLeast) => {
     const { states, broken } = explore(bounds)
     expect(broken).toBeNull()
@@ -35,6 +36,7 @@ describe('the checker finds', () => {
     ['a restart that forgets the floor', { read: (records) => records.map(withoutFloor) }, FLOORS, DURABLE],
     ['a restart that throws a damaged ledger away', { read: (records, damaged) => (damaged ? [] : records) }, BOUNDS, DURABLE],
     ['a start without a wait where the ledger is lost', { startsAtOnce: true }, LOSS, DURABLE],
+    ['a rebase that begins anew', { rebase: (_, wall, skew) => [freshBase(wall, skew)] }, { ...BOUNDS, rebases: 1 }, DURABLE],
     [
       'a future knock that is not written down',
       { forgetsFuture: true },

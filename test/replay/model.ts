@@ -1,5 +1,5 @@
 import { acceptedWindows } from '../../src/gate/clock'
-import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
+import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
 import type { Knock } from '../../src/gate/listener'
 import { keyOf, requestOf, WINDOW } from '../gate/ear'
 
@@ -28,6 +28,8 @@ export interface Bounds {
   readonly failures: number
   /** Crashes that take the ledger along. */
   readonly losses: number
+  /** How often somebody rebases the ledger while the daemon is down. */
+  readonly rebases?: number
 }
 
 /** What a daemon does; a test puts a fault in, and the checker must find what follows from it. */
@@ -42,6 +44,8 @@ export interface Conduct {
   readonly read: (records: readonly LedgerRecord[], damaged: boolean) => readonly LedgerRecord[]
   /** Whether a daemon whose ledger is lost or damaged starts without a wait. */
   readonly startsAtOnce: boolean
+  /** What a rebase makes of the records. */
+  readonly rebase: (records: readonly LedgerRecord[], wall: number, skew: number) => LedgerRecord[]
 }
 
 export const CONDUCT: Conduct = {
@@ -50,6 +54,7 @@ export const CONDUCT: Conduct = {
   forgetsFuture: false,
   read: (records) => records,
   startsAtOnce: false,
+  rebase: rebased,
 }
 
 /** What the exploration came to: how much it has seen, and the shortest way to a broken promise, if there is one. */
@@ -89,14 +94,14 @@ interface State {
   /** For each knock: doors that it has opened, over all lives; and whether it was refused as one for a window to come. */
   readonly acted: readonly number[]
   readonly refused: readonly boolean[]
-  readonly left: { readonly crashes: number; readonly clocks: number; readonly failures: number; readonly losses: number }
+  readonly left: Readonly<Record<'crashes' | 'clocks' | 'failures' | 'losses' | 'rebases', number>>
 }
 
 type Step = readonly [what: string, next: State]
 
 /** Explores every state that can be reached, the nearest first. */
 export function explore(bounds: Bounds, conduct: Conduct = CONDUCT): Explored {
-  const { crashes, clocks, failures, losses } = bounds
+  const { crashes, clocks, failures, losses, rebases = 0 } = bounds
   const first: State = {
     wall: (WINDOW + 0.5) * KEY.period,
     life: { skew: bounds.skews[0], began: [], claims: [], writing: [], ready: [], doubtful: false },
@@ -105,7 +110,7 @@ export function explore(bounds: Bounds, conduct: Conduct = CONDUCT): Explored {
     damaged: false,
     acted: bounds.knocks.map(() => 0),
     refused: bounds.knocks.map(() => false),
-    left: { crashes, clocks, failures, losses },
+    left: { crashes, clocks, failures, losses, rebases },
   }
   const model = new Model(bounds, conduct)
   /** How each state was reached first. */
@@ -155,7 +160,10 @@ class Model {
   *steps(state: State): Generator<Step> {
     const { life } = state
     if (state.left.clocks > 0) yield* this.#clock(state)
-    if (!life) return yield* this.#start(state)
+    if (!life) {
+      yield* this.#rebase(state)
+      return yield* this.#start(state)
+    }
     yield* this.#say(state, life)
     yield* this.#sync(state, life)
     yield* this.#act(state, life)
@@ -230,6 +238,16 @@ class Model {
     if (state.left.losses > 0) {
       const left = { ...state.left, losses: state.left.losses - 1 }
       yield ['it is killed, and its ledger is lost', { ...rest, disk: [], damaged: true, left }]
+    }
+  }
+
+  /** What a daemon would have read, with a base of now in the place of those that there were. */
+  *#rebase(state: State): Generator<Step> {
+    if (state.left.rebases === 0) return
+    const left = { ...state.left, rebases: state.left.rebases - 1 }
+    for (const skew of this.#bounds.skews) {
+      const records = this.#conduct.rebase(this.#readAtStart(state, skew), state.wall * 1000, skew)
+      yield [`its ledger is rebased with a skew of ${skew}`, { ...state, disk: records, damaged: false, left }]
     }
   }
 

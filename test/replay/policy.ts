@@ -252,6 +252,45 @@ async function shorterLock({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
+/** Who is locked out has a friend lock him for longer by a key that ends soon; the daemon is restarted or not. */
+async function lockByEndingKey({ times }: Scale): Promise<Outcome> {
+  const tally = new Tally()
+  for (let seed = 1; seed <= times(10, 100); seed++) {
+    for (const isRestarted of [false, true]) {
+      const [key, low, victim] = [1, 2, 3].map((n) => serverKey(n, { ...UNBOUND, lock: true })) as [
+        ServerKey,
+        ServerKey,
+        ServerKey,
+      ]
+      const world = await World.begin({ seed, keys: [key, low, victim] })
+      const ending = { ...low, expires: world.wall + 5_000 }
+      await world.setKeys([key, ending, victim])
+      for (const [{ key: by }, seconds] of [[key, 60] as const, [ending, 90] as const])
+        await tally.knock(world, () => world.knock({ key: by, request: { ...lock, address: ATTACKER, seconds } }))
+      if (isRestarted) await world.restart()
+      await world.pass(10_000)
+      await tally.attack(world, () => world.knock({ key: victim.key, source: ATTACKER }), 'locked')
+    }
+  }
+  return tally
+}
+
+/** Somebody who may lock locks as many addresses as may be, so that nobody else can lock one. */
+async function manyLocks(): Promise<Outcome> {
+  const tally = new Tally()
+  const [key, other] = [serverKey(1, { ...UNBOUND, lock: true }), serverKey(2, { ...UNBOUND, lock: true })]
+  const world = await World.begin({ keys: [key, other] })
+  for (let n = 0; n < KEY_LEASES + 44; n++) {
+    const address = `203.0.${n >> 8}.${n & 255}`
+    const ask = () => world.knock({ source: ATTACKER, request: { ...lock, address, seconds: 3_600 } })
+    if (n < KEY_LEASES) await tally.knock(world, ask)
+    else await tally.attack(world, ask, 'not-granted')
+    await world.pass(800)
+  }
+  await tally.knock(world, () => world.knock({ key: other.key, request: { ...lock, address: ATTACKER } }))
+  return tally
+}
+
 const lock = { action: 'lock', port: 0 } as const
 
 export const attacks: Attack[] = [
@@ -343,6 +382,18 @@ export const attacks: Attack[] = [
     name: 'hundreds of doors for one key',
     what: 'Somebody whose key may name any address asks for a door for each of 300, to use up the room of the others.',
     run: manyDoors,
+  },
+  {
+    kind: 'policy',
+    name: 'hundreds of locks for one key',
+    what: 'Somebody whose key may lock any address locks each of 300, to use up the room of the others.',
+    run: manyLocks,
+  },
+  {
+    kind: 'policy',
+    name: 'a longer lock by a key that ends',
+    what: 'Somebody who is locked out has a friend lock him for longer, by a key that ends before the first lock.',
+    run: lockByEndingKey,
   },
   {
     kind: 'policy',

@@ -2,7 +2,7 @@
 
 import { join } from 'node:path'
 import { makeLab, until } from '../e2e/lab.mjs'
-import { writePcap } from './packets.mjs'
+import { writePcap, writePcap6 } from './packets.mjs'
 
 export const SSH = 22
 /** Milliseconds after which a door that does not answer is shut. */
@@ -106,6 +106,23 @@ async function furnish(lab) {
 
     heard,
 
+    /**
+     * What arrives at the attacker while something is done, all of it.
+     * @template T @param {() => Promise<T>} work
+     */
+    arriving: async (work) => {
+      const arrived = await attacker.capture()
+      try {
+        const result = await work()
+        const mark = MARKS + marks++
+        await user.replay([{ protocol: 'udp', port: mark }], attacker.ipv4)
+        await until(async () => (await arrived.taps()).some(({ port }) => port === mark), 'the mark on the tape')
+        return { result, taps: (await arrived.taps()).filter(({ port }) => port !== mark) }
+      } finally {
+        await arrived.end()
+      }
+    },
+
     /** What a source has sent but for its visits, as a file of packets. @param {string} source */
     recorded: async (source) => {
       if ((await heard(source)).length === 0) throw new Error(`nothing of ${source} is on the tape`)
@@ -150,6 +167,9 @@ async function furnish(lab) {
     },
 
     /** Makes a file of SYNs. @param {import('./packets.mjs').Packet[]} packets */
-    pack: (packets) => writePcap(file(), packets, { from, to, destination: server.ipv4 }),
+    pack: (packets) => writePcap(file(), packets, { from, to, destination: server.ipv4, destination6: server.ipv6 }),
+
+    /** Makes a file of UDP datagrams over IPv6. @param {import('./packets.mjs').Datagram[]} datagrams */
+    pack6: (datagrams) => writePcap6(file(), datagrams, { from, to, destination: server.ipv6 }),
   }
 }

@@ -1,8 +1,9 @@
 import pino from 'pino'
 import { Daemon } from '../../src/daemon'
 import type { Now } from '../../src/gate/clock'
-import { type Lease, Leases, type Lock } from '../../src/gate/leases'
-import { Ledger, type LedgerRecord } from '../../src/gate/ledger'
+import type { Batch, Entry, Lease } from '../../src/gate/firewall'
+import { Leases } from '../../src/gate/leases'
+import { Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
 import { Listener } from '../../src/gate/listener'
 import { Passcodes } from '../../src/gate/passcodes'
 import type { GrantRules, ServerKey } from '../../src/gate/policy'
@@ -137,7 +138,11 @@ export class World {
   readonly openings: Opening[] = []
   readonly log: Said[] = []
   /** The kernel's rules, which outlive the daemon. */
-  readonly rules = new Set<Lease | Lock>()
+  readonly rules = new Set<Entry>()
+  /** What a change of the rules waits for: the kernel, or whoever has its lock, may take its time. */
+  held: Promise<void> | undefined
+  /** Throws where a change is to fail. */
+  fault: ((batch: Batch) => void) | undefined
   wall: number
   steady = 1_000_000
   keys: readonly ServerKey[]
@@ -183,36 +188,42 @@ export class World {
       passcodes: new Passcodes({ base: PASSCODE_BASE, pinDigits: 4, skew: this.skew }),
       ledger,
       leases: new Leases(),
-      firewall: {
-        list: async () => ({
-          leases: [...this.rules].filter((rule): rule is Lease => 'port' in rule),
-          locks: [...this.rules].filter((rule): rule is Lock => !('port' in rule)),
-        }),
-        // A daemon that has been killed acts no more, whatever it still waits for.
-        open: async (lease, replaced) => {
-          if (!own()) return
-          if (replaced) this.rules.delete(replaced)
-          this.rules.add(lease)
-          this.openings.push({ lease, at: this.wall })
+      firewall: [
+        {
+          name: 'kernel',
+          holds: () => true,
+          endsByItself: () => true,
+          read: async () => ({ entries: [...this.rules], isWhole: true }),
+          // A daemon that has been killed acts no more, whatever it still waits for.
+          change: async (batch) => {
+            const { add, remove } = batch
+            await this.held
+            if (!own()) return
+            this.fault?.(batch)
+            for (const entry of add) this.#add(entry)
+            for (const { entry } of remove) this.rules.delete(entry)
+          },
+          rewrite: async (entries) => {
+            if (!own()) return
+            for (const rule of this.rules) if (!entries.includes(rule)) this.rules.delete(rule)
+            for (const entry of entries) if (!this.rules.has(entry)) this.#add(entry)
+          },
         },
-        end: async (lease) => void (own() && this.rules.delete(lease)),
-        lock: async (lock, replaced) => {
-          if (!own()) return
-          if (replaced) this.rules.delete(replaced)
-          this.rules.add(lock)
-        },
-        unlock: async (lock) => void (own() && this.rules.delete(lock)),
-        mend: async () => false,
-      },
+      ],
       log: pino({ base: null, level: 'info' }, { write: (line) => void (own() && this.log.push(JSON.parse(line))) }),
       now: () => this.now,
     })
     this.#daemon = daemon
     await daemon.setKeys(this.keys, this.#neverLock)
     await daemon.restore()
-    daemon.warnOfFloors()
+    daemon.warnOfFloors(false)
     // From here on time is what we say it is.
     await daemon.settle()
+  }
+
+  #add(entry: Entry): void {
+    this.rules.add(entry)
+    if ('port' in entry) this.openings.push({ lease: entry, at: this.wall })
   }
 
   #readLedger(isNew: boolean): Ledger {
@@ -237,6 +248,16 @@ export class World {
   async restart(): Promise<void> {
     await this.settled()
     this.kill()
+    await this.start()
+  }
+
+  /** It ends, the administrator rebases the ledger, as `knockturn ledger rebase` does on a file, and it is started again. */
+  async rebase(): Promise<void> {
+    await this.settled()
+    this.kill()
+    const records = rebased(readLedger(this.disk.bytes).records, this.wall, this.skew)
+    this.disk.synced = records.map((record) => `${formatRecord(record)}\n`).join('')
+    this.disk.torn = ''
     await this.start()
   }
 
@@ -280,9 +301,38 @@ export class World {
     await this.settled()
   }
 
+  /** Time passes as in {@link World.pass}, and what waits for the firewall is left to wait. */
+  async passes(milliseconds: number): Promise<void> {
+    for (let passed = 0; passed < milliseconds; passed += 10) {
+      const by = Math.min(10, milliseconds - passed)
+      this.wall += by
+      this.steady += by
+      this.daemon.tick()
+      await new Promise(setImmediate)
+    }
+  }
+
   /** Waits until what the daemon has begun is done. */
   settled(): Promise<void> {
     return this.daemon.settle()
+  }
+
+  /** Has changes of the rules wait, until what is returned is called. */
+  hold(): () => void {
+    let release = () => {}
+    this.held = new Promise((resolve) => {
+      release = resolve
+    })
+    return () => {
+      this.held = undefined
+      release()
+    }
+  }
+
+  /** Taps one after the other, and what follows from them as far as it does not wait for the firewall. */
+  async tapped(ports: Iterable<number>, how: { source?: string; destination?: string; after?: number } = {}): Promise<void> {
+    for (const port of ports) this.tap(port, how)
+    await new Promise(setImmediate)
   }
 
   /** The window that the clock is in. */

@@ -1,26 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { holds, KINDS } from './attack'
+import { type Attack, KINDS } from './attack'
 import { catalogue } from './catalogue'
-import { floods } from './floods.mjs'
+import { floods, showers } from './floods.mjs'
 import { hosts } from './hosts.mjs'
-
-const scale = { isLong: false, times: (full: number) => full }
-
-/** Floods are real ones, in namespaces. */
-const kinds = KINDS.filter((kind) => catalogue.some((attack) => attack.kind === kind))
-
-describe.each(kinds)('%s:', (kind) => {
-  it.each(catalogue.filter((attack) => attack.kind === kind).map(({ name, run }) => [name, run] as const))(
-    '%s opens nothing',
-    async (_, run) => {
-      const outcome = await run(scale)
-      expect(outcome.tried).toBeGreaterThan(0)
-      expect(outcome).toSatisfy(holds)
-    },
-    120_000,
-  )
-})
 
 /** Those on real hosts, too. */
 const all = [...catalogue, ...hosts, ...floods]
@@ -31,6 +14,14 @@ it('has a name of its own for each attack', () => {
 
 it('has attacks of each kind on the real daemon', () => {
   expect(new Set([...hosts, ...floods].map(({ kind }) => kind))).toEqual(new Set(KINDS))
+})
+
+it.each<[string, string, readonly Attack[]]>([
+  ['in this process', './attacks/', catalogue],
+  ['by real packets', '../e2e/attacks/', [...hosts, ...showers]],
+])('has a file of tests for each kind that is tried %s', (_, folder, attacks) => {
+  const files = readdirSync(new URL(folder, import.meta.url)).filter((file) => file.endsWith('.test.ts'))
+  expect(new Set(files)).toEqual(new Set(attacks.map(({ kind }) => `${kind}.test.ts`)))
 })
 
 describe('docs/threat-model.md', () => {

@@ -1,0 +1,21 @@
+import { describe, expect, it } from 'vitest'
+import { type Attack, holds, type Kind } from './attack'
+
+const scale = { isLong: false, times: (full: number) => full }
+
+/**
+ * Gives what tests that the attacks of a kind open nothing. A file a kind, so that they go side by side.
+ * @param where they are tried, behind the kind's name
+ */
+export const testing =
+  (attacks: readonly Attack[], where: string) =>
+  (kind: Kind): void => {
+    const own = attacks.filter((attack) => attack.kind === kind)
+    describe(`${kind}, ${where}:`, () => {
+      it.each(own.map(({ name, run }) => [name, run] as const))('%s: opens nothing', async (_, run) => {
+        const outcome = await run(scale)
+        expect(outcome.tried).toBeGreaterThan(0)
+        expect(outcome).toSatisfy(holds)
+      })
+    })
+  }
