@@ -1,7 +1,13 @@
 // Figures: samples to a row, rows to a table.
 
+/** Whether all is to be tried rather than measured: --short, see bench.mjs. */
+export const SHORT = process.argv.includes('--short')
+
+/** What to measure with, and what will do where all is only tried. @template T @param {T} full @param {T} short */
+export const times = (full, short) => (SHORT ? short : full)
+
 /**
- * @typedef {{what: string, value: number, text?: string}} Floor what can't be beaten, in the row's own unit
+ * @typedef {{what: string, value: number}} Floor what can't be beaten, in the row's own unit
  * @typedef {{what: string, met: boolean}} Target
  * @typedef {object} Row
  * @property {string} what
@@ -63,7 +69,12 @@ export function table(rows) {
   )
 }
 
-/** A group's program: measures its rows and hands them to the bench. @param {() => Promise<Row[]>} measure */
+/** A program inside which we measure: hands what it measures to the bench, or why it can't. @param {() => Promise<unknown>} measure */
 export async function report(measure) {
-  process.stdout.write(JSON.stringify(await measure()))
+  try {
+    process.stdout.write(JSON.stringify(await measure()))
+  } catch (error) {
+    // What it has begun would keep it alive.
+    process.stderr.write(error instanceof Error ? error.message : String(error), () => process.exit(1))
+  }
 }

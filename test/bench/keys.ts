@@ -1,13 +1,13 @@
 // What a tap costs with so many keys, the process's argument. Prints nanoseconds, the median of each kind of source.
 
-import { median } from './figures.mjs'
+import { median, report, times } from './figures.mjs'
 import { daemonWithKeys, processorTime, tapsOf } from './stage'
 import { SOURCES, traffic } from './traffic'
 
-const ROUNDS = 5
+const ROUNDS = times(5, 1)
 /** Rounds before those that count. */
-const WARM = 4
-const TAPS = 50_000
+const WARM = times(4, 0)
+const TAPS = times(50_000, 5_000)
 
 async function measure(count: number, sources: string): Promise<number> {
   const daemon = await daemonWithKeys(count)
@@ -24,10 +24,8 @@ async function measure(count: number, sources: string): Promise<number> {
   return median(samples)
 }
 
-async function main(count: number): Promise<void> {
+report(async () => {
   const medians: Record<string, number> = {}
-  for (const sources of Object.keys(SOURCES)) medians[sources] = await measure(count, sources)
-  process.stdout.write(JSON.stringify(medians))
-}
-
-main(Number(process.argv[2]))
+  for (const sources of Object.keys(SOURCES)) medians[sources] = await measure(Number(process.argv[2]), sources)
+  return medians
+})

@@ -5,14 +5,14 @@ import { join } from 'node:path'
 import type { Knock } from '../../src/gate/listener'
 import { openLedger } from '../../src/host/ledger-file'
 import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/ear'
-import { report, row } from './figures.mjs'
+import { report, row, times } from './figures.mjs'
 
-const ROUNDS = 21
-const WARM = 1
+const ROUNDS = times(21, 1)
+const WARM = times(1, 0)
 /** Claims of a round, one at a time and with so many waiting. */
-const SINGLE = 300
+const SINGLE = times(300, 10)
 const WAITING = 256
-const MANY = 16 * WAITING
+const MANY = times(16, 1) * WAITING
 /** Bytes of a claim's line, nearly. */
 const LINE = 100
 

@@ -1,5 +1,5 @@
-// The start of a daemon with ten thousand key files, and a window's end: how long it takes, and for how long at a time nothing else
-// can happen. Prints the samples of one run, in milliseconds.
+// The start of a daemon with as many key files as the process's arguments say, and a window's end: how long it takes, and for how long at a
+// time nothing else can happen. Prints the samples of one run, in milliseconds.
 
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
@@ -7,14 +7,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { base32nopad } from '@scure/base'
 import { loadServerKeys } from '../../src/host/server-keys'
+import { report } from './figures.mjs'
 import { makeDaemon } from './stage'
 
-const KEYS = 10_000
 const SERVER = 'gate.example'
 
-function makeKeys(folder: string): void {
+function makeKeys(folder: string, count: number): void {
   mkdirSync(folder, { mode: 0o700 })
-  for (let n = 0; n < KEYS; n++) {
+  for (let n = 0; n < count; n++) {
     const secret = Buffer.alloc(32)
     secret.writeUInt32BE(n)
     const id = `user${n}`
@@ -42,12 +42,12 @@ async function timed(work: () => Promise<unknown>): Promise<{ ms: number; heldUp
   return { ms: performance.now() - began, heldUp }
 }
 
-async function measure(folder: string) {
+async function measure(folder: string, count: number) {
   let ahead = 0
   const { daemon, listener } = makeDaemon(() => ahead)
   const load = await timed(async () => {
     const { keys } = await loadServerKeys(folder, SERVER)
-    if (keys.length !== KEYS) throw new Error(`expected ${KEYS} keys, got ${keys.length}`)
+    if (keys.length !== count) throw new Error(`expected ${count} keys, got ${keys.length}`)
     await daemon.setKeys(keys, [])
   })
   await daemon.restore()
@@ -63,6 +63,9 @@ async function measure(folder: string) {
   return { load, turn, floor }
 }
 
-const [, , task, folder] = process.argv
-if (task === 'make') makeKeys(folder)
-else measure(folder).then((samples) => process.stdout.write(JSON.stringify(samples)))
+const [, , task, folder, count] = process.argv
+report(async () => {
+  if (task === 'measure') return measure(folder, Number(count))
+  makeKeys(folder, Number(count))
+  return []
+})

@@ -7,15 +7,17 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { addKey } from '../../src/host/keyring'
 import { keyOf } from '../gate/ear'
-import { report, row } from './figures.mjs'
+import { report, row, times } from './figures.mjs'
 import { PREFIX, traffic } from './traffic'
 
 const KEYS = 20
-const FLOOD = 1_000_000
-const PART = 50_000
+const FLOOD = times(1_000_000, 10_000)
+const PART = times(50_000, 10_000)
 /** Milliseconds after which a daemon has come to rest, and after which it has had time to give back what it no longer needs. */
 const REST = 3_000
-const LATER = 30_000
+const LATER = times(60_000, 1_000)
+/** How many times what it holds idle it may hold then. */
+const MOST_LATER = 1.1
 
 /** Resident memory in MB, as it is or as it was at its most. */
 function memory({ pid }: ChildProcess, name: 'VmRSS' | 'VmHWM' = 'VmRSS'): number {
@@ -52,7 +54,7 @@ async function makeConfig(folder: string): Promise<string> {
 }
 
 report(async () => {
-  const [, , knockdaemon, folder] = process.argv
+  const [, , folder, knockdaemon] = process.argv
   const argv = [knockdaemon, '--config', await makeConfig(folder), '--new-ledger', '--allow-root']
   const daemon = spawn(process.execPath, argv, { stdio: ['pipe', 'ignore', 'pipe'] })
   const bare = spawn(process.execPath, ['-e', 'setInterval(() => {}, 1000)'], { stdio: 'ignore' })
@@ -74,10 +76,11 @@ report(async () => {
       before = ticks(daemon)
       await sleep(300)
     }
-    const most = row('  most during a million spoofed sources', 'MB', [memory(daemon, 'VmHWM')], floor)
+    const most = row(`  most during ${FLOOD.toLocaleString('en-US')} spoofed sources`, 'MB', [memory(daemon, 'VmHWM')], floor)
     await sleep(LATER)
-    // Without a ratio: whether V8 has tidied up by then or waits for more to do is its own choice.
-    return [idle, most, row(`  ${LATER / 1000} s after them`, 'MB', [memory(daemon)])]
+    const before = { what: 'idle', samples: [idle.value ?? NaN] }
+    const later = row(`  ${LATER / 1000} s after them`, 'MB', [memory(daemon)], before)
+    return [idle, most, { ...later, target: { what: `≤ × ${MOST_LATER}`, met: (later.ratio ?? Infinity) <= MOST_LATER } }]
   } finally {
     daemon.kill('SIGKILL')
     bare.kill('SIGKILL')

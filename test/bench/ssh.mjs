@@ -3,19 +3,19 @@
 import { makeLab, provision } from '../e2e/lab.mjs'
 import { serveSsh } from '../e2e/sshd.mjs'
 import { inTurn } from './doors.mjs'
-import { median, row } from './figures.mjs'
+import { median, row, times } from './figures.mjs'
 
 /** @typedef {import('./figures.mjs').Row} Row */
 /** @typedef {import('../e2e/lab.mjs').Ended} Ended */
 
 const BEHIND = 22
 const OPEN = 2222
-const TIMES = 25
+const TIMES = times(25, 1)
 /** Milliseconds that it may take beyond ssh and a start of the client. */
 const MOST_BEYOND = 80
 /** Entries where so many of the packets to the server get lost, and seconds that the slowest may take. */
 const LOSS = 0.1
-const LOSSY_TIMES = 30
+const LOSSY_TIMES = times(30, 1)
 const MOST_SECONDS = 10
 
 /** @returns {Promise<Row[]>} */
@@ -46,7 +46,7 @@ export async function sshRows() {
     const lossy = []
     for (let i = 0; i < LOSSY_TIMES; i++) lossy.push(await timed(...ssh('gate', 'true')))
     const opened = lossy.filter(({ code }) => code === 0)
-    const worst = Math.max(...opened.map(({ ms }) => ms)) / 1000
+    const worst = opened.length > 0 ? Math.max(...opened.map(({ ms }) => ms)) / 1000 : null
     return [
       { ...row('ssh gate true, by a knock', 'ms', knocked, { what: 'ssh + --version', samples: floor }), target },
       { what: '  beyond the two', value: beyond, unit: 'ms' },
@@ -54,9 +54,10 @@ export async function sshRows() {
         what: `  at ${LOSS * 100} % loss, the slowest of ${LOSSY_TIMES}`,
         value: worst,
         unit: 's',
+        ...(worst === null && { note: 'none got in' }),
         target: {
           what: `all, ≤ ${MOST_SECONDS} s`,
-          met: opened.length === LOSSY_TIMES && worst <= MOST_SECONDS,
+          met: opened.length === LOSSY_TIMES && worst !== null && worst <= MOST_SECONDS,
         },
       },
     ]

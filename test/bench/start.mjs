@@ -3,14 +3,14 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { row } from './figures.mjs'
+import { row, times } from './figures.mjs'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
-const RUNS = 41
+const RUNS = times(41, 1)
 
-/** @returns {import('./figures.mjs').Row[]} */
-export function startRows() {
-  execFileSync(process.execPath, [join(ROOT, 'src/usb/build.mjs')], { stdio: ['ignore', 'ignore', 'inherit'] })
+/** @returns {Promise<import('./figures.mjs').Row[]>} */
+export async function startRows() {
+  execFileSync(process.execPath, [join(ROOT, 'src/usb/build.mjs')], { stdio: ['ignore', 'ignore', 'pipe'] })
   const commands = [
     [process.execPath, '-e', ''],
     [process.execPath, join(ROOT, 'bin/knockclient'), '--version'],

@@ -1,16 +1,16 @@
 // Taps a second on one core: through the parser and the listener, and through each alone.
 
-import type { Tap } from '../../src/gate/listener'
-import { type Row, report, row } from './figures.mjs'
+import type { Tap } from '../../src/gate/tap'
+import { type Row, report, row, times } from './figures.mjs'
 import { daemonWithKeys, parse, processorTime, stream, tapsOf } from './stage'
 import { FORMS, SOURCES, traffic } from './traffic'
 
 const KEYS = 20
-const ROUNDS = 7
+const ROUNDS = times(7, 1)
 /** Rounds before those that count: the code gets warm, and the sessions as many as they may be. */
-const WARM = 3
+const WARM = times(3, 0)
 /** Taps of a round. */
-const TAPS = 50_000
+const TAPS = times(50_000, 5_000)
 /** The floor is some ten times quicker than what stands on it, and is run as often, so that the clock's grain is no matter. */
 const FLOOR_RUNS = 10
 /** Taps a second that text and pcap are to reach. */

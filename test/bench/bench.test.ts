@@ -1,0 +1,29 @@
+import { spawnSync } from 'node:child_process'
+import { fileURLToPath } from 'node:url'
+import { expect, it } from 'vitest'
+
+const BENCH = fileURLToPath(new URL('bench.mjs', import.meta.url))
+
+/** A short run of groups, outside the namespaces without which there is no lab. */
+function run(groups: string) {
+  const { KNOCKTURN_NAMESPACE: _, ...env } = process.env
+  return spawnSync(process.execPath, [BENCH, '--short', '--json', '--only', groups], { env, encoding: 'utf8' })
+}
+
+it('ends with 1 and a line that says why, where a group fails', () => {
+  const { status, stderr } = run('rule')
+  expect(status).toBe(1)
+  expect(stderr).toMatch(/^rule: \S+ s\nbench: error: rule has failed: the lab works in namespaces of its own: .*\n$/)
+})
+
+it('goes on with the other groups, where one fails', () => {
+  const { rows } = JSON.parse(run('knock,rule').stdout)
+  expect(rows).toContainEqual(expect.objectContaining({ what: 'codebook', value: expect.any(Number) }))
+  expect(rows).toContainEqual({ what: 'rule', value: null, unit: '', note: 'failed' })
+})
+
+it('refuses a group that it does not have', () => {
+  const { status, stderr } = run('taps,tpas')
+  expect(status).toBe(2)
+  expect(stderr).toMatch(/^--only expected some of taps,.*, got tpas\n$/)
+})
