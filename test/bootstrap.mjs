@@ -1,11 +1,12 @@
-// npm run demo, npm test, npm run bench, npm run attack: from a bare clone to a run, as root or as an ordinary user.
+// npm run demo, npm test, npm run test:full, npm run bench, npm run attack: from a bare clone to a run, as root or as an ordinary user.
 //
-//     node test/bootstrap.mjs demo|test|bench|attack [options of test/bench/bench.mjs or test/replay/main.mjs]
+//     node test/bootstrap.mjs demo|test|test:e2e|test:full|bench|attack [options of test/bench/bench.mjs or test/replay/main.mjs, or files]
 //
 // What it does to your machine, in this order:
 //   1. A clone that is not ours (root in somebody's folder, or a folder we may not write) is copied and left untouched.
 //   2. Debian packages that are missing are installed if we are root, and only named if we are not.
-//   3. `npm ci` where node_modules does not match package-lock.json, then `npm run build`.
+//   3. `npm ci` where node_modules does not match package-lock.json, then `npm run build`. For the tests, other Nodes are
+//      fetched into node_modules/.cache; test:full makes a bare Debian in /var/cache/knockturn.
 //   4. What needs a firewall runs in network, mount and process namespaces of its own: the rules of this machine are
 //      never read or changed, and whatever is started in there ends with it.
 // Everything else that it writes is in one temporary folder, deleted at the end.
@@ -15,6 +16,7 @@ import { accessSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, read
 import os from 'node:os'
 import { delimiter, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { full } from './full/full.mjs'
 
 /** The commands we need, and the Debian package that has each. @type {Record<string, string>} */
 const COMMANDS = {
@@ -28,7 +30,9 @@ const COMMANDS = {
   setpriv: 'util-linux',
   flock: 'util-linux',
 }
-/** Those that only the tests need, likewise. @type {Record<string, string>} */
+/** Those of the bench, likewise; the tests try it. @type {Record<string, string>} */
+const BENCH_COMMANDS = { sshd: 'openssh-server', ssh: 'openssh-client' }
+/** Those that only the tests need. @type {Record<string, string>} */
 const TEST_COMMANDS = {
   'systemd-analyze': 'systemd',
   man: 'man-db',
@@ -38,16 +42,22 @@ const TEST_COMMANDS = {
   script: 'bsdutils',
   zsh: 'zsh',
   turnserver: 'coturn',
-  sshd: 'openssh-server',
-  ssh: 'openssh-client',
   rsync: 'rsync',
   nc: 'netcat-openbsd',
   chromium: 'chromium',
   'firefox-esr': 'firefox-esr',
-  openssl: 'openssl',
+  perl: 'perl-base',
+  nft: 'nftables',
 }
-/** Those that send the packets of an attack, and set its clocks; the tests have attacks, too. @type {Record<string, string>} */
-const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime' }
+/** Those that send the packets of an attack, set its clocks and make its certificates; the tests have attacks, too. @type {Record<string, string>} */
+const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime', openssl: 'openssl' }
+
+/** Those that make the bare Debian. A path is a file, whoever may run it. @type {Record<string, string>} */
+const FULL_COMMANDS = {
+  debootstrap: 'debootstrap',
+  gpgv: 'gpgv',
+  '/usr/share/keyrings/debian-archive-keyring.gpg': 'debian-archive-keyring',
+}
 
 /** Set inside our namespaces: they are not nested, and the lab refuses to work outside them. */
 const INSIDE = 'KNOCKTURN_NAMESPACE'
@@ -144,7 +154,8 @@ function needTreeOfOurOwn() {
 async function needPackages(commands) {
   const folders = [...(process.env.PATH ?? '').split(delimiter), '/usr/local/sbin', '/usr/sbin', '/sbin', '/usr/bin', '/bin']
   process.env.PATH = [...new Set(folders)].filter(Boolean).join(delimiter)
-  const has = (/** @type {string} */ command) => folders.some((folder) => existsSync(join(folder, command)))
+  const has = (/** @type {string} */ command) =>
+    command.startsWith('/') ? existsSync(command) : folders.some((folder) => existsSync(join(folder, command)))
   const missing = Object.keys(commands).filter((command) => !has(command))
   if (missing.length === 0) return
   const packages = [...new Set(missing.map((command) => commands[command]))]
@@ -170,14 +181,28 @@ function isInstalled() {
   }
 }
 
-async function needNodeModules() {
-  if (isInstalled()) return
+/** What npm is to know. */
+function npmEnvironment() {
   /** @type {NodeJS.ProcessEnv} */
   const env = { npm_config_update_notifier: 'false' }
   // A user such as nobody has no home for npm's cache.
   const cache = process.env.npm_config_cache ?? join(process.env.HOME ?? '/nonexistent', '.npm')
   if (!isOurs(existsSync(cache) ? cache : dirname(cache))) env.npm_config_cache = join(scratch, 'npm')
-  await prepare(['npm', 'ci', '--no-audit', '--no-fund'], env)
+  return env
+}
+
+async function needNodeModules() {
+  if (!isInstalled()) await prepare(['npm', 'ci', '--no-audit', '--no-fund'], npmEnvironment())
+}
+
+/** Fetches the other Nodes that the programs are to work with. Without them only their own tests fail, and say so. */
+async function wantNodes() {
+  try {
+    await prepare([process.execPath, 'test/nodes.mjs'], npmEnvironment())
+  } catch (error) {
+    if (!(error instanceof Plain)) throw error
+    process.stderr.write(`${error.message}\n`)
+  }
 }
 
 // ---- the namespaces
@@ -218,42 +243,74 @@ async function inNamespaces(program, ...options) {
 }
 
 /**
- * Runs one of vitest's projects and counts. What failed without failing a test (a file that does not load) counts as one.
- * @param {string} name @param {(argv: string[]) => string[]} enter
+ * Runs some of vitest's projects and counts. What failed without failing a test (a file that does not load) counts as one.
+ * @param {string[]} names @param {(argv: string[]) => string[]} enter
+ * @param {{label?: string, more?: string[], env?: NodeJS.ProcessEnv, quiet?: boolean}} [options] more: what else vitest is told, such as files' names;
+ *   quiet: it is shown in one piece, at the end
  */
-async function project(name, enter) {
-  const report = join(scratch, `${name}.json`)
+async function projects(names, enter, { label = names.join(', '), more = [], env = {}, quiet = false } = {}) {
+  const report = join(scratch, `${label.replaceAll(', ', '-')}.json`)
   const vitest = [
     process.execPath,
     'node_modules/vitest/vitest.mjs',
     'run',
     '--config',
     'test/vitest.config.mts',
-    '--project',
-    name,
+    ...names.flatMap((name) => ['--project', name]),
+    ...more,
   ]
-  const reporters = ['--reporter=default', '--reporter=json', `--outputFile.json=${report}`]
-  const { code } = await run(enter([...vitest, ...reporters]), { env: surroundings() })
+  const reporters = ['--reporter=default', '--reporter=./test/skipped.mjs', '--reporter=json', `--outputFile.json=${report}`]
+  const { code, output } = await run(enter([...vitest, ...reporters]), { env: { ...surroundings(), ...env }, quiet })
+  if (quiet) process.stdout.write(output)
   const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {}
   const { numPassedTests: passed = 0, numFailedTests: failed = 0, numPendingTests = 0, numTodoTests = 0 } = counts
-  if (numPendingTests + numTodoTests > 0) console.log(`${name}: ${numPendingTests + numTodoTests} skipped`)
-  if (passed + failed === 0) console.log(`${name}: no test ran`)
-  return { passed, failed: failed || Number(code !== 0 || passed === 0) }
+  if (passed + failed === 0) console.log(`${label}: no test ran`)
+  return { label, passed, failed: failed || Number(code !== 0 || passed === 0), skipped: numPendingTests + numTodoTests }
+}
+
+/** @typedef {Awaited<ReturnType<typeof projects>>} Counts */
+
+/** Says what has been run, in the last line. @param {Counts[]} results @returns the exit code */
+function conclude(results) {
+  const sum = (/** @type {'passed' | 'failed' | 'skipped'} */ of) => results.reduce((all, result) => all + result[of], 0)
+  const each = results.map(({ label, passed, failed }) => `${label} ${passed}${failed > 0 ? ` and ${failed} failed` : ''}`)
+  console.log(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped (${each.join(', ')})`)
+  return sum('failed') === 0 ? 0 : 1
 }
 
 async function test() {
-  const results = [await project('unit', (argv) => argv)]
+  /** @type {Counts[]} */
+  const results = []
+  /** @type {Awaited<ReturnType<typeof findNamespaces>> | null} */
+  let enter = null
   try {
-    results.push(await project('e2e', await findNamespaces()))
+    enter = await findNamespaces()
   } catch (error) {
     if (!(error instanceof Plain)) throw error
-    console.log(`e2e: ${error.message}`)
-    results.push({ passed: 0, failed: 1 })
+    console.log(`alone, e2e: ${error.message}`)
+    results.push({ label: 'alone, e2e', passed: 0, failed: 1, skipped: 0 })
   }
-  const passed = results.reduce((sum, result) => sum + result.passed, 0)
-  const failed = results.reduce((sum, result) => sum + result.failed, 0)
-  console.log(`${passed} passed, ${failed} failed`)
-  return failed === 0 ? 0 : 1
+  if (enter) results.push(await projects(['alone'], enter))
+  // The one waits most of the time, and the other never does.
+  const beside = [projects(['unit', 'long'], (argv) => argv, { quiet: true }), ...(enter ? [projects(['e2e'], enter)] : [])]
+  results.push(...(await Promise.all(beside)))
+  return conclude(results)
+}
+
+/** Those by real packets alone. @param {string[]} files parts of the names of files; none: all */
+async function testE2e(...files) {
+  const enter = await findNamespaces()
+  return conclude([await projects(['alone', 'e2e'], enter, { more: files })])
+}
+
+async function testFull() {
+  /** @param {string[]} argv */
+  const step = async (argv, { show = false } = {}) => {
+    if (!show) return prepare(argv, surroundings())
+    const { code } = await run(argv, { env: surroundings() })
+    if (code !== 0) throw new Plain(`${argv.join(' ')}: exit ${code}`)
+  }
+  return conclude(await full({ scratch, step, enter: await findNamespaces(), projects }))
 }
 
 // ---- on one screen
@@ -261,6 +318,8 @@ async function test() {
 const RUNS = {
   demo: () => inNamespaces('test/e2e/demo.mjs'),
   test,
+  'test:e2e': testE2e,
+  'test:full': testFull,
   bench: (/** @type {string[]} */ ...options) => inNamespaces('test/bench/bench.mjs', ...options),
   attack: (/** @type {string[]} */ ...options) => inNamespaces('test/replay/main.mjs', ...options),
 }
@@ -268,14 +327,22 @@ const RUNS = {
 async function main() {
   const [name = '', ...options] = process.argv.slice(2)
   if (!Object.hasOwn(RUNS, name)) throw new Plain(`usage: node test/bootstrap.mjs ${Object.keys(RUNS).join('|')}`)
+  if (name === 'test:full' && !isRoot)
+    throw new Plain(
+      'npm run test:full: run it as root, who may boot a Debian in namespaces: the booted machine and the tests by each Node were skipped',
+    )
   needNode()
   needTreeOfOurOwn()
+  const isTest = name.startsWith('test')
   await needPackages({
     ...COMMANDS,
-    ...(name === 'test' && TEST_COMMANDS),
-    ...((name === 'test' || name === 'attack') && ATTACK_COMMANDS),
+    ...((isTest || name === 'bench') && BENCH_COMMANDS),
+    ...(isTest && TEST_COMMANDS),
+    ...((isTest || name === 'attack') && ATTACK_COMMANDS),
+    ...(name === 'test:full' && FULL_COMMANDS),
   })
   await needNodeModules()
+  if (isTest) await wantNodes()
   await prepare(['npm', 'run', '--silent', 'build'])
   return RUNS[/** @type {keyof typeof RUNS} */ (name)](...options)
 }

@@ -4,8 +4,10 @@ import { join } from 'node:path'
 import { parse } from 'smol-toml'
 import { describe, expect, it } from 'vitest'
 import { man } from '../package.json'
+import { openingOf, outcomesOf } from '../src/cli/outcome'
 import { EXIT } from '../src/cli/voice'
 import { readConfig } from '../src/host/config'
+import { type Evidence, findings, OTHER_WAYS, ofTouches } from '../src/host/diagnosis'
 import { formatKeyFile, parseKeyFile } from '../src/host/key-file'
 import { type Program, run } from './cli/programs'
 import { keyText, put, scratch } from './host/scratch'
@@ -38,7 +40,7 @@ const section = (page: string, heading: string) => page.split(/^\.SH /m).find((p
 const tags = (source: string) => [...source.matchAll(/^\.T[PQ]\n(.*)$/gm)].map(([, tag]) => plain(tag))
 const examples = (page: string) => [...page.matchAll(/^\.EX\n([\s\S]*?)^\.EE$/gm)].map(([, text]) => plain(text))
 const optionsIn = (text: string) =>
-  [...text.matchAll(/(?<![\w-])-(?:-[a-z][a-z-]+|[a-zA-Z\d](?![\w-]))/g)].map(([option]) => option)
+  [...text.matchAll(/(?<![\w-])-(?:-[a-z][a-z\d-]+|[a-zA-Z\d](?![\w-]))/g)].map(([option]) => option)
 const set = (items: Iterable<string>) => [...new Set(items)].sort()
 
 /* ---- what a program says, from its --help */
@@ -48,17 +50,21 @@ interface Help {
   /** The program and the names of its commands. */
   readonly name: string
   readonly text: string
+  /** Every name of every option. */
   readonly options: string[]
+  /** The first name of each: the short one, where it has one. */
+  readonly first: string[]
 }
 
 /** The help of a program, and that of each of its commands. */
 async function helps(program: Program, path: string[] = []): Promise<Help[]> {
   const { stdout: text } = await run(program, [...path, '--help'])
-  const options = [...text.matchAll(/^ {2}(-\S+?)(?:, (--\S+))?(?: |$)/gm)].flatMap(([, ...names]) => names.filter(Boolean))
+  const names = [...text.matchAll(/^ {2}(-\S+?)(?:, (--\S+))?(?: |$)/gm)].map(([, ...all]) => all.filter(Boolean))
   const commands = /^Commands:\n((?: .*\n)+)/m.exec(text)?.[1] ?? ''
-  const names = [...commands.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name).filter((name) => name !== 'help')
-  const below = await Promise.all(names.map((name) => helps(program, [...path, name])))
-  return [{ program, name: [program, ...path].join(' '), text, options }, ...below.flat()]
+  const own = [...commands.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name).filter((name) => name !== 'help')
+  const below = await Promise.all(own.map((name) => helps(program, [...path, name])))
+  const options = { options: names.flat(), first: names.map(([first]) => first) }
+  return [{ program, name: [program, ...path].join(' '), text, ...options }, ...below.flat()]
 }
 
 const PROGRAMS = Object.keys(PAGES) as Program[]
@@ -67,7 +73,7 @@ const HELPS = (await Promise.all(PROGRAMS.map((program) => helps(program)))).fla
 const ACTING = ['knockclient', 'knockdaemon']
 const LEAVES = HELPS.filter(({ name }) => ACTING.includes(name) || !HELPS.some((other) => other.name.startsWith(`${name} `)))
 /** The options that every command has. */
-const COMMON = ['-h', '--help', '--version']
+const COMMON = ['-h', '--help', '-V', '--version']
 
 describe('docs/man', () => {
   it('has the pages that package.json installs', () => {
@@ -97,11 +103,11 @@ describe.each(PROGRAMS)('the page of %s', (program) => {
   })
 
   it.each(LEAVES.filter((help) => help.program === program))(
-    'has in its synopsis every option of $name, and no other',
+    'has in its synopsis every option of $name by its first name, and no other',
     (help) => {
       const blocks = [...page.matchAll(/^\.SY "?(.*?)"?\n([\s\S]*?)^\.YS$/gm)].filter(([, name]) => name === help.name)
       const shown = blocks.flatMap(([, , text]) => optionsIn(plain(text)))
-      expect(set([...shown, ...COMMON])).toEqual(set([...help.options, ...COMMON]))
+      expect(set([...shown, ...COMMON])).toEqual(set([...help.first, ...COMMON]))
     },
   )
 
@@ -121,12 +127,42 @@ describe('the page of knockdaemon', () => {
   })
 
   it('has every line of the log', () => {
-    const calls = ['daemon.ts', 'cli/knockdaemon.ts'].flatMap((file) => [
-      ...read('src', file).matchAll(/\blog\.(?:info|warn|error)\((.*)/g),
-    ])
+    const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
+    const calls = files.flatMap((file) => [...read('src', file).matchAll(/\blog\.(?:info|warn|error)\((.*)/g)])
     const messages = calls.flatMap(([, args]) => [...args.matchAll(/(?:^|[,?:] )'(.+?)'/g)].map(([, message]) => message))
     expect(messages).toContain('accepted')
     expect(messages.filter((message) => !tags(section(page, 'LOG')).includes(message))).toEqual([])
+  })
+
+  it('has every warning that is told by another part than the daemon', () => {
+    const said = (file: string) => read('src', file).matchAll(/\b#?warn\(\s*(?:`([^`]+)`|'([^']+)')/g)
+    const parts = ['gate', 'host'].flatMap((part) =>
+      readdirSync(join(ROOT, 'src', part), { recursive: true, encoding: 'utf8' })
+        .filter((file) => file.endsWith('.ts'))
+        .map((file) => join(part, file)),
+    )
+    const texts = parts.flatMap((file) => [...read('src', file).matchAll(/\bconst ([A-Z_]+) =\s*'([^']+)'/g)])
+    const constants = new Map(texts.map(([, name, text]) => [name, text]))
+    // Of what is put together as it is said, a part that always is.
+    const messages = parts.flatMap((file) =>
+      [...said(file)].map(([, made = '', plain = '']) =>
+        `${made}${plain}`
+          .replace(/\$\{([A-Z_]+)\}/g, (name, it) => constants.get(it) ?? name)
+          .split(/\$\{[^}]*\}|[:,] /)
+          .filter((piece) => piece.length > 10),
+      ),
+    )
+    const log = plain(section(page, 'LOG'))
+    expect(messages.length).toBeGreaterThan(10)
+    expect(messages.filter((pieces) => !pieces.some((piece) => log.includes(piece.trim())))).toEqual([])
+  })
+})
+
+describe('docs/taps.md', () => {
+  it('has CrowdSec pass over the lines that begin as those of our log rules', async () => {
+    const { value } = await readConfig(put(scratch(), 'knockturn.toml', 'server = "gate.example"\n'))
+    const [, prefix] = /^ {8}- "evt\.Line\.Raw contains '(.*)'"$/m.exec(read('docs/taps.md')) ?? []
+    expect(prefix).toBe(value?.taps.prefix)
   })
 })
 
@@ -158,9 +194,16 @@ describe('the page of the config', () => {
   it('explains every entry of a key file, and no other', () => {
     const now = '2026-11-22T12:00:00Z'
     const grant = 'services = ["22/tcp"]\n[passcode]\npin = "0417"'
-    const { value, faults } = parseKeyFile('', keyText({ more: `host = "gate"\nexpires = ${now}\nrevoked = ${now}`, grant }))
-    expect(faults).toBeUndefined()
-    expect(set(entries('KEY FILES'))).toEqual(set(entriesOf(value ? parse(formatKeyFile(value)) : {})))
+    const more = `host = "gate"\nexpires = ${now}\nrevoked = ${now}`
+    const both = [
+      { more, grant },
+      { more: 'services = ["22/tcp"]\nmax = "1h"', grant: '' },
+    ].map((file) => {
+      const { value, faults } = parseKeyFile('', keyText(file))
+      expect(faults).toBeUndefined()
+      return entriesOf(value ? parse(formatKeyFile(value)) : {})
+    })
+    expect(set(entries('KEY FILES'))).toEqual(set(both.flat()))
   })
 
   it.each(configs)('has an example without a fault: %s', async (text) => {
@@ -208,14 +251,16 @@ function attempt([program, ...args]: string[]) {
     put(folder, path, text)
   }
   const text = keyText({ more: 'host = "gate.example"\n' })
-  make('.config/knockturn/keys/alice.key', text)
+  make('.config/knockturn/keys/alice.key', keyText({ more: 'host = "gate.example"\n', grant: '' }))
   if (action !== 'new') make('keys/alice.key', text)
   if (action !== 'export') make('alice.key', text)
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
+  make('ledger', 'knockturn-ledger 1 0000000000000036\n')
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   const more = {
-    key: ['--keys', 'keys'],
+    key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
+    ledger: ['--config', 'knockturn.toml'],
     firewall: ['--config', 'knockturn.toml', ...(action === 'show' ? [] : ['--print'])],
   }
   const own = {
@@ -252,5 +297,58 @@ describe('an example', () => {
         ? [1, expect.stringMatching(/^knockturn: error: iptables /)]
         : [0, expect.any(String)],
     )
+  })
+})
+
+/* ---- what a knock that is printed is worth */
+
+it('knockclient.1 and --help warn that what --dry-run prints is a knock', () => {
+  expect(readPage('knockclient.1')).toContain('What is printed is a knock that opens now')
+  const printing = HELPS.filter(({ program, text }) => program === 'knockclient' && text.includes('--dry-run'))
+  expect(printing.map(({ text }) => text.replace(/\s+/g, ' ').includes('good for whoever sees it now'))).toEqual([
+    true,
+    true,
+    true,
+  ])
+})
+
+/* ---- what the client says of a network */
+
+describe('docs/cafe.md', () => {
+  const [, networks = ''] = read('docs/cafe.md').split('<a id="networks"></a>')
+  const rows = networks
+    .split('\n## ')[0]
+    .split('\n')
+    .filter((line) => line.startsWith('| '))
+  /** What is said, as the first column has it: words, and no option alone. */
+  const said = rows.flatMap((row) =>
+    row
+      .split(' | ')[0]
+      .split('`')
+      .filter((text, at) => at % 2 === 1 && text.includes(' ')),
+  )
+
+  const silent: Evidence = {
+    ...{ host: 'gate.example', datagram: undefined, udp: false, pace: 0, opened: [], services: new Map([[22, 'silence']]) },
+    ...{ knocked: ['silence'], seen: new Set(), period: 30, clock: null, timeOffset: 0, named: null, ended: null },
+  }
+  const clock = (offset: number, scheme = 'https') => ({ clock: { source: `${scheme}://time.example/`, offset } })
+  const found: Partial<Evidence>[] = [
+    ...[{}, { datagram: 443, knocked: [] }, { services: new Map([[22, 'open']]) }, { seen: new Set(['ENETUNREACH']) }],
+    ...[{ knocked: ['open'] }, { knocked: ['refused'] }, { named: '203.0.113.7' }],
+    ...[95_000, -95_000, 950_000, 400].map((offset) => clock(offset)),
+    ...[95_000, 400].map((offset) => clock(offset, 'ntp')),
+  ]
+  it.each([
+    ...found.flatMap((evidence) => findings({ ...silent, ...evidence })),
+    ...ofTouches(['open'], OTHER_WAYS).map((line) => `warning: ${line}`),
+    ...(['silence', 'refused', 'answered'] as const).map((outcome) => outcomesOf(new Map([[22, outcome]]), 30)),
+    ...(['before', 'unclear'] as const).map((opening) => openingOf(22, opening)),
+  ])('says what to type where the client says "%s"', (line) => {
+    expect(said.filter((text) => line.includes(text))).not.toEqual([])
+  })
+
+  it('says each thing once', () => {
+    expect(said).toEqual([...new Set(said)])
   })
 })

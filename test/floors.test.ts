@@ -5,10 +5,10 @@ import { describe, expect, it } from 'vitest'
 
 const SRC = new URL('../src/', import.meta.url)
 /**
- * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon.ts and client.ts join the floors below
- * them, and not each other; usb packs what cli has.
+ * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon.ts (by way of doors.ts) and client.ts join
+ * the floors below them, and not each other; build bundles cli, usb packs what it has built.
  */
-const FLOORS = [['protocol'], ['gate', 'page'], ['host'], ['daemon', 'client'], ['cli'], ['usb']]
+const FLOORS = [['protocol'], ['gate', 'page'], ['host'], ['doors'], ['daemon', 'client'], ['cli'], ['build'], ['usb']]
 /** `from '…'`, `import '…'`, `import('…')`, `require('…')`, or the two calls with anything that is not a plain string. */
 const IMPORT = /\bfrom\s*(['"])(.+?)\1|\b(?:import|require)\s*\(?\s*(['"])(.+?)\3|\b((?:import|require)\((?!\s*['"]).*)/g
 
@@ -37,8 +37,34 @@ describe('the floors', () => {
     expect(imports).toContainEqual(['protocol/knock.ts', './erasure'])
   })
 
+  it('ask for no part of Node’s when they run: the executable can’t, but by getBuiltinModule', () => {
+    const asking = files.filter((file) => /\bimport\(\s*['"]node:/.test(readFileSync(new URL(file, SRC), 'utf8')))
+    expect(asking).toEqual([])
+  })
+
+  it('start processes by one file, and so load what that takes no sooner', () => {
+    const loading = (file: string) =>
+      file.endsWith('.ts') && /^(?!import type\b).*'node:child_process'/m.test(readFileSync(new URL(file, SRC), 'utf8'))
+    expect(files.filter(loading)).toEqual(['host/child-process.ts'])
+  })
+
   it('are imported downwards only', () => {
     expect(imports.map(([file, name]) => fault(file, name)).filter(Boolean)).toEqual([])
+  })
+})
+
+describe('how to bundle', () => {
+  it('stands in one file, which everybody else asks', () => {
+    const root = new URL('../', SRC)
+    const files = ['src', 'test'].flatMap((folder) =>
+      readdirSync(new URL(folder, root), { recursive: true, encoding: 'utf8' }).map((file) => `${folder}/${file}`),
+    )
+    const asking = files.filter(
+      (file) => /\.[cm]?[jt]s$/.test(file) && /['"/]esbuild['"]/.test(readFileSync(new URL(file, root), 'utf8')),
+    )
+    expect(asking).toEqual(['src/build/bundle.mjs'])
+    const { scripts } = JSON.parse(readFileSync(new URL('package.json', root), 'utf8'))
+    expect(Object.values(scripts).join()).not.toMatch(/esbuild/)
   })
 })
 

@@ -37,6 +37,15 @@ describe('the systemd unit', () => {
     ])
   })
 
+  it('puts the log rules in place unattended: what somebody is connected to must not keep the daemon from starting', () => {
+    expect(setting('ExecStartPre')).toEqual(['/opt/knockturn/bin/knockturn firewall install --unattended'])
+  })
+
+  it('drops no line of the audit trail: only a limit above 0 takes the place of journald’s own', () => {
+    const limit = ['LogRateLimitIntervalSec', 'LogRateLimitBurst'].map((name) => Number.parseInt(setting(name)[0], 10))
+    expect(limit).toEqual([1, 1_000_000])
+  })
+
   it('has a user whom its snippet for sysusers.d makes', () => {
     expect(readFileSync(join(ROOT, 'docs/systemd/knockturn.sysusers.conf'), 'utf8')).toMatch(/^u knockturn /m)
   })

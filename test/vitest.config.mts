@@ -1,33 +1,34 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig } from 'vitest/config'
-import { BaseSequencer, type TestSpecification } from 'vitest/node'
 
-const E2E = 'test/e2e/**/*.test.ts'
-
-/** The attacks take longest by far: begun last, they would be alone for minutes. */
-class AttacksFirst extends BaseSequencer {
-  override async sort(files: TestSpecification[]): Promise<TestSpecification[]> {
-    const isLong = ({ moduleId }: TestSpecification) => moduleId.endsWith('attacks.test.ts')
-    const sorted = await super.sort(files)
-    return [...sorted.filter(isLong), ...sorted.filter((file) => !isLong(file))]
-  }
-}
+/** Attacks in one process and programs as they are called: unit tests, too, but they take minutes. */
+const LONG = ['test/replay/**/*.test.ts', 'test/cli/**/*.test.ts']
+const E2E = ['test/e2e/**/*.test.ts']
+const FULL = ['test/full/**/*.test.ts']
+/** Floods: as much as this machine can send; and scans among which users are to be heard. What is beside them loses packets, and so do they. */
+const ALONE = ['test/e2e/attacks/flood.test.ts', 'test/e2e/attacks/scan.test.ts']
 
 /** Milliseconds after which a test hangs, on the busiest machine. */
 const LIMITS = { testTimeout: 300_000, hookTimeout: 300_000 }
+/** Files of e2e at a time, on two cores: mostly they wait. */
+const SIDE_BY_SIDE = 4
 
-/** `unit` needs nothing but Node; `e2e` works on real firewalls, two files at a time, since it mostly waits. */
+const project = (name: string, include: string[], exclude: string[], maxWorkers: number) => ({
+  extends: true as const,
+  test: { name, include, exclude, maxWorkers },
+})
+
+/** `unit` and `long` need nothing but Node; `e2e` and `alone` work on real firewalls, `full` boots machines. test/bootstrap.mjs says in which order. */
 export default defineConfig({
   root: fileURLToPath(new URL('..', import.meta.url)),
   test: {
     ...LIMITS,
-    sequence: { sequencer: AttacksFirst },
     projects: [
-      { extends: true, test: { name: 'unit', include: ['test/**/*.test.ts'], exclude: [E2E] } },
-      {
-        extends: true,
-        test: { name: 'e2e', include: [E2E], maxWorkers: 2 },
-      },
+      project('unit', ['test/**/*.test.ts'], [...E2E, ...LONG, ...FULL], 2),
+      project('long', LONG, [], 2),
+      project('e2e', E2E, ALONE, SIDE_BY_SIDE),
+      project('alone', ALONE, [], 1),
+      project('full', FULL, [], 2),
     ],
   },
 })

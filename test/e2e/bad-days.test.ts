@@ -1,6 +1,8 @@
 import { readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { clockOf } from '../replay/doors.mjs'
 import {
   type Child,
   compose,
@@ -10,6 +12,7 @@ import {
   type Lab,
   logged,
   makeLab,
+  PRIVILEGES,
   provision,
   type Touch,
   until,
@@ -17,6 +20,7 @@ import {
 } from './lab.mjs'
 
 const SSH = 22
+const KNOCKTURN = fileURLToPath(new URL('../../bin/knockturn', import.meta.url))
 
 let lab: Lab
 let server: Host
@@ -92,7 +96,7 @@ describe('a disk that cannot take the ledger', () => {
     await daemon.line(logged('reloaded', { keys: 2 }))
     await fill()
     // A full disk still takes what fits into the last page of a file: some forty knocks.
-    expect(await openUntil('refused', 60_000)).toMatchObject({
+    expect(await openUntil('refused', 240_000)).toMatchObject({
       refusal: 'ledger-unavailable',
       reason: expect.stringContaining('ENOSPC'),
     })
@@ -129,6 +133,46 @@ describe('a disk that cannot take the ledger', () => {
     await restart(async () => {})
     expect(await verdict(daemon, () => client.replay(touches, server.ipv4))).toMatchObject({ refusal: 'replayed' })
     expect(await doors()).toEqual(SHUT)
+  })
+})
+
+describe('a ledger that was begun by a clock a year ahead', () => {
+  // As below: the wait of a minute is short.
+  const PERIOD = 20
+  const WAIT = 60_000
+  beforeEach(() => start({ skew: 0, keyOptions: ['--services', '22/tcp', '--period', String(PERIOD)] }))
+
+  it('opens nothing, by a new key either, until it is rebased; and then nothing that was said before', async () => {
+    await daemon.end()
+    rmSync(gate.ledger)
+    const [rights, program] = [gate.command.slice(0, PRIVILEGES.length), gate.command.slice(PRIVILEGES.length)]
+    const hasty = server.start([...rights, ...clockOf('+365d'), ...program])
+    await hasty.line(logged('ready'))
+    await hasty.end()
+
+    daemon = await gate.startDaemon()
+    const remedy = 'set the clock right, end the daemon and run "knockturn ledger rebase"'
+    const isRemedy = (line: string) => line.startsWith('{') && String(JSON.parse(line).msg).endsWith(remedy)
+    expect(daemon.lines.filter(isRemedy).map((line) => JSON.parse(line).level)).toEqual([50])
+    expect(await open()).toMatchObject({ refusal: 'stale', reason: expect.stringContaining(remedy) })
+    const key = await gate.newKey('new', '--period', String(PERIOD))
+    await daemon.line(logged('reloaded', { keys: 2 }))
+    expect(await open(key)).toMatchObject({ refusal: 'stale', reason: expect.stringContaining(remedy) })
+    expect((await server.run([KNOCKTURN, 'ledger', 'rebase', '--config', gate.config])).code).toBe(1)
+
+    const { touches } = await compose(client, gate.key, '-p', String(SSH), '-t', '1m')
+    await daemon.end()
+    await gate.knockturn('ledger', 'rebase', '--config', gate.config)
+    const { uid, mode } = statSync(gate.ledger)
+    expect([uid, mode & 0o777]).toEqual([gate.user.uid, 0o600])
+    daemon = await gate.startDaemon()
+    expect(daemon.lines.filter(isRemedy)).toEqual([])
+    // As it was said before, from whoever has heard it.
+    expect(await verdict(daemon, () => stranger.replay(touches, server.ipv4))).toMatchObject({ refusal: 'stale' })
+    await client.replay(touches, server.ipv4)
+    expect(await doors()).toEqual(SHUT)
+    await openUntil('accepted', WAIT)
+    expect(await doors()).toEqual(['open', 'silence'])
   })
 })
 

@@ -1,11 +1,28 @@
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knock, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { writePcap6 } from '../replay/packets.mjs'
+import {
+  type Child,
+  type Gate,
+  type Host,
+  knock,
+  knocked,
+  type Lab,
+  logged,
+  makeLab,
+  PRIVILEGES,
+  provision,
+  until,
+} from './lab.mjs'
 
 const SSH = 22
+const IN_POOL = 50_000
 /** More than two looks of the daemon. */
 const LOOKS = 40_000
+/** Nobody's privileges: those of the daemon without its one capability. */
+const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const isDeaf = (line: string) => line.includes('none of them is heard')
 const hearsAgain = logged('what the firewall logs is heard again')
 
@@ -80,6 +97,40 @@ describe('a daemon that does not hear what the firewall logs', () => {
   })
 })
 
+describe('a daemon that a stranger sends what it can’t read', () => {
+  /** Seconds between two of them, and within which it has to be said. */
+  const [PAUSE, PATIENCE] = [1, 150_000]
+
+  it('is not deaf, and says after a minute of nothing else that it can read none of it', async () => {
+    await install()
+    const hearing = await start()
+    const mac = async (host: Host) => (await host.must(['cat', '/sys/class/net/eth0/address'])).trim()
+    const way = { from: await mac(client), to: await mac(server), destination: server.ipv6 }
+    // More headers than are followed, and longer ones than are captured.
+    const odd = [Array(9).fill(8), [1_024]].map((extensions) => ({ source: client.ipv6, port: IN_POOL, extensions }))
+    const file = writePcap6(join(gate.folder, 'odd.pcap'), odd, way)
+    const logged = async () => {
+      const rules = await server.must(['ip6tables', '-v', '-S', 'KNOCKTURN-TAPS'])
+      return [...rules.matchAll(/-c (\d+) \d+ -j NFLOG/g)].reduce((sum, [, packets]) => sum + Number(packets), 0)
+    }
+    const before = await logged()
+    let sent = 0
+    const isSaid = async () => {
+      await client.must(['tcpreplay', '-q', '--topspeed', '-i', 'eth0', file])
+      sent += odd.length
+      await sleep(1_000 * PAUSE)
+      expect(hearing.lines.filter(isDeaf)).toEqual([])
+      return hearing.lines.some((line) => line.includes('nothing of it could be read'))
+    }
+    await until(isSaid, 'it is said that nothing can be read', PATIENCE)
+    expect(await logged()).toBe(before + sent)
+    expect(await knocked(client, hearing, gate.key, '-p', String(SSH))).toMatchObject({ msg: 'accepted' })
+    await hearing.line(hearsAgain, 0, LOOKS)
+    await hearing.end()
+    expect(JSON.parse(hearing.lines.at(-1) ?? '')).toMatchObject({ msg: 'ended', ignored: sent, unreadable: sent })
+  })
+})
+
 describe('the log rules', () => {
   it('are of the kernel’s log where the journal is heard', async () => {
     configure('source = "journal"')
@@ -94,11 +145,29 @@ describe('the log rules', () => {
 })
 
 describe('a daemon whose tcpdump is held up', () => {
-  it('says how many packets the kernel has dropped', async () => {
-    const OTHER = 9
-    const [enough, atLeast] = [20_000, 1_000]
+  const OTHER = 9
+  /** Takes the name, its process id, that the kernel would give to the netfilter socket of each of the next thousands of processes. */
+  const squatter = `
+    for my $pid ($$ + 1 .. $$ + 15_000) {
+      socket(my $socket, 16, 3, 12) or last;
+      bind($socket, pack('SSLL', 16, 0, $pid, 0));
+      push @kept, $socket;
+    }
+    $| = 1;
+    print "there\\n";
+    sleep;`
+
+  beforeAll(async () => {
     const log = ['-j', 'NFLOG', '--nflog-group', '5', '--nflog-threshold', '1']
     await server.must(['iptables', '-I', 'INPUT', '-p', 'udp', '--dport', `${OTHER}`, ...log])
+  })
+
+  it.each([
+    ['says how many packets the kernel has dropped', false],
+    ['says so, too, where a local user has named sockets of their own after all processes to come', true],
+  ])('%s', async (_, isSquatted) => {
+    if (isSquatted) await server.start([...PLAIN, 'perl', '-e', squatter]).line((line) => line === 'there')
+    const [enough, atLeast] = [20_000, 1_000]
     await install()
     const busy = await start()
     const isTcpdump = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8') === 'tcpdump\n'

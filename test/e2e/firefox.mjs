@@ -2,7 +2,8 @@
 //
 //     node test/e2e/firefox.mjs FOLDER URL PASSPHRASE [PREFERENCE=VALUE ...]
 //
-// prints what has come of the knock, as the page has it in data-outcome: open, sent, shut or unsent. FOLDER becomes the browser's profile.
+// prints what the page has in data-outcome, one after the other: busy, perhaps try, and in the end what src/page/knock.ts calls
+// an outcome. FOLDER becomes the browser's profile.
 
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -71,12 +72,14 @@ try {
   await command('ElementSendKeys', { id: await find('#passphrase'), text: passphrase })
   await command('ElementClick', { id: await find('#go') })
   const script = `return document.querySelector('[role=status]').dataset.outcome ?? ''`
-  let outcome = ''
-  while (!/^(open|sent|shut|unsent)$/.test(outcome)) {
+  /** @type {string[]} */
+  const outcomes = []
+  while (['', 'busy', 'try'].includes(outcomes.at(-1) ?? '')) {
     await sleep(PAUSE)
-    outcome = await command('ExecuteScript', { script, args: [] })
+    const outcome = await command('ExecuteScript', { script, args: [] })
+    if (outcome !== '' && outcome !== outcomes.at(-1)) outcomes.push(outcome)
   }
-  process.stdout.write(outcome)
+  process.stdout.write(outcomes.join(' '))
 } finally {
   clearTimeout(limit)
   firefox.kill('SIGKILL')

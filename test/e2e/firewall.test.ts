@@ -25,6 +25,10 @@ beforeAll(async () => {
 })
 afterAll(() => lab?.end())
 
+/** In front of all: connections that a lease has let in, and that begin once more. */
+const AGAIN =
+  '-A INPUT ! -i lo -p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m conntrack ! --ctstate NEW -m connlabel --label "117" -j KNOCKTURN-AGAIN'
+
 /** Every rule of the filter tables. */
 const rules = async (host: Host) =>
   (await Promise.all(FAMILIES.map((iptables) => host.must([iptables, '-S'])))).join('').split('\n')
@@ -57,7 +61,7 @@ describe('knockturn firewall', () => {
   it('install stands right behind the rule for established connections, and leaves every other rule as it was', async () => {
     expect((await firewall('install')).code).toBe(0)
     const [lo, established, web] = ALLOWED
-    const family = [lo, established, JUMP, web]
+    const family = [AGAIN, lo, established, JUMP, web]
     expect(inputOf(await rules(admin))).toEqual([...family, ...family])
   })
 
@@ -65,7 +69,7 @@ describe('knockturn firewall', () => {
     await give(['-A INPUT -i lo -j ACCEPT'])
     await firewall('install')
     const all = await rules(admin)
-    expect(inputOf(all).slice(0, 2)).toEqual([JUMP, '-A INPUT -i lo -j ACCEPT'])
+    expect(inputOf(all).slice(0, 3)).toEqual([AGAIN, JUMP, '-A INPUT -i lo -j ACCEPT'])
     expect(all.find((line) => line.startsWith('-A KNOCKTURN '))).toBe(ESTABLISHED.replace('INPUT', 'KNOCKTURN'))
   })
 
@@ -92,6 +96,18 @@ describe('knockturn firewall', () => {
     expect(await rules(admin)).not.toEqual(before)
     expect((await firewall('remove')).code).toBe(0)
     expect(await rules(admin)).toEqual(before)
+  })
+
+  it.each(['install', 'remove'])('%s sweeps up what a trial that was killed has left', async (what) => {
+    await firewall('install')
+    const before = what === 'install' ? await rules(admin) : []
+    for (const iptables of FAMILIES) {
+      await admin.must([iptables, '-N', 'KNOCKTURN-CHECK'])
+      await admin.must([iptables, '-A', 'KNOCKTURN-CHECK', '-j', 'ACCEPT'])
+    }
+    expect((await firewall(what)).code).toBe(0)
+    const after = await rules(admin)
+    expect(after.filter((line) => line.includes('KNOCKTURN'))).toEqual(before.filter((line) => line.includes('KNOCKTURN')))
   })
 
   it('remove where nothing is changes nothing', async () => {
@@ -141,14 +157,122 @@ describe('knockturn firewall', () => {
   it('install refuses to cut off a connection of ours from a port in the pool where nothing accepts established ones', async () => {
     const { stranger } = lab.hosts
     await stranger.service(WEB)
-    const range = `${IN_POOL + 100} ${IN_POOL + 200}`
-    await admin.must(['sh', '-c', `echo ${range} > /proc/sys/net/ipv4/ip_local_port_range`])
+    const range = '/proc/sys/net/ipv4/ip_local_port_range'
+    const before = await admin.must(['cat', range])
+    await admin.must(['sh', '-c', `echo ${IN_POOL + 100} ${IN_POOL + 200} > ${range}`])
     const connection = await admin.hold(stranger.ipv4, WEB)
+    await admin.must(['sh', '-c', `echo ${before.trim()} > ${range}`])
     await give([])
     await expectRefusal(/^knockturn: error: .*ESTABLISHED,RELATED -j ACCEPT/)
     await give(ALLOWED)
     expect([(await firewall('install')).code, await connection.isAlive()]).toEqual([0, true])
     await connection.end()
+  })
+
+  /** A node process on the admin's host, as any local user can start one; it says "there" when it has what it wants. */
+  const local = async (script: string) => {
+    const limit = 'ulimit -n "$(ulimit -Hn)" && exec "$@"'
+    const child = admin.start(['sh', '-c', limit, 'sh', process.execPath, '-e', script])
+    await child.line((line) => line === 'there')
+    return child
+  }
+
+  it('install refuses by hand, and warns and goes on where it is unattended', async () => {
+    const port = IN_POOL + 10
+    await admin.service(port)
+    const connection = await client.hold(admin.ipv4, port)
+    const says = new RegExp(`the connection from ${client.ipv4} to port ${port} uses a service in the pool`)
+    await expectRefusal(says)
+    const { code, stderr } = await firewall('install', '--unattended')
+    expect([code, stderr]).toEqual([0, expect.stringMatching(new RegExp(`^knockturn: warning: .*${says.source}`))])
+    expect(inputOf(await rules(admin))).toContain(JUMP)
+    await connection.end()
+  })
+
+  it('install refuses under the unit’s sandbox as elsewhere, where of /proc there are processes only', async () => {
+    const port = IN_POOL + 11
+    await admin.service(port)
+    const connection = await client.hold(admin.ipv4, port)
+    const sandbox = 'mount -t proc -o subset=pid proc /proc && exec "$@"'
+    const install = [KNOCKTURN, 'firewall', 'install', '--config', gate.config]
+    const { code, stderr } = await admin.run(['unshare', '--mount', 'sh', '-c', sandbox, 'sh', ...install])
+    expect([code, stderr]).toEqual([1, expect.stringMatching(`^knockturn: error: the connection from ${client.ipv4}`)])
+    await connection.end()
+  })
+
+  describe('install is not held up by a local user who', () => {
+    const connectsTo = (address: string, port: number, from = '') =>
+      local(`
+        const { createServer, connect } = require('node:net')
+        createServer(() => {}).listen(${port}, '${address}', () =>
+          connect({ host: '${address}', port: ${port}, localAddress: '${from}' || undefined }, () => console.log('there')))`)
+    const installs = async (user: Child) => {
+      const { code, stderr } = await firewall('install')
+      const warnings = stderr.split('\n').slice(0, -1)
+      expect([code, warnings.filter((line) => !line.startsWith('knockturn: warning: '))]).toEqual([0, []])
+      await user.end('SIGKILL')
+      return warnings
+    }
+
+    it.each(['ipv4', 'ipv6'] as const)('connects to the host’s own address (%s)', async (family) => {
+      await installs(await connectsTo(admin[family], IN_POOL + 20))
+    })
+
+    it('connects from one of its addresses to another', async () => {
+      await admin.addAddress('198.51.100.251/24')
+      await installs(await connectsTo(admin.ipv4, IN_POOL + 21, '198.51.100.251'))
+      await installs(await connectsTo('198.51.100.251', IN_POOL + 22, admin.ipv4))
+    })
+
+    it('connects to the address of an interface without a carrier', async () => {
+      await admin.must(['ip', 'link', 'add', 'cold', 'type', 'veth', 'peer', 'name', 'off'])
+      await admin.must(['ip', 'address', 'add', '192.0.2.1/24', 'dev', 'cold'])
+      await admin.must(['ip', 'link', 'set', 'cold', 'up'])
+      await until(async () => (await admin.must(['ip', 'link', 'show', 'cold'])).includes('NO-CARRIER'), 'it has no carrier')
+      await installs(await connectsTo('192.0.2.1', IN_POOL + 23, admin.ipv4))
+    })
+
+    it('listens on the port by which this machine speaks to another', async () => {
+      const { stranger } = lab.hosts
+      await stranger.service(WEB + 1)
+      await installs(
+        await local(`
+          const { createServer, connect } = require('node:net')
+          connect({ host: '${stranger.ipv4}', port: ${WEB + 1}, localPort: ${IN_POOL + 24} }, () =>
+            createServer(() => {}).listen(${IN_POOL + 24}, '127.0.0.1', () => console.log('there')))`),
+      )
+    })
+
+    it('listens on every port of the pool, of which it says little', async () => {
+      const user = await local(`
+        const { createServer } = require('node:net')
+        const { createSocket } = require('node:dgram')
+        let left = 2 * 16_384
+        const one = () => --left || console.log('there')
+        for (let port = 49_152; port <= 65_535; port++) {
+          createServer().listen(port, one).on('error', one)
+          createSocket('udp4').bind(port, one).on('error', one)
+        }`)
+      const warnings = await installs(user)
+      const isOfSockets = (line: string) => line.includes('is in use and lies in the pool') || line.includes('and so for')
+      const said = warnings.filter(isOfSockets)
+      expect(said).toHaveLength(11)
+      expect(said.at(-1)).toMatch(/and so for \d{4,} more/)
+    })
+
+    it('has thousands of connections, open and in TIME_WAIT', async () => {
+      const user = await local(`
+        const { createServer, connect } = require('node:net')
+        let left = 4_000
+        const server = createServer((socket) => socket.on('error', () => {})).listen(${IN_POOL + 25}, '${admin.ipv4}', () => {
+          for (let i = 0; i < 4_000; i++)
+            connect(${IN_POOL + 25}, '${admin.ipv4}', function () {
+              if (i % 2) this.end()
+              if (--left === 0) console.log('there')
+            })
+        })`)
+      await installs(user)
+    })
   })
 
   it('nothing is ever sent back from the pool: no answer to a SYN, an ACK or a datagram', async () => {
@@ -312,6 +436,13 @@ describe('a daemon', () => {
     expect(await sees()).toBe('silence')
   })
 
+  it('says that a key has a pool which the log rules do not hear', async () => {
+    const since = daemon.lines.length
+    await gate.newKey('elsewhere', '--pool', '20000-39999')
+    await daemon.line(logged('the log rules do not hear the pools of all keys: run "knockturn firewall install"'), since)
+    await gate.knockturn('key', 'revoke', 'elsewhere', '--keys', gate.keys)
+  })
+
   it('drops no lease at SIGHUP, and hears on', async () => {
     await open()
     const before = await leases()
@@ -331,6 +462,16 @@ describe('a daemon', () => {
     process.kill(tcpdump, 'SIGKILL')
     await daemon.line(logged('tcpdump hears again'), since)
     expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
+  })
+
+  it('ends without a word of its tcpdump where both get the signal, as systemd sends it', async () => {
+    const isTcpdump = (pid: number) => readFileSync(`/proc/${pid}/comm`, 'utf8').trim() === 'tcpdump'
+    const tcpdump = (await server.processes()).find(isTcpdump) as number
+    const since = daemon.lines.length
+    process.kill(tcpdump, 'SIGTERM')
+    await until(() => !existsSync(`/proc/${tcpdump}`), 'tcpdump is gone')
+    expect(await stop('SIGTERM')).toEqual({ code: 0, signal: null })
+    expect(daemon.lines.slice(since).map((line) => JSON.parse(line).msg)).toEqual(['ended'])
   })
 
   it('is refused beside another on the same ledger, which goes on', async () => {

@@ -1,7 +1,7 @@
-import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
+import { appendFileSync, chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { type Child, type Gate, type Host, knock, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
 
 const SSH = 22
 const WEB = 443
@@ -133,26 +133,35 @@ describe('another program that', () => {
 
 describe('iptables that fails', () => {
   let tools: string
-  /** Has iptables fail where its arguments hold these words. */
-  const fail = (words: string) => writeFileSync(join(tools, 'words'), words)
-  const mend = () => rmSync(join(tools, 'words'), { force: true })
-  /** Closes where the firewall fails: that is said first, and then that the knock was accepted. */
-  const closeInVain = async () => {
-    const since = daemon.lines.length
-    await close()
-    expect(daemon.lines.slice(since).filter(logged('the firewall failed'))).not.toEqual([])
+  /** Has iptables fail where it is given these words: because another program holds it up, or because it does not like them. */
+  const fail = (words: string, why: 'busy' | 'refused' = 'busy') => writeFileSync(join(tools, why), words)
+  const mend = () => {
+    for (const why of ['busy', 'refused', 'held']) rmSync(join(tools, why), { force: true })
   }
+  const send = (...options: string[]) => client.must(knock(gate, '--passes', '1', ...options))
+  /** Knocks, and gives what the log says of a firewall that fails. */
+  async function failing(...options: string[]): Promise<Record<string, unknown>> {
+    const since = daemon.lines.length
+    await send(...options)
+    return JSON.parse(await daemon.line(logged('the firewall failed'), since))
+  }
+  const rules = async () => (await server.leases(client)).length
 
   beforeAll(async () => {
     tools = join(gate.folder, 'tools')
     mkdirSync(tools, { mode: 0o755 })
     for (const family of FAMILIES) {
-      const real = (await server.must(['sh', '-c', `command -v ${family}`])).trim()
+      const real = (await server.must(['sh', '-c', `command -v ${family}-restore`])).trim()
       const script = `#!/bin/sh
-words=$(cat ${tools}/words 2>/dev/null) && case "$*" in *$words*) echo "Another app is currently holding the xtables lock." >&2; exit 4;; esac
-exec ${real} "$@"
+text=$(cat)
+words=$(cat ${tools}/busy 2>/dev/null) && case "$text" in *$words*) echo "Another app is currently holding the xtables lock." >&2; exit 4;; esac
+words=$(cat ${tools}/refused 2>/dev/null) && case "$text" in *$words*) echo "iptables-restore: line 2 failed" >&2; exit 1;; esac
+printf '%s\\n' "$text" | exec ${real} "$@"
 `
-      writeFileSync(join(tools, family), script)
+      writeFileSync(join(tools, `${family}-restore`), script)
+      chmodSync(join(tools, `${family}-restore`), 0o755)
+      const reads = (await server.must(['sh', '-c', `command -v ${family}`])).trim()
+      writeFileSync(join(tools, family), `#!/bin/sh\n[ -e ${tools}/held ] && exec sleep 60\nexec ${reads} "$@"\n`)
       chmodSync(join(tools, family), 0o755)
     }
     daemon = server.start(['env', `PATH=${tools}:${process.env.PATH}`, ...gate.command])
@@ -162,54 +171,86 @@ exec ${real} "$@"
   beforeEach(async () => {
     mend()
     await close()
+    await until(async () => (await rules()) === 0, 'no rule is left')
+    await client.moveOn()
   })
 
   it('leaves the door shut and says what it said; the next knock opens', async () => {
     fail('-A KNOCKTURN-LEASES')
-    const since = daemon.lines.length
-    await client.must([join(import.meta.dirname, '../../bin/knockclient'), '-k', gate.key, '-p', String(SSH), '--passes', '1'])
-    const line = JSON.parse(await daemon.line(logged('the firewall failed'), since))
+    const line = await failing('-p', String(SSH))
     expect([await sees(), line.reason]).toEqual(['silence', expect.stringContaining('holding the xtables lock')])
     mend()
     expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
   })
 
-  it('half-way through a grant leaves what is open open, and says so', async () => {
-    fail('--dport 443')
-    const accepted = await knocked(client, daemon, gate.key, '-p', '0', '-t', '1h')
-    expect([accepted, await sees(SSH), await sees(WEB)]).toMatchObject([
-      { msg: 'accepted', service: '22/tcp', leases: [expect.anything()] },
-      'open',
-      'silence',
-    ])
+  it('half-way through a grant opens nothing of it, and says so', async () => {
+    fail('--dport 443', 'refused')
+    expect(await failing('-p', '0', '-t', '1h')).toMatchObject({ service: '22/tcp,443/tcp', level: 50 })
+    expect([await sees(SSH), await sees(WEB)]).toEqual(['silence', 'silence'])
   })
 
-  it('to take the old rule of a lease that was made longer away leaves nothing open when that is closed', async () => {
+  it('for one key opens for the others, and ends what is to end', async () => {
+    const key = await gate.newKey('other', '--services', '22/tcp')
+    await daemon.line((line) => logged('reloaded')(line) && JSON.parse(line).keys > 1)
+    await open()
+    fail(':other:', 'refused')
+    const since = daemon.lines.length
+    await client.must(knock({ key }, '-p', String(SSH), '--passes', '1'))
+    await daemon.line(logged('the firewall failed', { key: 'other' }), since)
+    await close()
+    expect(await sees()).toBe('silence')
+    expect([await knocked(client, daemon, gate.key, '-p', String(WEB)), await sees(WEB)]).toMatchObject([
+      { msg: 'accepted' },
+      'open',
+    ])
+    await gate.knockturn('key', 'revoke', 'other', '--keys', gate.keys)
+  })
+
+  it('while it looks for the passcode ports keeps no revocation waiting', async () => {
+    const since = daemon.lines.length
+    const key = await gate.newKey('held', '--services', '22/tcp')
+    appendFileSync(join(gate.keys, 'held.key'), '\n[passcode]\npin = "1234"\n')
+    await daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'), since)
+    writeFileSync(join(tools, 'held'), '')
+    await gate.newKey('another', '--services', '22/tcp')
+    // Time for the daemon to see the one change before the other.
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    await gate.knockturn('key', 'revoke', 'held', '--keys', gate.keys)
+    await new Promise((resolve) => setTimeout(resolve, 1_000))
+    expect(await knocked(client, daemon, key, '-p', String(SSH))).toMatchObject({ msg: 'refused', refusal: 'revoked' })
+  })
+
+  it('to make a lease longer leaves it as it was', async () => {
     await open('-t', '10m')
+    const before = await server.leases(client)
     fail('-D KNOCKTURN-LEASES')
-    expect(await open('-t', '1h')).toMatchObject({ msg: 'accepted' })
+    await failing('-p', String(SSH), '-t', '1h')
+    expect([await server.leases(client), await sees()]).toEqual([before, 'open'])
     mend()
     await close()
-    await client.becomes(server.ipv4, SSH, 'silence')
-    await until(async () => (await server.leases(client)).length === 0, 'no rule is left')
+    await until(async () => (await rules()) === 0, 'no rule is left')
   })
 
   it('to close a door that is opened again meanwhile leaves nothing open when that is closed', async () => {
     await open('-t', '10m')
     fail('-D KNOCKTURN-LEASES')
-    await closeInVain()
-    await open('-t', '1h')
+    await failing('--close')
+    await send('-p', String(SSH), '-t', '1h')
     mend()
     await close()
     await client.becomes(server.ipv4, SSH, 'silence')
-    await until(async () => (await server.leases(client)).length === 0, 'no rule is left')
+    await until(async () => (await rules()) === 0, 'no rule is left')
   })
 
-  it('to close a door is asked again until it is shut', async () => {
+  it('to close a door is asked again until it is shut, and says only then that it is', async () => {
     await open()
     fail('-D KNOCKTURN-LEASES')
-    await closeInVain()
+    const since = daemon.lines.length
+    await failing('--close')
+    expect(await sees()).toBe('open')
+    expect(daemon.lines.slice(since).filter((line) => logged('closed')(line) || logged('accepted')(line))).toEqual([])
     mend()
     await client.becomes(server.ipv4, SSH, 'silence')
+    await daemon.line(logged('closed', { service: '22/tcp' }), since)
   })
 })

@@ -41,7 +41,7 @@ export const PRIVILEGES = [
  * @typedef {{code: number | null, signal: string | null, stdout: string, stderr: string, ms: number}} Ended
  * @typedef {{saw: string, ms: number, greeting?: string}} Answer saw: open, refused, silence, or another error's code
  * @typedef {{protocol: string, port: number, payload?: string}} Touch payload: of a datagram, in hex
- * @typedef {Touch & {source: string, destination: string, ms: number}} Tap a SYN or a datagram on the wire; ms since 1970
+ * @typedef {Touch & {source: string, sourcePort: number, destination: string, ms: number}} Tap a SYN or a datagram on the wire; ms since 1970
  * @typedef {Awaited<ReturnType<Host['capture']>>} Tape
  * @typedef {Awaited<ReturnType<typeof provision>>} Gate
  */
@@ -55,7 +55,8 @@ let labs = 0
  * @param {string[]} clients
  */
 export async function makeLab(clients = ['client']) {
-  if (!process.env.KNOCKTURN_NAMESPACE) throw new Error('the lab works in namespaces of its own: run npm test or npm run demo')
+  if (!process.env.KNOCKTURN_NAMESPACE)
+    throw new Error('the lab works in namespaces of its own: run npm test, or npm run demo, bench or attack')
   const lab = new Lab(`kt${process.pid}-${++labs}`, ['server', ...clients])
   try {
     await lab.build()
@@ -85,16 +86,7 @@ export class Lab {
     await this.wire.must(['ip', 'link', 'add', 'switch', 'type', 'bridge', 'mcast_snooping', '0'])
     await this.wire.must(['ip', 'link', 'set', 'switch', 'up'])
     const hosts = Object.values(this.hosts)
-    for (const host of hosts) {
-      await host.makeNamespace()
-      // On the wire the cable is called as its host, in the host eth0.
-      await this.wire.must(['ip', 'link', 'add', host.name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', host.namespace])
-      await this.wire.must(['ip', 'link', 'set', host.name, 'master', 'switch', 'up'])
-      await host.must(['ip', 'link', 'set', 'lo', 'up'])
-      await host.must(['ip', 'link', 'set', 'eth0', 'up'])
-      await host.addAddress(`${host.ipv4}/24`)
-      await host.addAddress(`${host.ipv6}/64`)
-    }
+    for (const host of hosts) await host.plugIn()
     await Promise.all(hosts.map((host) => host.startAgent()))
     // Usable when each host's packets come back from the server, where nothing is in their way yet.
     for (const host of hosts) {
@@ -114,10 +106,10 @@ export class Lab {
 
   /**
    * A daemon as it is installed, for whatever user it has and wherever this clone, its node and its temporary folder lie.
-   * @param {{uid: number, gid: number}} user
+   * @param {{uid: number, gid: number}} user @param {string} runtime the Node that it has
    * @returns how to run it, and a folder on a disk that is the user's
    */
-  async install({ uid, gid }) {
+  async install({ uid, gid }, runtime) {
     const place = mkdtempSync('/run/knockturn-')
     this.endings.push(() => rmSync(place, { recursive: true }))
     // Not the 94 MB that npm run usb makes.
@@ -129,7 +121,7 @@ export class Lab {
     await must(['chmod', '-R', 'a+rX', place])
     /** @type {[string, string][]} */
     const bound = [
-      [process.execPath, node],
+      [runtime, node],
       [this.folder(), folder],
     ]
     for (const [what, where] of bound) {
@@ -173,6 +165,18 @@ export class Host {
   async makeNamespace() {
     await must(['ip', 'netns', 'add', this.namespace])
     this.lab.endings.push(() => must(['ip', 'netns', 'delete', this.namespace]))
+  }
+
+  /** Makes the host: its namespace, and a cable to the switch. There it is called as its host, in the host eth0. */
+  async plugIn() {
+    const { wire } = this.lab
+    await this.makeNamespace()
+    await wire.must(['ip', 'link', 'add', this.name, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', this.namespace])
+    await wire.must(['ip', 'link', 'set', this.name, 'master', 'switch', 'up'])
+    await this.must(['ip', 'link', 'set', 'lo', 'up'])
+    await this.must(['ip', 'link', 'set', 'eth0', 'up'])
+    await this.addAddress(`${this.ipv4}/24`)
+    await this.addAddress(`${this.ipv6}/64`)
   }
 
   /** @param {string[]} argv */
@@ -301,11 +305,11 @@ export class Host {
 
   /**
    * Tries a TCP connection; an open one reads the greeting and is closed.
-   * @param {string} address @param {number} port @param {string} [from] one of this host's addresses
+   * @param {string} address @param {number} port @param {string} [from] one of this host's addresses @param {number} [localPort]
    * @returns {Promise<Answer>}
    */
-  connect(address, port, timeoutMs = 500, from) {
-    return this.#ask('connect', address, port, timeoutMs, from)
+  connect(address, port, timeoutMs = 500, from, localPort) {
+    return this.#ask('connect', address, port, timeoutMs, from, localPort)
   }
 
   /**
@@ -317,13 +321,15 @@ export class Host {
     return this.#ask('echo', address, port, timeoutMs, from)
   }
 
-  /** Opens a TCP connection and keeps it. @param {string} address @param {number} port */
-  async hold(address, port, timeoutMs = PATIENCE) {
-    const id = await this.#ask('hold', address, port, timeoutMs)
+  /** Opens a TCP connection and keeps it. @param {string} address @param {number} port @param {number} [localPort] */
+  async hold(address, port, timeoutMs = PATIENCE, localPort) {
+    const id = await this.#ask('hold', address, port, timeoutMs, localPort)
     return {
       /** Whether the service still hears us: says something and waits for its echo. @returns {Promise<boolean>} */
       isAlive: (ms = PATIENCE) => this.#ask('isAlive', id, ms),
       end: () => this.#ask('release', id),
+      /** Ends it by a RST, so that its port is free at once. */
+      reset: () => this.#ask('reset', id),
     }
   }
 
@@ -338,7 +344,9 @@ export class Host {
 
   /** The rules of a client's leases in this host's firewall, in both families. @param {Host} client @returns {Promise<string[]>} */
   async leases(client) {
-    const chains = await Promise.all(['iptables', 'ip6tables'].map((iptables) => this.must([iptables, '-S', 'KNOCKTURN-LEASES'])))
+    const chains = await Promise.all(
+      ['iptables', 'ip6tables'].map((iptables) => this.must([iptables, '-w', '-S', 'KNOCKTURN-LEASES'])),
+    )
     const ours = [`-s ${client.ipv4}/32 `, `-s ${client.ipv6}/128 `]
     return chains.flatMap((chain) => chain.split('\n').filter((line) => ours.some((source) => line.includes(source))))
   }
@@ -473,11 +481,12 @@ export async function until(holds, what, timeoutMs = PATIENCE) {
 
 /** What tcpdump prints: `1700000000.123456 IP6 2001:db8::2.4711 > 2001:db8::1.50000: Flags [S], ...` or `UDP, length 0`. @param {string} text */
 function readTaps(text) {
-  const form = /^(\d+\.\d+) IP6? (\S+)\.\d+ > (\S+)\.(\d+): (Flags \[S\],|UDP,)/
+  const form = /^(\d+\.\d+) IP6? (\S+)\.(\d+) > (\S+)\.(\d+): (Flags \[S\],|UDP,)/
   return text.split('\n').flatMap((line) => {
-    const [, seconds, source = '', destination = '', port, kind] = form.exec(line) ?? []
+    const [, seconds, source = '', sourcePort, destination = '', port, kind] = form.exec(line) ?? []
     if (!seconds) return []
-    return { source, destination, protocol: kind === 'UDP,' ? 'udp' : 'tcp', port: Number(port), ms: Number(seconds) * 1000 }
+    const protocol = kind === 'UDP,' ? 'udp' : 'tcp'
+    return { source, sourcePort: Number(sourcePort), destination, protocol, port: Number(port), ms: Number(seconds) * 1000 }
   })
 }
 
@@ -487,9 +496,9 @@ function readTaps(text) {
  * Makes a key, its client's copy and a config in a temporary folder, and the server's firewall: first the administrator's
  * own rules, then ours behind them. Starts the daemon.
  * @param {Lab} lab
- * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[], allowRoot?: boolean, disk?: string, more?: string}} [options]
+ * @param {{id?: string, keyOptions?: string[], skew?: number, neverLock?: string[], allowRoot?: boolean, disk?: string, more?: string, runtime?: string}} [options]
  *   keyOptions: for `knockturn key new`; allowRoot: the daemon may do what we may, instead of what its unit lets it; disk: the
- *   size of one that is made for the ledger alone; more: what else the config says
+ *   size of one that is made for the ledger alone; more: what else the config says; runtime: the Node of the server's programs
  */
 export async function provision(
   lab,
@@ -501,11 +510,12 @@ export async function provision(
     allowRoot = false,
     disk = '',
     more = '',
+    runtime = process.execPath,
   } = {},
 ) {
   const { server } = lab
   const user = allowRoot ? OURSELVES : USER
-  const { folder, knockdaemon } = await lab.install(user)
+  const { folder, knockdaemon } = await lab.install(user, runtime)
   const copies = lab.folder() // the clients'
   const keys = join(folder, 'keys')
   mkdirSync(keys, { mode: 0o700 })
@@ -517,7 +527,7 @@ export async function provision(
     await must(['mount', '-t', 'tmpfs', '-o', `size=${disk},uid=${user.uid},gid=${user.gid}`, 'disk', join(folder, 'disk')])
     lab.endings.push(() => must(['umount', join(folder, 'disk')]))
   }
-  const knockturn = (/** @type {string[]} */ ...argv) => server.must([join(BIN, 'knockturn'), ...argv])
+  const knockturn = (/** @type {string[]} */ ...argv) => server.must([runtime, join(BIN, 'knockturn'), ...argv])
 
   /** Another key in the server's keyring (the daemon reads it at SIGHUP); gives the path of the client's copy. */
   const newKey = async (/** @type {string} */ name, /** @type {string[]} */ ...options) => {
@@ -642,13 +652,13 @@ if (process.argv[1] === HERE && process.argv[2] === 'agent') {
   const held = new Map()
 
   /**
-   * @param {string} address @param {number} port @param {number} timeoutMs @param {string} [from]
+   * @param {string} address @param {number} port @param {number} timeoutMs @param {string} [from] @param {number} [localPort]
    * @returns {Promise<{saw: string, ms: number, socket: import('node:net').Socket}>}
    */
-  const dial = (address, port, timeoutMs, from) =>
+  const dial = (address, port, timeoutMs, from, localPort) =>
     new Promise((resolve) => {
       const began = performance.now()
-      const socket = connect({ host: address, port, ...(from && { localAddress: from }) })
+      const socket = connect({ host: address, port, ...(from && { localAddress: from }), ...(localPort && { localPort }) })
       const finish = (/** @type {string} */ saw) => {
         clearTimeout(timer)
         resolve({ saw, socket, ms: performance.now() - began })
@@ -677,8 +687,8 @@ if (process.argv[1] === HERE && process.argv[2] === 'agent') {
   const work = {
     ready() {},
 
-    async connect(address, port, timeoutMs, from) {
-      const { saw, socket, ms } = await dial(address, port, timeoutMs, from)
+    async connect(address, port, timeoutMs, from, localPort) {
+      const { saw, socket, ms } = await dial(address, port, timeoutMs, from, localPort)
       const greeting = saw === 'open' ? await reply(socket, timeoutMs) : undefined
       socket.destroy()
       return { saw, ms, greeting }
@@ -701,8 +711,8 @@ if (process.argv[1] === HERE && process.argv[2] === 'agent') {
       return { saw, ms: performance.now() - began }
     },
 
-    async hold(address, port, timeoutMs) {
-      const { saw, socket } = await dial(address, port, timeoutMs)
+    async hold(address, port, timeoutMs, localPort) {
+      const { saw, socket } = await dial(address, port, timeoutMs, undefined, localPort)
       if (saw !== 'open') throw new Error(`connecting to ${address} port ${port}: ${saw}`)
       await reply(socket, timeoutMs)
       const id = held.size
@@ -719,6 +729,11 @@ if (process.argv[1] === HERE && process.argv[2] === 'agent') {
 
     release(id) {
       held.get(id)?.destroy()
+    },
+
+    async reset(id) {
+      held.get(id)?.resetAndDestroy()
+      await sleep(50)
     },
 
     async service(port) {

@@ -2,13 +2,14 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, Host, knock, type Lab, logged, makeLab, provision } from './lab.mjs'
+import { type Child, type Gate, Host, knock, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { serveNothing } from './names.mjs'
+import { forgeStun, STUN, serveStun } from './stun.mjs'
+import { type Dated, serveDate, serveNtp } from './time.mjs'
 
 const SSH = 22
 const WEB = 443
 const DNS = 5353
-const STUN = 3478
-const NTP = 1123
 const KNOCKCLIENT = fileURLToPath(new URL('../../bin/knockclient', import.meta.url))
 /** Seconds by which the clock of the NTP server differs from ours in a test. */
 const WRONG = 100
@@ -21,25 +22,9 @@ let inside: Host
 let gate: Gate
 let daemon: Child
 let exact: string
-
-/** An NTP server whose clock is ahead by so many seconds; it says when it listens. */
-const ntpServer = (ahead: number) => `
-const socket = require('node:dgram').createSocket('udp4')
-const time = (packet, at) => {
-  const now = Date.now() / 1000 + ${ahead} + 2208988800
-  packet.writeUInt32BE(Math.floor(now), at)
-  packet.writeUInt32BE(Math.floor((now % 1) * 2 ** 32), at + 4)
-}
-socket.on('message', (request, { address, port }) => {
-  const answer = Buffer.alloc(48)
-  answer[0] = (4 << 3) | 4
-  answer[1] = 2
-  request.copy(answer, 24, 40, 48)
-  time(answer, 32)
-  time(answer, 40)
-  socket.send(answer, port, address)
-})
-socket.bind(${NTP} + ${ahead}, () => console.log('listening'))`
+/** Whom to ask for the time, with a clock that is right and one that is wrong. */
+let ntp: Record<'right' | 'wrong', string>
+let dated: Dated
 
 /** A host behind the router's address, which is all that the others see of it. */
 async function putBehind(outer: Host): Promise<Host> {
@@ -72,16 +57,9 @@ beforeAll(async () => {
   exact = await gate.newKey('exact', ...services, '--require-address')
   await daemon.line(logged('reloaded', { keys: 2 }))
   const { helper } = lab.hosts
-  const stun = helper.start([
-    ...['turnserver', '-n', '--stun-only', '--no-tls', '--no-dtls', '--no-cli', '--log-file', 'stdout', '--pidfile', '/dev/null'],
-    ...['--userdb', join(lab.folder(), 'turndb')],
-    ...['--listening-ip', helper.ipv4, '--listening-ip', helper.ipv6, '--listening-port', String(STUN)],
-  ])
-  await stun.line((line) => line.includes('Total General servers'))
-  for (const ahead of [0, WRONG]) {
-    const ntp = helper.start([process.execPath, '-e', ntpServer(ahead)])
-    await ntp.line((line) => line === 'listening')
-  }
+  await serveStun(helper)
+  ntp = { right: await serveNtp(helper, 0), wrong: await serveNtp(helper, WRONG) }
+  dated = await serveDate(helper, 0)
 })
 afterAll(() => lab?.end())
 beforeEach(async () => {
@@ -101,7 +79,7 @@ function home(key: string, config: string) {
 const run = (host: Host, env: NodeJS.ProcessEnv, ...args: string[]) =>
   host.run([KNOCKCLIENT, ...args], { env, timeoutMs: 60_000 })
 const sees = async (host: Host, port: number) => (await host.connect(server.ipv4, port)).saw
-const notes = (stderr: string) => stderr.split('\n').filter((line) => line.startsWith('knockclient: note: '))
+const found = (stderr: string) => stderr.split('\n').filter((line) => /^(hint|knockclient: note): /.test(line))
 
 describe('a profile', () => {
   const config = `[profile.gate]\nservices = ["${SSH}/tcp", "${WEB}/tcp"]\ntime = "10m"\nwait = 30\n`
@@ -164,7 +142,7 @@ describe('-i auto', () => {
     expect(await sees(inside, SSH)).toBe('silence')
     const { env } = home(
       exact,
-      `[profile.gate]\nservices = [${SSH}]\naddress = "auto"\nstun = "${lab.hosts.helper.ipv4}"\nwait = true\n`,
+      `[profile.gate]\nservices = [${SSH}]\naddress = "auto"\nstun = "${lab.hosts.helper.ipv4}"\nstun_trusted = true\nwait = true\n`,
     )
     expect(await run(inside, env, 'gate')).toMatchObject({ code: 0, stdout: '', stderr: '' })
     await daemon.line(logged('accepted', { key: 'exact', address: router.ipv4 }), since)
@@ -174,14 +152,62 @@ describe('-i auto', () => {
   it('asks by the family by which it knocks', async () => {
     const helper = lab.hosts.helper
     const said = daemon.lines.length
-    const options = ['-r', server.ipv6, '-p', String(SSH), '-i', 'auto', '--stun', `[${helper.ipv6}]:${STUN}`, '--wait']
+    const asking = ['-i', 'auto', '--stun', `[${helper.ipv6}]:${STUN}`, '--stun-trusted']
+    const options = ['-r', server.ipv6, '-p', String(SSH), ...asking, '--wait']
     expect(await client.run(knock({ key: exact }, ...options))).toMatchObject({ code: 0, stderr: '' })
     await daemon.line(logged('accepted', { key: 'exact', address: client.ipv6 }), said)
   })
 
+  describe('where somebody on the way forges the answer of a STUN server', () => {
+    const asking = () => ['-i', 'auto', '--stun', lab.hosts.helper.ipv4]
+    const refusal = {
+      code: 2,
+      stdout: '',
+      stderr: expect.stringMatching(/^knockclient: error: --stun expected --stun-trusted beside it, [^\n]*\n$/),
+    }
+    /** Does something while the router names the client as whoever is behind it; gives what passes the router meanwhile. */
+    async function whileForged(work: () => Promise<void>) {
+      const forger = await forgeStun(router, '10.77.0.1', client.ipv4)
+      const tape = await router.capture('lan')
+      try {
+        await work()
+        const mark = 20_000
+        await inside.replay([{ protocol: 'udp', port: mark }], server.ipv4)
+        await until(async () => (await tape.taps()).some(({ port }) => port === mark), 'the mark on the tape')
+        return { taps: (await tape.taps()).filter(({ port }) => port !== mark), forged: forger.forged() }
+      } finally {
+        await tape.end()
+        await forger.end()
+      }
+    }
+
+    it.each<[string, (port: string) => string[]]>([
+      ['a plain knock', (port) => ['-p', port, '--wait', '1', ...asking()]],
+      ['connect', (port) => ['connect', server.ipv4, port, '--wait', '1', ...asking()]],
+      ['exec', (port) => ['exec', server.ipv4, '-p', port, '--wait', '1', ...asking(), '--', 'true']],
+      ['a profile', () => ['gate']],
+    ])('%s does not even ask', async (_, words) => {
+      const config = `[profile.gate]\nservices = ${SSH}\naddress = "auto"\nstun = "${lab.hosts.helper.ipv4}"\n`
+      const { env } = home(exact, config)
+      const { taps, forged } = await whileForged(async () => {
+        expect(await run(inside, env, ...words(String(SSH)))).toMatchObject(refusal)
+      })
+      expect({ taps, forged }).toEqual({ taps: [], forged: 0 })
+    })
+
+    it('with --stun-trusted that does name the forger: nothing else tells', async () => {
+      const since = daemon.lines.length
+      const { forged } = await whileForged(async () => {
+        await inside.must(knock({ key: exact }, '-p', String(SSH), '--passes', '1', ...asking(), '--stun-trusted'))
+        await daemon.line(logged('refused', { refusal: 'address-mismatch', source: router.ipv4, address: client.ipv4 }), since)
+      })
+      expect(forged).toBe(1)
+    })
+  })
+
   it('says that nobody answers', async () => {
     const { code, stderr } = await client.run(
-      knock({ key: exact }, '-p', String(SSH), '-i', 'auto', '--stun', `${client.ipv4}:9`),
+      knock({ key: exact }, '-p', String(SSH), '-i', 'auto', '--stun', `${client.ipv4}:9`, '--stun-trusted'),
     )
     expect({ code, stderr }).toEqual({
       code: 1,
@@ -191,13 +217,14 @@ describe('-i auto', () => {
 })
 
 describe('where nothing opens', () => {
-  const time = (ahead: number) => ['--time-source', `ntp://${lab.hosts.helper.ipv4}:${NTP + ahead}`]
   /** A knock from behind the router that nothing comes of, and what is said of it. */
-  async function fruitless(host: Host, ...options: string[]) {
-    const { code, stderr } = await host.run(knock(gate, '-p', String(SSH), '--wait', '1', ...options), { timeoutMs: 30_000 })
+  async function fruitless(host: Host, source: string | Dated | null = null, ...options: string[]) {
+    const { url, env } = typeof source === 'string' ? { url: source, env: {} } : (source ?? { url: null, env: {} })
+    const argv = knock(gate, '-p', String(SSH), '--wait', '1', ...options, ...(url ? ['--time-source', url] : []))
+    const { code, stderr } = await host.run(argv, { timeoutMs: 30_000, env })
     expect(code).toBe(3)
     expect(stderr).toMatch(/^knockclient: error: \S+ port 22 has not answered within 1 s\n/)
-    return notes(stderr).join('\n')
+    return found(stderr).join('\n')
   }
   /** Does something while the router treats the ports of knocks in some way. */
   async function whileForwarding(target: string[], work: () => Promise<void>) {
@@ -215,36 +242,41 @@ describe('where nothing opens', () => {
     ['an ICMP message', ['-j', 'REJECT', '--reject-with', 'icmp-admin-prohibited']],
   ])('it says that the network rejects such ports, by %s', async (_, target) => {
     await whileForwarding(target, async () => {
-      expect(await fruitless(inside)).toMatch(/rejects the ports of the knock at once.*\n.*\n.*port 22 is silent/)
+      expect(await fruitless(inside)).toMatch(/the ports of the knock are rejected at once.*\n.*\n.*port 22 is silent/)
     })
   })
 
   it('it says that the network may drop such ports', async () => {
     await whileForwarding(['-j', 'DROP'], async () => {
-      expect(await fruitless(inside, ...time(0))).toMatch(
-        /the ports of the knock are silent.*\n.*this clock is right to 0\.\d s, by ntp:.*\n.*port 22 is silent/,
+      expect(await fruitless(inside, ntp.right)).toMatch(
+        /the ports of the knock are silent.*\n.*this clock and that of ntp:\S+ differ by 0\.\d s, .*\n.*port 22 is silent/,
       )
     })
   })
 
   it('it says that the clock is wrong, and the offset that it names opens', async () => {
-    const said = await fruitless(client, '--time-offset', String(-WRONG), ...time(0))
-    expect(said).toMatch(/this clock, as --time-offset corrects it, is 100 s behind that of ntp:.* --time-offset 0$/m)
-    expect(await fruitless(client, '--time-offset', String(-WRONG), ...time(WRONG))).toMatch(
-      / is 200 s behind .* --time-offset 100$/m,
-    )
-    expect((await client.run(knock(gate, '-p', String(SSH), '--wait', '--time-offset', '0'))).code).toBe(0)
+    const said = await fruitless(client, dated, '--time-offset', String(-WRONG))
+    const offset = /this clock, as --time-offset corrects it, is \d+ s behind that of https:.* --time-offset (-?[01])$/m.exec(
+      said,
+    )?.[1]
+    expect((await client.run(knock(gate, '-p', String(SSH), '--wait', '--time-offset', offset ?? 'none'))).code).toBe(0)
+  })
+
+  it('it names no offset by ntp, which anybody can forge', async () => {
+    const said = await fruitless(client, ntp.wrong, '--time-offset', String(-WRONG))
+    expect(said).toMatch(/this clock, as --time-offset corrects it, and that of ntp:\S+ differ by 200 s, /)
+    expect(said).not.toMatch(/--time-offset -?\d/)
   })
 
   it('it says that a clock set wrong is wrong', async () => {
-    const argv = ['faketime', '-f', `-${WRONG}s`, ...knock(gate, '-p', String(SSH), '--wait', '1', ...time(0))]
+    const argv = ['faketime', '-f', `-${WRONG}s`, ...knock(gate, '-p', String(SSH), '--wait', '1', '--time-source', ntp.right)]
     const { code, stderr } = await client.run(argv)
     expect(code).toBe(3)
-    expect(stderr).toMatch(/this clock is (99|100|101) s behind that of ntp:.* --time-offset (99|100|101)$/m)
+    expect(stderr).toMatch(/this clock and that of ntp:\S+ differ by (99|100|101) s, /)
   })
 
   it('it says that the time source does not answer', async () => {
-    expect(await fruitless(client, '--time-offset', String(-WRONG), '--time-source', `ntp://${client.ipv4}:9`)).toMatch(
+    expect(await fruitless(client, `ntp://${client.ipv4}:9`, '--time-offset', String(-WRONG))).toMatch(
       /whether this clock is right is not known: .*expected an answer within 5 s/,
     )
   })
@@ -254,7 +286,7 @@ describe('where nothing opens', () => {
     await router.must(['ip', 'route', 'add', 'unreachable', nowhere])
     const { code, stderr } = await inside.run(knock(gate, '-r', nowhere, '-p', String(SSH), '--wait', '2'))
     expect(code).toBe(3)
-    expect(stderr).toContain(`note: ${nowhere} cannot be reached (EHOSTUNREACH)`)
+    expect(stderr).toContain(`\nhint: ${nowhere} cannot be reached (EHOSTUNREACH)`)
   })
 
   it('it says that nothing can be sent where this machine has no way', async () => {
@@ -263,5 +295,33 @@ describe('where nothing opens', () => {
       code: 1,
       stderr: expect.stringMatching(/^knockclient: error: 203\.0\.113\.9: nothing could be sent: .*ENETUNREACH.*\n$/),
     })
+  })
+})
+
+describe('where the name server says "truncated", and then nothing', () => {
+  let names: Awaited<ReturnType<typeof serveNothing>>
+  beforeAll(async () => {
+    names = await serveNothing(lab.hosts.helper)
+  })
+  const NAME = 'name.example'
+  const AUTO = ['-p', String(SSH), '--wait', '1', '-i', 'auto']
+  const FRUITLESS = ['-p', String(SSH), '--wait', '1', '--time-offset', String(-WRONG), '--time-source']
+
+  it.each([
+    ['a knock', 3, ['-r', NAME, '-p', String(SSH), '--wait', '1']],
+    ['connect', 3, ['connect', NAME, String(SSH), '-r', NAME, '--wait', '1']],
+    ['exec', 3, ['exec', NAME, '-p', String(SSH), '-r', NAME, '--wait', '1', '--', 'true']],
+    ['an address service', 3, [...AUTO, '--address-url', `https://${NAME}/`]],
+    ['a STUN server', 3, [...AUTO, '--stun', NAME, '--stun-trusted']],
+    ['a time source by https', 3, [...FRUITLESS, `https://${NAME}/`]],
+    ['a time source by ntp', 3, [...FRUITLESS, `ntp://${NAME}`]],
+  ])('%s is given up, and the client ends', async (_, code, words) => {
+    const since = names.server.lines.length
+    const { env } = home(gate.key, '')
+    const ended = await inside.run(names.asking([KNOCKCLIENT, ...words]), { env, timeoutMs: 15_000 })
+    expect(ended).toMatchObject({ code, signal: null })
+    expect(names.server.lines.slice(since)).toContain('truncated')
+    expect(ended.stderr.includes('\nhint: that was all the time of --wait: ')).toBe(!words.includes('--time-source'))
+    expect(ended.stderr).toMatch(/(no name server has answered|expected an answer) within (5|0\.9|1) s/)
   })
 })

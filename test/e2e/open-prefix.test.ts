@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, compose, type Gate, type Host, type Lab, logged, makeLab, provision, verdict } from './lab.mjs'
+import { moveBehind } from './delay.mjs'
+import { type Child, compose, type Gate, type Host, knock, type Lab, logged, makeLab, provision, verdict } from './lab.mjs'
 
 /* A carrier's NAT: one client whose connections come from several addresses of one block. */
 
@@ -18,7 +19,7 @@ const address = (last: number) => `203.0.113.${16 * block + last}`
 const address6 = (last: number) => `2001:db8:c:${block}::${last}`
 
 beforeAll(async () => {
-  lab = await makeLab(['client'])
+  lab = await makeLab(['client', 'router', 'guest'])
   ;({ server, client } = lab.hosts as { server: Host; client: Host })
   await server.service(SSH)
   await server.must(['ip', 'route', 'add', '203.0.112.0/21', 'dev', 'eth0'])
@@ -93,5 +94,37 @@ describe('a key with a prefix to open for', () => {
     expect(await sees(address(9))).toBe('open')
     expect(await knocked(address(9), '--close')).toMatchObject({ leases })
     expect(await sees(address(1))).toBe('silence')
+  })
+})
+
+describe('a network with two ways out', () => {
+  // Knocks leave by the one, and what is at the service's port by the other.
+  const [ONE, OTHER] = ['203.0.112.1', '203.0.112.9']
+  let guest: Host
+  beforeAll(async () => {
+    const { router } = lab.hosts
+    guest = lab.hosts.guest
+    await moveBehind(guest, router, 0, 2)
+    for (const way of [ONE, OTHER]) await router.addAddress(`${way}/32`)
+    const leave = (way: string, ...what: string[]) =>
+      router.must(['iptables', '-t', 'nat', '-I', 'POSTROUTING', '-o', 'eth0', ...what, '-j', 'SNAT', '--to-source', way])
+    await leave(ONE)
+    await leave(OTHER, '-p', 'tcp', '--dport', String(SSH))
+  })
+
+  /** Knocks until the door is open, and gives the end, and what is said of the first knock. */
+  async function waited(key: string) {
+    const since = daemon.lines.length
+    const { code } = await guest.run(knock({ key }, '-p', String(SSH), '--wait', '6'), { timeoutMs: 60_000 })
+    return { code, said: JSON.parse(await daemon.line(logged('accepted', { source: ONE }), since)) }
+  }
+
+  it('keeps out who has a key without a prefix, and the log has the address of the knock', async () => {
+    const key = await gate.newKey('narrow', '--services', `${SSH}/tcp`)
+    expect(await waited(key)).toMatchObject({ code: 3, said: { key: 'narrow', address: ONE } })
+  })
+
+  it('lets in who has a key with one', async () => {
+    expect(await waited(gate.key)).toMatchObject({ code: 0, said: { address: '203.0.112.0/28' } })
   })
 })

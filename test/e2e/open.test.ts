@@ -1,3 +1,5 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import {
   type Child,
@@ -10,6 +12,7 @@ import {
   logged,
   makeLab,
   provision,
+  until,
   verdict,
 } from './lab.mjs'
 
@@ -135,8 +138,37 @@ describe('what is asked', () => {
     ['an opening without naming an address', 'exact', ['-p', String(SSH)]],
     ['a lock', 'traveller', ['--lock']],
   ])('%s that is not granted is refused', async (_, key, options) => {
-    expect(await knocked(client, daemon, keys[key], ...options)).toMatchObject({ msg: 'refused', refusal: 'not-granted' })
+    expect(await knocked(client, daemon, keys[key], ...options, '--force')).toMatchObject({
+      msg: 'refused',
+      refusal: 'not-granted',
+    })
     expect([await sees(client), await server.leases(client)]).toEqual(['silence', []])
+  })
+})
+
+describe('a grant that has changed since the copy was made', () => {
+  it('is told by the client as it was, and opens as it is with --force', async () => {
+    const key = await gate.newKey('widened', '--services', `${DNS}/udp`, '--max', '1m')
+    await daemon.line(logged('reloaded', { keys: 7 }))
+    const file = join(gate.keys, 'widened.key')
+    const since = daemon.lines.length
+    writeFileSync(file, readFileSync(file, 'utf8').replace(`"${DNS}/udp"`, `"${DNS}/udp", "${SSH}/tcp"`))
+    await daemon.line(logged('reloaded', { keys: 7 }), since)
+    const ask = ['-p', String(SSH), '-t', '1m']
+    expect(await client.run(knock({ key }, ...ask))).toMatchObject({
+      code: 2,
+      stdout: '',
+      stderr: `knockclient: error: the key widened may not open ${SSH}: it opens ${DNS}/udp\nhint: if the grant has changed since, export the key again, or send all the same with --force\n`,
+    })
+    expect(await knocked(client, daemon, key, ...ask, '--force')).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
+    expect(await sees(client)).toBe('open')
+  })
+
+  it('is opened by the only service and the time that its copy tells, where nobody says another', async () => {
+    const key = await gate.newKey('single', '--services', `${SSH}/tcp`, '--max', '1m')
+    await daemon.line(logged('reloaded', { keys: 8 }))
+    expect(await knocked(client, daemon, key)).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
+    expect(await sees(client)).toBe('open')
   })
 })
 
@@ -168,6 +200,23 @@ describe('the end of a lease', () => {
     await knocked(stranger, daemon, keys.traveller, '--close')
   })
 
+  it('closing from another of the user’s addresses closes nothing, which the log says, and the client what stays', async () => {
+    await open()
+    const later = '198.51.100.90'
+    await client.addAddress(`${later}/24`)
+    await client.must(['ip', 'route', 'replace', server.ipv4, 'dev', 'eth0', 'src', later])
+    try {
+      const since = daemon.lines.length
+      const { stderr } = await client.run(knock({ key: keys.traveller }, '--close', '-v', '--passes', '1'))
+      expect(stderr).toMatch(/ms {2}the server never answers: what was opened from another address of yours stays open until/)
+      const line = await daemon.line(logged('accepted', { action: 'close', source: later }), since)
+      expect(JSON.parse(line)).toMatchObject({ leases: [], elsewhere: expect.any(Number) })
+    } finally {
+      await client.must(['ip', 'route', 'delete', server.ipv4])
+    }
+    expect(await sees(client)).toBe('open')
+  })
+
   it('a lease until it is closed has no end of its own, and is closed', async () => {
     expect(await knocked(client, daemon, keys.patient, '-p', String(SSH), '-t', '0')).toMatchObject({ until: null })
     expect((await server.leases(client)).filter((rule) => rule.includes('--datestop'))).toEqual([])
@@ -181,7 +230,7 @@ describe('the end of a lease', () => {
     await open('-t', '5s')
     const connection = await client.hold(server.ipv4, SSH)
     await daemon.line(logged('expired', { key: 'traveller' }), since)
-    expect(await server.leases(client)).toEqual([])
+    await until(async () => (await server.leases(client)).length === 0, 'its rule is taken away')
     expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
     await connection.end()
   })
@@ -233,7 +282,8 @@ describe('a lock', () => {
     expect(await sees(client)).toBe('silence')
     expect(await knockOf(client)).toMatchObject({ msg: 'refused', refusal: 'locked', source: client.ipv4 })
     expect(await sees(client)).toBe('silence')
-    await client.must(knock({ key: keys.locker }, '-p', String(SSH), '--wait', '20'))
+    // It knocks less and less often.
+    await client.must(knock({ key: keys.locker }, '-p', String(SSH), '--wait', '40'), { timeoutMs: 60_000 })
   })
 
   it('leaves other addresses their leases and their knocks', async () => {

@@ -89,6 +89,28 @@ describe('the keyring of a daemon with a user of its own', () => {
     expect(ownerOf('gone')).toBe(gate.user.uid)
   })
 
+  it('has keys of that user where Node changes its user for nobody, and rules are put in place', async () => {
+    const refuse = 'process.setgroups = () => { throw Object.assign(new Error(), { code: "ERR_INVALID_STATE" }) }'
+    const [node = '', program = ''] = gate.knockdaemon
+    const argv = [
+      node,
+      `--import=data:text/javascript,${encodeURIComponent(refuse)}`,
+      program.replace(/knockdaemon$/, 'knockturn'),
+    ]
+    const { code, stderr } = await server.run([
+      ...argv,
+      'key',
+      'new',
+      'by-nobody',
+      '--server',
+      'gate.example',
+      '--keys',
+      gate.keys,
+    ])
+    expect([code, stderr, ownerOf('by-nobody')]).toEqual([0, '', gate.user.uid])
+    await server.must([...argv, 'firewall', 'install', '--config', gate.config])
+  })
+
   it('gives copies to who exports them', async () => {
     expect(statSync(await gate.newKey('copied')).uid).toBe(process.getuid?.())
   })

@@ -101,6 +101,13 @@ describe('a recorded knock that is sent again', () => {
     expect([said.refusal, ...(await doors())]).toEqual(['replayed', 'open', 'silence'])
   })
 
+  it('from another address is said with the address that it came from first', async () => {
+    const { touches } = await compose(client, gate.key, '-p', String(SSH), '-t', '1m')
+    await verdict(daemon, () => client.replay(touches, server.ipv4))
+    const said = await verdict(daemon, () => stranger.replay(touches, server.ipv4))
+    expect([said.source, said.first]).toEqual([stranger.ipv4, client.ipv4])
+  })
+
   it.each(['SIGTERM', 'SIGKILL'] as const)('after %s and a restart of the daemon opens nothing', async (signal) => {
     const touches = await recorded()
     await restart(signal)

@@ -13,18 +13,27 @@ const USER = 'traveller'
  * @param {import('./lab.mjs').Lab} lab
  * @param {string} key the client's copy of a key called "gate", for its keyring
  * @param {number[]} ports of sshd: behind the gate, and open
+ * @param {Record<string, string[]>} names of hosts, with their addresses
  */
-export async function serveSsh(lab, key, ports = [22, 2222]) {
+export async function serveSsh(lab, key, ports = [22, 2222], names = {}) {
   const { server } = lab
   const folder = lab.folder()
   const file = (/** @type {string} */ name) => join(folder, name)
   mkdirSync(file('knockturn/keys'), { recursive: true, mode: 0o700 })
   copyFileSync(key, file('knockturn/keys/gate.key'))
 
-  /** A command that finds the user: `ip netns exec` has mounts of its own, and so its /etc/passwd may be ours. @param {string[]} argv */
-  const inside = (...argv) => ['sh', '-c', 'mount --bind "$0" /etc/passwd && exec "$@"', file('passwd'), ...argv]
+  /**
+   * A command that finds the user and the names of hosts: `ip netns exec` has mounts of its own, and so what is below /etc may be ours.
+   * @param {string[]} argv
+   */
+  const inside = (...argv) => {
+    const mounts = ['passwd', 'hosts'].map((name) => `mount --bind "$0/${name}" "/etc/${name}"`)
+    return ['sh', '-c', [...mounts, 'exec "$@"'].join(' && '), folder, ...argv]
+  }
   const [uid, gid] = [process.getuid?.(), process.getgid?.()]
   writeFileSync(file('passwd'), `${USER}:*:${uid}:${gid}::${folder}:/bin/sh\nsshd:*:64999:65534::/run/sshd:/usr/sbin/nologin\n`)
+  const hosts = Object.entries(names).flatMap(([name, addresses]) => addresses.map((address) => `${address} ${name}`))
+  writeFileSync(file('hosts'), `${['127.0.0.1 localhost', ...hosts].join('\n')}\n`)
   mkdirSync('/run/sshd', { recursive: true })
   for (const name of ['host', USER]) await server.must(inside('ssh-keygen', '-q', '-t', 'ed25519', '-N', '', '-f', file(name)))
   const lines = (/** @type {string[]} */ ...text) => `${text.join('\n')}\n`
@@ -63,6 +72,7 @@ export async function serveSsh(lab, key, ports = [22, 2222]) {
   return {
     file,
     inside,
+    sshd,
     /** The environment in which knockclient is found, and its keyring. */
     env: { XDG_CONFIG_HOME: folder, PATH: [BIN, process.env.PATH].join(delimiter) },
     /** The start of a command, and what goes before the host. @param {string[]} options */

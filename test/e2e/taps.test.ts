@@ -1,5 +1,17 @@
-import { execFileSync } from 'node:child_process'
-import { chownSync, closeSync, openSync, readFileSync, renameSync, rmSync, statSync, writeFileSync, writeSync } from 'node:fs'
+import { execFileSync, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import {
+  chownSync,
+  closeSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { type Child, compose, type Gate, type Host, knocked, type Lab, makeLab, provision, until, verdict } from './lab.mjs'
@@ -55,45 +67,98 @@ async function startUlogd(config: string): Promise<Writer> {
   return { reopen: () => ulogd.child.kill('SIGHUP'), end: () => ulogd.end() }
 }
 
+/** A kernel's log for rsyslogd alone. */
+interface KernelLog {
+  /** What loads the module that reads it. */
+  readonly module: string
+  /** The command of a program that is to find it. */
+  of(argv: string[]): string[]
+  write(text: string): void
+  close(): void
+}
+
+const sinceBoot = () => performance.now() / 1000
+
+/** As syslog(2) gives it to imklog: a stream of lines with the kernel's time in them. */
+async function klog(): Promise<KernelLog> {
+  const path = join(gate.folder, 'klog')
+  execFileSync('mkfifo', [path])
+  const fd = openSync(path, 'r+')
+  return {
+    module: `module(load="imklog" LogPath="${path}")`,
+    of: (argv) => argv,
+    write: (text) => writeSync(fd, `<7>[${sinceBoot().toFixed(6).padStart(12)}] ${text}\n`),
+    close: () => closeSync(fd),
+  }
+}
+
+/** As /dev/kmsg gives it to imkmsg: a record a read, its time in front of it. So reads a terminal, too. */
+async function kmsg(): Promise<KernelLog> {
+  const dev = join(gate.folder, 'dev')
+  mkdirSync(dev)
+  for (const name of ['kmsg', 'null', 'urandom']) writeFileSync(join(dev, name), '')
+  const script = spawn('script', ['-qc', 'stty -echo; tty; exec sleep infinity', '/dev/null'], {
+    stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, SHELL: '/bin/sh' },
+  })
+  const [terminal] = await once(script.stdout.setEncoding('utf8'), 'data')
+  let records = 0
+  const mounts = [
+    ...['null', 'urandom'].map((name) => `mount --bind /dev/${name} ${dev}/${name}`),
+    `mount --bind ${terminal.trim()} ${dev}/kmsg`,
+    `mount --rbind ${dev} /dev`,
+  ]
+  return {
+    module: 'module(load="imkmsg")',
+    of: (argv) => ['sh', '-c', [...mounts, 'exec "$@"'].join(' && '), 'sh', ...argv],
+    write: (text) => script.stdin.write(`7,${records++},${Math.round(sinceBoot() * 1e6)},-;${text}\n`),
+    close: () => script.kill('SIGKILL'),
+  }
+}
+
 /**
  * Starts rsyslogd on a kernel's log of its own: from a network namespace the kernel logs nothing. What is fed to it is what ulogd2
  * makes of the real packets, in the kernel's words.
  */
-async function startRsyslogd(config: string): Promise<Writer> {
-  const [packets, kmsg, file] = ['packets.log', 'kmsg', 'rsyslog.conf'].map((name) => join(gate.folder, name))
-  create(packets)
-  const ulogd = await startUlogd(documented('ulogd2', '/etc/ulogd.conf').replace('knock.log', 'packets.log'))
-  execFileSync('mkfifo', [kmsg])
-  const kernel = openSync(kmsg, 'r+')
-  let passed = 0
-  const relay = setInterval(() => {
-    const lines = readFileSync(packets, 'latin1').split('\n').slice(0, -1)
-    for (const line of lines.slice(passed)) {
-      const fields = line
-        .split(/KNOCK: +/)[1]
-        .replace('TOS=', 'TOS=0x')
-        .replace(/MARK=0 $/, '')
-      writeSync(kernel, `<7>[${(performance.now() / 1000).toFixed(6).padStart(12)}] KNOCK: ${fields}\n`)
+const rsyslogdOn =
+  (makeLog: () => Promise<KernelLog>) =>
+  async (config: string): Promise<Writer> => {
+    const [packets, file] = ['packets.log', 'rsyslog.conf'].map((name) => join(gate.folder, name))
+    create(packets)
+    const ulogd = await startUlogd(documented('ulogd2', '/etc/ulogd.conf').replace('knock.log', 'packets.log'))
+    const log = await makeLog()
+    let passed = 0
+    const relay = setInterval(() => {
+      const lines = readFileSync(packets, 'latin1').split('\n').slice(0, -1)
+      for (const line of lines.slice(passed)) {
+        const fields = line
+          .split(/KNOCK: +/)[1]
+          .replace('TOS=', 'TOS=0x')
+          .replace(/MARK=0 $/, '')
+        log.write(`KNOCK: ${fields}`)
+      }
+      passed = lines.length
+    }, RELAY)
+    writeFileSync(file, `${log.module}\n${config}`)
+    const rsyslogd = server.start(log.of(['rsyslogd', '-n', '-f', file, '-i', 'NONE']))
+    return {
+      reopen: () => rsyslogd.child.kill('SIGHUP'),
+      async end() {
+        clearInterval(relay)
+        await ulogd.end()
+        await rsyslogd.end()
+        log.close()
+      },
     }
-    passed = lines.length
-  }, RELAY)
-  writeFileSync(file, `module(load="imklog" LogPath="${kmsg}")\n${config}`)
-  const rsyslogd = server.start(['rsyslogd', '-n', '-f', file, '-i', 'NONE'])
-  return {
-    reopen: () => rsyslogd.child.kill('SIGHUP'),
-    async end() {
-      clearInterval(relay)
-      await ulogd.end()
-      await rsyslogd.end()
-      closeSync(kernel)
-    },
   }
-}
+
+const RSYSLOG = '/etc/rsyslog.d/10-knock.conf'
 
 describe.each([
-  ['ulogd2', '/etc/ulogd.conf', startUlogd, /^\w+ [ \d]\d [\d:]{8} \S+ KNOCK: {2}IN=eth0 /],
-  ['rsyslog', '/etc/rsyslog.d/10-knock.conf', startRsyslogd, /^\d+-\d+-\d+T\S+ \S+ kernel: \[ *[\d.]+\] KNOCK: IN=eth0 /],
-])('a knock that %s writes to a file, as docs/taps.md has it,', (section, config, startWriter, form) => {
+  ['ulogd2', 'ulogd2', '/etc/ulogd.conf', startUlogd, /^\w+ [ \d]\d [\d:]{8} \S+ KNOCK: {2}IN=eth0 /],
+  ['rsyslog by imklog', 'rsyslog', RSYSLOG, rsyslogdOn(klog), /^\d+-\d+-\d+T\S+ \S+ kernel: \[ *[\d.]+\] KNOCK: IN=eth0 /],
+  ['rsyslog by imkmsg', 'rsyslog', RSYSLOG, rsyslogdOn(kmsg), /^\d+-\d+-\d+T\S+ \S+ kernel: KNOCK: IN=eth0 /],
+])('a knock that %s writes to a file, as docs/taps.md has it,', (_, section, config, startWriter, form) => {
   let log: string
   let writer: Writer
   let daemon: Child

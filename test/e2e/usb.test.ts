@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { copyFileSync, mkdirSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
@@ -9,6 +9,8 @@ import { type Child, type Gate, type Host, type Lab, makeLab, provision, verdict
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const EXECUTABLE = join(ROOT, 'dist/usb/knockclient')
 const SSH = 22
+/** An address of the lab's network that nobody has. */
+const NOBODY = '198.51.100.250'
 const PASSPHRASE = 'correct horse battery'
 
 let lab: Lab
@@ -56,7 +58,7 @@ beforeAll(async () => {
   const sealed = join(root, 'usb/traveller.key.age')
   await server.must(
     [join(ROOT, 'bin/knockturn'), 'key', 'export', 'traveller', '--passphrase', '--out', sealed, '--keys', gate.keys],
-    { input: `${PASSPHRASE}\n` },
+    { input: `${PASSPHRASE}\n`, timeoutMs: 120_000 },
   )
 })
 afterAll(() => lab?.end())
@@ -78,7 +80,7 @@ describe('the executable, where there is neither Node nor a file of ours', () =>
     const knock = ['ip', 'netns', 'exec', client.namespace, ...knockclient('-k', '/usb/traveller.key.age', '--wait')]
     expect(await door()).toBe('silence')
     const { code, shown } = await onTerminal(knock, [['passphrase of traveller.key.age: ', `${PASSPHRASE}\r`]])
-    expect([code, shown]).toEqual([0, expect.stringContaining(`port ${SSH} is open`)])
+    expect([code, shown]).toEqual([0, expect.stringContaining(`port ${SSH} has opened`)])
     expect(shown).not.toContain(PASSPHRASE)
     expect(await door()).toBe('open')
   })
@@ -97,6 +99,23 @@ describe('the executable, where there is neither Node nor a file of ours', () =>
     const dryRuns = await Promise.all([1, 2, 3].map(() => client.must(withKey('--dry-run', '--json'))))
     const salts = dryRuns.map((text) => JSON.parse(text).request.salt)
     expect(new Set(salts).size).toBeGreaterThan(1)
+  })
+
+  it('takes no options of Node’s from the environment', async () => {
+    const { code, stderr } = await client.run(withKey('--dry-run'), { env: { NODE_OPTIONS: '--require /nonexistent.cjs' } })
+    expect([code, stderr]).toEqual([0, ''])
+  })
+
+  it('does not say where it was built, nor where the Node lies that has built it', () => {
+    const executable = readFileSync(EXECUTABLE)
+    expect([ROOT, process.execPath].filter((path) => executable.includes(path))).toEqual([])
+  })
+
+  it('opens no inspector at a signal', async () => {
+    const knocking = withKey('-r', NOBODY, '--wait', '2', '-v')
+    const { stderr } = await client.run(['sh', '-c', '"$@" & sleep 1; kill -USR1 $!; wait $!', 'sh', ...knocking])
+    expect(stderr).toContain('sent ')
+    expect(stderr).not.toMatch(/debugger|inspector/i)
   })
 
   it('says in one line that it was called wrongly', async () => {

@@ -1,0 +1,67 @@
+import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+
+const [SSH, WEB] = [22, 443]
+const COMMANDS = ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore', 'tcpdump', 'setpriv', 'flock', 'prlimit']
+
+let lab: Lab
+let server: Host
+let client: Host
+let gate: Gate
+let daemon: Child
+let seen: string
+
+beforeAll(async () => {
+  lab = await makeLab()
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '1h', '--lock'] })
+  await gate.daemon.end()
+  // Each command that the daemon starts first notes what a local user can see: the arguments of every process on the server.
+  const bin = join(gate.folder, 'bin')
+  seen = join(gate.folder, 'seen')
+  mkdirSync(bin, { mode: 0o755 })
+  writeFileSync(seen, '')
+  chmodSync(seen, 0o666)
+  for (const name of COMMANDS) {
+    const real = (await server.must(['sh', '-c', `command -v ${name}`])).trim()
+    writeFileSync(
+      join(bin, name),
+      `#!/bin/sh
+here=$(readlink /proc/self/ns/net)
+for pid in /proc/[0-9]*; do
+  [ "$(readlink $pid/ns/net 2>/dev/null)" = "$here" ] && { tr '\\0' ' ' < $pid/cmdline; echo; } 2>/dev/null
+done >> ${seen}
+exec ${real} "$@"
+`,
+      { mode: 0o755 },
+    )
+  }
+  daemon = server.start(gate.command, { env: { PATH: `${bin}:${process.env.PATH}` } })
+  await daemon.line(logged('ready'))
+})
+afterAll(() => lab?.end())
+
+describe('the arguments of the server’s processes', () => {
+  it('name no address, port, key or lease, while doors are opened, prolonged, closed and locked', async () => {
+    const ids = new Set<string>()
+    const by = async (...options: string[]) => {
+      const said = await knocked(client, daemon, gate.key, ...options)
+      expect(said.msg).toBe('accepted')
+      for (const id of [said.fingerprint, ...said.leases]) ids.add(id)
+    }
+    await by('-p', '0', '-t', '1m')
+    await by('-p', '0', '-t', '2m')
+    await by('-p', String(SSH), '-6', '-r', server.ipv6)
+    await by('--close')
+    await by('--lock', '-t', '1m')
+    const lines = () => readFileSync(seen, 'utf8').split('\n')
+    await until(() => lines().filter((line) => /iptables(-restore)? /.test(line)).length >= 4, 'changes were seen')
+    const secrets = [client.ipv4, client.ipv6, 'traveller', 'dport', ...ids]
+    const tells = (line: string) =>
+      secrets.some((secret) => line.includes(secret)) || line.split(' ').some((word) => [`${SSH}`, `${WEB}`].includes(word))
+    expect(ids.size).toBeGreaterThan(2)
+    expect(lines().filter(tells)).toEqual([])
+  })
+})

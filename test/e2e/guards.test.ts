@@ -1,0 +1,70 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { type Gate, type Host, knock, type Lab, makeLab, provision } from './lab.mjs'
+
+/* Networks that take a knock for a port scan. Their rules stand in front of the server's taps, as a router's would. */
+
+const SSH = 22
+/** Seconds for which the guard holds off who has been caught, from their last SYN on. */
+const HELD = 3
+
+let lab: Lab
+let server: Host
+let client: Host
+let gate: Gate
+
+beforeAll(async () => {
+  lab = await makeLab(['client'])
+  ;({ server, client } = lab.hosts as { server: Host; client: Host })
+  await server.service(SSH)
+  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp`] })
+})
+afterAll(() => lab?.end())
+beforeEach(() => client.moveOn())
+afterEach(() => server.must(['iptables', '-t', 'raw', '-F']))
+
+const guard = (...rule: string[]) =>
+  server.must(['iptables', '-t', 'raw', '-A', 'PREROUTING', '-i', 'eth0', '-p', 'tcp', '--syn', ...rule, '-j', 'DROP'])
+/** More than so many SYNs a second of one address. */
+const above = (rate: number) =>
+  `-m hashlimit --hashlimit-above ${rate}/sec --hashlimit-burst ${rate} --hashlimit-mode srcip --hashlimit-name syns`.split(' ')
+const wait = (seconds: number, ...options: string[]) =>
+  client.run(knock(gate, '-p', String(SSH), '--wait', String(seconds), ...options), { timeoutMs: 60_000 })
+const HINT =
+  'hint: the ports of the knock are silent: so they are where the server hears, and where this network drops them, some for minutes after what looks like a port scan, and longer with each pass: try --udp, then --pace 60, then --datagram 443, or another network'
+
+describe('a limit of 10 SYNs a second', () => {
+  beforeEach(() => guard(...above(10)))
+
+  it('keeps a knock out, and what gets through is said', async () => {
+    const { code, stderr } = await wait(5)
+    expect([code, stderr.split('\n')[1]]).toEqual([3, HINT])
+  })
+
+  it.each([[['--udp']], [['--pace', '60']]])('lets through what is said: %j', async (way) => {
+    expect(await wait(20, ...way)).toMatchObject({ code: 0, stderr: '' })
+  })
+})
+
+describe('a guard that holds off for a time whoever has been caught', () => {
+  beforeEach(async () => {
+    await guard('-m', 'recent', '--name', 'caught', '--update', '--seconds', String(HELD))
+    await guard(...above(20), '-m', 'recent', '--name', 'caught', '--set')
+  })
+
+  it('lets --udp through, when that time is over', async () => {
+    const { code, stderr } = await wait(5)
+    expect([code, stderr.split('\n')[1]]).toEqual([3, HINT])
+    await sleep((HELD + 1) * 1000)
+    expect(await wait(20, '--udp')).toMatchObject({ code: 0, stderr: '' })
+  })
+})
+
+describe('where nothing opens', () => {
+  it('a knock is said less and less often', async () => {
+    // By passes of the usual pauses it would be eight in this time, or more.
+    const { stderr } = await client.run(knock(gate, '-p', '443', '--wait', '12', '-v', '--force'), { timeoutMs: 60_000 })
+    const passes = [...stderr.matchAll(/pass (\d+)/g)].map(([, pass]) => Number(pass))
+    expect(Math.max(...passes)).toBeLessThan(8)
+  })
+})

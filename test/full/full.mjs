@@ -1,0 +1,85 @@
+// npm run test:full: a bare Debian that boots, installed by the manual, and the tests by each newer Node in it.
+
+import { spawnSync } from 'node:child_process'
+import { mkdirSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { VERSIONS } from '../nodes.mjs'
+
+/** Two runs at once make one image. It lies beside the images' folder, which may be deleted. */
+const LOCK = '/var/cache/knockturn.lock'
+/** The machine itself has Debian's own 20. */
+const NEWER = VERSIONS.filter((version) => !version.startsWith('20.'))
+/** What runs on each of them, by the beginnings of its files' names. */
+const UNIT = [
+  'test/cli/',
+  'test/gate/',
+  'test/host/',
+  'test/page/',
+  'test/protocol/',
+  'test/client-',
+  'test/daemon-',
+  'test/doors',
+]
+const E2E = ['open', 'once', 'round-trip', 'replay', 'passcode', 'datagram', 'privileges'].map(
+  (name) => `test/e2e/${name}.test.ts`,
+)
+/** What does not, and why. */
+const LEFT_OUT = [
+  'test/replay, which attacks a model and asks nothing of Node',
+  'test/docs, floors, links, systemd and nodes, which look at texts and are the same by every Node',
+  'test/bench and fuzz, which are tools of ours',
+  `of test/e2e all but ${E2E.length} files, which are about kernels, firewalls and networks: npm test runs them, and the programs by each Node`,
+]
+
+/** A mount and process namespace with this machine's network: what fetches something is mounted and ends in there. @param {string[]} argv */
+const apart = (argv) => {
+  const furnish = 'mount -t proc proc /proc && exec "$@"'
+  return ['unshare', '--mount', '--pid', '--fork', '--kill-child', 'sh', '-c', furnish, 'sh', ...argv]
+}
+
+/**
+ * @typedef {{label: string, passed: number, failed: number, skipped: number}} Result
+ * @param {{
+ *   scratch: string,
+ *   step: (argv: string[], options?: {show: boolean}) => Promise<void>,
+ *   enter: (argv: string[]) => string[],
+ *   projects: (names: string[], enter: (argv: string[]) => string[], options: {label: string, more?: string[], env?: NodeJS.ProcessEnv}) => Promise<Result>,
+ * }} tools bootstrap.mjs's own: a temporary folder; a step of the preparation, which throws where it fails; the way into
+ *   namespaces; one of vitest's projects, run and counted
+ * @returns {Promise<Result[]>}
+ */
+export async function full({ scratch, step, enter, projects }) {
+  const node = process.execPath
+  const installed = join(scratch, 'installed')
+  const group = `knockturn-${process.pid}`
+  const results = []
+  await step(apart(['flock', LOCK, node, 'test/full/image.mjs']), { show: true })
+  await step(apart([node, 'test/full/install.mjs', installed]))
+  try {
+    const env = { KNOCKTURN_INSTALLED: installed, KNOCKTURN_CGROUP: group }
+    results.push(await projects(['full'], enter, { label: 'machine', env }))
+    for (const version of NEWER) {
+      const workshop = (/** @type {string[]} */ [, ...argv]) => enter([node, 'test/full/workshop.mjs', version, ...argv])
+      results.push(
+        await projects(['unit', 'long'], workshop, { label: `unit by Node ${version}`, more: [...UNIT, '--maxWorkers=2'] }),
+      )
+      results.push(await projects(['e2e'], workshop, { label: `e2e by Node ${version}`, more: E2E }))
+    }
+  } finally {
+    await discardGroup(group, join(scratch, 'groups'))
+  }
+  for (const what of LEFT_OUT) console.log(`not run by each Node: ${what}`)
+  return results
+}
+
+/** Takes away the groups that the machines' systemds have made, once nobody is left in them. @param {string} group @param {string} place */
+async function discardGroup(group, place) {
+  mkdirSync(place, { recursive: true })
+  const script = 'mount -t cgroup2 none "$0" && { test ! -e "$0/$1" || find "$0/$1" -depth -type d -exec rmdir {} +; }'
+  for (let tries = 50; tries > 0; tries--) {
+    if (spawnSync('unshare', ['--mount', 'sh', '-c', script, place, group], { stdio: 'ignore' }).status === 0) return
+    await sleep(100)
+  }
+  console.error(`the group of processes ${group} could not be taken away`)
+}

@@ -1,0 +1,27 @@
+// docs/operating.md, as it is followed word for word.
+
+import { readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+
+const PATH = fileURLToPath(new URL('../../docs/operating.md', import.meta.url))
+
+/**
+ * The commands of a section, a text for each of its blocks, in their order; throws where there are none.
+ * @param {string} heading without its marks
+ */
+export function commands(heading) {
+  const section = readFileSync(PATH, 'utf8')
+    .split(/^(?=#+ )/m)
+    .find((text) => text.replace(/^#+ /, '').startsWith(`${heading}\n`))
+  const blocks = [...(section ?? '').matchAll(/^```sh\n([\s\S]*?)^```$/gm)].map(([, text = '']) => text)
+  if (blocks.length === 0) throw new Error(`${PATH}: no commands under "${heading}"`)
+  return blocks
+}
+
+/** What an administrator is told to install, as Debian calls it. @returns {string[]} */
+export function packages() {
+  const [, names] =
+    /^apt-get install -y --no-install-recommends ([a-z\d -]+?) *(?:#.*)?$/m.exec(commands('Install').join('')) ?? []
+  if (!names) throw new Error(`${PATH}: no "apt-get install -y --no-install-recommends ..." under "Install"`)
+  return names.split(' ')
+}
