@@ -16,6 +16,7 @@ import { accessSync, constants, cpSync, existsSync, mkdirSync, mkdtempSync, read
 import os from 'node:os'
 import { delimiter, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { stripVTControlCharacters } from 'node:util'
 import { full } from './full/full.mjs'
 
 /** The commands we need, and the Debian package that has each. @type {Record<string, string>} */
@@ -265,15 +266,37 @@ async function projects(names, enter, { label = names.join(', '), more = [], env
   const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {}
   const { numPassedTests: passed = 0, numFailedTests: failed = 0, numPendingTests = 0, numTodoTests = 0 } = counts
   if (passed + failed === 0) console.log(`${label}: no test ran`)
-  return { label, passed, failed: failed || Number(code !== 0 || passed === 0), skipped: numPendingTests + numTodoTests }
+  return {
+    label,
+    passed,
+    failed: failed || Number(code !== 0 || passed === 0),
+    skipped: numPendingTests + numTodoTests,
+    failures: failures(counts),
+  }
+}
+
+/**
+ * What has failed, a line each: its file, its name and what it said first.
+ * @param {{testResults?: {name: string, status: string, message?: string, assertionResults: {status: string, fullName: string, failureMessages?: string[]}[]}[]}} report
+ *   as vitest writes it
+ */
+function failures({ testResults = [] }) {
+  const line = (/** @type {string} */ file, /** @type {string[]} */ ...said) =>
+    stripVTControlCharacters(`failed: ${relative(root, file)}: ${said.join(': ')}`)
+  return testResults.flatMap(({ name, status, message = '', assertionResults }) => {
+    const tests = assertionResults.filter((test) => test.status === 'failed')
+    if (status === 'failed' && tests.length === 0) return [line(name, message.split('\n')[0] ?? '')]
+    return tests.map(({ fullName, failureMessages: [first = ''] = [] }) => line(name, fullName, first.split('\n')[0] ?? ''))
+  })
 }
 
 /** @typedef {Awaited<ReturnType<typeof projects>>} Counts */
 
-/** Says what has been run, in the last line. @param {Counts[]} results @returns the exit code */
+/** Says what has failed, and in the last line what has been run. @param {Counts[]} results @returns the exit code */
 function conclude(results) {
   const sum = (/** @type {'passed' | 'failed' | 'skipped'} */ of) => results.reduce((all, result) => all + result[of], 0)
   const each = results.map(({ label, passed, failed }) => `${label} ${passed}${failed > 0 ? ` and ${failed} failed` : ''}`)
+  for (const line of results.flatMap((result) => result.failures)) console.log(line)
   console.log(`${sum('passed')} passed, ${sum('failed')} failed, ${sum('skipped')} skipped (${each.join(', ')})`)
   return sum('failed') === 0 ? 0 : 1
 }
@@ -288,7 +311,7 @@ async function test() {
   } catch (error) {
     if (!(error instanceof Plain)) throw error
     console.log(`alone, e2e: ${error.message}`)
-    results.push({ label: 'alone, e2e', passed: 0, failed: 1, skipped: 0 })
+    results.push({ label: 'alone, e2e', passed: 0, failed: 1, skipped: 0, failures: [] })
   }
   if (enter) results.push(await projects(['alone'], enter))
   // The one waits most of the time, and the other never does.
