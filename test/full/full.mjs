@@ -39,7 +39,7 @@ const apart = (argv) => {
 }
 
 /**
- * @typedef {{label: string, passed: number, failed: number, skipped: number}} Result
+ * @typedef {{label: string, passed: number, failed: number, skipped: number, failures: string[]}} Result
  * @param {{
  *   scratch: string,
  *   step: (argv: string[], options?: {show: boolean}) => Promise<void>,
