@@ -260,7 +260,7 @@ async function projects(names, enter, { label = names.join(', '), more = [], env
     ...names.flatMap((name) => ['--project', name]),
     ...more,
   ]
-  const reporters = ['--reporter=default', '--reporter=./test/skipped.mjs', '--reporter=json', `--outputFile.json=${report}`]
+  const reporters = ['--reporter=default', '--reporter=./test/told.mjs', '--reporter=json', `--outputFile.json=${report}`]
   const { code, output } = await run(enter([...vitest, ...reporters]), { env: { ...surroundings(), ...env }, quiet })
   if (quiet) process.stdout.write(output)
   const counts = existsSync(report) ? JSON.parse(readFileSync(report, 'utf8')) : {}

@@ -13,9 +13,15 @@ const LIMITS = { testTimeout: 300_000, hookTimeout: 300_000 }
 /** Files of e2e at a time, on two cores: mostly they wait. */
 const SIDE_BY_SIDE = 4
 
-const project = (name: string, include: string[], exclude: string[], maxWorkers: number) => ({
+/**
+ * Attempts at a test by real packets after one that has failed. Its clocks are real, and a machine that others share may stand still for seconds.
+ * What held at the second attempt only is told by told.mjs.
+ */
+const MORE_ATTEMPTS = 1
+
+const project = (name: string, include: string[], exclude: string[], maxWorkers: number, retry = 0) => ({
   extends: true as const,
-  test: { name, include, exclude, maxWorkers },
+  test: { name, include, exclude, maxWorkers, retry },
 })
 
 /** `unit` and `long` need nothing but Node; `e2e` and `alone` work on real firewalls, `full` boots machines. test/bootstrap.mjs says in which order. */
@@ -26,8 +32,8 @@ export default defineConfig({
     projects: [
       project('unit', ['test/**/*.test.ts'], [...E2E, ...LONG, ...FULL], 2),
       project('long', LONG, [], 2),
-      project('e2e', E2E, ALONE, SIDE_BY_SIDE),
-      project('alone', ALONE, [], 1),
+      project('e2e', E2E, ALONE, SIDE_BY_SIDE, MORE_ATTEMPTS),
+      project('alone', ALONE, [], 1, MORE_ATTEMPTS),
       project('full', FULL, [], 2),
     ],
   },

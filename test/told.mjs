@@ -1,4 +1,4 @@
-// Says of each test that was skipped why. Vitest's own reporters say how many they were.
+// Tells what vitest's own reporters only count: why a test was skipped, and which tests held at their second attempt only.
 
 /** A reporter of vitest's. */
 export default class {
@@ -8,6 +8,11 @@ export default class {
       for (const test of module.children.allTests('skipped')) {
         const result = test.result()
         console.log(`skipped: ${test.fullName}: ${('note' in result && result.note) || 'no reason given'}`)
+      }
+      for (const test of module.children.allTests('passed')) {
+        if (!test.diagnostic()?.flaky) continue
+        const [first] = test.result().errors ?? []
+        console.log(`second attempt: ${module.relativeModuleId}: ${test.fullName}: ${first?.message.split('\n')[0]}`)
       }
     }
   }
