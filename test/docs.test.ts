@@ -10,7 +10,7 @@ import { readConfig } from '../src/host/config'
 import { type Evidence, findings, OTHER_WAYS, ofTouches } from '../src/host/diagnosis'
 import { formatKeyFile, parseKeyFile } from '../src/host/key-file'
 import { type Program, run } from './cli/programs'
-import { keyText, put, scratch } from './host/scratch'
+import { keyText, put, scratch } from './system/scratch'
 
 const ROOT = join(import.meta.dirname, '..')
 const MAN = join(ROOT, 'docs/man')

@@ -45,7 +45,7 @@ describe('the floors', () => {
   it('start processes by one file, and so load what that takes no sooner', () => {
     const loading = (file: string) =>
       file.endsWith('.ts') && /^(?!import type\b).*'node:child_process'/m.test(readFileSync(new URL(file, SRC), 'utf8'))
-    expect(files.filter(loading)).toEqual(['host/child-process.ts'])
+    expect(files.filter(loading)).toEqual(['system/child-process.ts'])
   })
 
   it('are imported downwards only', () => {

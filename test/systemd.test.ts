@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { put, scratch } from './host/scratch'
+import { put, scratch } from './system/scratch'
 
 const ROOT = join(import.meta.dirname, '..')
 const UNIT = readFileSync(join(ROOT, 'docs/systemd/knockdaemon.service'), 'utf8')

@@ -24,9 +24,9 @@ const EVERY = {
 const NODE = {
   name: 'node',
   setup({ onResolve }) {
-    onResolve({ filter: /\/primitives$/ }, () => ({ path: join(ROOT, 'src/host/primitives.ts') }))
+    onResolve({ filter: /\/primitives$/ }, () => ({ path: join(ROOT, 'src/system/primitives.ts') }))
     onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
-      importer.includes('/commander/') ? { path: join(ROOT, 'src/host/child-process.ts') } : null,
+      importer.includes('/commander/') ? { path: join(ROOT, 'src/system/child-process.ts') } : null,
     )
   },
 }

@@ -1,11 +1,11 @@
 import type { Command } from 'commander'
 import { prepare, type Sending, type Sequence, type Told, upToDate } from '../client'
-import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, quoted, UsageFault } from '../host/fault'
+import { forbidCoreDumps } from '../system/core-dumps'
+import { Fault, quoted, UsageFault } from '../system/fault'
 import type { KeyFile } from '../host/key-file'
 import { clientKeys, readKeyring } from '../host/keyring'
 import { readTyped } from '../host/service'
-import { formatDuration, parseLifetime } from '../host/time'
+import { formatDuration, parseLifetime } from '../system/time'
 import { isSameName } from '../host/transport'
 import {
   type Aim,

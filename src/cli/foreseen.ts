@@ -1,8 +1,8 @@
 import { askedOf, isOver, type Service } from '../gate/policy'
-import { Fault, listed, UsageFault } from '../host/fault'
+import { Fault, listed, UsageFault } from '../system/fault'
 import { type GrantHint, hintOf, type KeyFile } from '../host/key-file'
 import { formatService } from '../host/service'
-import { formatDuration, isoTime } from '../host/time'
+import { formatDuration, isoTime } from '../system/time'
 import type { Request } from '../protocol/request'
 
 /* What a knock can be told before a packet is sent, from what the key's file says of its grant. The server's may be another one by now. */

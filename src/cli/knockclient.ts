@@ -2,12 +2,12 @@ import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
 import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, type Told, upToDate } from '../client'
-import { forbidCoreDumps } from '../host/core-dumps'
-import { Fault, quoted, UsageFault } from '../host/fault'
+import { forbidCoreDumps } from '../system/core-dumps'
+import { Fault, quoted, UsageFault } from '../system/fault'
 import type { KeyFile } from '../host/key-file'
 import type { Given } from '../host/profiles'
 import { readTyped, type TypedService } from '../host/service'
-import { parseLifetime } from '../host/time'
+import { parseLifetime } from '../system/time'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
 import {
@@ -394,7 +394,7 @@ async function describe(going: readonly Going[], host: string, address: string):
   const at = placeOf(host, address)
   const whom = request.address === AS_SEEN ? 'this address' : request.address
   if (request.action === 'close') return `knocking at ${at}: close ${door} for ${whom}`
-  const { humanDuration } = await import('../host/calendar')
+  const { humanDuration } = await import('../system/calendar')
   const time =
     request.seconds === 0
       ? request.action === 'lock'

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { quoted, UsageFault } from '../host/fault'
+import { quoted, UsageFault } from '../system/fault'
 import { readTyped } from '../host/service'
 
 /* What hands type where something else is meant, and what to type for it. */

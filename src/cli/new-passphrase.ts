@@ -1,5 +1,5 @@
-import { Fault } from '../host/fault'
-import { askSecret, isTyped, sayOnTerminal } from '../host/terminal'
+import { Fault } from '../system/fault'
+import { askSecret, isTyped, sayOnTerminal } from '../system/terminal'
 
 const WHAT = 'the passphrase'
 

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { Fault, TimeFault, UsageFault } from '../host/fault'
+import { Fault, TimeFault, UsageFault } from '../system/fault'
 import { parseHttps } from '../host/own-address'
 import { parseStun } from '../host/stun'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'

@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command, Option } from 'commander'
-import { UsageFault } from '../host/fault'
+import { UsageFault } from '../system/fault'
 import { KEY_ID } from '../host/key-file'
 import { clientKeys, keyPath } from '../host/keyring'
 import type { Entry, Given } from '../host/profiles'

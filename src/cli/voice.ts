@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander'
-import { Fault, printable, TimeFault, UsageFault } from '../host/fault'
-import { tell } from '../host/tell'
+import { Fault, printable, TimeFault, UsageFault } from '../system/fault'
+import { tell } from '../system/tell'
 
 /* The command line's one voice: lower case, one line a fault and one for what to do, no final period. */
 

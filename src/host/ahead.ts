@@ -1,6 +1,6 @@
 import type { Ledger } from '../gate/ledger'
 import { isOver, type ServerKey } from '../gate/policy'
-import { isoTime } from './time'
+import { isoTime } from '../system/time'
 
 /**
  * Milliseconds by which a floor is ahead only where a clock was wrong: a ledger that begins anew has its base ahead by eleven windows of

@@ -1,6 +1,6 @@
 import { createSocket } from 'node:dgram'
 import { isIP, type LookupFunction } from 'node:net'
-import { Fault, reason } from './fault'
+import { Fault, reason } from '../system/fault'
 import { lookUp, seconds } from './name'
 
 /* One question to one server that the user has named, and its answer: by UDP, or by HTTPS. */

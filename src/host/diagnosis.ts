@@ -1,6 +1,6 @@
-import { Fault } from './fault'
+import { Fault } from '../system/fault'
 import { ANSWERED } from './lookout'
-import { isoTime } from './time'
+import { isoTime } from '../system/time'
 import { clockOffset, isTooMuch, MOST_WINDOWS } from './time-source'
 import { look, REFUSAL_KNOWN } from './transport'
 

@@ -1,6 +1,6 @@
 import { readConfig } from './config'
-import { Fault } from './fault'
-import { asOwner } from './files'
+import { Fault } from '../system/fault'
+import { asOwner } from '../system/files'
 import { grantedServices, lookForStrangers } from './firewall/exposure-look'
 import { readKeyring } from './keyring'
 

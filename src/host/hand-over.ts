@@ -1,7 +1,7 @@
 import { closeSync, openSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { devNull } from 'node:os'
-import { Fault, reason } from './fault'
+import { Fault, reason } from '../system/fault'
 
 const STANDARD_OUTPUT = 1
 

@@ -6,12 +6,12 @@ import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { MAX_PIN_DIGITS } from '../protocol/passcode-ports'
 import { DEFAULT_POOL, formatPool } from '../protocol/pool'
-import type { Read } from './fault'
-import { tooLong } from './files'
+import type { Read } from '../system/fault'
+import { tooLong } from '../system/files'
 import { formatService, parseService } from './service'
 import { sharedPool } from './shared-pool'
-import { formatDuration, parseLifetime } from './time'
-import { leadingTo, readToml } from './toml'
+import { formatDuration, parseLifetime } from '../system/time'
+import { leadingTo, readToml } from '../system/toml'
 
 /** Longest key file in bytes: the largest grant fits, with comments. */
 export const MAX_KEY_FILE = 64 * 1024

@@ -1,6 +1,6 @@
 import { resolve } from 'node:path'
 import { readConfig, readPlaces, SERVER_CONFIG } from './config'
-import { ReadFault } from './files'
+import { ReadFault } from '../system/files'
 import { SERVER_KEYS } from './keyring'
 
 /** A keyring, and what the daemon's config says of its keys. */

@@ -2,11 +2,11 @@ import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { errorCode, Fault, reason, UsageFault } from './fault'
-import { changeText, checkPrivate, checkSecret, decodeText, ReadFault, readHead, readText, tooLong, writeNew } from './files'
+import { errorCode, Fault, reason, UsageFault } from '../system/fault'
+import { changeText, checkPrivate, checkSecret, decodeText, ReadFault, readHead, readText, tooLong, writeNew } from '../system/files'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { saysRevoked } from './says-revoked'
-import { isoTime } from './time'
+import { isoTime } from '../system/time'
 
 /** Most keys of a keyring: a bound on a folder's listing. */
 const MAX_KEYS = 100_000

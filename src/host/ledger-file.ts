@@ -3,8 +3,8 @@ import { type FileHandle, open, realpath, rename, stat, statfs, unlink } from 'n
 import { dirname } from 'node:path'
 import { crc32 } from 'node:zlib'
 import { freshBase, Ledger, type LedgerFile, type LedgerRecord, rebased } from '../gate/ledger'
-import { errorCode, Fault, reason } from './fault'
-import { checkPrivate, syncFolder, writeNew } from './files'
+import { errorCode, Fault, reason } from '../system/fault'
+import { checkPrivate, syncFolder, writeNew } from '../system/files'
 import { HeldFault, hold } from './ledger-lock'
 
 /*

@@ -2,8 +2,8 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { execa } from 'execa'
-import { commandPath, missing } from './commands'
-import { errorCode, Fault, reason } from './fault'
+import { commandPath, missing } from '../system/commands'
+import { errorCode, Fault, reason } from '../system/fault'
 
 /** How long flock(1) may take, in milliseconds, and most of what it may say, in bytes. */
 const FLOCK_LIMIT = 5_000

@@ -1,8 +1,8 @@
 import { isIP } from 'node:net'
 import { domainToASCII } from 'node:url'
-import { execFile } from './child-process'
-import { commandPath } from './commands'
-import { errorCode, Fault } from './fault'
+import { execFile } from '../system/child-process'
+import { commandPath } from '../system/commands'
+import { errorCode, Fault } from '../system/fault'
 
 /* What addresses a name has, as the system says it and other programs see it, within a time that is ours to set. */
 

@@ -1,7 +1,7 @@
 import { stringify } from 'smol-toml'
 import type { PasscodeGrant } from '../gate/policy'
-import { Fault } from './fault'
-import { changeText, checkSecret, readText, tooLong } from './files'
+import { Fault } from '../system/fault'
+import { changeText, checkSecret, readText, tooLong } from '../system/files'
 import { describePasscode, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { checkTaken, findKey, keyPath } from './keyring'
 

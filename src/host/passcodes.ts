@@ -2,7 +2,7 @@ import { chanceOfGuess, MAX_CHANCE } from '../gate/guesses'
 import { isOver, type ServerKey } from '../gate/policy'
 import { passcodeRange } from '../protocol/passcode-ports'
 import type { Config } from './config'
-import { Fault } from './fault'
+import { Fault } from '../system/fault'
 
 /** Keys with the passcodes that can be used, and what is wrong with the others. */
 export interface JudgedKeys {

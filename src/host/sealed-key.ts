@@ -1,4 +1,4 @@
-import { Fault, reason } from './fault'
+import { Fault, reason } from '../system/fault'
 
 /*
  * A key file in an age file (age-encryption.org/v1), under a passphrase: what may lie on a USB stick. The same file opens with age(1).

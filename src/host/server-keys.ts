@@ -1,7 +1,7 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import type { ServerKey } from '../gate/policy'
 import { formatPool } from '../protocol/pool'
-import { Fault, reason } from './fault'
+import { Fault, reason } from '../system/fault'
 import type { KeyFile } from './key-file'
 import { type Keyring, keyPath, readKeyring } from './keyring'
 

@@ -1,6 +1,6 @@
 import { formatAddress } from '../protocol/address'
 import { askUdp } from './ask'
-import { Fault, reason } from './fault'
+import { Fault, reason } from '../system/fault'
 import { resolveHost } from './transport'
 
 /*

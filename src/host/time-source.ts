@@ -1,5 +1,5 @@
 import { ASK_LIMIT, askHttps, askUdp } from './ask'
-import { Fault } from './fault'
+import { Fault } from '../system/fault'
 import { resolveHost } from './transport'
 
 /* What time others have: asked only of whom the user has named. */

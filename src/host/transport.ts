@@ -1,7 +1,7 @@
 import { createSocket } from 'node:dgram'
 import { connect, isIP, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { errorCode, Fault, reason } from './fault'
+import { errorCode, Fault, reason } from '../system/fault'
 import { lookUp, NAME_LIMIT, NO_ANSWER } from './name'
 import { wayTo } from './nat64'
 import type { Touches } from './touches'

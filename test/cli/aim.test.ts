@@ -1,11 +1,11 @@
 import { isIP } from 'node:net'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { findHost } from '../../src/cli/aim'
-import { TimeFault } from '../../src/host/fault'
+import { TimeFault } from '../../src/system/fault'
 import { parseKeyFile } from '../../src/host/key-file'
 import { lookUp, NO_ANSWER } from '../../src/host/name'
 import { canonicalAddress } from '../../src/protocol/address'
-import { keyText } from '../host/scratch'
+import { keyText } from '../system/scratch'
 
 /* The addresses of names, where no resolver can be told them; test/e2e/ssh.test.ts has a real one. */
 

@@ -3,7 +3,7 @@ import { cpSync, existsSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { scratch } from '../host/scratch'
+import { scratch } from '../system/scratch'
 import { environment } from './programs'
 
 /* npm run build, in a checkout of its own. */

@@ -9,7 +9,7 @@ import { composeDatagram, openDatagram } from '../../src/protocol/datagram'
 import { windowAt } from '../../src/protocol/key'
 import { compose } from '../../src/protocol/knock'
 import type { Request } from '../../src/protocol/request'
-import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { run } from './programs'
 
 const SECRET = secretOf(3)

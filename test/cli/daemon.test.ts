@@ -6,7 +6,7 @@ import { parseKeyFile } from '../../src/host/key-file'
 import { windowAt } from '../../src/protocol/key'
 import { compose } from '../../src/protocol/knock'
 import type { Request } from '../../src/protocol/request'
-import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { RunningDaemon, run } from './programs'
 
 const SOURCE = '198.51.100.2'

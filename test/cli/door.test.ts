@@ -7,7 +7,7 @@ import { parseKeyFile } from '../../src/host/key-file'
 import { windowAt } from '../../src/protocol/key'
 import { compose } from '../../src/protocol/knock'
 import type { Request } from '../../src/protocol/request'
-import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { run } from './programs'
 
 const HERE = '127.0.0.1'

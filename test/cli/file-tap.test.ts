@@ -1,7 +1,7 @@
 import { appendFileSync, chmodSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { keyText, put, scratch } from '../host/scratch'
+import { keyText, put, scratch } from '../system/scratch'
 import { RunningDaemon, run } from './programs'
 
 /** A server that follows a file of this mode. */

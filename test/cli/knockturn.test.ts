@@ -3,7 +3,7 @@ import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { engines, version } from '../../package.json'
 import { loadKeyFile } from '../../src/host/keyring'
-import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { type Program, programPath, run } from './programs'
 
 const modeOf = (path: string) => statSync(path).mode & 0o777

@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { put, scratch } from '../host/scratch'
+import { put, scratch } from '../system/scratch'
 import { environment, type Program, programPath } from './programs'
 
 /* How bin/launch.cjs starts a built program by what V8 compiled of it when it was built. */

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { freshBase, type LedgerRecord } from '../../src/gate/ledger'
 import { formatRecord, readLedger } from '../../src/host/ledger-file'
-import { keyText, put, scratch } from '../host/scratch'
+import { keyText, put, scratch } from '../system/scratch'
 import { RunningDaemon, run } from './programs'
 
 const PERIOD = 30

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { meantByWords } from '../../src/cli/meant'
-import { scratch } from '../host/scratch'
+import { scratch } from '../system/scratch'
 import { type Program, run } from './programs'
 
 const server = (line: string) => `to knock at a server of that name, type "${line}"`

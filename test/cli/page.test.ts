@@ -3,7 +3,7 @@ import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Contents } from '../../src/page/contents'
-import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { run } from './programs'
 
 const PASSPHRASE = 'correct horse battery staple'

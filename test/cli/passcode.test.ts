@@ -9,7 +9,7 @@ import { parseKeyFile } from '../../src/host/key-file'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/passcode'
 import { passcodePorts } from '../../src/protocol/passcode-ports'
-import { keyText, put, scratch } from '../host/scratch'
+import { keyText, put, scratch } from '../system/scratch'
 import { environment, programPath, RunningDaemon, run } from './programs'
 
 const PIN = '0417'

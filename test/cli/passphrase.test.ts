@@ -4,7 +4,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs'
 import { type AddressInfo, createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { keyText, put, scratch, secretOf } from '../host/scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { onTerminal, type Turn } from '../terminal'
 import { environment, type Program, programPath, run } from './programs'
 

@@ -4,7 +4,7 @@ import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
 import { afterEach } from 'vitest'
-import { scratch } from '../host/scratch'
+import { scratch } from '../system/scratch'
 
 export type Program = 'knockturn' | 'knockclient' | 'knockdaemon'
 

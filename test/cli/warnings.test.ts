@@ -1,7 +1,7 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { scratch } from '../host/scratch'
+import { scratch } from '../system/scratch'
 import { run } from './programs'
 
 /** Has Node warn, in its own form and at the last moment, as a newer one does of a timer of less than 0. */

@@ -6,7 +6,7 @@ import { Doors, type Outcome } from '../../src/doors'
 import { isLease, Leases } from '../../src/gate/leases'
 import { iptablesFirewall } from '../../src/host/firewall/iptables'
 import { iptables, readTable } from '../../src/host/firewall/table'
-import { scratch } from '../host/scratch'
+import { scratch } from '../system/scratch'
 
 /* A rule that the kernel itself refuses, and not iptables: of one key, beside those of others. */
 

@@ -2,7 +2,7 @@ import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Attempts } from '../../src/host/attempts'
-import { errorCode } from '../../src/host/fault'
+import { errorCode } from '../../src/system/fault'
 
 const HERE = '127.0.0.1'
 const LONG = 10_000

@@ -2,7 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checkDaemon } from '../../src/host/check'
-import { keyText, put, scratch } from './scratch'
+import { keyText, put, scratch } from '../system/scratch'
 
 /** What --check says of a server whose taps come from a file, which `make` may put there. */
 async function checked(make: (path: string, folder: string) => void) {

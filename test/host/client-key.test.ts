@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { armor } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
 import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../../src/host/client-key'
-import { keyText, put, scratch } from './scratch'
+import { keyText, put, scratch } from '../system/scratch'
 
 const INTRO = 'age-encryption.org/v1\n'
 /** An age file that is told from all others by its fault: it asks for a passphrase, and for too much work. */

@@ -5,7 +5,7 @@ import { stringify } from 'smol-toml'
 import { describe, expect, it } from 'vitest'
 import { readConfig, type TapsConfig } from '../../src/host/config'
 import { formatAddress } from '../../src/protocol/address'
-import { put, scratch } from './scratch'
+import { put, scratch } from '../system/scratch'
 
 const ALL = [
   'server = "gate.example"',

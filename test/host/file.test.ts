@@ -19,11 +19,11 @@ import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Tap } from '../../src/gate/tap'
-import { Fault } from '../../src/host/fault'
+import { Fault } from '../../src/system/fault'
 import { fileSource, MAX_FILES } from '../../src/host/taps/file'
 import { MAX_LINE } from '../../src/host/taps/log-line'
 import type { TapSource } from '../../src/host/taps/source'
-import { scratch } from './scratch'
+import { scratch } from '../system/scratch'
 
 let folder: string
 let path: string

@@ -4,11 +4,11 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import type { Tap } from '../../src/gate/tap'
-import { missing } from '../../src/host/commands'
+import { missing } from '../../src/system/commands'
 import { journalSource } from '../../src/host/taps/journal'
 import type { TapSource } from '../../src/host/taps/source'
 import { plain } from './plain-tap'
-import { put, scratch } from './scratch'
+import { put, scratch } from '../system/scratch'
 
 /** Milliseconds to wait for what must come, on a machine that is busy with something else. */
 const PATIENCE = 20_000

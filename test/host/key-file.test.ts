@@ -5,7 +5,7 @@ import { formatKeyFile, hintOf, KEY_ID, type KeyFile, parseKeyFile } from '../..
 import { formatAddress, parseCidr } from '../../src/protocol/address'
 import { deriveKey } from '../../src/protocol/key'
 import { formatPool, parsePool } from '../../src/protocol/pool'
-import { keyText, secretOf } from './scratch'
+import { keyText, secretOf } from '../system/scratch'
 
 const PATH = '/keys/alice.key'
 const SECRET = secretOf(1)

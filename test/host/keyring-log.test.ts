@@ -1,6 +1,6 @@
 import pino from 'pino'
 import { describe, expect, it } from 'vitest'
-import { Fault } from '../../src/host/fault'
+import { Fault } from '../../src/system/fault'
 import { KeyringLog } from '../../src/host/keyring-log'
 import type { ServerKeys } from '../../src/host/server-keys'
 

@@ -2,12 +2,12 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readFileSync, type Stats, statSync, symlinkSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Fault } from '../../src/host/fault'
-import { checkPrivate } from '../../src/host/files'
+import { Fault } from '../../src/system/fault'
+import { checkPrivate } from '../../src/system/files'
 import { parseKeyFile } from '../../src/host/key-file'
 import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/host/keyring'
 import { writePasscode } from '../../src/host/passcode-entry'
-import { keyText, put, scratch, secretOf } from './scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 
 /** The message of the fault that a promise is rejected with; anything else fails. */
 async function faultOf(promise: Promise<unknown>): Promise<string> {

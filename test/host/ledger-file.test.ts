@@ -26,7 +26,7 @@ import type { Knock } from '../../src/gate/listener'
 import { formatRecord, LedgerOnDisk, MAX_DAMAGED, openLedger, parseRecord, readLedger } from '../../src/host/ledger-file'
 import { deriveKey } from '../../src/protocol/key'
 import { parsePool } from '../../src/protocol/pool'
-import { put, scratch } from './scratch'
+import { put, scratch } from '../system/scratch'
 
 const FINGERPRINT = '00112233445566778899aabbccddeeff'
 const V = 'ffeeddccbbaa99887766554433221100'

@@ -1,11 +1,11 @@
 import { relative } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { commandPath } from '../../src/host/commands'
+import { commandPath } from '../../src/system/commands'
 import { lookUp, NO_ANSWER } from '../../src/host/name'
-import { put, scratch } from './scratch'
+import { put, scratch } from '../system/scratch'
 
-vi.mock('../../src/host/commands', async (original) => {
-  const { commandPath, ...rest } = await original<typeof import('../../src/host/commands')>()
+vi.mock('../../src/system/commands', async (original) => {
+  const { commandPath, ...rest } = await original<typeof import('../../src/system/commands')>()
   return { ...rest, commandPath: vi.fn(commandPath) }
 })
 

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { missing } from '../../src/host/commands'
+import { missing } from '../../src/system/commands'
 import { netlinkDrops } from '../../src/host/taps/nflog'
 
 /* /proc/net/netlink of Linux 6.18 while tcpdump, with socket 1204517, was stopped and 60,000 packets came. */

@@ -9,7 +9,7 @@ import { formatKeyFile, parseKeyFile } from '../../src/host/key-file'
 import { writePasscode } from '../../src/host/passcode-entry'
 import { judgePasscodes } from '../../src/host/passcodes'
 import { parsePool } from '../../src/protocol/pool'
-import { keyText, put, scratch } from './scratch'
+import { keyText, put, scratch } from '../system/scratch'
 
 const GRANT = 'services = ["22/tcp", "443/tcp"]\nmax = "30m"'
 const parse = (passcode: string, grant = GRANT) => parseKeyFile('/k', keyText({ grant: `${grant}\n[passcode]\n${passcode}` }))

@@ -4,7 +4,7 @@ import { armor, Encrypter, generateX25519Identity, identityToRecipient } from 'a
 import { describe, expect, it } from 'vitest'
 import { readSealed, sealText } from '../../src/host/sealed-key'
 import { onTerminal } from '../terminal'
-import { keyText, put, scratch } from './scratch'
+import { keyText, put, scratch } from '../system/scratch'
 
 const PASSPHRASE = 'correct horse battery'
 const TEXT = keyText()

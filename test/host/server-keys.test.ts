@@ -2,7 +2,7 @@ import { chmodSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { readKeyring } from '../../src/host/keyring'
 import { judgeKeys, loadServerKeys, readAgainAt, type ServerKeys } from '../../src/host/server-keys'
-import { keyText, put, scratch, secretOf } from './scratch'
+import { keyText, put, scratch, secretOf } from '../system/scratch'
 
 const SERVER = 'gate.example'
 const load = (folder: string, before?: ServerKeys, now = 0) => loadServerKeys(folder, SERVER, { before, now })

@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Fault } from '../../src/host/fault'
+import { Fault } from '../../src/system/fault'
 import { Touches } from '../../src/host/touches'
 import { inZoneOf, localAddressTo, look, resolveHost, touchTcp, touchUdp } from '../../src/host/transport'
 

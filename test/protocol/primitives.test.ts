@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import * as node from '../../src/host/primitives'
+import * as node from '../../src/system/primitives'
 import * as browsers from '../../src/protocol/primitives'
 
 const bytes = (minLength: number, maxLength = minLength) => fc.uint8Array({ minLength, maxLength })

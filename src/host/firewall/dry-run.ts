@@ -1,6 +1,6 @@
 import { writeSync } from 'node:fs'
 import { type Entry, type Firewall, nameOf } from '../../gate/firewall'
-import { isoTime } from '../time'
+import { isoTime } from '../../system/time'
 
 /** Says on standard output what it would do, one JSON line each, written before the call returns. */
 export function dryRunFirewall(): Firewall {

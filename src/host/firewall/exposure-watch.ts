@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Service } from '../../gate/policy'
-import { reason } from '../fault'
+import { reason } from '../../system/fault'
 import { formatService } from '../service'
 import { type Granting, grantedServices } from './exposure-look'
 import type { Exposure } from './exposure-text'

@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { errorCode } from '../fault'
+import { errorCode } from '../../system/fault'
 import { isReachable, toNumber } from './matches'
 import { type Family, IP_NAMES, interfaceAddresses } from './table'
 

@@ -1,7 +1,7 @@
 import type { Entry, Lease, Lock } from '../../gate/firewall'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../key-file'
-import { isoTime } from '../time'
+import { isoTime } from '../../system/time'
 import { ADMIT } from './table'
 
 /* Leases and locks as rules and back. The rules are the list of leases: what a rule can't say, nobody remembers. */

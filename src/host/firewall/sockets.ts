@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs'
 import { endianness } from 'node:os'
 import { canonicalAddress, formatAddress } from '../../protocol/address'
-import { errorCode, Fault, reason } from '../fault'
+import { errorCode, Fault, reason } from '../../system/fault'
 import { lineSplitter } from '../taps/lines'
 import { isConnected } from './chains'
 import { tracksConnections } from './input'

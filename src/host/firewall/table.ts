@@ -1,6 +1,6 @@
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os'
-import { CommandFault, feed, run } from '../commands'
-import { Fault, reason } from '../fault'
+import { CommandFault, feed, run } from '../../system/commands'
+import { Fault, reason } from '../../system/fault'
 
 /** Our chains. Nothing else of the administrator's is touched but for two jumps in INPUT. */
 export const MAIN = 'KNOCKTURN'

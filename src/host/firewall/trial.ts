@@ -1,6 +1,6 @@
 import type { Lease, Lock } from '../../gate/firewall'
-import { CommandFault } from '../commands'
-import { Fault } from '../fault'
+import { CommandFault } from '../../system/commands'
+import { Fault } from '../../system/fault'
 import { ACCEPT_ESTABLISHED, admitRules } from './chains'
 import { logRules, type TapRules } from './log-rules'
 import { ruleOf } from './rules'

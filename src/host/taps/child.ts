@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { commandPath, findCommand, run } from '../commands'
-import { Fault, reason } from '../fault'
+import { commandPath, findCommand, run } from '../../system/commands'
+import { Fault, reason } from '../../system/fault'
 import { lineSplitter } from './lines'
 
 /** Waits between restarts, in milliseconds: doubled up to the last, and short again for a child that has lived longer than that. */

@@ -13,7 +13,7 @@ import {
 import { basename, dirname } from 'node:path'
 import { Tail } from 'tail'
 import type { Tap } from '../../gate/tap'
-import { errorCode, Fault, reason } from '../fault'
+import { errorCode, Fault, reason } from '../../system/fault'
 import { lineSplitter } from './lines'
 import { logLineReader } from './log-line'
 import type { TapSource } from './source'

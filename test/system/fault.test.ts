@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { printable } from '../../src/host/fault'
+import { printable } from '../../src/system/fault'
 
 it.each([
   ['a control', 'a\u001b[2J', 'a\\u001b[2J'],

@@ -1,9 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { humanDuration, parseInstant } from '../../src/host/calendar'
-import { Fault } from '../../src/host/fault'
+import { humanDuration, parseInstant } from '../../src/system/calendar'
+import { Fault } from '../../src/system/fault'
 import { formatService, parseService, readService, readTyped } from '../../src/host/service'
-import { checkClock, formatDuration, isoTime, parseDuration } from '../../src/host/time'
+import { checkClock, formatDuration, isoTime, parseDuration } from '../../src/system/time'
 
 describe('a duration', () => {
   it('comes back from its text', () => {

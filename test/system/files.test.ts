@@ -1,7 +1,7 @@
 import { existsSync, readFileSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { expect, it } from 'vitest'
-import { changeText, checkFree } from '../../src/host/files'
+import { changeText, checkFree } from '../../src/system/files'
 import { put, scratch } from './scratch'
 
 it('a change so slow that another takes it for killed is made again, on top of what that has made', async () => {

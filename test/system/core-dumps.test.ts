@@ -1,7 +1,7 @@
 import * as child from 'node:child_process'
 import * as fs from 'node:fs'
 import { beforeEach, expect, it, vi } from 'vitest'
-import { forbidCoreDumps } from '../../src/host/core-dumps'
+import { forbidCoreDumps } from '../../src/system/core-dumps'
 
 vi.mock('node:child_process', { spy: true })
 vi.mock('node:fs', { spy: true })
