@@ -8,7 +8,7 @@ import { openingOf, outcomesOf } from '../src/cli/outcome'
 import { EXIT } from '../src/cli/voice'
 import { readConfig } from '../src/host/config'
 import { type Evidence, findings, OTHER_WAYS, ofTouches } from '../src/host/diagnosis'
-import { formatKeyFile, parseKeyFile } from '../src/host/key-file'
+import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
 import { type Program, run } from './cli/programs'
 import { keyText, put, scratch } from './system/scratch'
 

@@ -5,13 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** What age-encryption can do and is never asked for, see src/host/age-unused.ts. */
+/** What age-encryption can do and is never asked for, see src/keys/age-unused.ts. */
 const UNUSED = ['@noble/post-quantum/hybrid.js', '@noble/curves/nist.js', '@noble/curves/ed25519.js']
 
 /** @type {import('esbuild').BuildOptions} */
 const EVERY = {
   bundle: true,
-  alias: Object.fromEntries(UNUSED.map((name) => [name, join(ROOT, 'src/host/age-unused.ts')])),
+  alias: Object.fromEntries(UNUSED.map((name) => [name, join(ROOT, 'src/keys/age-unused.ts')])),
   // Paths in options are those in this clone, wherever we are called.
   absWorkingDir: ROOT,
   logLevel: 'warning',

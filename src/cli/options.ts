@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { version } from '../../package.json'
 import { quoted, UsageFault } from '../system/fault'
-import { KEY_ID, KEY_ID_RULE } from '../host/key-file'
+import { KEY_ID, KEY_ID_RULE } from '../keys/key-file'
 import { pathOf, refuseWord } from './meant'
 import { complain } from './voice'
 

@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command, Option } from 'commander'
 import { UsageFault } from '../system/fault'
-import { KEY_ID } from '../host/key-file'
-import { clientKeys, keyPath } from '../host/keyring'
+import { KEY_ID } from '../keys/key-file'
+import { clientKeys, keyPath } from '../keys/keyring'
 import type { Entry, Given } from '../host/profiles'
 
 /* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */

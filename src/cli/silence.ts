@@ -1,7 +1,7 @@
 import type { Option } from 'commander'
 import type { Ended, Sequence } from '../client'
 import { isOver } from '../gate/policy'
-import type { KeyFile } from '../host/key-file'
+import type { KeyFile } from '../keys/key-file'
 import { isOpening } from '../host/lookout'
 import { parseTimeSource } from '../host/time-source'
 import { isLoopback } from '../host/transport'

@@ -3,8 +3,8 @@ import { basename } from 'node:path'
 import { promisify } from 'node:util'
 import { Fault, reason } from '../system/fault'
 import { checkSecret, readBytes } from '../system/files'
-import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
-import { findKey, keyPath, loadKeyFile, readKeyring } from './keyring'
+import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
+import { findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
 import { tell } from '../system/tell'
 
 /* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */
@@ -97,7 +97,7 @@ function isSealed(bytes: Uint8Array): boolean {
 }
 
 async function unseal(path: string, bytes: Uint8Array, typed: boolean): Promise<KeyFile> {
-  const [{ readSealed }, { askSecret, isTyped }] = await Promise.all([import('./sealed-key'), import('../system/terminal')])
+  const [{ readSealed }, { askSecret, isTyped }] = await Promise.all([import('../keys/sealed-key'), import('../system/terminal')])
   const open = await readSealed(path, bytes)
   for (let left = typed || isTyped() ? TRIES : 1; left > 0; left--) {
     const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', typed))

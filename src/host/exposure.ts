@@ -2,7 +2,7 @@ import { readConfig } from './config'
 import { Fault } from '../system/fault'
 import { asOwner } from '../system/files'
 import { grantedServices, lookForStrangers } from './firewall/exposure-look'
-import { readKeyring } from './keyring'
+import { readKeyring } from '../keys/keyring'
 
 /**
  * What strangers reach of the services of a config's keys, as lines for a warning: what is open, then what nobody can know. Firewalls that are

@@ -6,8 +6,8 @@ import { stringify } from 'smol-toml'
 import * as v from 'valibot'
 import { errorCode, Fault, quoted, reason, UsageFault } from '../system/fault'
 import { changeText, checkOurs, readText } from '../system/files'
-import { KEY_ID, KEY_ID_RULE } from './key-file'
-import { clientKeys, keyPath } from './keyring'
+import { KEY_ID, KEY_ID_RULE } from '../keys/key-file'
+import { clientKeys, keyPath } from '../keys/keyring'
 import { readToml } from '../system/toml'
 
 /* The client's config: named sets of options, so that one word knocks. It holds no secret. */

@@ -2,7 +2,7 @@ import { chmodSync, cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rm
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { engines, version } from '../../package.json'
-import { loadKeyFile } from '../../src/host/keyring'
+import { loadKeyFile } from '../../src/keys/keyring'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { type Program, programPath, run } from './programs'
 

@@ -18,7 +18,7 @@ import { type AddressInfo, createServer, type Server } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { sealText } from '../../src/host/sealed-key'
+import { sealText } from '../../src/keys/sealed-key'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { environment, programPath, run } from './programs'
 

@@ -1,7 +1,7 @@
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { loadKeyFile } from '../../src/host/keyring'
+import { loadKeyFile } from '../../src/keys/keyring'
 import { windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/passcode'
 import { portal, proxy, reject } from './cafe.mjs'

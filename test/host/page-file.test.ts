@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { Decrypter } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
 import { httpHosts, pageText } from '../../src/host/page-file'
-import { sealBytes } from '../../src/host/sealed-key'
+import { sealBytes } from '../../src/keys/sealed-key'
 import type { Contents } from '../../src/page/contents'
 
 const source = (name: string) => readFileSync(new URL(`../../src/page/${name}`, import.meta.url), 'utf8')

@@ -5,7 +5,7 @@ import { installScript, isConnected, reach, removeScript } from '../../src/host/
 import { hearsDatagrams, hearsPool, type TapRules } from '../../src/host/firewall/log-rules'
 import { endsByItself, readRule, ruleOf } from '../../src/host/firewall/rules'
 import { type FilterTable, parseTable } from '../../src/host/firewall/table'
-import { KEY_ID } from '../../src/host/key-file'
+import { KEY_ID } from '../../src/keys/key-file'
 import { parsePool } from '../../src/protocol/pool'
 
 const FINGERPRINT = '00112233445566778899aabbccddeeff'

@@ -1,6 +1,6 @@
 import { chmodSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { readKeyring } from '../../src/host/keyring'
+import { readKeyring } from '../../src/keys/keyring'
 import { judgeKeys, loadServerKeys, readAgainAt, type ServerKeys } from '../../src/host/server-keys'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 

@@ -1,5 +1,5 @@
 import { Readable } from 'node:stream'
-import { parseKeyFile } from '../../src/host/key-file'
+import { parseKeyFile } from '../../src/keys/key-file'
 import { journalReader } from '../../src/host/taps/journal'
 import { stdinSource } from '../../src/host/taps/stdin'
 import { shuffled } from '../gate/ear'

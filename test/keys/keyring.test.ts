@@ -4,9 +4,9 @@ import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { Fault } from '../../src/system/fault'
 import { checkPrivate } from '../../src/system/files'
-import { parseKeyFile } from '../../src/host/key-file'
-import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/host/keyring'
-import { writePasscode } from '../../src/host/passcode-entry'
+import { parseKeyFile } from '../../src/keys/key-file'
+import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/keys/keyring'
+import { writePasscode } from '../../src/keys/passcode-table'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 
 /** The message of the fault that a promise is rejected with; anything else fails. */

@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { armor, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
-import { readSealed, sealText } from '../../src/host/sealed-key'
+import { readSealed, sealText } from '../../src/keys/sealed-key'
 import { onTerminal } from '../terminal'
 import { keyText, put, scratch } from '../system/scratch'
 

@@ -1,6 +1,6 @@
 import { readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { makePassphrase, passphraseFault } from '../../src/host/passphrase'
+import { makePassphrase, passphraseFault } from '../../src/keys/passphrase'
 
 describe('a passphrase', () => {
   it.each([

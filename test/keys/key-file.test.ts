@@ -1,7 +1,7 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatKeyFile, hintOf, KEY_ID, type KeyFile, parseKeyFile } from '../../src/host/key-file'
+import { formatKeyFile, hintOf, KEY_ID, type KeyFile, parseKeyFile } from '../../src/keys/key-file'
 import { formatAddress, parseCidr } from '../../src/protocol/address'
 import { deriveKey } from '../../src/protocol/key'
 import { formatPool, parsePool } from '../../src/protocol/pool'
