@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 
 const SRC = new URL('../src/', import.meta.url)
 /**
- * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon.ts (by way of doors.ts) and client.ts join
+ * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon/daemon.ts (by way of daemon/doors.ts) and client.ts join
  * the floors below them, and not each other; build bundles cli, usb packs what it has built.
  */
 const FLOORS = [['protocol'], ['gate', 'page'], ['host'], ['doors'], ['daemon', 'client'], ['cli'], ['build'], ['usb']]
@@ -105,15 +105,15 @@ describe('the checker', () => {
     ['host/page-file.ts', '../page/contents', true],
     ['cli/page.ts', '../page/index.html', true],
     ['cli/page.ts', '../../dist/page.txt', true],
-    ['host/taps/file.ts', '../../gate/listener', true],
-    ['host/taps/file.ts', '../config', true],
-    ['host/taps/file.ts', 'node:fs', true],
-    ['host/taps/file.ts', '../../client', false],
-    ['host/taps/file.ts', '../../cli/main', false],
-    ['daemon.ts', './protocol/key', true],
-    ['daemon.ts', './gate/listener', true],
-    ['daemon.ts', './host/config', true],
-    ['daemon.ts', './client', false],
+    ['daemon/taps/file.ts', '../../gate/listener', true],
+    ['daemon/taps/file.ts', '../config', true],
+    ['daemon/taps/file.ts', 'node:fs', true],
+    ['daemon/taps/file.ts', '../../client', false],
+    ['daemon/taps/file.ts', '../../cli/main', false],
+    ['daemon/daemon.ts', './protocol/key', true],
+    ['daemon/daemon.ts', './gate/listener', true],
+    ['daemon/daemon.ts', './host/config', true],
+    ['daemon/daemon.ts', './client', false],
     ['client.ts', './daemon', false],
     ['client.ts', './cli/main', false],
     ['cli/main.ts', '../daemon', true],
@@ -123,7 +123,7 @@ describe('the checker', () => {
     ['cli/main.ts', '../../bin/knockturn', false],
     ['cli/main.ts', '../../test/e2e/lab', false],
     ['util.ts', './protocol/key', false],
-    ['host/config.ts', 'import(name)', false],
+    ['daemon/config.ts', 'import(name)', false],
   ])('in %s takes %s: %s', (file, specifier, allowed) => {
     expect(fault(file, specifier) === null).toBe(allowed)
   })

@@ -1,7 +1,7 @@
-import { readConfig } from './config'
+import { readConfig } from '../daemon/config'
 import { Fault } from '../system/fault'
 import { asOwner } from '../system/files'
-import { grantedServices, lookForStrangers } from './firewall/exposure-look'
+import { grantedServices, lookForStrangers } from '../daemon/exposure/look'
 import { readKeyring } from '../keys/keyring'
 
 /**

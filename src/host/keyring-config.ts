@@ -1,5 +1,5 @@
 import { resolve } from 'node:path'
-import { readConfig, readPlaces, SERVER_CONFIG } from './config'
+import { readConfig, readPlaces, SERVER_CONFIG } from '../daemon/config'
 import { ReadFault } from '../system/files'
 import { SERVER_KEYS } from '../keys/keyring'
 

@@ -3,7 +3,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Knock } from '../../src/gate/listener'
-import { openLedger } from '../../src/host/ledger-file'
+import { openLedger } from '../../src/daemon/ledger/disk'
 import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/ear'
 import { report, row, times } from './figures.mjs'
 

@@ -6,7 +6,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { base32nopad } from '@scure/base'
-import { loadServerKeys } from '../../src/host/server-keys'
+import { loadServerKeys } from '../../src/daemon/server-keys'
 import { report } from './figures.mjs'
 import { makeDaemon } from './stage'
 

@@ -2,7 +2,7 @@ import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { freshBase, type LedgerRecord } from '../../src/gate/ledger'
-import { formatRecord, readLedger } from '../../src/host/ledger-file'
+import { formatRecord, readLedger } from '../../src/daemon/ledger/disk'
 import { keyText, put, scratch } from '../system/scratch'
 import { RunningDaemon, run } from './programs'
 

@@ -1,8 +1,8 @@
 import { fileURLToPath } from 'node:url'
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { judgeFor, type Stage } from '../../src/host/firewall/exposure'
-import { toNumber } from '../../src/host/firewall/matches'
-import { parseTable } from '../../src/host/firewall/table'
+import { judgeFor, type Stage } from '../../src/daemon/exposure/judge'
+import { toNumber } from '../../src/daemon/exposure/matches'
+import { parseTable } from '../../src/daemon/firewall/table'
 import { type Gate, type Host, type Lab, logged, makeLab, provision, seeded } from './lab.mjs'
 
 const SSH = 22

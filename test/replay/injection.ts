@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
 import { parseKeyFile } from '../../src/keys/key-file'
-import { journalReader } from '../../src/host/taps/journal'
-import { stdinSource } from '../../src/host/taps/stdin'
+import { journalReader } from '../../src/daemon/taps/journal'
+import { stdinSource } from '../../src/daemon/taps/stdin'
 import { shuffled } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
@@ -138,7 +138,7 @@ async function names(): Promise<Outcome> {
 
 /**
  * Where a writer was cut off, and another went on: half of a line is glued to a whole one of the other's. (Of two halves that fit no
- * reader could tell: the follower of files joins no text across a rotation or a truncation, see test/host/file.test.ts.)
+ * reader could tell: the follower of files joins no text across a rotation or a truncation, see test/daemon/taps/file.test.ts.)
  */
 async function spliced({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()

@@ -1,4 +1,4 @@
-import { logLineReader } from '../../src/host/taps/log-line'
+import { logLineReader } from '../../src/daemon/taps/log-line'
 import { PARITY } from '../../src/protocol/knock'
 import { knockOf, requestOf, shuffled } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'

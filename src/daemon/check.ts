@@ -1,0 +1,153 @@
+import { access, constants, open, readFile, stat } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { Ledger } from '../gate/ledger'
+import type { ServerKey } from '../gate/policy'
+import { floorsAhead } from './ahead'
+import { type Config, readConfig, readPlaces } from './config'
+import { errorCode, Fault, keepFault, reason } from '../system/fault'
+import { asOwner, checkPrivate, checkWritable } from '../system/files'
+import { isInstalled } from './firewall/chains'
+import { grantedServices, lookForStrangers } from './exposure/look'
+import type { FilterTable } from './firewall/table'
+import { leftOut } from './firewall/unheard'
+import { ledgerRemedy, MAX_LEDGER, readLedger, tooLarge } from './ledger/disk'
+import { findHolder, isHeld } from './ledger/lock'
+import { judgePasscodes } from './passcode-rules'
+import { rehearse } from './rehearsal'
+import { loadServerKeys } from './server-keys'
+import { checkClock } from '../system/time'
+
+/** What a check has found. */
+export interface Findings {
+  readonly faults: Fault[]
+  /** What is no fault but will keep doors shut, or will be felt. */
+  readonly warnings: string[]
+  /** What could not be looked at, and why. */
+  readonly unchecked: string[]
+}
+
+/**
+ * Looks at all that a daemon would need, tries what it would do, and changes nothing. A config with faults is followed as far as it can be, so
+ * that those of keys and ledger are said, too. Root sees keys and ledger as the keyring's owner does, who is the daemon's user.
+ */
+export async function checkDaemon(file: string): Promise<Findings> {
+  const faults: Fault[] = []
+  const warnings: string[] = []
+  const unchecked: string[] = []
+  const attempt = <T>(look: () => Promise<T> | T) => keepFault(faults, look)
+  await attempt(() => checkClock(Date.now(), 'set it before the daemon starts'))
+  const read = await readConfig(file)
+  faults.push(...(read.faults ?? []))
+  const { server, keys: folder, ledger } = read.value ?? (await readPlaces(file))
+  /** Looks as the daemon's user. */
+  const look = <T>(work: () => Promise<T>) => attempt(() => (folder === undefined ? work() : asOwner(folder, work)))
+  let loaded: readonly ServerKey[] = []
+  /** The same, with the passcodes that can be used. */
+  let judged: readonly ServerKey[] = []
+  if (read.value) await look(() => checkReadable(file))
+  if (folder !== undefined && server !== undefined) {
+    const keys = await look(() => loadServerKeys(folder, server, { datagrams: read.value?.datagram.ports }))
+    loaded = keys?.keys ?? []
+    const refused = keys ? [...keys.faults, ...keys.unread] : []
+    faults.push(...refused)
+    warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: expected <id>.key: the file is ignored`))
+    if (keys?.keys.length === 0 && refused.length === 0)
+      faults.push(new Fault(`${folder}: holds no key: make one with "knockturn key new"`))
+    if (keys && read.value) {
+      const passcodes = judgePasscodes(keys.keys, read.value, Date.now())
+      judged = passcodes.keys
+      faults.push(...passcodes.faults)
+    }
+  }
+  let isRunning = false
+  const { path } = ledger
+  if (path !== undefined) {
+    const seen = await look(() => checkLedger(path, loaded))
+    warnings.push(...(seen?.notes ?? []))
+    isRunning = seen?.isHeld ?? false
+    const holder = isRunning ? await findHolder(path) : null
+    if (holder?.isDaemon) warnings.push(`a daemon runs (process ${holder.pid}), and has the ledger and what it hears by`)
+    else if (holder) {
+      isRunning = false
+      const remedy = 'end that, or set [ledger] path to another file'
+      faults.push(
+        new Fault(`${path}: the ledger is held by process ${holder.pid} (${holder.name}), which is no daemon: ${remedy}`),
+      )
+    } else if (isRunning)
+      unchecked.push(`who holds ${path}, and whether taps are heard: if that is the daemon, all is well; else run this as root`)
+  }
+  if (read.value) {
+    const rehearsal = await rehearse(read.value, isRunning)
+    faults.push(...rehearsal.faults)
+    warnings.push(...rehearsal.notes)
+    unchecked.push(...rehearsal.unchecked)
+    const { file } = read.value.taps
+    if (file !== null) warnings.push(...((await attempt(() => checkLog(file))) ?? []))
+    if (read.value.firewall.backend === 'iptables') {
+      const { open, unknown } = await lookForStrangers(grantedServices(loaded, Date.now()))
+      faults.push(...open.map((line) => new Fault(line)))
+      warnings.push(...unknown)
+      if (read.value.taps.source !== 'stdin') warnings.push(...lacking(rehearsal.tables, judged, read.value))
+    }
+  }
+  return { faults, warnings, unchecked }
+}
+
+/** What the log rules lack, which an installation makes. */
+function lacking(tables: readonly FilterTable[], keys: readonly ServerKey[], config: Config): string[] {
+  if (tables.some((table) => !isInstalled(table))) return ['the log rules are not installed: run "knockturn firewall install"']
+  return leftOut(tables, keys, config)
+}
+
+/** The config, for whoever is to read it. @throws {Fault} */
+async function checkReadable(file: string): Promise<void> {
+  // Not by access(2), which asks for the real user: root.
+  const opened = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((error) => {
+    throw new Fault(`${file}: the daemon's user cannot read it: ${reason(error)}: run "chmod a+r ${file}"`)
+  })
+  await opened.close()
+}
+
+/** @returns what is no fault of the ledger, but will be felt; and whether somebody holds it */
+async function checkLedger(path: string, keys: readonly ServerKey[]): Promise<{ notes: string[]; isHeld: boolean }> {
+  const missing = `${path}: there is no ledger yet: start the daemon with --new-ledger, or wait a minute after its start`
+  try {
+    const stats = await stat(path)
+    if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    checkPrivate(path, stats, 0o600)
+    const held = await isHeld(path)
+    await checkWritable(dirname(path))
+    if (stats.size > MAX_LEDGER) throw tooLarge(path, stats.size)
+    const { state, records } = readLedger(await readFile(path))
+    const damaged = `${path}: the ledger is damaged: nothing opens for a minute after the daemon's start`
+    // It is only asked: nothing is written, and no window accepted.
+    const known = new Ledger(records, { append: () => Promise.reject() }, 0)
+    const far = floorsAhead(known, keys, Date.now()).filter(({ isFar }) => isFar)
+    const notes = [
+      ...(state === 'damaged' ? [damaged] : []),
+      ...far.map(({ key, message }) => (key ? `key "${key.id}": ${message}` : `${path}: ${message}`)),
+    ]
+    return { notes, isHeld: held }
+  } catch (error) {
+    if (error instanceof Fault) throw error
+    if (errorCode(error) !== 'ENOENT')
+      throw new Fault(`${path}: the ledger cannot be used: ${reason(error)}: ${ledgerRemedy(path, error)}`)
+    await checkWritable(dirname(path)).catch((cause) => {
+      throw new Fault(`${path}: the ledger cannot be made: ${reason(cause)}: ${ledgerRemedy(path, cause)}`)
+    })
+    return { notes: [missing], isHeld: false }
+  }
+}
+
+/** The file that taps are read from. @returns what is no fault, but will be felt */
+async function checkLog(path: string): Promise<string[]> {
+  try {
+    if (!(await stat(path)).isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    await access(path, constants.R_OK)
+    return []
+  } catch (error) {
+    if (error instanceof Fault) throw error
+    if (errorCode(error) === 'ENOENT') return [`${path}: is not there yet: the daemon waits for it, and hears nothing before`]
+    throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+  }
+}

@@ -1,0 +1,87 @@
+import type { Service } from '../../gate/policy'
+import { formatService } from '../../host/service'
+import type { Judgment, Why } from './judge'
+import { cannotRead, type Family, IP_NAMES } from '../firewall/table'
+
+/** What was found out about strangers, as lines for people: each names a service and what it stands by. */
+export interface Exposure {
+  /** Services that are open to everybody. */
+  readonly open: readonly string[]
+  /** What nobody can know. */
+  readonly unknown: readonly string[]
+}
+
+/** A service's judgment in one family. */
+export interface Finding {
+  readonly service: Service
+  readonly family: Family
+  readonly judgment: Judgment
+  /** Whether connections that stand are accepted before anything that is added behind: else a drop would cut them off, too. */
+  readonly isSafe: boolean
+}
+
+/** Says what was found: one line for a service, or one for each family where they differ. What is shut is not said. */
+export function inWords(findings: readonly Finding[], isFirewallWhole: boolean): Exposure {
+  const lines = { open: new Map<string, Finding[]>(), unknown: new Map<string, Finding[]>() }
+  for (const finding of findings) {
+    const { service, judgment, isSafe } = finding
+    if (judgment.state === 'shut') continue
+    const name = JSON.stringify([formatService(service), judgment.why, isSafe])
+    const same = lines[judgment.state].get(name) ?? []
+    lines[judgment.state].set(name, [...same, finding])
+  }
+  return {
+    open: [...lines.open.values()].map((same) => openLine(same, isFirewallWhole)),
+    unknown: [...lines.unknown.values()].map(unknownLine),
+  }
+}
+
+const byFamilies = (same: readonly Finding[]): string => `by ${same.map(({ family }) => IP_NAMES[family]).join(' and ')}`
+
+function openLine(same: readonly Finding[], isFirewallWhole: boolean): string {
+  const [{ service, judgment, isSafe }] = same
+  const families = same.map(({ family }) => family)
+  const { why } = judgment as { why: Why }
+  const told = isFirewallWhole ? '' : ' (as far as iptables tells)'
+  const what = `${formatService(service)} is open to everybody ${byFamilies(same)}${told}`
+  const first = isSafe ? '' : 'run "knockturn firewall install" first, which keeps connections that stand, then '
+  if (why.kind !== 'rule')
+    return `${what}: INPUT's policy is ACCEPT, and no rule stops strangers: ${first}run ${commands(families, `-A INPUT ${closing(service)}`)}`
+  return `${what}: this rule lets strangers in: ${why.line}: ${remedy(why.line, service, families, first)}`
+}
+
+const closing = ({ port, protocol }: Service): string => `! -i lo -p ${protocol} --dport ${port} -j DROP`
+const commands = (families: readonly Family[], args: string): string =>
+  families.map((family) => `"${family} ${args}"`).join(' and ')
+
+/** What to do about a rule: only one that is for just this port can be deleted without a second thought. */
+function remedy(line: string, service: Service, families: readonly Family[], first: string): string {
+  if (!line.startsWith('-A INPUT ')) return 'remove it with the program that made it'
+  if (line.includes(` --dport ${service.port} `)) return `${first}run ${commands(families, line.replace('-A', '-D'))}`
+  return `${first}put one in its place that leaves port ${service.port} out`
+}
+
+function unknownLine(same: readonly Finding[]): string {
+  const [{ service, family, judgment }] = same
+  const { why } = judgment as { why: Why }
+  return `whether strangers reach ${formatService(service)} ${byFamilies(same)} cannot be known: ${reasonOf(why, family)}`
+}
+
+function reasonOf(why: Why, family: Family): string {
+  switch (why.kind) {
+    case 'beside':
+      return why.text
+    case 'bound':
+      return 'the firewall has more rules than are compared'
+    case 'forwarded':
+      return `it is forwarded by this rule of table ${why.stage.split(' ')[0]}, and INPUT does not decide on it: ${why.line}`
+    case 'unread':
+      return why.stage === 'filter INPUT'
+        ? cannotRead(family, why.chain)
+        : `iptables cannot read chain ${why.chain} of table ${why.stage.split(' ')[0]}`
+    case 'policy':
+      return `they may pass all rules of ${why.stage}, whose policy lets them in`
+    case 'rule':
+      return `it hangs on this rule: ${why.line}`
+  }
+}

@@ -1,0 +1,282 @@
+import { mkdirSync } from 'node:fs'
+import { join, resolve } from 'node:path'
+import fc from 'fast-check'
+import { stringify } from 'smol-toml'
+import { describe, expect, it } from 'vitest'
+import { readConfig, type TapsConfig } from '../../src/daemon/config'
+import { formatAddress } from '../../src/protocol/address'
+import { put, scratch } from '../system/scratch'
+
+const ALL = [
+  'server = "gate.example"',
+  'keys = "/keys"',
+  'skew = 2',
+  'never_lock = ["192.0.2.1", "2001:db8::/32"]',
+  '[taps]',
+  'source = "stdin"',
+  'target = "log"',
+  'group = 7',
+  'prefix = "DOOR: "',
+  '[datagram]',
+  'ports = []',
+  '[firewall]',
+  'backend = "dry-run"',
+  '[ledger]',
+  'path = "/ledger"',
+  '[passcode]',
+  'base = 700',
+  'pin_digits = 3',
+]
+const lineOf = (name: string) => ALL.findIndex((line) => line.startsWith(name)) + 1
+const replaced = (name: string, line: string) => ALL.map((old) => (old.startsWith(name) ? line : old)).join('\n')
+
+async function read(text: string, folder = scratch()) {
+  const { value, faults } = await readConfig(put(folder, 'knockturn.toml', text, 0o644))
+  if (!value) throw faults[0]
+  return value
+}
+/** The messages of the faults, without the file in front: `LINE: …`. */
+async function faultsOf(text: string) {
+  const path = put(scratch(), 'knockturn.toml', text)
+  const { faults } = await readConfig(path)
+  return (faults ?? []).map(({ message }) => {
+    expect(message.startsWith(`${path}:`)).toBe(true)
+    return message.slice(path.length + 1)
+  })
+}
+
+describe('the config', () => {
+  it('has the documented defaults', async () => {
+    expect(await read('server = "gate.example"')).toEqual({
+      server: 'gate.example',
+      keys: '/etc/knockturn/keys',
+      skew: 1,
+      neverLock: [],
+      taps: { source: 'nflog', file: null, target: 'nflog', group: 5, prefix: 'KNOCK: ' },
+      datagram: { ports: [] },
+      firewall: { backend: 'iptables' },
+      ledger: { path: '/var/lib/knockturn/ledger' },
+      passcode: { base: 48000, pinDigits: 4 },
+    })
+  })
+
+  it('gives all that it says', async () => {
+    const { neverLock, ...rest } = await read(ALL.join('\n'))
+    expect(neverLock.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`)).toEqual(['192.0.2.1/32', '2001:db8::/32'])
+    expect(rest).toEqual({
+      server: 'gate.example',
+      keys: '/keys',
+      skew: 2,
+      taps: { source: 'stdin', file: null, target: 'log', group: 7, prefix: 'DOOR: ' },
+      datagram: { ports: [] },
+      firewall: { backend: 'dry-run' },
+      ledger: { path: '/ledger' },
+      passcode: { base: 700, pinDigits: 3 },
+    })
+  })
+
+  it('comes back from any text that says it', async () => {
+    const folder = scratch()
+    const path = fc.string({ minLength: 1, maxLength: 40 }).map((name) => resolve('/', name))
+    const label = fc.string({ unit: 'binary', maxLength: 60 }).filter((label) => !label.includes('\0'))
+    // With a space at its end a prefix is right for every target.
+    const prefix = fc.stringMatching(/^[!-~][ -~]{0,27}$/).map((text) => `${text} `)
+    const feed = (
+      source: TapsConfig['source'],
+      targets: TapsConfig['target'][],
+      file: fc.Arbitrary<string | null> = fc.constant(null),
+    ) => fc.record({ source: fc.constant(source), file, target: fc.constantFrom(...targets), group: fc.nat(65_535), prefix })
+    const taps = fc.oneof(
+      feed('nflog', ['nflog']),
+      feed('file', ['nflog', 'log'], path),
+      feed('journal', ['log']),
+      feed('stdin', ['nflog', 'log']),
+    )
+    const anyPorts = fc
+      .uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 15 })
+      .map((ports) => ports.sort((a, b) => a - b))
+    const records = fc.record({
+      server: label,
+      keys: path,
+      skew: fc.nat(10),
+      neverLock: fc.array(fc.constantFrom('0.0.0.0/0', '198.51.100.7/32', '10.0.0.0/8', '2001:db8::/32', '::1/128')),
+      taps,
+      datagram: fc.record({ ports: anyPorts }),
+      firewall: fc.record({ backend: fc.constantFrom('iptables' as const, 'dry-run' as const) }),
+      ledger: fc.record({ path }),
+      passcode: fc.record({ base: fc.integer({ min: 1, max: 65_416 }), pinDigits: fc.nat(4) }),
+    })
+    // Only packets have a payload, and no port is one of two kinds.
+    const configs = records.map(({ datagram, ...config }) => {
+      const isFree = (port: number) => port < config.passcode.base || port >= config.passcode.base + 120
+      return { ...config, datagram: { ports: config.taps.source === 'nflog' ? datagram.ports.filter(isFree) : [] } }
+    })
+    await fc.assert(
+      fc.asyncProperty(configs, async (config) => {
+        const { neverLock, taps, passcode, ...rest } = config
+        const { file, ...plain } = taps
+        const asked = { base: passcode.base, pin_digits: passcode.pinDigits }
+        const said = { ...rest, never_lock: neverLock, taps: file === null ? plain : { ...plain, file }, passcode: asked }
+        const { neverLock: blocks, ...others } = await read(stringify(said), folder)
+        expect({ ...others, neverLock: blocks.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`) }).toEqual(config)
+      }),
+    )
+  })
+
+  it('takes relative paths from its own folder', async () => {
+    const folder = scratch()
+    const text = 'server = ""\nkeys = "keys"\n[taps]\nsource = "file"\nfile = "log/knocks"\n[ledger]\npath = "../state/ledger"'
+    const { keys, taps, ledger } = await read(text, folder)
+    expect([keys, taps.file, ledger.path]).toEqual(['keys', 'log/knocks', '../state/ledger'].map((path) => join(folder, path)))
+  })
+
+  it.each([
+    ['skew = 0', { skew: 0 }],
+    ['skew = 10', { skew: 10 }],
+    ['[taps]\ngroup = 0', { taps: { group: 0 } }],
+    ['[taps]\ngroup = 65535', { taps: { group: 65535 } }],
+    [`[taps]\nprefix = "${'x'.repeat(29)}"`, { taps: { prefix: 'x'.repeat(29) } }],
+    ['[datagram]\nports = [443, 53, 443]', { datagram: { ports: [53, 443] } }],
+    ['datagram = {}', { datagram: { ports: [] } }],
+    ['[taps]\nsource = "nflog"\n[datagram]\nports = [1, 65535]', { datagram: { ports: [1, 65_535] } }],
+    ['[taps]\nsource = "stdin"\n[datagram]\nports = []', { datagram: { ports: [] } }],
+    ['[taps]\nsource = "journal"', { taps: { source: 'journal', file: null, target: 'log' } }],
+    ['[taps]\nsource = "file"\nfile = "/log"', { taps: { source: 'file', file: '/log', target: 'nflog' } }],
+    ['[taps]\nsource = "file"\nfile = "/log"\ntarget = "log"', { taps: { file: '/log', target: 'log' } }],
+  ])('may say %j', async (line, part) => {
+    expect(await read(`server = "gate.example"\n${line}`)).toMatchObject(part)
+  })
+})
+
+describe('a fault in the config', () => {
+  it('is a datagram port among those of passcodes', async () => {
+    const faults = await faultsOf('server = "x"\n[datagram]\nports = [53, 48119]\n')
+    expect(faults).toEqual([
+      expect.stringMatching(/^3: "datagram\.ports" expected no port of passcodes \(48000 to 48119\), got \[53,48119\]$/),
+    ])
+  })
+
+  it.each([
+    ['server', 'server = 7', /expected a string, got 7$/],
+    ['server', `server = "${'x'.repeat(256)}"`, /expected at most 255 bytes/],
+    ['keys', 'keys = ""', /expected a path, got ""$/],
+    ['keys', 'keys = ["/keys"]', /expected a string, got \["\/keys"\]$/],
+    ['skew', 'skew = 11', /expected a whole number from 0 to 10, got 11$/],
+    ['skew', 'skew = -1', /expected a whole number from 0 to 10, got -1$/],
+    ['skew', 'skew = 0.5', /expected a whole number from 0 to 10, got 0\.5$/],
+    ['skew', 'skew = "1"', /expected a number, got "1"$/],
+    ['never_lock', 'never_lock = ["192.0.2.1/24"]', /expected an address or a block .*, got "192\.0\.2\.1\/24"$/],
+    ['never_lock', 'never_lock = ["192.0.2.0/33"]', /expected an address or a block .*, got "192\.0\.2\.0\/33"$/],
+    ['never_lock', 'never_lock = "192.0.2.1"', /expected an array, got "192\.0\.2\.1"$/],
+    ['source', 'source = "syslog"', /expected "nflog", "file", "journal" or "stdin", got "syslog"$/],
+    ['target', 'target = "ulog"', /expected "nflog" or "log", got "ulog"$/],
+    ['target', 'target = 5', /expected "nflog" or "log", got 5$/],
+    ['group', 'group = 65536', /expected a whole number from 0 to 65535, got 65536$/],
+    ['group', 'group = -1', /expected a whole number from 0 to 65535, got -1$/],
+    ['prefix', 'prefix = ""', /expected printable ASCII, got ""$/],
+    ['prefix', 'prefix = "KNÖCK: "', /expected printable ASCII, got "KNÖCK: "$/],
+    ['prefix', 'prefix = "KNOCK\\n"', /expected printable ASCII, got "KNOCK\\n"$/],
+    ['prefix', `prefix = "${'x'.repeat(30)}"`, /expected at most 29 characters, got "x{30}"$/],
+    ['ports', 'ports = [0]', /expected a whole number from 1 to 65535, got 0$/],
+    ['ports', 'ports = [65536]', /expected a whole number from 1 to 65535, got 65536$/],
+    ['ports', 'ports = 53', /expected an array, got 53$/],
+    ['ports', `ports = [${Array.from({ length: 16 }, (_, i) => i + 1)}]`, /expected at most 15 ports, got \[1,2,.*\]$/],
+    ['ports', 'ports = [53]', /expected source = "nflog" in \[taps\] beside it, since the source "stdin" says .*, got \[53\]$/],
+    ['backend', 'backend = "nftables"', /expected .*"iptables".*"dry-run".*, got "nftables"$/],
+    ['path', 'path = ""', /expected a path, got ""$/],
+    ['base', 'base = 0', /expected a whole number from 1 to 65535, got 0$/],
+    ['base', 'base = 65427', /expected at most 65426, so that its ports end at 65535, got 65427$/],
+    ['pin_digits', 'pin_digits = 5', /expected a whole number from 0 to 4, got 5$/],
+  ])('in %s (%j) is one line with its place', async (name, line, message) => {
+    const faults = await faultsOf(replaced(name, line))
+    expect(faults).toEqual([expect.stringMatching(message)])
+    expect(faults[0]).toMatch(
+      new RegExp(`^${lineOf(name)}: "(taps\\.|datagram\\.|firewall\\.|ledger\\.|passcode\\.)?${name}" [^\n]+$`),
+    )
+  })
+
+  it.each([
+    ['source = "nflog"\nfile = "/log"', '4: "taps.file" expected source = "file" beside it, got "/log"'],
+    ['file = "/log"', '3: "taps.file" expected source = "file" beside it, got "/log"'],
+    ['source = "file"', '3: "taps.source" expected file = "/the/file" beside it, got "file"'],
+    ['source = "file"\nfile = ""', '4: "taps.file" expected a path, got ""'],
+    ['target = "log"', '3: "taps.target" expected "nflog" with source = "nflog", got "log"'],
+    ['source = "journal"\ntarget = "nflog"', '4: "taps.target" expected "log" with source = "journal", got "nflog"'],
+    [
+      'source = "journal"\nprefix = "KNOCK:"',
+      '4: "taps.prefix" expected a space at its end, for the kernel\'s log, got "KNOCK:"',
+    ],
+  ])('is taps that do not fit together: %j', async (lines, fault) => {
+    expect(await faultsOf(`server = "gate.example"\n[taps]\n${lines}`)).toEqual([fault])
+  })
+
+  it.each([0o666, 0o664, 0o646])('is that others may write it (mode %o)', async (mode) => {
+    const path = put(scratch(), 'knockturn.toml', ALL.join('\n'), mode)
+    const { faults } = await readConfig(path)
+    expect(faults?.map(({ message }) => message)).toEqual([
+      `${path}: expected a file that only its owner may write, got mode 0${mode.toString(8)}: run "chmod go-w ${path}"`,
+    ])
+  })
+
+  it('does not hide the others', async () => {
+    const text = replaced('skew', 'skew = 11').replace('"stdin"', '"tail"').replace('"/ledger"', '""').replace('"dry-run"', '7')
+    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 13, 15])
+  })
+
+  it('is a missing server', async () => {
+    expect(await faultsOf(replaced('server', ''))).toEqual([expect.stringMatching(/^1: expected "server".*, and it is missing$/)])
+  })
+
+  it.each([
+    ['at the top', 'skew', 'skews = 1', 'skews'],
+    ['in a table', 'group', 'groups = 5', 'taps.groups'],
+  ])('is an unknown key %s', async (_, name, line, key) => {
+    expect(await faultsOf(replaced(name, line))).toEqual([`${lineOf(name)}: unknown entry "${key}"`])
+  })
+
+  it.each([
+    ['long', `${'x'.repeat(9_999)} = 1`, `2: unknown entry "${'x'.repeat(59)}…`],
+    ['with line ends in it', '"a\\nb\\r" = 1', '1: unknown entry "a\\nb\\r"'],
+  ])('is an unknown key that is %s, told in one short line', async (_, line, fault) => {
+    expect(await faultsOf(`server = ""\n${line}`)).toEqual([fault])
+  })
+
+  it('of syntax has its line', async () => {
+    expect(await faultsOf(replaced('group', 'group = '))).toEqual([expect.stringMatching(`^${lineOf('group')}: [^\n]+$`)])
+  })
+
+  it('with text without quotes is told how to write it', async () => {
+    expect(await faultsOf('server = gate.example\n')).toEqual([
+      '1: Invalid TOML document: invalid value: text stands in quotes, as in server = "gate.example"',
+    ])
+  })
+})
+
+describe('a config file', () => {
+  async function refused(path: string) {
+    return (await readConfig(path)).faults?.map(({ message }) => message)
+  }
+
+  it('that is missing is one fault', async () => {
+    const path = join(scratch(), 'knockturn.toml')
+    expect(await refused(path)).toEqual([
+      expect.stringMatching(`^${path}: cannot be read: ENOENT.*: write one with at least this line in it: server = "`),
+    ])
+  })
+
+  it('that is a folder is one fault', async () => {
+    const path = join(scratch(), 'knockturn.toml')
+    mkdirSync(path)
+    expect(await refused(path)).toEqual([`${path}: expected a file, got something else`])
+  })
+
+  it('that is too long is one fault', async () => {
+    const path = put(scratch(), 'knockturn.toml', '\n'.repeat(65_537))
+    expect(await refused(path)).toEqual([`${path}: expected at most 65536 bytes, got 65537`])
+  })
+
+  it('that is no UTF-8 is one fault', async () => {
+    const path = put(scratch(), 'knockturn.toml', Uint8Array.of(0xff))
+    expect(await refused(path)).toEqual([`${path}: expected UTF-8 text, got other bytes`])
+  })
+})
