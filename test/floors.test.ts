@@ -5,7 +5,7 @@ import { describe, expect, it } from 'vitest'
 
 const SRC = new URL('../src/', import.meta.url)
 /**
- * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon/daemon.ts (by way of daemon/doors.ts) and client.ts join
+ * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon/daemon.ts (by way of daemon/doors.ts) and client/client.ts join
  * the floors below them, and not each other; build bundles cli, usb packs what it has built.
  */
 const FLOORS = [['protocol'], ['gate', 'page'], ['host'], ['doors'], ['daemon', 'client'], ['cli'], ['build'], ['usb']]
@@ -114,8 +114,8 @@ describe('the checker', () => {
     ['daemon/daemon.ts', './gate/listener', true],
     ['daemon/daemon.ts', './host/config', true],
     ['daemon/daemon.ts', './client', false],
-    ['client.ts', './daemon', false],
-    ['client.ts', './cli/main', false],
+    ['client/client.ts', './daemon', false],
+    ['client/client.ts', './cli/main', false],
     ['cli/main.ts', '../daemon', true],
     ['cli/main.ts', '../host/taps/file', true],
     ['cli/main.ts', './wording', true],

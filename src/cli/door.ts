@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
-import { prepare, type Sending, type Sequence, type Told, upToDate } from '../client'
+import { prepare, type Sending, type Sequence, type Told, upToDate } from '../client/client'
 import { forbidCoreDumps } from '../system/core-dumps'
 import { Fault, quoted, UsageFault } from '../system/fault'
 import type { KeyFile } from '../keys/key-file'
 import { clientKeys, readKeyring } from '../keys/keyring'
 import { readTyped } from '../host/service'
 import { formatDuration, parseLifetime } from '../system/time'
-import { isSameName } from '../host/transport'
+import { isSameName } from '../client/transport'
 import {
   type Aim,
   checkAim,
@@ -131,7 +131,7 @@ async function aimAt({ name, isProfile }: Target, command: Command): Promise<Aim
  * @throws {Fault} where the profiles can't be read
  */
 export async function fillFromProfile(command: Command, name: string): Promise<Target> {
-  const { clientConfig, keyOfProfile, readProfiles } = await import('../host/profiles')
+  const { clientConfig, keyOfProfile, readProfiles } = await import('../client/profiles')
   const path = clientConfig()
   const entries = entriesOf(command.parent as Command)
   const profile = (await readProfiles(path, entries)).get(name)

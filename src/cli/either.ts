@@ -1,5 +1,5 @@
 import { isIP, type Socket } from 'node:net'
-import type { Beside, Ended } from '../client'
+import type { Beside, Ended } from '../client/client'
 import { TimeFault } from '../system/fault'
 import { placeOf } from './aim'
 

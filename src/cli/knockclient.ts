@@ -1,11 +1,11 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
-import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, type Told, upToDate } from '../client'
+import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, type Told, upToDate } from '../client/client'
 import { forbidCoreDumps } from '../system/core-dumps'
 import { Fault, quoted, UsageFault } from '../system/fault'
 import type { KeyFile } from '../keys/key-file'
-import type { Given } from '../host/profiles'
+import type { Given } from '../client/profiles'
 import { readTyped, type TypedService } from '../host/service'
 import { parseLifetime } from '../system/time'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
@@ -192,7 +192,7 @@ save.action(async (name: string, { last, force }: { last?: boolean; force?: bool
   if (command.commands.some((other) => other.name() === name))
     throw new UsageFault(`<name> expected a name that is no command's, got "${name}"`)
   refuseIdle(save, ['keyFd'], 'one knock: nothing will be open there the next time, so name the key with -k')
-  const { clientConfig, readLast, saveProfile } = await import('../host/profiles')
+  const { clientConfig, readLast, saveProfile } = await import('../client/profiles')
   const entries = entriesOf(command)
   const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)
   if (Object.keys(given).length === 0) throw new UsageFault('expected options to save, got none: give them, or --last')
@@ -202,7 +202,7 @@ save.action(async (name: string, { last, force }: { last?: boolean; force?: bool
   process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks\n`)
 })
 subcommand(profile, 'list', 'list the profiles', 'profile list').action(async () => {
-  const { clientConfig, readProfiles } = await import('../host/profiles')
+  const { clientConfig, readProfiles } = await import('../client/profiles')
   const profiles = await readProfiles(clientConfig(), entriesOf(command))
   const rows = [...profiles].map(([name, { host, services, key }]) =>
     [name, host, services, key].map((cell) => String(cell ?? '-')),
@@ -211,7 +211,7 @@ subcommand(profile, 'list', 'list the profiles', 'profile list').action(async ()
   else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
 })
 subcommand(profile, 'rm <profile>', 'remove a profile', 'profile rm gate').action(async (name: string) => {
-  const { clientConfig, readProfiles, removeProfile } = await import('../host/profiles')
+  const { clientConfig, readProfiles, removeProfile } = await import('../client/profiles')
   const path = clientConfig()
   const profiles = await readProfiles(path, entriesOf(command))
   if (!profiles.has(name)) throw noProfile(path, name, [...profiles.keys()])
@@ -305,7 +305,7 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
 /** Takes options from a profile, or from the last knock, where the command line does not say otherwise. @returns all of them */
 async function byProfile(name: string | undefined): Promise<Given> {
   if (name !== undefined && command.opts<Options>().last) throw new UsageFault('expected a profile or --last, got both')
-  const { clientConfig, keyOfProfile, readLast, readProfiles } = await import('../host/profiles')
+  const { clientConfig, keyOfProfile, readLast, readProfiles } = await import('../client/profiles')
   const entries = entriesOf(command)
   const path = clientConfig()
   const profiles = name === undefined ? new Map<string, Given>() : await readProfiles(path, entries)
@@ -331,7 +331,7 @@ function noProfile(path: string, name: string, there: readonly string[], hint?: 
 
 /** What is wrong with several words, of which the first stands where a profile does. */
 async function tooMany(words: readonly string[]): Promise<UsageFault> {
-  const { clientConfig, readProfiles } = await import('../host/profiles')
+  const { clientConfig, readProfiles } = await import('../client/profiles')
   const profiles = await readProfiles(clientConfig(), entriesOf(command))
   const hint = meantByWord(command, words[0], words[1]) ?? meantByWords(NAME, words, [...profiles.keys()])
   return new UsageFault(`too many arguments. Expected 1 argument but got ${words.length}: see "${NAME} --help"`, { hint })
@@ -339,7 +339,7 @@ async function tooMany(words: readonly string[]): Promise<UsageFault> {
 
 /** Keeps the options for --last, but where nothing of ours is: a borrowed machine. That it can't is no failure: the door is open. */
 async function remember(given: Given, id: string, say: ((text: string) => void) | null): Promise<void> {
-  const { clientConfig, writeLast } = await import('../host/profiles')
+  const { clientConfig, writeLast } = await import('../client/profiles')
   if (!existsSync(dirname(clientConfig()))) return
   await writeLast(pinned(given, id)).catch((error) => {
     if (!(error instanceof Fault)) throw error

@@ -1,4 +1,4 @@
-import type { ANSWERED, Outcome } from '../host/lookout'
+import type { ANSWERED, Outcome } from '../client/lookout'
 import type { Opening } from '../protocol/opening'
 
 /* How knocking has ended for each port, in words that say no more than is known. */

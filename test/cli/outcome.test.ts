@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { openingOf, outcomesOf } from '../../src/cli/outcome'
-import type { Outcome } from '../../src/host/lookout'
+import type { Outcome } from '../../src/client/lookout'
 import type { Opening } from '../../src/protocol/opening'
 
 describe('of a port that is open', () => {

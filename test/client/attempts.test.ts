@@ -1,7 +1,7 @@
 import { once } from 'node:events'
 import { createServer, type Server, type Socket } from 'node:net'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Attempts } from '../../src/host/attempts'
+import { Attempts } from '../../src/client/attempts'
 import { errorCode } from '../../src/system/fault'
 
 const HERE = '127.0.0.1'

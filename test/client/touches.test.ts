@@ -1,6 +1,6 @@
 import { Socket } from 'node:net'
 import { describe, expect, it } from 'vitest'
-import { MOST, Touches } from '../../src/host/touches'
+import { MOST, Touches } from '../../src/client/touches'
 
 it('touches of both families are as many together as there may be files, in one tick, too', () => {
   const runs = ['198.51.100.1', '2001:db8::1'].map((address) => new Touches(address))

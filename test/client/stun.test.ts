@@ -2,7 +2,7 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { crc32 } from 'node:zlib'
 import { afterEach, describe, expect, it } from 'vitest'
-import { askStun, bindingRequest, mappedAddress, parseStun } from '../../src/host/stun'
+import { askStun, bindingRequest, mappedAddress, parseStun } from '../../src/client/stun'
 
 const hex = (text: string) => Buffer.from(text.replace(/\s/g, ''), 'hex')
 

@@ -3,8 +3,8 @@ import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
 import { Fault } from '../../src/system/fault'
-import { Touches } from '../../src/host/touches'
-import { inZoneOf, localAddressTo, look, resolveHost, touchTcp, touchUdp } from '../../src/host/transport'
+import { Touches } from '../../src/client/touches'
+import { inZoneOf, localAddressTo, look, resolveHost, touchTcp, touchUdp } from '../../src/client/transport'
 
 const HERE = '127.0.0.1'
 /** An address that no packet can be sent to from anywhere: the limited broadcast is none for TCP, and not allowed for UDP. */

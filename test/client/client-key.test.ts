@@ -2,7 +2,7 @@ import { chmodSync, closeSync, fstatSync, mkdirSync, openSync } from 'node:fs'
 import { join } from 'node:path'
 import { armor } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
-import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../../src/host/client-key'
+import { findClientKey, loadClientKey, onlyClientKey, readKeyFrom } from '../../src/client/client-key'
 import { keyText, put, scratch } from '../system/scratch'
 
 const INTRO = 'age-encryption.org/v1\n'

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type Evidence, findings } from '../../src/host/diagnosis'
-import { ANSWERED } from '../../src/host/lookout'
+import { type Evidence, findings } from '../../src/client/diagnosis'
+import { ANSWERED } from '../../src/client/lookout'
 
 const SILENT = Array<string>(8).fill('silence')
 const WELL: Evidence = {

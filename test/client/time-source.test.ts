@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { ntpOffset, ntpRequest, parseTimeSource } from '../../src/host/time-source'
+import { ntpOffset, ntpRequest, parseTimeSource } from '../../src/client/time-source'
 
 const COOKIE = Uint8Array.from([1, 2, 3, 4, 5, 6, 7, 8])
 const NOW = Date.UTC(2026, 10, 23, 12)

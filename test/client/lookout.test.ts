@@ -1,8 +1,8 @@
 import { once } from 'node:events'
 import { type AddressInfo, connect, createServer, type Server } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Lookout, Refusals } from '../../src/host/lookout'
-import { Touches } from '../../src/host/touches'
+import { Lookout, Refusals } from '../../src/client/lookout'
+import { Touches } from '../../src/client/touches'
 import type { Opening } from '../../src/protocol/opening'
 
 const HERE = '127.0.0.1'
