@@ -47,7 +47,7 @@ function keepAllCompiled() {
 
 async function build() {
   // First the page: `knockturn page` has its script as a text.
-  await bundleForBrowsers({ entryPoints: ['src/page/page.ts'], outfile: 'dist/page.txt' })
+  await bundleForBrowsers({ entryPoints: ['src/browser/main.ts'], outfile: 'dist/page.txt' })
   await bundleForNode({
     entryPoints: PROGRAMS.map((name) => `src/cli/${name}.ts`),
     outdir: 'dist',

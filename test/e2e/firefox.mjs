@@ -2,7 +2,7 @@
 //
 //     node test/e2e/firefox.mjs FOLDER URL PASSPHRASE [PREFERENCE=VALUE ...]
 //
-// prints what the page has in data-outcome, one after the other: busy, perhaps try, and in the end what src/page/knock.ts calls
+// prints what the page has in data-outcome, one after the other: busy, perhaps try, and in the end what src/browser/knocking.ts calls
 // an outcome. FOLDER becomes the browser's profile.
 
 import { spawn } from 'node:child_process'

@@ -5,14 +5,14 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import { chromium } from 'playwright-core'
 import { loadKeyFile } from '../../src/keys/keyring'
-import { httpHosts, pageText } from '../../src/host/page-file'
+import { httpHosts, pageText } from '../../src/browser/file'
 import { sealBytes } from '../../src/keys/sealed-key'
 import { formatPool } from '../../src/protocol/pool'
 import { until } from './lab.mjs'
 
 /** @typedef {import('playwright-core').Browser} Browser */
 /** @typedef {import('playwright-core').Page} Page */
-/** @typedef {import('../../src/page/contents').Contents} Contents */
+/** @typedef {import('../../src/browser/contents').Contents} Contents */
 /** @typedef {import('./lab.mjs').Host} Host */
 /** @typedef {import('./lab.mjs').Gate} Gate */
 
@@ -61,7 +61,7 @@ export async function writePage(gate, server, path, doors, more = {}) {
     ...more,
   })
   const read = (/** @type {string[]} */ ...names) => readFileSync(join(ROOT, ...names), 'utf8')
-  const parts = { html: read('src/page/index.html'), style: read('src/page/style.css'), script: read('dist/page.txt') }
+  const parts = { html: read('src/browser/index.html'), style: read('src/browser/style.css'), script: read('dist/page.txt') }
   writeFileSync(path, pageText(parts, contents))
   return path
 }
@@ -98,7 +98,7 @@ export async function knockBy(page, door) {
   await press(page)
 }
 
-/** What a knock has ended with. @param {Page} page @returns {Promise<string | null>} as src/page/knock.ts calls it */
+/** What a knock has ended with. @param {Page} page @returns {Promise<string | null>} as src/browser/knocking.ts calls it */
 export async function outcomeOf(page) {
   const status = page.getByRole('status')
   const settled = async () => !['', 'busy', 'try'].includes((await status.getAttribute('data-outcome')) ?? '')

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type Blindness, knock, type Plan, type World } from '../../src/page/knock'
-import type { Attempt, Seen } from '../../src/page/sight'
+import { type Blindness, knock, type Plan, type World } from '../../src/browser/knocking'
+import type { Attempt, Seen } from '../../src/browser/sight'
 
 const DOOR = 8080
 const PORTS = [50_001, 50_002]

@@ -1,8 +1,8 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
-import type { Contents } from '../page/contents'
+import type { Contents } from './contents'
 
-/** What a page is made of: src/page/index.html, src/page/style.css and the bundled src/page/page.ts. */
+/** What a page is made of: src/browser/index.html, src/browser/style.css and the bundled src/browser/main.ts. */
 export interface PageParts {
   readonly html: string
   readonly style: string

@@ -4,7 +4,7 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 /* What a page makes of touches that are accepted, by browsers that are made up; test/e2e/page-cafe.test.ts has real ones. */
 
 /** By a path that is no literal: its types are a browser's, which the tests are without. */
-const { ways } = await import(join(import.meta.dirname, '../../src/page/touch.ts'))
+const { ways } = await import(join(import.meta.dirname, '../../src/browser/touch.ts'))
 const SERVER = '198.51.100.1'
 let accepting: readonly number[] = []
 

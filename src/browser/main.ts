@@ -6,7 +6,7 @@ import { parsePool } from '../protocol/pool'
 import { AS_SEEN } from '../protocol/request'
 import { visible } from './blocked'
 import type { Contents, Door, KeyPage, PasscodePage } from './contents'
-import { type Blindness, knock, type Outcome, type Plan } from './knock'
+import { type Blindness, knock, type Outcome, type Plan } from './knocking'
 import { ways } from './touch'
 import { duration, hints, lifetimes, nextStep, UNPROVEN, unseen } from './words'
 
@@ -21,7 +21,7 @@ const FETCH_REST_MS = 130_000
 /** No device has a true clock before this year. */
 const FIRST_YEAR = 2020
 
-/** The element of this id, which src/page/index.html has. */
+/** The element of this id, which src/browser/index.html has. */
 const element = <T extends HTMLElement>(id: string) => document.getElementById(id) as T
 const field = (id: string) => element<HTMLInputElement>(id)
 

@@ -1,4 +1,4 @@
-import type { Blindness } from './knock'
+import type { Blindness } from './knocking'
 
 /** What the time menu offers, in seconds. */
 const TIMES = [60, 300, 900, 1_800, 3_600, 4 * 3_600, 8 * 3_600, 24 * 3_600]

@@ -1,7 +1,7 @@
 import { addressBytes } from '../protocol/address'
 import { LIFE } from '../protocol/opening'
 import { answer } from './answer'
-import type { World } from './knock'
+import type { World } from './knocking'
 import type { Attempt } from './sight'
 
 /** Browsers gather their own addresses in well under a second; who has none by then (in milliseconds) makes no connections. */

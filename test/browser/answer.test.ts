@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { answer } from '../../src/page/answer'
-import { visible } from '../../src/page/blocked'
-import { duration, lifetimes, nextStep, unseen } from '../../src/page/words'
+import { answer } from '../../src/browser/answer'
+import { visible } from '../../src/browser/blocked'
+import { duration, lifetimes, nextStep, unseen } from '../../src/browser/words'
 import { addressBytes } from '../../src/protocol/address'
 
 const bytes = (text: string) => addressBytes(text) as Uint8Array

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Decrypter } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
-import { httpHosts, pageText } from '../../src/host/page-file'
+import { httpHosts, pageText } from '../../src/browser/file'
 import { sealBytes } from '../../src/keys/sealed-key'
-import type { Contents } from '../../src/page/contents'
+import type { Contents } from '../../src/browser/contents'
 
 const source = (name: string) => readFileSync(new URL(`../../src/page/${name}`, import.meta.url), 'utf8')
 const [html, style] = [source('index.html'), source('style.css')]
