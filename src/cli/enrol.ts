@@ -13,7 +13,7 @@ import { formatService } from '../host/service'
 import { askSecret } from '../system/terminal'
 import { formatDuration } from '../system/time'
 import { type Key, windowAt } from '../protocol/key'
-import { passcode } from '../protocol/passcode'
+import { passcode } from '../protocol/totp'
 import { CODE_DIGITS } from '../protocol/passcode-ports'
 
 /** How often a code, and a PIN, may be typed wrong. */

@@ -1,6 +1,6 @@
 import { addressBytes } from '../protocol/address'
 import { type Key, windowAt } from '../protocol/key'
-import { passcode } from '../protocol/passcode'
+import { passcode } from '../protocol/totp'
 import { CODE_DIGITS, passcodeRange } from '../protocol/passcode-ports'
 import type { Now } from './clock'
 import { MAX_FAILURES, MAX_SOURCE_FAILURES, passcodeSkew } from './guesses'

@@ -6,7 +6,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import { loadKeyFile } from '../../src/keys/keyring'
 import type { Contents } from '../../src/browser/contents'
 import { windowAt } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 import { passcodePorts } from '../../src/protocol/passcode-ports'
 import {
   type Child,

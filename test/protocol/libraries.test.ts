@@ -5,7 +5,7 @@ import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, hexToBytes, utf8ToBytes } from '@noble/hashes/utils.js'
 import { describe, expect, it } from 'vitest'
 import type { Key } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 
 /** The bytes first, first + 1, ... last. */
 const run = (first: number, last: number) => Uint8Array.from({ length: last - first + 1 }, (_, i) => first + i)

@@ -1,6 +1,6 @@
 import type { Refusal, ServerKey } from '../../src/gate/policy'
 import type { Key } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 import { PASSCODE_BASE, passcodePorts } from '../../src/protocol/passcode-ports'
 import { keyOf, shuffled } from '../gate/ear'
 import type { Attack, Outcome, Scale } from './attack'
