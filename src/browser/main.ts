@@ -1,7 +1,7 @@
 import { Decrypter } from 'age-encryption'
 import { deriveKey, type Key } from '../protocol/key'
 import { compose } from '../protocol/knock'
-import { passcodePorts } from '../protocol/passcode-ports'
+import { passcodePorts } from '../protocol/passcode'
 import { parsePool } from '../protocol/pool'
 import { AS_SEEN } from '../protocol/request'
 import { visible } from './blocked'

@@ -4,7 +4,7 @@ import { forbidCoreDumps } from '../system/core-dumps'
 import { Fault, quoted, UsageFault } from '../system/fault'
 import type { KeyFile } from '../keys/key-file'
 import { clientKeys, readKeyring } from '../keys/keyring'
-import { readTyped } from '../host/service'
+import { readTyped } from '../protocol/service'
 import { formatDuration, parseLifetime } from '../system/time'
 import { isSameName } from '../client/transport'
 import {

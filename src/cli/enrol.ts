@@ -9,12 +9,12 @@ import { type KeyFile, PASSCODE_SECONDS } from '../keys/key-file'
 import { findKey, readKeyring } from '../keys/keyring'
 import { writePasscode } from '../keys/passcode-table'
 import { passcodeFault } from '../daemon/passcode-rules'
-import { formatService } from '../host/service'
+import { formatService } from '../protocol/service'
 import { askSecret } from '../system/terminal'
 import { formatDuration } from '../system/time'
 import { type Key, windowAt } from '../protocol/key'
 import { passcode } from '../protocol/totp'
-import { CODE_DIGITS } from '../protocol/passcode-ports'
+import { CODE_DIGITS } from '../protocol/passcode'
 
 /** How often a code, and a PIN, may be typed wrong. */
 const TRIES = 3

@@ -1,7 +1,7 @@
 import { askedOf, isOver, type Service } from '../gate/policy'
 import { Fault, listed, UsageFault } from '../system/fault'
 import { type GrantHint, hintOf, type KeyFile } from '../keys/key-file'
-import { formatService } from '../host/service'
+import { formatService } from '../protocol/service'
 import { formatDuration, isoTime } from '../system/time'
 import type { Request } from '../protocol/request'
 

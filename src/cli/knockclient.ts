@@ -6,9 +6,9 @@ import { forbidCoreDumps } from '../system/core-dumps'
 import { Fault, quoted, UsageFault } from '../system/fault'
 import type { KeyFile } from '../keys/key-file'
 import type { Given } from '../client/profiles'
-import { readTyped, type TypedService } from '../host/service'
+import { readTyped, type TypedService } from '../protocol/service'
 import { parseLifetime } from '../system/time'
-import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode-ports'
+import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
 import {
   checkAim,

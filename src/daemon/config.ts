@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
 import type { Cidr } from '../protocol/address'
-import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode-ports'
+import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
 import { Fault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { cidr, serverLabel } from '../keys/key-file'

@@ -23,13 +23,13 @@ import { REFUSAL_RATE, REFUSALS, SHARE, SHARE_RATE, Shares } from '../gate/share
 import type { Tap } from '../gate/tap'
 import { baseAhead, floorsAhead, whyAhead } from './ahead'
 import { reason } from '../system/fault'
-import { formatService } from '../host/service'
+import { formatService } from '../protocol/service'
 import { isoTime } from '../system/time'
 import { type Cidr, inCidr, isZeroAddress } from '../protocol/address'
 import { u64 } from '../protocol/bytes'
 import { datagramIdentity } from '../protocol/datagram'
 import type { Key } from '../protocol/key'
-import { PASSCODE_V } from '../protocol/passcode-ports'
+import { PASSCODE_V } from '../protocol/passcode'
 
 /** Milliseconds between looks at what is due: when there is nothing that could be, when nothing waits, and when a burst is arriving. */
 const REST = 1_000

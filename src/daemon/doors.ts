@@ -4,7 +4,7 @@ import { type Batch, type Entry, type Firewall, type Lease, nameOf, Refused, typ
 import { isLease, type Leases, type Why } from '../gate/leases'
 import { Quiet } from '../gate/quiet'
 import { reason } from '../system/fault'
-import { formatService } from '../host/service'
+import { formatService } from '../protocol/service'
 
 /** Milliseconds between two looks at the firewall: other programs flush it. */
 const LOOK = 5_000

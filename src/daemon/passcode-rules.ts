@@ -1,6 +1,6 @@
 import { chanceOfGuess, MAX_CHANCE } from '../gate/guesses'
 import { isOver, type ServerKey } from '../gate/policy'
-import { passcodeRange } from '../protocol/passcode-ports'
+import { passcodeRange } from '../protocol/passcode'
 import type { Config } from './config'
 import { Fault } from '../system/fault'
 

@@ -1,7 +1,7 @@
 import { addressBytes } from '../protocol/address'
 import { type Key, windowAt } from '../protocol/key'
 import { passcode } from '../protocol/totp'
-import { CODE_DIGITS, passcodeRange } from '../protocol/passcode-ports'
+import { CODE_DIGITS, passcodeRange } from '../protocol/passcode'
 import type { Now } from './clock'
 import { MAX_FAILURES, MAX_SOURCE_FAILURES, passcodeSkew } from './guesses'
 import type { Tap } from './tap'

@@ -1,6 +1,6 @@
 import { generateSync } from 'otplib'
 import type { Key } from './key'
-import { CODE_DIGITS } from './passcode-ports'
+import { CODE_DIGITS } from './passcode'
 
 /** The 8 digits that an authenticator app shows for this key in this window (RFC 6238, SHA-1, the key's period). */
 export function passcode(key: Key, window: number): string {

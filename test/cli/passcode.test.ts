@@ -8,7 +8,7 @@ import { describe, expect, it } from 'vitest'
 import { parseKeyFile } from '../../src/keys/key-file'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/totp'
-import { passcodePorts } from '../../src/protocol/passcode-ports'
+import { passcodePorts } from '../../src/protocol/passcode'
 import { keyText, put, scratch } from '../system/scratch'
 import { environment, programPath, RunningDaemon, run } from './programs'
 

@@ -7,7 +7,7 @@ import { loadKeyFile } from '../../src/keys/keyring'
 import type { Contents } from '../../src/browser/contents'
 import { windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/totp'
-import { passcodePorts } from '../../src/protocol/passcode-ports'
+import { passcodePorts } from '../../src/protocol/passcode'
 import {
   type Child,
   type Gate,

@@ -4,7 +4,7 @@ import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { loadKeyFile } from '../../src/keys/keyring'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/totp'
-import { passcodePorts } from '../../src/protocol/passcode-ports'
+import { passcodePorts } from '../../src/protocol/passcode'
 import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, until, verdict } from './lab.mjs'
 
 const SSH = 22

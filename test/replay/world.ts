@@ -11,7 +11,7 @@ import { formatRecord, readLedger, startingRecords } from '../../src/daemon/ledg
 import { type Cidr, parseCidr } from '../../src/protocol/address'
 import { composeDatagram } from '../../src/protocol/datagram'
 import { type Key, windowAt } from '../../src/protocol/key'
-import { PASSCODE_BASE } from '../../src/protocol/passcode-ports'
+import { PASSCODE_BASE } from '../../src/protocol/passcode'
 import type { Request } from '../../src/protocol/request'
 import { keyOf, knockOf, MIDDLE, requestOf, seededRandom } from '../gate/ear'
 

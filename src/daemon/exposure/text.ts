@@ -1,5 +1,5 @@
 import type { Service } from '../../gate/policy'
-import { formatService } from '../../host/service'
+import { formatService } from '../../protocol/service'
 import type { Judgment, Why } from './judge'
 import { cannotRead, type Family, IP_NAMES } from '../firewall/table'
 

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Service } from '../../gate/policy'
 import { reason } from '../../system/fault'
-import { formatService } from '../../host/service'
+import { formatService } from '../../protocol/service'
 import { type Granting, grantedServices } from './look'
 import type { Exposure } from './text'
 

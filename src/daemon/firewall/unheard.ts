@@ -1,5 +1,5 @@
 import type { ServerKey } from '../../gate/policy'
-import { passcodeRange } from '../../protocol/passcode-ports'
+import { passcodeRange } from '../../protocol/passcode'
 import { unite } from '../../protocol/pool'
 import type { Config } from '../config'
 import { isInstalled } from './chains'
