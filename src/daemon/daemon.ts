@@ -6,8 +6,8 @@ import type { Now } from '../gate/clock'
 import type { Firewall, Lease, Lock } from '../gate/firewall'
 import { isLease, type Leases } from '../gate/leases'
 import type { Claim, Ledger } from '../gate/ledger'
-import type { Knock, Listener } from '../gate/listener'
-import type { Passcodes } from '../gate/passcodes'
+import type { Knock, Listener } from '../gate/listener/listener'
+import type { Passcodes } from '../gate/passcodes/passcodes'
 import {
   boundAddress,
   decide,

@@ -1,4 +1,4 @@
-import { chanceOfGuess, MAX_CHANCE } from '../gate/guesses'
+import { chanceOfGuess, MAX_CHANCE } from '../gate/passcodes/guesses'
 import { isOver, type ServerKey } from '../gate/policy'
 import { passcodeRange } from '../protocol/passcode'
 import type { Config } from './config'

@@ -1,4 +1,4 @@
-import type { Knock } from './listener'
+import type { Knock } from './listener/listener'
 
 /** A line of the ledger (docs/protocol.md, "One-time rule"). */
 export type LedgerRecord =

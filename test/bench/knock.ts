@@ -4,7 +4,7 @@ import { createCipheriv } from 'node:crypto'
 import { codebook, symbolOf } from '../../src/protocol/codebook'
 import { open } from '../../src/protocol/knock'
 import { unseal } from '../../src/protocol/seal'
-import { keyOf, knockOf, WINDOW } from '../gate/ear'
+import { keyOf, knockOf, WINDOW } from '../gate/listener/ear'
 import { report, row, times } from './figures.mjs'
 import { processorTime } from './stage'
 

@@ -2,9 +2,9 @@
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Knock } from '../../src/gate/listener'
+import type { Knock } from '../../src/gate/listener/listener'
 import { openLedger } from '../../src/daemon/ledger/disk'
-import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/ear'
+import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/listener/ear'
 import { report, row, times } from './figures.mjs'
 
 const ROUNDS = times(21, 1)

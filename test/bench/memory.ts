@@ -6,7 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { addKey } from '../../src/keys/keyring'
-import { keyOf } from '../gate/ear'
+import { keyOf } from '../gate/listener/ear'
 import { report, row, times } from './figures.mjs'
 import { PREFIX, traffic } from './traffic'
 

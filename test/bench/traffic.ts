@@ -1,4 +1,4 @@
-import { POOL, SOURCE, seededRandom, shuffled } from '../gate/ear'
+import { POOL, SOURCE, seededRandom, shuffled } from '../gate/listener/ear'
 
 /* Taps as the tap sources get them: lines of text or NFLOG packets, in chunks as a pipe delivers them. */
 

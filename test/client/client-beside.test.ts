@@ -2,7 +2,7 @@ import { type AddressInfo, createServer } from 'node:net'
 import { expect, it, vi } from 'vitest'
 import { type Beside, knock, knockAllUntilOpen, knockUntilConnected, prepare, type Sending } from '../../src/client/client'
 import { Touches } from '../../src/client/touches'
-import { keyOf } from '../gate/ear'
+import { keyOf } from '../gate/listener/ear'
 
 /* A knock that is over, and one by one family, when that by the other has come to an end. */
 

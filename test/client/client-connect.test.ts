@@ -1,7 +1,7 @@
 import { expect, it, vi } from 'vitest'
 import { knockUntilConnected, passPause, prepare, type Sending } from '../../src/client/client'
 import { Attempts } from '../../src/client/attempts'
-import { keyOf } from '../gate/ear'
+import { keyOf } from '../gate/listener/ear'
 
 const sending: Sending = {
   ...{ key: keyOf(1), parity: undefined, udp: true, pace: 0, passes: 2, timeOffset: 0, random: Math.random },

@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest'
 import { prepare, type Sending, upToDate } from '../../src/client/client'
 import { openDatagram } from '../../src/protocol/datagram'
-import { keyOf, MIDDLE, WINDOW } from '../gate/ear'
+import { keyOf, MIDDLE, WINDOW } from '../gate/listener/ear'
 
 const { salt: _, ...request } = {
   action: 'open',

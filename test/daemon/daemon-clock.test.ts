@@ -4,10 +4,10 @@ import { Daemon } from '../../src/daemon/daemon'
 import type { Entry } from '../../src/gate/firewall'
 import { Leases } from '../../src/gate/leases'
 import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
-import { Listener } from '../../src/gate/listener'
+import { Listener } from '../../src/gate/listener/listener'
 import type { ServerKey } from '../../src/gate/policy'
 import { parseCidr } from '../../src/protocol/address'
-import { keyOf, knockOf, MIDDLE, OTHER, requestOf, SOURCE, WINDOW } from '../gate/ear'
+import { keyOf, knockOf, MIDDLE, OTHER, requestOf, SOURCE, WINDOW } from '../gate/listener/ear'
 
 const HOUR = 3_600
 const LIFE = 600

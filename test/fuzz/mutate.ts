@@ -1,4 +1,4 @@
-import { seededRandom } from '../gate/ear'
+import { seededRandom } from '../gate/listener/ear'
 
 /* Inputs for the fuzz targets: valid samples, spoiled. */
 

@@ -1,11 +1,11 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { Budget, MAX_CANDIDATE_DECODES, MAX_DECODES } from '../../src/gate/budget'
-import { MAX_EXPLAINED, MAX_EXPLAINED_OF_SESSION } from '../../src/gate/explained'
-import { MAX_PORTS, MAX_SESSION_DECODES, MAX_SESSIONS, MAX_TALLIES, MAX_TAPS } from '../../src/gate/listener'
-import { MAX_STRAYS } from '../../src/gate/strays'
+import { Budget, MAX_CANDIDATE_DECODES, MAX_DECODES } from '../../src/gate/listener/budget'
+import { MAX_EXPLAINED, MAX_EXPLAINED_OF_SESSION } from '../../src/gate/listener/explained'
+import { MAX_PORTS, MAX_SESSION_DECODES, MAX_SESSIONS, MAX_TALLIES, MAX_TAPS } from '../../src/gate/listener/listener'
+import { MAX_STRAYS } from '../../src/gate/listener/strays'
 import { codebook, rendezvous } from '../../src/protocol/codebook'
 import type { Key } from '../../src/protocol/key'
-import { Ear, keyOf, knockOf, OTHER, POOL, SOURCE, seededRandom, WINDOW } from './ear'
+import { Ear, keyOf, knockOf, OTHER, POOL, SOURCE, seededRandom, WINDOW } from './listener/ear'
 
 /** What was decoded and computed: `open` and `rendezvous` as they are, but counted. */
 const work = vi.hoisted(() => ({ decodes: [] as { key: unknown; window: number }[], candidates: 0 }))

@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
-import type { Knock } from '../../src/gate/listener'
-import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
+import type { Knock } from '../../src/gate/listener/listener'
+import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './listener/ear'
 
 /** Fingerprints. */
 const KEY = 'c0ffee'

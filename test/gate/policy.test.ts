@@ -3,7 +3,7 @@ import { describe, expect, it } from 'vitest'
 import { boundAddress, decide, type Grant, type GrantRules, isOver, type ServerKey } from '../../src/gate/policy'
 import { type Cidr, inCidr, parseCidr } from '../../src/protocol/address'
 import type { Request } from '../../src/protocol/request'
-import { keyOf, requestOf } from './ear'
+import { keyOf, requestOf } from './listener/ear'
 
 const SERVER = '198.51.100.1'
 const SOURCE = '198.51.100.2'

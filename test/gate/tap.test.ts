@@ -2,7 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { Ipv4Tap, Names, type Tap } from '../../src/gate/tap'
 import { addressBytes, formatAddress, ipv4Number, ipv4Text } from '../../src/protocol/address'
-import { seededRandom } from './ear'
+import { seededRandom } from './listener/ear'
 
 const HOME = '198.51.100.1'
 const tapOf = (source: string, destination = HOME): Tap => ({ source, destination, port: 50_000 })

@@ -1,5 +1,5 @@
 import { type Key, windowAt } from '../../src/protocol/key'
-import { keyOf, MIDDLE, WINDOW } from '../gate/ear'
+import { keyOf, MIDDLE, WINDOW } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, serverKey, USER, World } from './world'

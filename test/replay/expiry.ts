@@ -1,5 +1,5 @@
 import type { Request } from '../../src/protocol/request'
-import { MIDDLE } from '../gate/ear'
+import { MIDDLE } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { serverKey, USER, World } from './world'

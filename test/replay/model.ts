@@ -1,7 +1,7 @@
 import { acceptedWindows } from '../../src/gate/clock'
 import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
-import type { Knock } from '../../src/gate/listener'
-import { keyOf, requestOf, WINDOW } from '../gate/ear'
+import type { Knock } from '../../src/gate/listener/listener'
+import { keyOf, requestOf, WINDOW } from '../gate/listener/ear'
 
 /*
  * The ledger's crash argument (claim, append, sync, act; crash anywhere; restart) as a state machine around the real Ledger, explored

@@ -1,6 +1,6 @@
 import { decide, type GrantRules, type Refusal, type ServerKey, type Service } from '../../src/gate/policy'
 import type { Request } from '../../src/protocol/request'
-import { MIDDLE, requestOf } from '../gate/ear'
+import { MIDDLE, requestOf } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, cidrs, SERVER, serverKey, USER, World, type WorldOptions } from './world'

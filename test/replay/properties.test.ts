@@ -1,12 +1,12 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { MAX_EXPLAINED } from '../../src/gate/explained'
-import { MAX_SESSIONS, MAX_TAPS } from '../../src/gate/listener'
-import { MAX_STRAYS } from '../../src/gate/strays'
+import { MAX_EXPLAINED } from '../../src/gate/listener/explained'
+import { MAX_SESSIONS, MAX_TAPS } from '../../src/gate/listener/listener'
+import { MAX_STRAYS } from '../../src/gate/listener/strays'
 import { codebook } from '../../src/protocol/codebook'
 import { PARITY } from '../../src/protocol/knock'
 import type { Request } from '../../src/protocol/request'
-import { Ear, keyOf, knockOf, POOL, seededRandom, shuffled, WINDOW } from '../gate/ear'
+import { Ear, keyOf, knockOf, POOL, seededRandom, shuffled, WINDOW } from '../gate/listener/ear'
 import { ATTACKER, serverKey, USER, World } from './world'
 
 /* What holds for anything: the daemon's whole pipeline, and any taps. */

@@ -1,6 +1,6 @@
 import { logLineReader } from '../../src/daemon/taps/log-line'
 import { PARITY } from '../../src/protocol/knock'
-import { knockOf, requestOf, shuffled } from '../gate/ear'
+import { knockOf, requestOf, shuffled } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, SERVER, serverKey, USER, World, type WorldOptions } from './world'

@@ -1,6 +1,6 @@
-import { type Codebook, MAX_PAGES, QUORUM, RENDEZVOUS, symbolOf } from '../protocol/codebook'
-import { PARITY } from '../protocol/knock'
-import { SEALED_LENGTHS } from '../protocol/seal'
+import { type Codebook, MAX_PAGES, QUORUM, RENDEZVOUS, symbolOf } from '../../protocol/codebook'
+import { PARITY } from '../../protocol/knock'
+import { SEALED_LENGTHS } from '../../protocol/seal'
 
 /** How far back a reading looks, in milliseconds before the newest tap (docs/protocol.md, "Receiving" 4). */
 const HORIZONS = [100, 500, 2_000, 10_000]

@@ -1,8 +1,8 @@
-import { type Knock, Listener } from '../../src/gate/listener'
-import { deriveKey, type Key } from '../../src/protocol/key'
-import { compose, PARITY } from '../../src/protocol/knock'
-import { DEFAULT_POOL, parsePool } from '../../src/protocol/pool'
-import type { Request } from '../../src/protocol/request'
+import { type Knock, Listener } from '../../../src/gate/listener/listener'
+import { deriveKey, type Key } from '../../../src/protocol/key'
+import { compose, PARITY } from '../../../src/protocol/knock'
+import { DEFAULT_POOL, parsePool } from '../../../src/protocol/pool'
+import type { Request } from '../../../src/protocol/request'
 
 /** A window, and the Unix time (seconds) of its middle, where the windows beside it are 15 s away. */
 export const WINDOW = 59_000_000

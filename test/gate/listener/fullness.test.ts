@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Fullness } from '../../src/gate/fullness'
-import type { Touch } from '../../src/gate/readings'
-import { codebook, PAGE, symbolOf } from '../../src/protocol/codebook'
+import { Fullness } from '../../../src/gate/listener/fullness'
+import type { Touch } from '../../../src/gate/listener/readings'
+import { codebook, PAGE, symbolOf } from '../../../src/protocol/codebook'
 import { keyOf, POOL, WINDOW } from './ear'
 
 const book = codebook(keyOf(1), WINDOW)

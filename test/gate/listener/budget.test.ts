@@ -8,8 +8,8 @@ import {
   MAX_DECODES,
   MAX_FAR,
   MAX_KEY_DATAGRAMS,
-} from '../../src/gate/budget'
-import type { Candidate } from '../../src/gate/table'
+} from '../../../src/gate/listener/budget'
+import type { Candidate } from '../../../src/gate/listener/table'
 import { keyOf, WINDOW } from './ear'
 
 const candidate = (n: number): Candidate => ({ key: keyOf(n), window: WINDOW, rendezvous: new Uint16Array(8), hint: null })

@@ -1,4 +1,4 @@
-import type { Name, Tap } from './tap'
+import type { Name, Tap } from '../tap'
 
 /** Gone places are let go of when there are so many in front of the oldest that is there. */
 export const MAX_GONE = 16_384

@@ -1,14 +1,14 @@
 /*
- * The listener of docs/protocol.md, "Receiving", once more, slow and plain, to hold src/gate/listener.ts against: it keeps every
+ * The listener of docs/protocol.md, "Receiving", once more, slow and plain, to hold src/gate/listener/listener.ts against: it keeps every
  * tap, has no table, no ring and no state between taps but what has been opened, and tries every key in every window after every
  * tap. It makes no guesses and knows no budgets.
  */
 import { bytesToHex } from '@noble/hashes/utils.js'
-import type { Now } from '../../src/gate/clock'
-import type { Tap } from '../../src/gate/tap'
-import { type Codebook, codebook, symbolOf } from '../../src/protocol/codebook'
-import type { Key } from '../../src/protocol/key'
-import { identity, open, symbolPorts } from '../../src/protocol/knock'
+import type { Now } from '../../../src/gate/clock'
+import type { Tap } from '../../../src/gate/tap'
+import { type Codebook, codebook, symbolOf } from '../../../src/protocol/codebook'
+import type { Key } from '../../../src/protocol/key'
+import { identity, open, symbolPorts } from '../../../src/protocol/knock'
 
 /** What a knock is known by in a comparison. */
 export interface Opened {

@@ -1,4 +1,4 @@
-import type { Key } from '../protocol/key'
+import type { Key } from '../../protocol/key'
 import type { Candidate } from './table'
 
 /* How much the listener may try: whoever has heard a window's rendezvous ports, or its hints, can make it try rubbish. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
-import { Table } from '../../src/gate/table'
-import { QUORUM, rendezvous } from '../../src/protocol/codebook'
+import { Table } from '../../../src/gate/listener/table'
+import { QUORUM, rendezvous } from '../../../src/protocol/codebook'
 import { keyOf, WINDOW } from './ear'
 
 const keys = Array.from({ length: 60 }, (_, n) => keyOf(n))

@@ -1,7 +1,7 @@
-import { QUORUM, RENDEZVOUS, rendezvous } from '../protocol/codebook'
-import { hintNumber } from '../protocol/datagram'
-import { hint, type Key } from '../protocol/key'
-import { acceptedWindows } from './clock'
+import { QUORUM, RENDEZVOUS, rendezvous } from '../../protocol/codebook'
+import { hintNumber } from '../../protocol/datagram'
+import { hint, type Key } from '../../protocol/key'
+import { acceptedWindows } from '../clock'
 import type { PortFilter } from './port-filter'
 import { Tally } from './tally'
 

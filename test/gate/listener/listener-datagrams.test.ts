@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { MAX_CANDIDATE_DECODES, MAX_DATAGRAMS, MAX_DECODES, MAX_KEY_DATAGRAMS } from '../../src/gate/budget'
-import { composeDatagram } from '../../src/protocol/datagram'
-import type { Key } from '../../src/protocol/key'
+import { MAX_CANDIDATE_DECODES, MAX_DATAGRAMS, MAX_DECODES, MAX_KEY_DATAGRAMS } from '../../../src/gate/listener/budget'
+import { composeDatagram } from '../../../src/protocol/datagram'
+import type { Key } from '../../../src/protocol/key'
 import { Ear, keyOf, knockOf, OTHER, requestOf, SOURCE, WINDOW } from './ear'
 
 const [key, other] = [keyOf(1), keyOf(2)]

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Key } from '../../src/protocol/key'
+import type { Key } from '../../../src/protocol/key'
 import { Ear, keyOf, knockOf, POOL, seededRandom, shuffled, WINDOW } from './ear'
 import { ListenerTwin, type Opened } from './listener-twin'
 

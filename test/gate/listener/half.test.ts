@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Half, MAX_GONE, type Place } from '../../src/gate/half'
+import { Half, MAX_GONE, type Place } from '../../../src/gate/listener/half'
 
 interface Session {
   touches: { size: number }

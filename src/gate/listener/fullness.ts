@@ -1,4 +1,4 @@
-import { type Codebook, MAX_PAGES, symbolOf } from '../protocol/codebook'
+import { type Codebook, MAX_PAGES, symbolOf } from '../../protocol/codebook'
 import type { Touch } from './readings'
 
 /**

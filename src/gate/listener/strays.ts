@@ -1,4 +1,4 @@
-import type { Name } from './tap'
+import type { Name } from '../tap'
 
 /** Taps of sources without a session that are remembered, all sources together (docs/protocol.md, "Receiving" 2). */
 export const MAX_STRAYS = 4_096

@@ -1,4 +1,4 @@
-import { CODE_DIGITS } from '../protocol/passcode'
+import { CODE_DIGITS } from '../../protocol/passcode'
 
 /* How often one may guess at passcodes, and what that comes to (docs/protocol.md, "Passcode knock"). */
 

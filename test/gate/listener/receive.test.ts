@@ -1,9 +1,9 @@
 import { readFileSync } from 'node:fs'
 import { hexToBytes } from '@noble/hashes/utils.js'
 import { describe, expect, it } from 'vitest'
-import { deriveKey } from '../../src/protocol/key'
-import { parsePool } from '../../src/protocol/pool'
-import type { Request } from '../../src/protocol/request'
+import { deriveKey } from '../../../src/protocol/key'
+import { parsePool } from '../../../src/protocol/pool'
+import type { Request } from '../../../src/protocol/request'
 import { Ear } from './ear'
 
 interface ReceiveRow {
@@ -13,7 +13,7 @@ interface ReceiveRow {
   taps: number[]
   request: Request | null
 }
-const rows: ReceiveRow[] = JSON.parse(readFileSync(new URL('../vectors/receive.json', import.meta.url), 'utf8'))
+const rows: ReceiveRow[] = JSON.parse(readFileSync(new URL('../../vectors/receive.json', import.meta.url), 'utf8'))
 
 describe('receive.json, tap by tap through the listener', () => {
   it.each(rows.map((row, i) => [i, row.kind, row] as const))(

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { rendezvous } from '../../src/protocol/codebook'
+import { rendezvous } from '../../../src/protocol/codebook'
 import { Ear, keyOf, knockOf, MIDDLE, OTHER, POOL, requestOf, SOURCE, seededRandom, shuffled, WINDOW } from './ear'
 
 const key = keyOf(1)
