@@ -30,15 +30,15 @@ import {
   whatOf,
   withTarget,
   withWay,
-} from './aim'
+} from './client/aim'
 import { withCompletion } from './completion'
-import { addConnect } from './connect'
-import { knockByEither, worthOf } from './either'
-import { addExec } from './exec'
-import { checkForeseen, mayOpenTcp, onlyService, usualTime } from './foreseen'
-import { meantByWord, meantByWords } from './meant'
+import { addConnect } from './client/connect'
+import { knockByEither, worthOf } from './client/either'
+import { addExec } from './client/exec'
+import { checkForeseen, mayOpenTcp, onlyService, usualTime } from './client/foreseen'
+import { meantByWord, meantByWords } from './client/meant'
 import { program, reading, refuseIdle, subcommand, whole } from './options'
-import { openingOf } from './outcome'
+import { openingOf } from './client/outcome'
 import {
   type AddressOptions,
   askedAddress,
@@ -48,9 +48,9 @@ import {
   knownAddress,
   preferredFamily,
   withAddress,
-} from './own-address'
-import { apply, entriesOf, keepable, merge, pinned, recording } from './profile'
-import { complainOfSilence, type SilenceOptions, timeSourceOption, warnOfTouches } from './silence'
+} from './client/address'
+import { apply, entriesOf, keepable, merge, pinned, recording } from './client/profile'
+import { complainOfSilence, type SilenceOptions, timeSourceOption, warnOfTouches } from './client/timeout'
 import { EXIT, noteOf, printTable, runProgram, warnOf } from './voice'
 
 const DEFAULT_SECONDS = 5 * 60
@@ -170,7 +170,7 @@ command.action(async (name: string | undefined) => {
   if (command.args.length > 1) throw await tooMany(command.args)
   const given = name !== undefined || command.opts<Options>().last ? await byProfile(name) : typed
   const options = command.opts<Options>()
-  if (options.passcode) await (await import('./passcode')).knockByPasscode(options)
+  if (options.passcode) await (await import('./client/passcode')).knockByPasscode(options)
   else process.exitCode = await knockAsAsked(options, given)
 })
 

@@ -26,7 +26,7 @@ import { tapWatch, watchTaps } from '../daemon/taps/watch'
 import { tidyingWatch } from '../daemon/tidying'
 import { checkClock } from '../system/time'
 import { withCompletion } from './completion'
-import { refuseWord } from './meant'
+import { refuseWord } from './client/meant'
 import { program } from './options'
 import { complain, EXIT, failWith, runProgram, warnOf } from './voice'
 

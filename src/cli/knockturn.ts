@@ -30,10 +30,10 @@ import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../
 import { passcodeRange } from '../protocol/passcode'
 import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
 import { withCompletion } from './completion'
-import type { EnrolOptions } from './enrol'
-import { newPassphrase } from './new-passphrase'
+import type { EnrolOptions } from './admin/enrol'
+import { newPassphrase } from './admin/new-passphrase'
 import { checkId, program, reading, subcommand, whole } from './options'
-import { withPage } from './page'
+import { withPage } from './admin/page'
 import { EXIT, failWith, printTable, runProgram, warnOf } from './voice'
 
 const NAME = 'knockturn'
@@ -261,7 +261,7 @@ subcommand(
   .option('--print-secret', "show the app's secret where standard output is no terminal, too")
   .action(async (id: string, options: EnrolOptions) => {
     checkId(id)
-    const { enrol } = await import('./enrol')
+    const { enrol } = await import('./admin/enrol')
     print(await enrol(id, options))
   })
 

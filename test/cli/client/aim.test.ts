@@ -1,17 +1,17 @@
 import { isIP } from 'node:net'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { findHost } from '../../src/cli/aim'
-import { TimeFault } from '../../src/system/fault'
-import { parseKeyFile } from '../../src/keys/key-file'
-import { lookUp, NO_ANSWER } from '../../src/client/name'
-import { canonicalAddress } from '../../src/protocol/address'
-import { keyText } from '../system/scratch'
+import { findHost } from '../../../src/cli/client/aim'
+import { TimeFault } from '../../../src/system/fault'
+import { parseKeyFile } from '../../../src/keys/key-file'
+import { lookUp, NO_ANSWER } from '../../../src/client/name'
+import { canonicalAddress } from '../../../src/protocol/address'
+import { keyText } from '../../system/scratch'
 
 /* The addresses of names, where no resolver can be told them; test/e2e/ssh.test.ts has a real one. */
 
-vi.mock('../../src/client/name', async (original) => ({ ...(await original<object>()), lookUp: vi.fn() }))
-vi.mock('../../src/protocol/address', async (original) => {
-  const { canonicalAddress, ...rest } = await original<typeof import('../../src/protocol/address')>()
+vi.mock('../../../src/client/name', async (original) => ({ ...(await original<object>()), lookUp: vi.fn() }))
+vi.mock('../../../src/protocol/address', async (original) => {
+  const { canonicalAddress, ...rest } = await original<typeof import('../../../src/protocol/address')>()
   return { ...rest, canonicalAddress: vi.fn(canonicalAddress) }
 })
 

@@ -1,6 +1,6 @@
 import { isIP, type Socket } from 'node:net'
-import type { Beside, Ended } from '../client/client'
-import { TimeFault } from '../system/fault'
+import type { Beside, Ended } from '../../client/client'
+import { TimeFault } from '../../system/fault'
 import { placeOf } from './aim'
 
 /* A server that has an address of each family, where one of the two may lead nowhere: as IPv6 does in a café whose router only says that it has it. */

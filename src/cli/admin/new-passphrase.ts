@@ -1,5 +1,5 @@
-import { Fault } from '../system/fault'
-import { askSecret, isTyped, sayOnTerminal } from '../system/terminal'
+import { Fault } from '../../system/fault'
+import { askSecret, isTyped, sayOnTerminal } from '../../system/terminal'
 
 const WHAT = 'the passphrase'
 
@@ -10,7 +10,7 @@ const WHAT = 'the passphrase'
  */
 export async function newPassphrase(names: readonly string[]): Promise<string> {
   // Only who sets one needs it, and it is heavy.
-  const { makePassphrase, passphraseFault } = await import('../keys/passphrase')
+  const { makePassphrase, passphraseFault } = await import('../../keys/passphrase')
   const typed = isTyped()
   let passphrase = await askSecret('passphrase (empty: six random words are made): ', WHAT)
   if (typed && passphrase === '') {

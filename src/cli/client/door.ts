@@ -1,12 +1,12 @@
 import type { Command } from 'commander'
-import { prepare, type Sending, type Sequence, type Told, upToDate } from '../client/client'
-import { forbidCoreDumps } from '../system/core-dumps'
-import { Fault, quoted, UsageFault } from '../system/fault'
-import type { KeyFile } from '../keys/key-file'
-import { clientKeys, readKeyring } from '../keys/keyring'
-import { readTyped } from '../protocol/service'
-import { formatDuration, parseLifetime } from '../system/time'
-import { isSameName } from '../client/transport'
+import { prepare, type Sending, type Sequence, type Told, upToDate } from '../../client/client'
+import { forbidCoreDumps } from '../../system/core-dumps'
+import { Fault, quoted, UsageFault } from '../../system/fault'
+import type { KeyFile } from '../../keys/key-file'
+import { clientKeys, readKeyring } from '../../keys/keyring'
+import { readTyped } from '../../protocol/service'
+import { formatDuration, parseLifetime } from '../../system/time'
+import { isSameName } from '../../client/transport'
 import {
   type Aim,
   checkAim,
@@ -30,7 +30,7 @@ import {
   withWay,
 } from './aim'
 import { checkForeseen, onlyService, usualTime } from './foreseen'
-import { reading, whole } from './options'
+import { reading, whole } from '../options'
 import { openingOf } from './outcome'
 import {
   type AddressOptions,
@@ -40,10 +40,10 @@ import {
   knownAddress,
   preferredFamily,
   withAddress,
-} from './own-address'
+} from './address'
 import { entriesOf, fill } from './profile'
-import { type SilenceOptions, timeSourceOption } from './silence'
-import { warnOf } from './voice'
+import { type SilenceOptions, timeSourceOption } from './timeout'
+import { warnOf } from '../voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
@@ -131,7 +131,7 @@ async function aimAt({ name, isProfile }: Target, command: Command): Promise<Aim
  * @throws {Fault} where the profiles can't be read
  */
 export async function fillFromProfile(command: Command, name: string): Promise<Target> {
-  const { clientConfig, keyOfProfile, readProfiles } = await import('../client/profiles')
+  const { clientConfig, keyOfProfile, readProfiles } = await import('../../client/profiles')
   const path = clientConfig()
   const entries = entriesOf(command.parent as Command)
   const profile = (await readProfiles(path, entries)).get(name)

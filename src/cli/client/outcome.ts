@@ -1,5 +1,5 @@
-import type { ANSWERED, Outcome } from '../client/lookout'
-import type { Opening } from '../protocol/opening'
+import type { ANSWERED, Outcome } from '../../client/lookout'
+import type { Opening } from '../../protocol/opening'
 
 /* How knocking has ended for each port, in words that say no more than is known. */
 

@@ -2,9 +2,9 @@ import { createHash } from 'node:crypto'
 import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { Contents } from '../../src/browser/contents'
-import { keyText, put, scratch, secretOf } from '../system/scratch'
-import { run } from './programs'
+import type { Contents } from '../../../src/browser/contents'
+import { keyText, put, scratch, secretOf } from '../../system/scratch'
+import { run } from '../programs'
 
 const PASSPHRASE = 'correct horse battery staple'
 

@@ -1,13 +1,13 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { Fault, TimeFault, UsageFault } from '../system/fault'
-import { parseHttps } from '../client/own-address'
-import { parseStun } from '../client/stun'
-import { canonicalAddress, isZeroAddress } from '../protocol/address'
-import { AS_SEEN } from '../protocol/request'
+import { Fault, TimeFault, UsageFault } from '../../system/fault'
+import { parseHttps } from '../../client/own-address'
+import { parseStun } from '../../client/stun'
+import { canonicalAddress, isZeroAddress } from '../../protocol/address'
+import { AS_SEEN } from '../../protocol/request'
 import { type AimOptions, NAME, type Place } from './aim'
-import { reading, refuseIdle } from './options'
-import { noteOf } from './voice'
+import { reading, refuseIdle } from '../options'
+import { noteOf } from '../voice'
 
 /* The address to open for, on the command line. */
 
@@ -93,7 +93,7 @@ export async function askedAddress(
   end: number,
 ): Promise<string | null> {
   if (address !== AUTO) return null
-  const [{ ownAddress }, { ASK_LIMIT }] = await Promise.all([import('../client/own-address'), import('../client/ask')])
+  const [{ ownAddress }, { ASK_LIMIT }] = await Promise.all([import('../../client/own-address'), import('../../client/ask')])
   const limit = end - performance.now()
   return ownAddress(stun ? { stun } : { url: addressUrl as URL }, server, limit).catch((error) => {
     // Where it was not the user's time that is up, more of that would not help.

@@ -1,15 +1,15 @@
 import type { Option } from 'commander'
-import type { Ended, Sequence } from '../client/client'
-import { isOver } from '../gate/policy'
-import type { KeyFile } from '../keys/key-file'
-import { isOpening } from '../client/lookout'
-import { parseTimeSource } from '../client/time-source'
-import { isLoopback } from '../client/transport'
-import { isZeroAddress } from '../protocol/address'
+import type { Ended, Sequence } from '../../client/client'
+import { isOver } from '../../gate/policy'
+import type { KeyFile } from '../../keys/key-file'
+import { isOpening } from '../../client/lookout'
+import { parseTimeSource } from '../../client/time-source'
+import { isLoopback } from '../../client/transport'
+import { isZeroAddress } from '../../protocol/address'
 import { type AimOptions, NAME, placeOf } from './aim'
-import { reading } from './options'
+import { reading } from '../options'
 import { outcomesOf } from './outcome'
-import { complain, EXIT, hintAt, noteOf, warnOf } from './voice'
+import { complain, EXIT, hintAt, noteOf, warnOf } from '../voice'
 
 /* What is said where not all has opened, whichever command has knocked. */
 
@@ -46,7 +46,7 @@ export async function complainOfSilence(
   complain(NAME, `${placeOf(host, address)} ${outcomesOf(outcomes, wait ?? 0)}`)
   const code = isFinal ? EXIT.failure : EXIT.timeLimit
   if (quiet) return code
-  const { findings, investigate } = await import('../client/diagnosis')
+  const { findings, investigate } = await import('../../client/diagnosis')
   const opened = [...outcomes].flatMap(([port, outcome]) => (outcome === 'opened' ? port : []))
   const services = new Map([...outcomes].filter(([, outcome]) => !isOpening(outcome)))
   // A datagram has touched no port that could show itself by TCP, and those of this machine tell nothing of a network.
@@ -72,6 +72,6 @@ export async function complainOfSilence(
  */
 export async function warnOfTouches({ quiet }: AimOptions, touched: ReadonlySet<string>, ways?: string): Promise<void> {
   if (quiet || touched.size === 0) return
-  const { OTHER_WAYS, ofTouches } = await import('../client/diagnosis')
+  const { OTHER_WAYS, ofTouches } = await import('../../client/diagnosis')
   for (const line of ofTouches(touched, ways ?? OTHER_WAYS)) warnOf(NAME, line)
 }

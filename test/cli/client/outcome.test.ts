@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { openingOf, outcomesOf } from '../../src/cli/outcome'
-import type { Outcome } from '../../src/client/lookout'
-import type { Opening } from '../../src/protocol/opening'
+import { openingOf, outcomesOf } from '../../../src/cli/client/outcome'
+import type { Outcome } from '../../../src/client/lookout'
+import type { Opening } from '../../../src/protocol/opening'
 
 describe('of a port that is open', () => {
   it.each<[Opening, string]>([
