@@ -6,8 +6,8 @@ import { describe, expect, it } from 'vitest'
 import { man } from '../package.json'
 import { openingOf, outcomesOf } from '../src/cli/client/outcome'
 import { EXIT } from '../src/cli/voice'
-import { readConfig } from '../src/daemon/config'
 import { type Evidence, findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
+import { readConfig } from '../src/daemon/config'
 import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
 import { type Program, run } from './cli/programs'
 import { keyText, put, scratch } from './system/scratch'
@@ -136,7 +136,7 @@ describe('the page of knockdaemon', () => {
 
   it('has every warning that is told by another part than the daemon', () => {
     const said = (file: string) => read('src', file).matchAll(/\b#?warn\(\s*(?:`([^`]+)`|'([^']+)')/g)
-    const parts = ['gate', 'host'].flatMap((part) =>
+    const parts = ['gate', 'system', 'keys', 'daemon'].flatMap((part) =>
       readdirSync(join(ROOT, 'src', part), { recursive: true, encoding: 'utf8' })
         .filter((file) => file.endsWith('.ts'))
         .map((file) => join(part, file)),

@@ -4,32 +4,60 @@ import { posix } from 'node:path'
 import { describe, expect, it } from 'vitest'
 
 const SRC = new URL('../src/', import.meta.url)
-/**
- * From the ground up. A page has nothing but the protocol below it, in a browser as here. daemon/daemon.ts (by way of daemon/doors.ts) and client/client.ts join
- * the floors below them, and not each other; build bundles cli, usb packs what it has built.
- */
-const FLOORS = [['protocol'], ['gate', 'page'], ['host'], ['doors'], ['daemon', 'client'], ['cli'], ['build'], ['usb']]
+/** Which rooms each room may take from, besides its own: the whole picture of docs/architecture.md. Bare modules of Node's are none of browsers'. */
+const ROOMS: Readonly<Record<string, readonly string[]>> = {
+  protocol: [],
+  system: ['protocol'],
+  gate: ['protocol'],
+  browser: ['protocol'],
+  keys: ['protocol', 'system', 'gate'],
+  daemon: ['protocol', 'system', 'gate', 'keys'],
+  client: ['protocol', 'system', 'keys'],
+  admin: ['protocol', 'system', 'gate', 'keys', 'daemon'],
+  cli: ['protocol', 'system', 'gate', 'keys', 'daemon', 'client', 'browser', 'admin'],
+  build: [],
+  usb: ['build'],
+}
+/** Rooms that run in a browser, too. */
+const ANYWHERE = ['protocol', 'browser']
 /** `from '…'`, `import '…'`, `import('…')`, `require('…')`, or the two calls with anything that is not a plain string. */
 const IMPORT = /\bfrom\s*(['"])(.+?)\1|\b(?:import|require)\s*\(?\s*(['"])(.+?)\3|\b((?:import|require)\((?!\s*['"]).*)/g
 
 const importsOf = (source: string) => [...source.matchAll(IMPORT)].map((match) => match[2] ?? match[4] ?? match[5])
-const roomOf = (path: string) => path.split('/')[0].replace(/\.ts$/, '')
-const floorOf = (room: string) => FLOORS.findIndex((rooms) => rooms.includes(room))
+const roomOf = (path: string) => path.split('/')[0]
 
 /** What is wrong with an import in a file of src, or null. */
 function fault(file: string, specifier: string): string | null {
   const room = roomOf(file)
-  if (floorOf(room) < 0) return `${file} is on no floor`
+  if (!Object.hasOwn(ROOMS, room) || !file.includes('/')) return `${file} is in no room`
   if (/^(import|require)\(/.test(specifier)) return `${file} computes what it imports: ${specifier}`
-  if (['protocol', 'page'].includes(room) && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
+  if (ANYWHERE.includes(room) && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
   if (!/^[./]/.test(specifier)) return null
   const target = posix.join(posix.dirname(file), specifier)
   if (['../package.json', '../dist/page.txt'].includes(target) && room === 'cli') return null
-  const below = floorOf(roomOf(target)) >= 0 && floorOf(roomOf(target)) < floorOf(room)
-  return below || roomOf(target) === room ? null : `${file} imports ${target}`
+  return roomOf(target) === room || ROOMS[room].includes(roomOf(target)) ? null : `${file} imports ${target}`
 }
 
-describe('the floors', () => {
+/**
+ * The files that import each other in a circle, if any do.
+ * @param imports file → the files that it takes from
+ */
+function circle(imports: ReadonlyMap<string, readonly string[]>): readonly string[] | null {
+  const done = new Set<string>()
+  const walk = (file: string, path: readonly string[]): readonly string[] | null => {
+    if (path.includes(file)) return [...path.slice(path.indexOf(file)), file]
+    if (done.has(file)) return null
+    const found = (imports.get(file) ?? []).reduce<readonly string[] | null>(
+      (known, next) => known ?? walk(next, [...path, file]),
+      null,
+    )
+    done.add(file)
+    return found
+  }
+  return [...imports.keys()].reduce<readonly string[] | null>((known, file) => known ?? walk(file, []), null)
+}
+
+describe('the rooms', () => {
   const files = readdirSync(SRC, { recursive: true, encoding: 'utf8' }).filter((file) => /\.[cm]?[jt]sx?$/.test(file))
   const imports = files.flatMap((file) => importsOf(readFileSync(new URL(file, SRC), 'utf8')).map((name) => [file, name]))
 
@@ -48,8 +76,17 @@ describe('the floors', () => {
     expect(files.filter(loading)).toEqual(['system/child-process.ts'])
   })
 
-  it('are imported downwards only', () => {
+  it('are imported as the picture has it', () => {
     expect(imports.map(([file, name]) => fault(file, name)).filter(Boolean)).toEqual([])
+  })
+
+  it('have no files that import each other in a circle', () => {
+    const near = imports
+      .filter(([, name]) => name.startsWith('.'))
+      .map(([file, name]) => [file, posix.join(posix.dirname(file), name)])
+    const named = (path: string) => [path, `${path}.ts`].find((name) => files.includes(name))
+    const from = (file: string) => near.flatMap(([importer, path]) => (importer === file ? (named(path) ?? []) : []))
+    expect(circle(new Map(files.map((file) => [file, from(file)])))).toBeNull()
   })
 })
 
@@ -93,39 +130,56 @@ describe('the checker', () => {
     ['browser/main.ts', 'node:crypto', false],
     ['protocol/knock.ts', 'crypto', false],
     ['protocol/knock.ts', 'fs/promises', false],
-    ['protocol/knock.ts', '../gate/listener', false],
+    ['protocol/knock.ts', '../gate/policy', false],
+    ['protocol/knock.ts', '../system/time', false],
     ['protocol/knock.ts', '../../package.json', false],
-    ['gate/listener/listener.ts', '../protocol/knock', true],
-    ['gate/listener/listener.ts', './ledger', true],
-    ['gate/listener/listener.ts', '../host/config', false],
-    ['gate/listener/listener.ts', '../daemon', false],
+    ['system/time.ts', '../protocol/request', true],
+    ['system/time.ts', '../keys/keyring', false],
+    ['gate/listener/listener.ts', '../../protocol/knock', true],
+    ['gate/listener/listener.ts', '../ledger', true],
+    ['gate/listener/listener.ts', '../../system/fault', false],
+    ['gate/listener/listener.ts', '../../daemon/daemon', false],
     ['browser/main.ts', '../protocol/knock', true],
-    ['browser/main.ts', '../gate/listener', false],
-    ['browser/main.ts', '../host/time', false],
-    ['browser/file.ts', '../page/contents', true],
-    ['cli/admin/page.ts', '../page/index.html', true],
-    ['cli/admin/page.ts', '../../dist/page.txt', true],
-    ['daemon/taps/file.ts', '../../gate/listener', true],
+    ['browser/main.ts', '../gate/listener/listener', false],
+    ['browser/main.ts', '../system/time', false],
+    ['keys/keyring.ts', '../gate/policy', true],
+    ['keys/keyring.ts', '../daemon/config', false],
+    ['keys/keyring.ts', '../client/profiles', false],
+    ['daemon/taps/file.ts', '../../gate/tap', true],
     ['daemon/taps/file.ts', '../config', true],
     ['daemon/taps/file.ts', 'node:fs', true],
-    ['daemon/taps/file.ts', '../../client', false],
+    ['daemon/taps/file.ts', '../../client/client', false],
     ['daemon/taps/file.ts', '../../cli/main', false],
-    ['daemon/daemon.ts', './protocol/key', true],
-    ['daemon/daemon.ts', './gate/listener', true],
-    ['daemon/daemon.ts', './host/config', true],
-    ['daemon/daemon.ts', './client', false],
-    ['client/client.ts', './daemon', false],
-    ['client/client.ts', './cli/main', false],
-    ['cli/main.ts', '../daemon', true],
-    ['cli/main.ts', '../host/taps/file', true],
+    ['daemon/daemon.ts', '../admin/exposure', false],
+    ['client/client.ts', '../keys/sealed-key', true],
+    ['client/client.ts', '../gate/policy', false],
+    ['client/client.ts', '../daemon/daemon', false],
+    ['client/client.ts', '../browser/contents', false],
+    ['admin/exposure.ts', '../daemon/config', true],
+    ['admin/exposure.ts', '../client/profiles', false],
+    ['admin/exposure.ts', '../cli/voice', false],
+    ['cli/main.ts', '../daemon/daemon', true],
     ['cli/main.ts', './wording', true],
     ['cli/main.ts', '../../package.json', true],
     ['cli/main.ts', '../../bin/knockturn', false],
     ['cli/main.ts', '../../test/e2e/lab', false],
+    ['cli/admin/page.ts', '../../browser/index.html', true],
+    ['cli/admin/page.ts', '../../../dist/page.txt', true],
+    ['usb/build.mjs', '../build/bundle.mjs', true],
+    ['usb/build.mjs', '../cli/knockclient', false],
     ['util.ts', './protocol/key', false],
+    ['util/key.ts', '../protocol/key', false],
     ['daemon/config.ts', 'import(name)', false],
   ])('in %s takes %s: %s', (file, specifier, allowed) => {
     expect(fault(file, specifier) === null).toBe(allowed)
+  })
+
+  it.each([
+    [{ a: ['b'], b: ['c'], c: [] }, null],
+    [{ a: ['a'] }, ['a', 'a']],
+    [{ a: ['b', 'c'], b: ['c'], c: ['b'] }, ['b', 'c', 'b']],
+  ])('finds the circle of %j: %j', (imports, expected) => {
+    expect(circle(new Map(Object.entries(imports)))).toEqual(expected)
   })
 })
 

@@ -1,8 +1,8 @@
 import { readConfig } from '../daemon/config'
-import { Fault } from '../system/fault'
-import { asOwner } from '../system/files'
 import { grantedServices, lookForStrangers } from '../daemon/exposure/look'
 import { readKeyring } from '../keys/keyring'
+import { Fault } from '../system/fault'
+import { asOwner } from '../system/files'
 
 /**
  * What strangers reach of the services of a config's keys, as lines for a warning: what is open, then what nobody can know. Firewalls that are

@@ -1,7 +1,7 @@
 import { resolve } from 'node:path'
 import { readConfig, readPlaces, SERVER_CONFIG } from '../daemon/config'
-import { ReadFault } from '../system/files'
 import { SERVER_KEYS } from '../keys/keyring'
+import { ReadFault } from '../system/files'
 
 /** A keyring, and what the daemon's config says of its keys. */
 export interface ServerKeyring {

@@ -1,5 +1,7 @@
-import { createHash } from 'node:crypto'
-import { isIP } from 'node:net'
+import { sha256 } from '@noble/hashes/sha2.js'
+import { utf8ToBytes } from '@noble/hashes/utils.js'
+import { base64 } from '@scure/base'
+import { addressBytes } from '../protocol/address'
 import type { Contents } from './contents'
 
 /** What a page is made of: src/browser/index.html, src/browser/style.css and the bundled src/browser/main.ts. */
@@ -11,8 +13,9 @@ export interface PageParts {
 
 /** Where a page may send HTTP requests to, for want of WebRTC: a content security policy can't name an IPv6 address. */
 export function httpHosts(host: string, addresses: readonly string[]): string[] {
-  const named = addresses.filter((address) => isIP(address) === 4)
-  return named.length > 0 || isIP(host) ? named : [host]
+  const isIpv4 = (address: string) => !address.includes(':') && addressBytes(address) !== null
+  const named = addresses.filter(isIpv4)
+  return named.length > 0 || addressBytes(host.replace(/%.*$/, '')) ? named : [host]
 }
 
 /** One self-contained HTML file. Its policy lets it run its own script and reach nothing but its server. */
@@ -42,5 +45,5 @@ export function pageText({ html, style, script }: PageParts, contents: Contents)
 
 /** A source of a content security policy: what may run, by its hash (CSP 3, "hash-source"). */
 function hashOf(text: string): string {
-  return `sha256-${createHash('sha256').update(text).digest('base64')}`
+  return `sha256-${base64.encode(sha256(utf8ToBytes(text)))}`
 }

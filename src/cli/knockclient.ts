@@ -1,15 +1,34 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
-import { type Going, knockAll, knockAllUntilOpen, prepare, type Sending, type Sequence, type Told, upToDate } from '../client/client'
-import { forbidCoreDumps } from '../system/core-dumps'
-import { Fault, quoted, UsageFault } from '../system/fault'
-import type { KeyFile } from '../keys/key-file'
+import {
+  type Going,
+  knockAll,
+  knockAllUntilOpen,
+  prepare,
+  type Sending,
+  type Sequence,
+  type Told,
+  upToDate,
+} from '../client/client'
 import type { Given } from '../client/profiles'
-import { readTyped, type TypedService } from '../protocol/service'
-import { parseLifetime } from '../system/time'
+import type { KeyFile } from '../keys/key-file'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
+import { readTyped, type TypedService } from '../protocol/service'
+import { forbidCoreDumps } from '../system/core-dumps'
+import { Fault, quoted, UsageFault } from '../system/fault'
+import { parseLifetime } from '../system/time'
+import {
+  type AddressOptions,
+  askedAddress,
+  askedByEither,
+  checkAddress,
+  checkTrust,
+  knownAddress,
+  preferredFamily,
+  withAddress,
+} from './client/address'
 import {
   checkAim,
   checkPace,
@@ -31,26 +50,16 @@ import {
   withTarget,
   withWay,
 } from './client/aim'
-import { withCompletion } from './completion'
 import { addConnect } from './client/connect'
 import { knockByEither, worthOf } from './client/either'
 import { addExec } from './client/exec'
 import { checkForeseen, mayOpenTcp, onlyService, usualTime } from './client/foreseen'
 import { meantByWord, meantByWords } from './client/meant'
-import { program, reading, refuseIdle, subcommand, whole } from './options'
 import { openingOf } from './client/outcome'
-import {
-  type AddressOptions,
-  askedAddress,
-  askedByEither,
-  checkAddress,
-  checkTrust,
-  knownAddress,
-  preferredFamily,
-  withAddress,
-} from './client/address'
 import { apply, entriesOf, keepable, merge, pinned, recording } from './client/profile'
 import { complainOfSilence, type SilenceOptions, timeSourceOption, warnOfTouches } from './client/timeout'
+import { withCompletion } from './completion'
+import { program, reading, refuseIdle, subcommand, whole } from './options'
 import { EXIT, noteOf, printTable, runProgram, warnOf } from './voice'
 
 const DEFAULT_SECONDS = 5 * 60

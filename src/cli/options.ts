@@ -1,7 +1,7 @@
 import { Command, Option } from 'commander'
 import { version } from '../../package.json'
-import { quoted, UsageFault } from '../system/fault'
 import { KEY_ID, KEY_ID_RULE } from '../keys/key-file'
+import { quoted, UsageFault } from '../system/fault'
 import { pathOf, refuseWord } from './client/meant'
 import { complain } from './voice'
 

@@ -1,5 +1,5 @@
 import { connect, type Socket } from 'node:net'
-import { failureOf } from './transport'
+import { failureOf } from './look'
 
 /**
  * An attempt is given up after this many milliseconds: behind the second retransmit of its SYN (the kernel's come after 1 s, and after 2 or 3 s),

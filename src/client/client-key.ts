@@ -1,10 +1,10 @@
 import { close, existsSync, fstat, read, type Stats } from 'node:fs'
 import { basename } from 'node:path'
 import { promisify } from 'node:util'
-import { Fault, reason } from '../system/fault'
-import { checkSecret, readBytes } from '../system/files'
 import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
 import { findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
+import { Fault, reason } from '../system/fault'
+import { checkSecret, readBytes } from '../system/files'
 import { tell } from '../system/tell'
 
 /* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */

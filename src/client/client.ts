@@ -1,15 +1,15 @@
 import type { Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { Attempts } from './attempts'
-import { ANSWERED, isOpening, Lookout, type Outcome } from './lookout'
-import { checkClock } from '../system/time'
-import { Touches } from './touches'
-import { touchTcp, touchUdp } from './transport'
 import { composeDatagram } from '../protocol/datagram'
 import { type Key, windowAt } from '../protocol/key'
 import { compose } from '../protocol/knock'
 import type { Opening } from '../protocol/opening'
 import type { Request } from '../protocol/request'
+import { checkClock } from '../system/time'
+import { Attempts } from './attempts'
+import { ANSWERED, isOpening, Lookout, type Outcome } from './lookout'
+import { Touches } from './touches'
+import { touchTcp, touchUdp } from './transport'
 
 /** The second pass comes this many milliseconds after the first, and up to as much again is spread at random (docs/protocol.md, "Sending"). */
 const PASS_EARLIEST = 500

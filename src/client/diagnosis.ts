@@ -1,8 +1,9 @@
 import { Fault } from '../system/fault'
-import { ANSWERED } from './lookout'
 import { isoTime } from '../system/time'
+import { look } from './look'
+import { ANSWERED } from './lookout'
 import { clockOffset, isTooMuch, MOST_WINDOWS } from './time-source'
-import { look, REFUSAL_KNOWN } from './transport'
+import { REFUSAL_KNOWN } from './transport'
 
 /* Why nothing has opened: what a client can find out by itself. The server says nothing, whatever it makes of a knock. */
 

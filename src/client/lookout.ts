@@ -1,7 +1,8 @@
 import type { Socket } from 'node:net'
 import { judge, LIFE, MARGIN, type Opening, type Shown } from '../protocol/opening'
+import { look } from './look'
 import type { Touches } from './touches'
-import { look, REFUSAL_KNOWN } from './transport'
+import { REFUSAL_KNOWN } from './transport'
 
 /* Whether ports have opened, or were open before: what attempts to connect to them tell. */
 

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { canonicalAddress, isZeroAddress } from '../protocol/address'
-import { ASK_LIMIT, askHttps } from './ask'
 import { Fault } from '../system/fault'
+import { ASK_LIMIT, askHttps } from './ask'
 import { isTranslated } from './nat64'
 import { askStun } from './stun'
 

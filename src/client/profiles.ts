@@ -4,10 +4,10 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'smol-toml'
 import * as v from 'valibot'
-import { errorCode, Fault, quoted, reason, UsageFault } from '../system/fault'
-import { changeText, checkOurs, readText } from '../system/files'
 import { KEY_ID, KEY_ID_RULE } from '../keys/key-file'
 import { clientKeys, keyPath } from '../keys/keyring'
+import { errorCode, Fault, quoted, reason, UsageFault } from '../system/fault'
+import { changeText, checkOurs, readText } from '../system/files'
 import { readToml } from '../system/toml'
 
 /* The client's config: named sets of options, so that one word knocks. It holds no secret. */

@@ -1,7 +1,7 @@
 import { formatAddress } from '../protocol/address'
-import { askUdp } from './ask'
 import { Fault, reason } from '../system/fault'
-import { resolveHost } from './transport'
+import { askUdp } from './ask'
+import { resolveHost } from './host'
 
 /*
  * "From which address do you see me?", asked of a STUN server (RFC 8489). Nothing proves the answer: whoever is on the way there can give

@@ -1,6 +1,6 @@
-import { ASK_LIMIT, askHttps, askUdp } from './ask'
 import { Fault } from '../system/fault'
-import { resolveHost } from './transport'
+import { ASK_LIMIT, askHttps, askUdp } from './ask'
+import { resolveHost } from './host'
 
 /* What time others have: asked only of whom the user has named. */
 

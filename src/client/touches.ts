@@ -1,5 +1,6 @@
 import type { Socket } from 'node:net'
-import { failureOf, isLoopback } from './transport'
+import { isLoopback } from './host'
+import { failureOf } from './look'
 
 /**
  * A touched port is waited for so many milliseconds. A proxy that sends on what has completed its handshake needs a round trip for that; the SYN is

@@ -1,8 +1,7 @@
 import { createSocket } from 'node:dgram'
-import { connect, isIP, type Socket } from 'node:net'
+import { connect, isIP } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { errorCode, Fault, reason } from '../system/fault'
-import { lookUp, NAME_LIMIT, NO_ANSWER } from './name'
 import { wayTo } from './nat64'
 import type { Touches } from './touches'
 
@@ -12,63 +11,6 @@ const HOLD = 50
  * Milliseconds after which a refusal is known for sure. Windows says a SYN again that a reset has answered, twice, and tells of it after 2 s.
  */
 export const REFUSAL_KNOWN = process.platform === 'win32' ? 3_000 : 0
-
-/**
- * Finds a server's address: the first that the system's resolver gives, as other programs will.
- * @param required 4 or 6 where only that family will do, else 0
- * @param preferred the family to take where there is a choice, or 0
- * @param limit milliseconds
- * @throws {Fault} when there is none, or none is known in time
- */
-export async function resolveHost(
-  host: string,
-  required: 0 | 4 | 6,
-  preferred: 0 | 4 | 6 = 0,
-  limit: number = NAME_LIMIT,
-): Promise<string> {
-  return (await resolveAll(host, required, preferred, limit))[0]
-}
-
-/** As {@link resolveHost}, all of its addresses, at least one, those of the preferred family first. */
-export async function resolveAll(
-  host: string,
-  required: 0 | 4 | 6,
-  preferred: 0 | 4 | 6,
-  limit: number,
-): Promise<readonly string[]> {
-  const what = required === 0 ? 'an address' : `an IPv${required} address`
-  const literal = isIP(host)
-  if (literal && required && literal !== required)
-    throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${required}`)
-  try {
-    const rank = (address: string) => Number(isIP(address) !== preferred)
-    return (await lookUp(host, required, Math.min(limit, NAME_LIMIT))).toSorted((a, b) => rank(a) - rank(b))
-  } catch (error) {
-    throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: ${unresolved(host, required, errorCode(error))}`, {
-      cause: error,
-    })
-  }
-}
-
-/** What to do for a name that has no address. */
-function unresolved(host: string, required: 0 | 4 | 6, code: string | undefined): string {
-  if (/[:/@[\]\s]/.test(host)) return 'give its name or address alone, without port or brackets'
-  const unheard = "check this machine's network, or give an address"
-  if (code === NO_ANSWER) return unheard
-  if (code === 'EAI_AGAIN') return `no name server answers: ${unheard}`
-  return `check how it is spelled${required === 0 ? '' : `, or leave out -${required}`}`
-}
-
-/** Whether two names of hosts are one: case means nothing, and a final dot only that a name is whole. */
-export function isSameName(one: string, other: string): boolean {
-  const bare = (name: string) => name.toLowerCase().replace(/\.$/, '')
-  return bare(one) === bare(other)
-}
-
-/** Whether an address is this machine's own, which no network lies in front of. */
-export function isLoopback(address: string): boolean {
-  return address.startsWith('127.') || address === '::1'
-}
 
 /**
  * Touches ports by TCP: one connect each, in order. Resolves shortly after the last, and not when they are answered; or when no more are wanted.
@@ -169,36 +111,4 @@ export function inZoneOf(address: string, local: string): string {
 
 function nothingSent(address: string, error: Error): Fault {
   return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`, { hint: wayTo(address) })
-}
-
-/** What a connection that failed has shown: `refused`, or the code of another error, such as EHOSTUNREACH. */
-export function failureOf(error: Error): string {
-  return errorCode(error) === 'ECONNREFUSED' ? 'refused' : (errorCode(error) ?? reason(error))
-}
-
-/**
- * Tries a TCP connection. One that stands is reset at once: sshd then finds nobody at it and says nothing, where of one that is closed it logs a
- * line, which fail2ban may count.
- * @param limit milliseconds
- * @param going has the socket for as long as it is tried: whoever destroys that gives the attempt up, of which nothing is heard then
- * @returns `open`, `silence`, or what {@link failureOf} says
- */
-export function look(address: string, port: number, limit: number, going = new Set<Socket>()): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect({ host: address, port, timeout: limit })
-    const end = (saw: string) => {
-      socket.destroy()
-      resolve(saw)
-    }
-    going.add(socket)
-    socket
-      .once('connect', () => {
-        socket.resetAndDestroy()
-        resolve('open')
-      })
-      .once('error', (error) => end(failureOf(error)))
-      // Where this process was held up, what has come meanwhile counts: it is heard before the next immediate.
-      .once('timeout', () => setImmediate(end, 'silence'))
-      .once('close', () => going.delete(socket))
-  })
 }

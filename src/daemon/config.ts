@@ -1,11 +1,11 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
+import { cidr, serverLabel } from '../keys/key-file'
+import { SERVER_KEYS } from '../keys/keyring'
 import type { Cidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
 import { Fault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
-import { cidr, serverLabel } from '../keys/key-file'
-import { SERVER_KEYS } from '../keys/keyring'
 import { leadingTo, readToml } from '../system/toml'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'

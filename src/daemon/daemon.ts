@@ -1,7 +1,6 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
 import type { Logger } from 'pino'
-import { Doors, type Outcome } from './doors'
 import type { Now } from '../gate/clock'
 import type { Firewall, Lease, Lock } from '../gate/firewall'
 import { isLease, type Leases } from '../gate/leases'
@@ -21,15 +20,16 @@ import {
 import { Quiet } from '../gate/quiet'
 import { REFUSAL_RATE, REFUSALS, SHARE, SHARE_RATE, Shares } from '../gate/share'
 import type { Tap } from '../gate/tap'
-import { baseAhead, floorsAhead, whyAhead } from './ahead'
-import { reason } from '../system/fault'
-import { formatService } from '../protocol/service'
-import { isoTime } from '../system/time'
 import { type Cidr, inCidr, isZeroAddress } from '../protocol/address'
 import { u64 } from '../protocol/bytes'
 import { datagramIdentity } from '../protocol/datagram'
 import type { Key } from '../protocol/key'
 import { PASSCODE_V } from '../protocol/passcode'
+import { formatService } from '../protocol/service'
+import { reason } from '../system/fault'
+import { isoTime } from '../system/time'
+import { baseAhead, floorsAhead, whyAhead } from './ahead'
+import { Doors, type Outcome } from './doors'
 
 /** Milliseconds between looks at what is due: when there is nothing that could be, when nothing waits, and when a burst is arriving. */
 const REST = 1_000

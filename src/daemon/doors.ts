@@ -3,8 +3,8 @@ import type { Now } from '../gate/clock'
 import { type Batch, type Entry, type Firewall, type Lease, nameOf, Refused, type Table } from '../gate/firewall'
 import { isLease, type Leases, type Why } from '../gate/leases'
 import { Quiet } from '../gate/quiet'
-import { reason } from '../system/fault'
 import { formatService } from '../protocol/service'
+import { reason } from '../system/fault'
 
 /** Milliseconds between two looks at the firewall: other programs flush it. */
 const LOOK = 5_000

@@ -1,8 +1,8 @@
 import { chanceOfGuess, MAX_CHANCE } from '../gate/passcodes/guesses'
 import { isOver, type ServerKey } from '../gate/policy'
 import { passcodeRange } from '../protocol/passcode'
-import type { Config } from './config'
 import { Fault } from '../system/fault'
+import type { Config } from './config'
 
 /** Keys with the passcodes that can be used, and what is wrong with the others. */
 export interface JudgedKeys {

@@ -1,11 +1,11 @@
 import { DEFAULT_POOL, parsePool, poolRanges } from '../protocol/pool'
 import { findCommand } from '../system/commands'
-import type { Config } from './config'
 import { type Fault, keepFault } from '../system/fault'
+import { missingPrivileges } from '../system/privileges'
+import type { Config } from './config'
 import type { TapRules } from './firewall/log-rules'
 import { FAMILIES, type FilterTable, readTables } from './firewall/table'
 import { tryRules } from './firewall/trial'
-import { missingPrivileges } from '../system/privileges'
 import { trySetpriv } from './taps/child'
 import { openTaps, tapCommands } from './taps/open'
 

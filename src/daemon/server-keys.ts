@@ -1,9 +1,9 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import type { ServerKey } from '../gate/policy'
-import { formatPool } from '../protocol/pool'
-import { Fault, reason } from '../system/fault'
 import type { KeyFile } from '../keys/key-file'
 import { type Keyring, keyPath, readKeyring } from '../keys/keyring'
+import { formatPool } from '../protocol/pool'
+import { Fault, reason } from '../system/fault'
 
 /** Keys that are looked at before others get their turn: with thousands of them the loop must not be held up. */
 const AT_ONCE = 1_000

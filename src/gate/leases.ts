@@ -1,7 +1,8 @@
 import { type Cidr, inCidr, parseCidr } from '../protocol/address'
+import type { Service } from '../protocol/service'
 import type { Now } from './clock'
 import type { Entry, Lease, Lock } from './firewall'
-import type { Grant, Service } from './policy'
+import type { Grant } from './policy'
 
 /** Leases in force, of all keys: a bound on rules, far above what people ask. */
 export const MAX_LEASES = 4_096

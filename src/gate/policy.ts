@@ -10,6 +10,7 @@ import {
 } from '../protocol/address'
 import type { Key } from '../protocol/key'
 import { AS_SEEN, type Request } from '../protocol/request'
+import type { Service } from '../protocol/service'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
 export type Refusal =
@@ -21,12 +22,6 @@ export type Refusal =
   | 'locked'
   | 'revoked'
   | 'ledger-unavailable'
-
-/** A port of one protocol. */
-export interface Service {
-  readonly port: number
-  readonly protocol: 'tcp' | 'udp'
-}
 
 /** What a key may ask: the table `[grant]` of its file. */
 export interface GrantRules {

@@ -1,17 +1,17 @@
 import { base32nopad } from '@scure/base'
 import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
-import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant, type Service } from '../gate/policy'
+import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/policy'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { MAX_PIN_DIGITS } from '../protocol/passcode'
 import { DEFAULT_POOL, formatPool } from '../protocol/pool'
+import { formatService, parseService, type Service } from '../protocol/service'
 import type { Read } from '../system/fault'
 import { tooLong } from '../system/files'
-import { formatService, parseService } from '../protocol/service'
-import { sharedPool } from './shared-pool'
 import { formatDuration, parseLifetime } from '../system/time'
 import { leadingTo, readToml } from '../system/toml'
+import { sharedPool } from './shared-pool'
 
 /** Longest key file in bytes: the largest grant fits, with comments. */
 export const MAX_KEY_FILE = 64 * 1024

@@ -3,10 +3,20 @@ import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { errorCode, Fault, reason, UsageFault } from '../system/fault'
-import { changeText, checkPrivate, checkSecret, decodeText, ReadFault, readHead, readText, tooLong, writeNew } from '../system/files'
+import {
+  changeText,
+  checkPrivate,
+  checkSecret,
+  decodeText,
+  ReadFault,
+  readHead,
+  readText,
+  tooLong,
+  writeNew,
+} from '../system/files'
+import { isoTime } from '../system/time'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { saysRevoked } from './says-revoked'
-import { isoTime } from '../system/time'
 
 /** Most keys of a keyring: a bound on a folder's listing. */
 const MAX_KEYS = 100_000

@@ -1,4 +1,8 @@
-import type { Service } from '../gate/policy'
+/** A port of one protocol. */
+export interface Service {
+  readonly port: number
+  readonly protocol: 'tcp' | 'udp'
+}
 
 /** Reads a service such as `22/tcp`, as files have it, or null. */
 export function parseService(text: string): Service | null {

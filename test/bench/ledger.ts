@@ -2,8 +2,8 @@
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
-import type { Knock } from '../../src/gate/listener/listener'
 import { openLedger } from '../../src/daemon/ledger/disk'
+import type { Knock } from '../../src/gate/listener/listener'
 import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/listener/ear'
 import { report, row, times } from './figures.mjs'
 

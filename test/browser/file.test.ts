@@ -2,11 +2,11 @@ import { createHash } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { Decrypter } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
+import type { Contents } from '../../src/browser/contents'
 import { httpHosts, pageText } from '../../src/browser/file'
 import { sealBytes } from '../../src/keys/sealed-key'
-import type { Contents } from '../../src/browser/contents'
 
-const source = (name: string) => readFileSync(new URL(`../../src/page/${name}`, import.meta.url), 'utf8')
+const source = (name: string) => readFileSync(new URL(`../../src/browser/${name}`, import.meta.url), 'utf8')
 const [html, style] = [source('index.html'), source('style.css')]
 const contents: Contents = {
   ...{ kind: 'passcode', host: 'gate.example', addresses: ['198.51.100.1'], http: ['198.51.100.1'], period: 30 },

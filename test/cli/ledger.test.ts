@@ -1,8 +1,8 @@
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { freshBase, type LedgerRecord } from '../../src/gate/ledger'
 import { formatRecord, readLedger } from '../../src/daemon/ledger/disk'
+import { freshBase, type LedgerRecord } from '../../src/gate/ledger'
 import { keyText, put, scratch } from '../system/scratch'
 import { RunningDaemon, run } from './programs'
 

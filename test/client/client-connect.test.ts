@@ -1,6 +1,6 @@
 import { expect, it, vi } from 'vitest'
-import { knockUntilConnected, passPause, prepare, type Sending } from '../../src/client/client'
 import { Attempts } from '../../src/client/attempts'
+import { knockUntilConnected, passPause, prepare, type Sending } from '../../src/client/client'
 import { keyOf } from '../gate/listener/ear'
 
 const sending: Sending = {

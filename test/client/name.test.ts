@@ -1,7 +1,7 @@
 import { relative } from 'node:path'
 import { afterEach, describe, expect, it, vi } from 'vitest'
-import { commandPath } from '../../src/system/commands'
 import { lookUp, NO_ANSWER } from '../../src/client/name'
+import { commandPath } from '../../src/system/commands'
 import { put, scratch } from '../system/scratch'
 
 vi.mock('../../src/system/commands', async (original) => {

@@ -2,9 +2,11 @@ import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { type AddressInfo, createServer } from 'node:net'
 import { afterEach, describe, expect, it } from 'vitest'
-import { Fault } from '../../src/system/fault'
+import { resolveHost } from '../../src/client/host'
+import { look } from '../../src/client/look'
 import { Touches } from '../../src/client/touches'
-import { inZoneOf, localAddressTo, look, resolveHost, touchTcp, touchUdp } from '../../src/client/transport'
+import { inZoneOf, localAddressTo, touchTcp, touchUdp } from '../../src/client/transport'
+import { Fault } from '../../src/system/fault'
 
 const HERE = '127.0.0.1'
 /** An address that no packet can be sent to from anywhere: the limited broadcast is none for TCP, and not allowed for UDP. */

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import { floorsAhead, whyAhead } from '../../src/daemon/ahead'
+import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import { serverKey } from '../replay/world'
 
 const [alice, bob] = [serverKey(1), serverKey(2)]

@@ -4,7 +4,8 @@ import { describe, expect, it } from 'vitest'
 import { Doors, type Outcome } from '../../src/daemon/doors'
 import { type Batch, type Entry, type Lease, nameOf, Refused, type Table } from '../../src/gate/firewall'
 import { isLease, Leases } from '../../src/gate/leases'
-import type { Grant, Service } from '../../src/gate/policy'
+import type { Grant } from '../../src/gate/policy'
+import type { Service } from '../../src/protocol/service'
 
 /* The worker that brings the firewall to what is wanted, on a model of the kernel whose changes take as long and end as the test says. */
 

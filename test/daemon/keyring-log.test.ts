@@ -1,8 +1,8 @@
 import pino from 'pino'
 import { describe, expect, it } from 'vitest'
-import { Fault } from '../../src/system/fault'
 import { KeyringLog } from '../../src/daemon/keyring-log'
 import type { ServerKeys } from '../../src/daemon/server-keys'
+import { Fault } from '../../src/system/fault'
 
 /** What a keyring has had said, look by look. */
 function keyring() {

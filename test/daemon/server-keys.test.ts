@@ -1,7 +1,7 @@
 import { chmodSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
-import { readKeyring } from '../../src/keys/keyring'
 import { judgeKeys, loadServerKeys, readAgainAt, type ServerKeys } from '../../src/daemon/server-keys'
+import { readKeyring } from '../../src/keys/keyring'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 
 const SERVER = 'gate.example'

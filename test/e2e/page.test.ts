@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { pathToFileURL } from 'node:url'
 import type { Browser } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { loadKeyFile } from '../../src/keys/keyring'
 import type { Contents } from '../../src/browser/contents'
+import { loadKeyFile } from '../../src/keys/keyring'
 import { windowAt } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/totp'
 import { passcodePorts } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 import {
   type Child,
   type Gate,

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { loadKeyFile } from '../../src/keys/keyring'
 import { type Key, windowAt } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/totp'
 import { passcodePorts } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, until, verdict } from './lab.mjs'
 
 const SSH = 22

@@ -3,9 +3,9 @@ import { join } from 'node:path'
 import pino from 'pino'
 import { afterAll, beforeAll, expect, it } from 'vitest'
 import { Doors, type Outcome } from '../../src/daemon/doors'
-import { isLease, Leases } from '../../src/gate/leases'
 import { iptablesFirewall } from '../../src/daemon/firewall/iptables'
 import { iptables, readTable } from '../../src/daemon/firewall/table'
+import { isLease, Leases } from '../../src/gate/leases'
 import { scratch } from '../system/scratch'
 
 /* A rule that the kernel itself refuses, and not iptables: of one key, beside those of others. */

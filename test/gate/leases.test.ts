@@ -2,7 +2,8 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Entry, Lease, Lock } from '../../src/gate/firewall'
 import { Leases, MAX_KEY_LEASES, MAX_KEY_LOCKS, MAX_LEASES, MAX_LOCKS } from '../../src/gate/leases'
-import type { Grant, Service } from '../../src/gate/policy'
+import type { Grant } from '../../src/gate/policy'
+import type { Service } from '../../src/protocol/service'
 
 /** Unix seconds. */
 const NOW = 1_770_000_000

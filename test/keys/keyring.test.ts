@@ -2,11 +2,11 @@ import { execFileSync } from 'node:child_process'
 import { chmodSync, chownSync, mkdirSync, readFileSync, type Stats, statSync, symlinkSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { Fault } from '../../src/system/fault'
-import { checkPrivate } from '../../src/system/files'
 import { parseKeyFile } from '../../src/keys/key-file'
 import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/keys/keyring'
 import { writePasscode } from '../../src/keys/passcode-table'
+import { Fault } from '../../src/system/fault'
+import { checkPrivate } from '../../src/system/files'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 
 /** The message of the fault that a promise is rejected with; anything else fails. */

@@ -3,8 +3,8 @@ import { join } from 'node:path'
 import { armor, Encrypter, generateX25519Identity, identityToRecipient } from 'age-encryption'
 import { describe, expect, it } from 'vitest'
 import { readSealed, sealText } from '../../src/keys/sealed-key'
-import { onTerminal } from '../terminal'
 import { keyText, put, scratch } from '../system/scratch'
+import { onTerminal } from '../terminal'
 
 const PASSPHRASE = 'correct horse battery'
 const TEXT = keyText()

@@ -1,6 +1,6 @@
 import { expect, it, vi } from 'vitest'
-import * as node from '../../src/system/primitives'
 import * as used from '../../src/protocol/primitives'
+import * as node from '../../src/system/primitives'
 import './vectors.test'
 
 /* The vectors once more, as the built programs compute them. */

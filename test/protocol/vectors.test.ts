@@ -7,11 +7,11 @@ import { composeDatagram, openDatagram } from '../../src/protocol/datagram'
 import { encode } from '../../src/protocol/erasure'
 import { deriveKey, hint, type Key } from '../../src/protocol/key'
 import { compose, identity } from '../../src/protocol/knock'
-import { passcode } from '../../src/protocol/totp'
 import { passcodePorts } from '../../src/protocol/passcode'
 import { parsePool } from '../../src/protocol/pool'
 import { decodeRequest, encodeRequest, type Request } from '../../src/protocol/request'
 import { seal, unseal } from '../../src/protocol/seal'
+import { passcode } from '../../src/protocol/totp'
 
 const rows = <T>(name: string): T[] => JSON.parse(readFileSync(new URL(`../vectors/${name}.json`, import.meta.url), 'utf8'))
 const hex = (bytes: Uint8Array) => Buffer.from(bytes).toString('hex')

@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream'
-import { parseKeyFile } from '../../src/keys/key-file'
 import { journalReader } from '../../src/daemon/taps/journal'
 import { stdinSource } from '../../src/daemon/taps/stdin'
+import { parseKeyFile } from '../../src/keys/key-file'
 import { shuffled } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'

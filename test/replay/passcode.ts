@@ -1,7 +1,7 @@
 import type { Refusal, ServerKey } from '../../src/gate/policy'
 import type { Key } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/totp'
 import { PASSCODE_BASE, passcodePorts } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 import { keyOf, shuffled } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'

@@ -1,5 +1,6 @@
-import { decide, type GrantRules, type Refusal, type ServerKey, type Service } from '../../src/gate/policy'
+import { decide, type GrantRules, type Refusal, type ServerKey } from '../../src/gate/policy'
 import type { Request } from '../../src/protocol/request'
+import type { Service } from '../../src/protocol/service'
 import { MIDDLE, requestOf } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'

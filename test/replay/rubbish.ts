@@ -1,7 +1,7 @@
 import { codebook, PAGE, rendezvous } from '../../src/protocol/codebook'
 import type { Key } from '../../src/protocol/key'
-import { passcode } from '../../src/protocol/totp'
 import { passcodePorts } from '../../src/protocol/passcode'
+import { passcode } from '../../src/protocol/totp'
 import { MIDDLE } from '../gate/listener/ear'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'

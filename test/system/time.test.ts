@@ -1,8 +1,8 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import { formatService, parseService, readService, readTyped } from '../../src/protocol/service'
 import { humanDuration, parseInstant } from '../../src/system/calendar'
 import { Fault } from '../../src/system/fault'
-import { formatService, parseService, readService, readTyped } from '../../src/protocol/service'
 import { checkClock, formatDuration, isoTime, parseDuration } from '../../src/system/time'
 
 describe('a duration', () => {

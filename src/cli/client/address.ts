@@ -1,13 +1,13 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { Fault, TimeFault, UsageFault } from '../../system/fault'
 import { parseHttps } from '../../client/own-address'
 import { parseStun } from '../../client/stun'
 import { canonicalAddress, isZeroAddress } from '../../protocol/address'
 import { AS_SEEN } from '../../protocol/request'
-import { type AimOptions, NAME, type Place } from './aim'
+import { Fault, TimeFault, UsageFault } from '../../system/fault'
 import { reading, refuseIdle } from '../options'
 import { noteOf } from '../voice'
+import { type AimOptions, NAME, type Place } from './aim'
 
 /* The address to open for, on the command line. */
 

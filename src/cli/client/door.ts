@@ -1,12 +1,23 @@
 import type { Command } from 'commander'
 import { prepare, type Sending, type Sequence, type Told, upToDate } from '../../client/client'
-import { forbidCoreDumps } from '../../system/core-dumps'
-import { Fault, quoted, UsageFault } from '../../system/fault'
+import { isSameName } from '../../client/host'
 import type { KeyFile } from '../../keys/key-file'
 import { clientKeys, readKeyring } from '../../keys/keyring'
 import { readTyped } from '../../protocol/service'
+import { forbidCoreDumps } from '../../system/core-dumps'
+import { Fault, quoted, UsageFault } from '../../system/fault'
 import { formatDuration, parseLifetime } from '../../system/time'
-import { isSameName } from '../../client/transport'
+import { reading, whole } from '../options'
+import { warnOf } from '../voice'
+import {
+  type AddressOptions,
+  askedAddress,
+  askedByEither,
+  checkAddress,
+  knownAddress,
+  preferredFamily,
+  withAddress,
+} from './address'
 import {
   type Aim,
   checkAim,
@@ -30,20 +41,9 @@ import {
   withWay,
 } from './aim'
 import { checkForeseen, onlyService, usualTime } from './foreseen'
-import { reading, whole } from '../options'
 import { openingOf } from './outcome'
-import {
-  type AddressOptions,
-  askedAddress,
-  askedByEither,
-  checkAddress,
-  knownAddress,
-  preferredFamily,
-  withAddress,
-} from './address'
 import { entriesOf, fill } from './profile'
 import { type SilenceOptions, timeSourceOption } from './timeout'
-import { warnOf } from '../voice'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 

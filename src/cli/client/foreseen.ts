@@ -1,9 +1,9 @@
-import { askedOf, isOver, type Service } from '../../gate/policy'
-import { Fault, listed, UsageFault } from '../../system/fault'
+import { askedOf, isOver } from '../../gate/policy'
 import { type GrantHint, hintOf, type KeyFile } from '../../keys/key-file'
-import { formatService } from '../../protocol/service'
-import { formatDuration, isoTime } from '../../system/time'
 import type { Request } from '../../protocol/request'
+import { formatService, type Service } from '../../protocol/service'
+import { Fault, listed, UsageFault } from '../../system/fault'
+import { formatDuration, isoTime } from '../../system/time'
 
 /* What a knock can be told before a packet is sent, from what the key's file says of its grant. The server's may be another one by now. */
 

@@ -1,13 +1,13 @@
 import { isIP } from 'node:net'
 import { knock } from '../../client/client'
+import { resolveHost } from '../../client/host'
+import { passcodePorts } from '../../protocol/passcode'
 import { forbidCoreDumps } from '../../system/core-dumps'
 import { Fault, UsageFault } from '../../system/fault'
 import { askSecret } from '../../system/terminal'
-import { resolveHost } from '../../client/transport'
-import { passcodePorts } from '../../protocol/passcode'
+import { warnOf } from '../voice'
 import { type AimOptions, checkAim, checkPace, NAME, placeOf, requiredFamily, speaker, whatOf } from './aim'
 import { warnOfTouches } from './timeout'
-import { warnOf } from '../voice'
 
 const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
 

@@ -1,10 +1,10 @@
 import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command, Option } from 'commander'
-import { UsageFault } from '../../system/fault'
+import type { Entry, Given } from '../../client/profiles'
 import { KEY_ID } from '../../keys/key-file'
 import { clientKeys, keyPath } from '../../keys/keyring'
-import type { Entry, Given } from '../../client/profiles'
+import { UsageFault } from '../../system/fault'
 
 /* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */
 

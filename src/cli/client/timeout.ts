@@ -1,15 +1,15 @@
 import type { Option } from 'commander'
 import type { Ended, Sequence } from '../../client/client'
-import { isOver } from '../../gate/policy'
-import type { KeyFile } from '../../keys/key-file'
+import { isLoopback } from '../../client/host'
 import { isOpening } from '../../client/lookout'
 import { parseTimeSource } from '../../client/time-source'
-import { isLoopback } from '../../client/transport'
+import { isOver } from '../../gate/policy'
+import type { KeyFile } from '../../keys/key-file'
 import { isZeroAddress } from '../../protocol/address'
-import { type AimOptions, NAME, placeOf } from './aim'
 import { reading } from '../options'
-import { outcomesOf } from './outcome'
 import { complain, EXIT, hintAt, noteOf, warnOf } from '../voice'
+import { type AimOptions, NAME, placeOf } from './aim'
+import { outcomesOf } from './outcome'
 
 /* What is said where not all has opened, whichever command has knocked. */
 

@@ -1,17 +1,8 @@
-import type { Service } from '../../gate/policy'
+import type { Service } from '../../protocol/service'
 import { apart, fitsInterface, isIn, sourcesApart, toNumber } from './matches'
+import { matched, type Rule, readStrangersRule } from './rule'
 import { ALL, least, most, NONE, type Share, UNKNOWN } from './share'
-import {
-  FORWARDED,
-  MARKED,
-  matched,
-  type Range,
-  type Rule,
-  readStrangersRule,
-  type Stranger,
-  type Surroundings,
-  UNTRACKED,
-} from './stranger'
+import { FORWARDED, MARKED, type Range, type Stranger, type Surroundings, UNTRACKED } from './stranger'
 
 /* Whether strangers reach a service, as far as the rules of iptables tell. Nothing here looks at the machine. */
 

@@ -1,15 +1,24 @@
 import { readFile } from 'node:fs/promises'
-import { isOver, type Service } from '../../gate/policy'
+import { isOver } from '../../gate/policy'
+import { formatService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault, reason } from '../../system/fault'
-import { formatService } from '../../protocol/service'
 import { isConnected } from '../firewall/chains'
-import { type Judgment, judgeFor, type Stage } from './judge'
-import { type Exposure, type Finding, inWords } from './text'
 import { establishedRule } from '../firewall/input'
+import {
+  FAMILIES,
+  type Family,
+  type FilterTable,
+  IP_NAMES,
+  iptables,
+  parseTable,
+  readReached,
+  readTable,
+} from '../firewall/table'
+import { type Judgment, judgeFor, type Stage } from './judge'
 import { type Ruleset, readRuleset, tablesThatMay } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'
-import { FAMILIES, type Family, type FilterTable, IP_NAMES, iptables, parseTable, readReached, readTable } from '../firewall/table'
+import { type Exposure, type Finding, inWords } from './text'
 
 /** Services that are judged: more than anybody grants, and each is compared with the rules of both families. */
 const MAX_SERVICES = 1_024

@@ -1,4 +1,5 @@
 import { addressBytes } from '../../protocol/address'
+import type { Family } from '../firewall/table'
 import { ALWAYS, DOUBTFUL, either, LISTED, NEVER, not, SOMETIMES, type Split, whether } from './share'
 import {
   FORWARDED,
@@ -11,7 +12,6 @@ import {
   type Tells,
   UNTRACKED,
 } from './stranger'
-import type { Family } from '../firewall/table'
 
 /* What the matches of iptables mean for a stranger's first packet. What is not named here is doubtful. */
 

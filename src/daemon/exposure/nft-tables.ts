@@ -1,4 +1,4 @@
-import type { Service } from '../../gate/policy'
+import type { Service } from '../../protocol/service'
 import type { Family } from '../firewall/table'
 
 /* Tables that other programs keep by nft, beside those of iptables. An accept there opens nothing that INPUT drops; a drop may shut. */

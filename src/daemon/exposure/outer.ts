@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises'
 import { errorCode } from '../../system/fault'
-import { isReachable, toNumber } from './matches'
 import { type Family, IP_NAMES, interfaceAddresses } from '../firewall/table'
+import { isReachable, toNumber } from './matches'
 
 /* By which interfaces strangers come, and to which addresses. */
 

@@ -1,7 +1,6 @@
-import type { Service } from '../../gate/policy'
-import { formatService } from '../../protocol/service'
-import type { Judgment, Why } from './judge'
+import { formatService, type Service } from '../../protocol/service'
 import { cannotRead, type Family, IP_NAMES } from '../firewall/table'
+import type { Judgment, Why } from './judge'
 
 /** What was found out about strangers, as lines for people: each names a service and what it stands by. */
 export interface Exposure {

@@ -1,8 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
-import type { Service } from '../../gate/policy'
+import { formatService, type Service } from '../../protocol/service'
 import { reason } from '../../system/fault'
-import { formatService } from '../../protocol/service'
 import { type Granting, grantedServices } from './look'
 import type { Exposure } from './text'
 

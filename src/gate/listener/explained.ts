@@ -1,6 +1,6 @@
 import { acceptedWindows, type Now } from '../clock'
-import { type Candidate, FAR } from './table'
 import type { Name } from '../tap'
+import { type Candidate, FAR } from './table'
 
 /** Opened knocks that are remembered, oldest forgotten first (docs/protocol.md, "Receiving" 7). */
 export const MAX_EXPLAINED = 4_096

@@ -6,8 +6,9 @@ import type { Key } from '../../protocol/key'
 import { identity, open, PARITY, symbolPorts } from '../../protocol/knock'
 import type { Request } from '../../protocol/request'
 import { SEALED_LENGTHS } from '../../protocol/seal'
-import { Budget, FIRST_ATTEMPTS, MAX_FAR, SLOT } from './budget'
 import { acceptedWindows, type Now } from '../clock'
+import { type Name, Names, type Tap } from '../tap'
+import { Budget, FIRST_ATTEMPTS, MAX_FAR, SLOT } from './budget'
 import { Explained } from './explained'
 import { Fullness } from './fullness'
 import { Half, type Place } from './half'
@@ -16,7 +17,6 @@ import { eagerReadings, type Reading, readings, rendezvousStart, type Touch } fr
 import { Strays } from './strays'
 import { type Candidate, Table } from './table'
 import type { Tally } from './tally'
-import { type Name, Names, type Tap } from '../tap'
 
 /* Specification (docs/protocol.md, "Receiving") */
 

@@ -1,10 +1,10 @@
 import { addressBytes } from '../../protocol/address'
 import { type Key, windowAt } from '../../protocol/key'
-import { passcode } from '../../protocol/totp'
 import { CODE_DIGITS, passcodeRange } from '../../protocol/passcode'
+import { passcode } from '../../protocol/totp'
 import type { Now } from '../clock'
-import { MAX_FAILURES, MAX_SOURCE_FAILURES, passcodeSkew } from './guesses'
 import type { Tap } from '../tap'
+import { MAX_FAILURES, MAX_SOURCE_FAILURES, passcodeSkew } from './guesses'
 
 /* Specification (docs/protocol.md, "Passcode knock") */
 

@@ -1,10 +1,10 @@
 import { isIP } from 'node:net'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
 import { findHost } from '../../../src/cli/client/aim'
-import { TimeFault } from '../../../src/system/fault'
-import { parseKeyFile } from '../../../src/keys/key-file'
 import { lookUp, NO_ANSWER } from '../../../src/client/name'
+import { parseKeyFile } from '../../../src/keys/key-file'
 import { canonicalAddress } from '../../../src/protocol/address'
+import { TimeFault } from '../../../src/system/fault'
 import { keyText } from '../../system/scratch'
 
 /* The addresses of names, where no resolver can be told them; test/e2e/ssh.test.ts has a real one. */

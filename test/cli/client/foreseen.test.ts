@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { type Asked, checkForeseen, mayOpenTcp, onlyService, usualTime } from '../../../src/cli/client/foreseen'
-import { Fault, UsageFault } from '../../../src/system/fault'
 import { type KeyFile, parseKeyFile } from '../../../src/keys/key-file'
+import { Fault, UsageFault } from '../../../src/system/fault'
 import { keyText } from '../../system/scratch'
 
 const NOW = Date.UTC(2026, 10, 22)

@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import type { Service } from '../../../src/gate/policy'
-import { installScript } from '../../../src/daemon/firewall/chains'
 import { type Judgment, judgeFor, type Stage } from '../../../src/daemon/exposure/judge'
 import { toNumber } from '../../../src/daemon/exposure/matches'
+import { installScript } from '../../../src/daemon/firewall/chains'
 import { type Family, parseTable } from '../../../src/daemon/firewall/table'
+import type { Service } from '../../../src/protocol/service'
 
 /* Rules as real systems have them, as `iptables -S` prints them. */
 

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import type { Service } from '../../../src/gate/policy'
 import { readRuleset, tablesThatMay } from '../../../src/daemon/exposure/nft-tables'
+import type { Service } from '../../../src/protocol/service'
 
 /* Rulesets as `nft -j -t list ruleset` of nftables 1.0.6 prints them. */
 

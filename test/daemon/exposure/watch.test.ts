@@ -1,9 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import type { Service } from '../../../src/gate/policy'
 import { grantedServices } from '../../../src/daemon/exposure/look'
+import { allInterfaces, defaultInterfaces } from '../../../src/daemon/exposure/outer'
 import { type Finding, inWords } from '../../../src/daemon/exposure/text'
 import { ExposureWatch } from '../../../src/daemon/exposure/watch'
-import { allInterfaces, defaultInterfaces } from '../../../src/daemon/exposure/outer'
+import type { Service } from '../../../src/protocol/service'
 
 const HOUR = 3_600_000
 const SSH: Service = { port: 22, protocol: 'tcp' }

@@ -1,10 +1,10 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Lease, Lock } from '../../../src/gate/firewall'
 import { installScript, isConnected, reach, removeScript } from '../../../src/daemon/firewall/chains'
 import { hearsDatagrams, hearsPool, type TapRules } from '../../../src/daemon/firewall/log-rules'
 import { endsByItself, readRule, ruleOf } from '../../../src/daemon/firewall/rules'
 import { type FilterTable, parseTable } from '../../../src/daemon/firewall/table'
+import type { Lease, Lock } from '../../../src/gate/firewall'
 import { KEY_ID } from '../../../src/keys/key-file'
 import { parsePool } from '../../../src/protocol/pool'
 

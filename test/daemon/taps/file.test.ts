@@ -18,11 +18,11 @@ import { setImmediate as nextTurn } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Tap } from '../../../src/gate/tap'
-import { Fault } from '../../../src/system/fault'
 import { fileSource, MAX_FILES } from '../../../src/daemon/taps/file'
 import { MAX_LINE } from '../../../src/daemon/taps/log-line'
 import type { TapSource } from '../../../src/daemon/taps/source'
+import type { Tap } from '../../../src/gate/tap'
+import { Fault } from '../../../src/system/fault'
 import { scratch } from '../../system/scratch'
 
 let folder: string

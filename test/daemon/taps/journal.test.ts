@@ -3,12 +3,12 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import fc from 'fast-check'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import type { Tap } from '../../../src/gate/tap'
-import { missing } from '../../../src/system/commands'
 import { journalSource } from '../../../src/daemon/taps/journal'
 import type { TapSource } from '../../../src/daemon/taps/source'
-import { plain } from './plain-tap'
+import type { Tap } from '../../../src/gate/tap'
+import { missing } from '../../../src/system/commands'
 import { put, scratch } from '../../system/scratch'
+import { plain } from './plain-tap'
 
 /** Milliseconds to wait for what must come, on a machine that is busy with something else. */
 const PATIENCE = 20_000

@@ -1,10 +1,10 @@
 import { PassThrough } from 'node:stream'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Tap } from '../../../src/gate/tap'
 import { lineSplitter } from '../../../src/daemon/taps/lines'
 import { logLineReader, MAX_LINE } from '../../../src/daemon/taps/log-line'
 import { stdinSource } from '../../../src/daemon/taps/stdin'
+import type { Tap } from '../../../src/gate/tap'
 import { plain } from './plain-tap'
 
 const reader = (prefix: string) => {

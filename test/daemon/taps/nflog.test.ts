@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { missing } from '../../../src/system/commands'
 import { netlinkDrops } from '../../../src/daemon/taps/nflog'
+import { missing } from '../../../src/system/commands'
 
 /* /proc/net/netlink of Linux 6.18 while tcpdump, with socket 1204517, was stopped and 60,000 packets came. */
 const SOCKETS = `sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode

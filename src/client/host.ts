@@ -1,0 +1,60 @@
+import { isIP } from 'node:net'
+import { errorCode, Fault, reason } from '../system/fault'
+import { lookUp, NAME_LIMIT, NO_ANSWER } from './name'
+
+/**
+ * Finds a server's address: the first that the system's resolver gives, as other programs will.
+ * @param required 4 or 6 where only that family will do, else 0
+ * @param preferred the family to take where there is a choice, or 0
+ * @param limit milliseconds
+ * @throws {Fault} when there is none, or none is known in time
+ */
+export async function resolveHost(
+  host: string,
+  required: 0 | 4 | 6,
+  preferred: 0 | 4 | 6 = 0,
+  limit: number = NAME_LIMIT,
+): Promise<string> {
+  return (await resolveAll(host, required, preferred, limit))[0]
+}
+
+/** As {@link resolveHost}, all of its addresses, at least one, those of the preferred family first. */
+export async function resolveAll(
+  host: string,
+  required: 0 | 4 | 6,
+  preferred: 0 | 4 | 6,
+  limit: number,
+): Promise<readonly string[]> {
+  const what = required === 0 ? 'an address' : `an IPv${required} address`
+  const literal = isIP(host)
+  if (literal && required && literal !== required)
+    throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${required}`)
+  try {
+    const rank = (address: string) => Number(isIP(address) !== preferred)
+    return (await lookUp(host, required, Math.min(limit, NAME_LIMIT))).toSorted((a, b) => rank(a) - rank(b))
+  } catch (error) {
+    throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: ${unresolved(host, required, errorCode(error))}`, {
+      cause: error,
+    })
+  }
+}
+
+/** What to do for a name that has no address. */
+function unresolved(host: string, required: 0 | 4 | 6, code: string | undefined): string {
+  if (/[:/@[\]\s]/.test(host)) return 'give its name or address alone, without port or brackets'
+  const unheard = "check this machine's network, or give an address"
+  if (code === NO_ANSWER) return unheard
+  if (code === 'EAI_AGAIN') return `no name server answers: ${unheard}`
+  return `check how it is spelled${required === 0 ? '' : `, or leave out -${required}`}`
+}
+
+/** Whether two names of hosts are one: case means nothing, and a final dot only that a name is whole. */
+export function isSameName(one: string, other: string): boolean {
+  const bare = (name: string) => name.toLowerCase().replace(/\.$/, '')
+  return bare(one) === bare(other)
+}
+
+/** Whether an address is this machine's own, which no network lies in front of. */
+export function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1'
+}
