@@ -3,7 +3,8 @@ import type { PasscodeGrant } from '../gate/policy'
 import { Fault } from '../system/fault'
 import { changeText, checkSecret, readText, tooLong } from '../system/files'
 import { findTable } from '../system/toml-edit'
-import { describePasscode, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
+import { describePasscode } from './grant-table'
+import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { checkTaken, findKey, keyPath } from './keyring'
 
 /**
