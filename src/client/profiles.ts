@@ -9,6 +9,7 @@ import { clientKeys, keyPath } from '../keys/keyring'
 import { errorCode, Fault, quoted, reason, UsageFault } from '../system/fault'
 import { changeText, checkOurs, readText } from '../system/files'
 import { readToml } from '../system/toml'
+import { findTable } from '../system/toml-edit'
 
 /* The client's config: named sets of options, so that one word knocks. It holds no secret. */
 
@@ -207,13 +208,12 @@ function withoutTable(before: string, name: string): string | null {
 function aroundTable(before: string, name: string): { above: string[]; below: string[] } | null {
   const lines = before.split('\n')
   const heads = (line: string) => /^\s*\[\s*profile\s*\.\s*(["']?)([\w.-]+)\1\s*\]/.exec(line)?.[2] === name
-  const from = lines.findIndex(heads)
-  if (from < 0) return null
-  const next = lines.findIndex((line, at) => at > from && /^\s*\[/.test(line))
-  let to = next < 0 ? lines.length : next
+  const table = findTable(lines, heads)
+  if (!table) return null
+  let to = table.to
   // What stands right above the next table is said of that one.
-  while (to > from + 1 && /^\s*(#|$)/.test(lines[to - 1])) to--
-  return { above: lines.slice(0, from), below: lines.slice(to) }
+  while (/^\s*(#|$)/.test(lines[to - 1])) to--
+  return { above: lines.slice(0, table.from), below: lines.slice(to) }
 }
 
 /**

@@ -11,8 +11,9 @@ import { grantedServices, lookForStrangers } from './exposure/look'
 import { isInstalled } from './firewall/chains'
 import type { FilterTable } from './firewall/table'
 import { leftOut } from './firewall/unheard'
-import { ledgerRemedy, MAX_LEDGER, readLedger, tooLarge } from './ledger/disk'
+import { ledgerRemedy, MAX_LEDGER, tooLarge } from './ledger/held-file'
 import { findHolder, isHeld } from './ledger/lock'
+import { readLedger } from './ledger/record'
 import { judgePasscodes } from './passcode-rules'
 import { rehearse } from './rehearsal'
 import { loadServerKeys } from './server-keys'
@@ -64,17 +65,7 @@ export async function checkDaemon(file: string): Promise<Findings> {
   if (path !== undefined) {
     const seen = await look(() => checkLedger(path, loaded))
     warnings.push(...(seen?.notes ?? []))
-    isRunning = seen?.isHeld ?? false
-    const holder = isRunning ? await findHolder(path) : null
-    if (holder?.isDaemon) warnings.push(`a daemon runs (process ${holder.pid}), and has the ledger and what it hears by`)
-    else if (holder) {
-      isRunning = false
-      const remedy = 'end that, or set [ledger] path to another file'
-      faults.push(
-        new Fault(`${path}: the ledger is held by process ${holder.pid} (${holder.name}), which is no daemon: ${remedy}`),
-      )
-    } else if (isRunning)
-      unchecked.push(`who holds ${path}, and whether taps are heard: if that is the daemon, all is well; else run this as root`)
+    isRunning = seen?.isHeld === true && (await isHeldByDaemon(path, { faults, warnings, unchecked }))
   }
   if (read.value) {
     const rehearsal = await rehearse(read.value, isRunning)
@@ -91,6 +82,23 @@ export async function checkDaemon(file: string): Promise<Findings> {
     }
   }
   return { faults, warnings, unchecked }
+}
+
+/** Finds who holds a ledger. @returns whether it may be a daemon, which has what it hears by then, too */
+async function isHeldByDaemon(path: string, { faults, warnings, unchecked }: Findings): Promise<boolean> {
+  const holder = await findHolder(path)
+  if (!holder) {
+    unchecked.push(`who holds ${path}, and whether taps are heard: if that is the daemon, all is well; else run this as root`)
+    return true
+  }
+  const { pid, name, isDaemon } = holder
+  if (isDaemon) {
+    warnings.push(`a daemon runs (process ${pid}), and has the ledger and what it hears by`)
+    return true
+  }
+  const remedy = 'end that, or set [ledger] path to another file'
+  faults.push(new Fault(`${path}: the ledger is held by process ${pid} (${name}), which is no daemon: ${remedy}`))
+  return false
 }
 
 /** What the log rules lack, which an installation makes. */

@@ -1,12 +1,14 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
-import { cidr, serverLabel } from '../keys/key-file'
+import { cidr } from '../keys/grant-table'
+import { serverLabel } from '../keys/key-file'
 import { SERVER_KEYS } from '../keys/keyring'
 import type { Cidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
 import { Fault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
+import { whole } from '../system/toml-entries'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
@@ -52,10 +54,6 @@ export interface Config {
   readonly passcode: PasscodeConfig
 }
 
-const whole = (low: number, high: number) => {
-  const rule = `a whole number from ${low} to ${high}`
-  return v.pipe(v.number(), v.integer(rule), v.minValue(low, rule), v.maxValue(high, rule))
-}
 const path = v.pipe(v.string(), v.minLength(1, 'a path'))
 
 const tapsSchema = v.strictObject({

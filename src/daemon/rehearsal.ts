@@ -1,7 +1,7 @@
 import { DEFAULT_POOL, parsePool, poolRanges } from '../protocol/pool'
+import { ownPrivileges } from '../system/capabilities'
 import { findCommand } from '../system/commands'
 import { type Fault, keepFault } from '../system/fault'
-import { missingPrivileges } from '../system/privileges'
 import type { Config } from './config'
 import type { TapRules } from './firewall/log-rules'
 import { FAMILIES, type FilterTable, readTables } from './firewall/table'
@@ -38,7 +38,7 @@ export async function rehearse({ taps, datagram, firewall }: Config, isHeld: boo
   }
   const isFirewall = firewall.backend === 'iptables'
   const isCapture = taps.source === 'nflog'
-  const lacking = await missingPrivileges({ firewall: isFirewall, capture: isCapture })
+  const { missing: lacking } = await ownPrivileges({ firewall: isFirewall, capture: isCapture })
   /** Whether we may try it; else it is noted. */
   const may = (what: string) => {
     if (lacking.length > 0) found.unchecked.push(`${what}: that takes ${lacking.map((name) => `cap_${name}`)}: run this as root`)

@@ -1,23 +1,29 @@
 import { base32nopad } from '@scure/base'
-import { stringify, TomlDate } from 'smol-toml'
+import { stringify } from 'smol-toml'
 import * as v from 'valibot'
-import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/policy'
-import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
+import { askedOf, type GrantRules, type PasscodeGrant } from '../gate/policy'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
-import { MAX_PIN_DIGITS } from '../protocol/passcode'
 import { DEFAULT_POOL, formatPool } from '../protocol/pool'
-import { formatService, parseService, type Service } from '../protocol/service'
+import { formatService, type Service } from '../protocol/service'
 import type { Read } from '../system/fault'
 import { tooLong } from '../system/files'
-import { formatDuration, parseLifetime } from '../system/time'
+import { formatDuration } from '../system/time'
 import { leadingTo, readToml } from '../system/toml'
+import { instant, text } from '../system/toml-entries'
+import {
+  describeGrant,
+  describePasscode,
+  grantSchema,
+  maxEntry,
+  passcodeSchema,
+  readGrant,
+  readPasscode,
+  servicesEntry,
+} from './grant-table'
 import { sharedPool } from './shared-pool'
 
 /** Longest key file in bytes: the largest grant fits, with comments. */
 export const MAX_KEY_FILE = 64 * 1024
-/** Services of one grant, each of which makes a rule of its own, and address blocks, each of which is compared for a knock. */
-const MAX_SERVICES = 64
-const MAX_BLOCKS = 256
 
 /** What a key file says. */
 export interface KeyFile {
@@ -54,91 +60,10 @@ export function hintOf({ grant, hint }: Pick<KeyFile, 'grant' | 'hint'>): GrantH
 export const KEY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/
 export const KEY_ID_RULE = '1 to 32 letters, digits, dots, dashes or underscores, the first a letter or digit'
 
-/** A text that `read` understands; its RangeError, if it throws one, is the message. */
-const text = <T>(read: (input: string) => T | null, expected: string) =>
-  v.pipe(
-    v.string(),
-    v.rawTransform(({ dataset, addIssue, NEVER }) => {
-      try {
-        const value = read(dataset.value)
-        if (value !== null) return value
-        addIssue({ message: expected })
-      } catch (error) {
-        addIssue({ message: (error as RangeError).message.replace(/^expected /, '') })
-      }
-      return NEVER
-    }),
-  )
-
 export const serverLabel = v.pipe(
   v.string(),
   v.check((label) => labelFault(label) === null, 'at most 255 bytes of valid UTF-8 without NUL'),
 )
-export const cidr = text(parseCidr, 'an address or a block such as "198.51.100.0/24", with zeros behind the prefix')
-const INSTANT = 'an offset date-time such as 2026-01-31T12:00:00Z'
-const instant = v.pipe(
-  v.date(INSTANT),
-  // A local time is another instant in each zone, and a bare date or time is none.
-  v.check((date) => date instanceof TomlDate && date.isDateTime() && !date.isLocal(), INSTANT),
-  v.transform((date) => date.getTime()),
-)
-
-/** Bits of the block for which a lease opens. */
-const prefix = (low: number, high: number) => {
-  const rule = `a whole number from ${low} to ${high}`
-  return v.optional(v.pipe(v.number(), v.integer(rule), v.minValue(low, rule), v.maxValue(high, rule)), high)
-}
-
-const servicesEntry = v.pipe(
-  v.array(text(parseService, 'a service such as "22/tcp"')),
-  v.minLength(1, 'at least one service'),
-  v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
-)
-const maxEntry = text(parseLifetime, 'a duration such as "15m" or "1h30m", at most 2^24-1 s')
-
-const grantTable = v.strictObject({
-  services: servicesEntry,
-  max: v.optional(maxEntry, '1h'),
-  addresses: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_BLOCKS, `at most ${MAX_BLOCKS} blocks`)), ['0.0.0.0/0', '::/0']),
-  bind_source: v.optional(v.boolean(), true),
-  require_address: v.optional(v.boolean(), false),
-  allow_until_closed: v.optional(v.boolean(), false),
-  lock: v.optional(v.boolean(), false),
-  open_prefix: prefix(MIN_OPEN_PREFIX, 32),
-  open_prefix6: prefix(MIN_OPEN_PREFIX6, 128),
-})
-
-/** A block that goes beyond what the key may open for would have every knock refused. */
-const grantSchema = v.pipe(
-  grantTable,
-  v.rawCheck(({ dataset, addIssue }) => {
-    if (!dataset.typed || dataset.issues) return
-    const { value } = dataset
-    for (const [key, family, length] of [
-      ['open_prefix', 'IPv4', 4],
-      ['open_prefix6', 'IPv6', 16],
-    ] as const) {
-      const narrow = value.addresses.find(({ bytes, bits }) => bytes.length === length && bits > value[key])
-      if (narrow && value[key] < 8 * length)
-        addIssue({
-          message: `no ${family} block in addresses that is narrower, and there is ${formatCidr(narrow)}`,
-          input: value[key],
-          path: leadingTo(value, key),
-        })
-    }
-  }),
-)
-
-/** How long a passcode opens for if nothing else is said, in seconds; never longer than the grant's longest. */
-export const PASSCODE_SECONDS = 300
-const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
-
-const passcodeSchema = v.strictObject({
-  pin: v.pipe(v.string(PIN_RULE), v.regex(/^\d*$/, PIN_RULE), v.maxLength(MAX_PIN_DIGITS, PIN_RULE)),
-  services: v.optional(servicesEntry),
-  time: v.optional(text(parseLifetime, 'a duration such as "5m"')),
-  once: v.optional(v.boolean(), true),
-})
 
 const keyEntries = v.strictObject({
   id: v.pipe(v.string(), v.regex(KEY_ID, KEY_ID_RULE)),
@@ -213,30 +138,9 @@ export function parseKeyFile(path: string, source: string): Read<KeyFile> {
       expires: expires ?? null,
       revoked: revoked ?? null,
       host: host ?? null,
-      grant: grant
-        ? {
-            services: grant.services,
-            max: grant.max,
-            addresses: grant.addresses,
-            bindSource: grant.bind_source,
-            requireAddress: grant.require_address,
-            allowUntilClosed: grant.allow_until_closed,
-            lock: grant.lock,
-            openPrefix: grant.open_prefix,
-            openPrefix6: grant.open_prefix6,
-          }
-        : null,
+      grant: grant ? readGrant(grant) : null,
       ...(services || max ? { hint: { services: services ?? null, max: max ?? null } } : {}),
-      ...(grant && passcode
-        ? {
-            passcode: {
-              pin: passcode.pin,
-              services: passcode.services ?? grant.services,
-              seconds: passcode.time ?? Math.min(PASSCODE_SECONDS, grant.max),
-              once: passcode.once,
-            },
-          }
-        : {}),
+      ...(grant && passcode ? { passcode: readPasscode(passcode, grant) } : {}),
     },
   }
 }
@@ -267,26 +171,6 @@ export function describeHint({ services, max }: GrantHint) {
     ...(services === null ? {} : { services: services.map(formatService) }),
     ...(max === null ? {} : { max: formatDuration(max) }),
   }
-}
-
-/** A grant as the table of a key file. */
-export function describeGrant(grant: GrantRules) {
-  return {
-    services: grant.services.map(formatService),
-    max: formatDuration(grant.max),
-    addresses: grant.addresses.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`),
-    bind_source: grant.bindSource,
-    require_address: grant.requireAddress,
-    allow_until_closed: grant.allowUntilClosed,
-    lock: grant.lock,
-    open_prefix: grant.openPrefix ?? 32,
-    open_prefix6: grant.openPrefix6 ?? 128,
-  }
-}
-
-/** What a passcode opens, as the table of a key file, but for its PIN. */
-export function describePasscode({ services, seconds, once }: PasscodeGrant) {
-  return { services: services.map(formatService), time: formatDuration(seconds), once }
 }
 
 /** Base32 in any case, padded or not; null where it is not 32 bytes of it. */

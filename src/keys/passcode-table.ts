@@ -2,7 +2,9 @@ import { stringify } from 'smol-toml'
 import type { PasscodeGrant } from '../gate/policy'
 import { Fault } from '../system/fault'
 import { changeText, checkSecret, readText, tooLong } from '../system/files'
-import { describePasscode, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
+import { findTable } from '../system/toml-edit'
+import { describePasscode } from './grant-table'
+import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { checkTaken, findKey, keyPath } from './keyring'
 
 /**
@@ -33,12 +35,11 @@ export async function writePasscode(folder: string, id: string, passcode: Passco
 /** A key file's text without its table [passcode], up to the next table's header and the comments right in front of that. */
 function withoutTable(source: string): string {
   const lines = source.split('\n')
-  const from = lines.findIndex((line) => /^\s*\[\s*passcode\s*\]/.test(line))
-  if (from < 0) return source
-  const length = lines.slice(from + 1).findIndex((line) => /^\s*\[/.test(line))
-  let to = length < 0 ? lines.length : from + 1 + length
+  const table = findTable(lines, (line) => /^\s*\[\s*passcode\s*\]/.test(line))
+  if (!table) return source
+  let to = table.to
   while (to < lines.length && /^\s*#/.test(lines[to - 1])) to--
-  const rest = [...lines.slice(0, from), ...lines.slice(to)].join('\n')
+  const rest = [...lines.slice(0, table.from), ...lines.slice(to)].join('\n')
   return `${rest.trimEnd()}\n`
 }
 

@@ -1,7 +1,7 @@
 import { once } from 'node:events'
+import { ownPrivileges } from './capabilities'
 import { spawn } from './child-process'
 import { Fault, reason } from './fault'
-import { missingPrivileges } from './privileges'
 
 /** How a Node says that it changes its user for nobody: where its libuv, such as that of Debian 13, might use io_uring (CVE-2024-22017). */
 export const CHANGES_NO_USER = 'ERR_INVALID_STATE'
@@ -12,8 +12,8 @@ export const CHANGES_NO_USER = 'ERR_INVALID_STATE'
  * @throws {Fault} where it can't be begun
  */
 export async function beginAgainAs({ uid, gid }: { readonly uid: number; readonly gid: number }): Promise<never> {
-  const mayChangeFirewall = (await missingPrivileges({ firewall: true, capture: false })).length === 0
-  const capabilities = mayChangeFirewall ? ['--inh-caps=+net_admin', '--ambient-caps=+net_admin'] : []
+  const { missing } = await ownPrivileges({ firewall: true, capture: false })
+  const capabilities = missing.length === 0 ? ['--inh-caps=+net_admin', '--ambient-caps=+net_admin'] : []
   const user = ['--reuid', `${uid}`, '--regid', `${gid}`, '--clear-groups', '--no-new-privs', ...capabilities]
   const child = spawn('setpriv', [...user, process.execPath, ...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit' })
   try {

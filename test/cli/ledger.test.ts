@@ -1,7 +1,7 @@
 import { mkdirSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { formatRecord, readLedger } from '../../src/daemon/ledger/disk'
+import { formatRecord, readLedger } from '../../src/daemon/ledger/record'
 import { freshBase, type LedgerRecord } from '../../src/gate/ledger'
 import { keyText, put, scratch } from '../system/scratch'
 import { RunningDaemon, run } from './programs'

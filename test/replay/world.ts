@@ -1,6 +1,7 @@
 import pino from 'pino'
 import { Daemon } from '../../src/daemon/daemon'
-import { formatRecord, readLedger, startingRecords } from '../../src/daemon/ledger/disk'
+import { startingRecords } from '../../src/daemon/ledger/disk'
+import { formatRecord, readLedger } from '../../src/daemon/ledger/record'
 import type { Now } from '../../src/gate/clock'
 import type { Batch, Entry, Lease } from '../../src/gate/firewall'
 import { Leases } from '../../src/gate/leases'

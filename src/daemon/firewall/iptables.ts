@@ -1,4 +1,4 @@
-import { type Entry, type Firewall, nameOf, Refused, type Table } from '../../gate/firewall'
+import { type Batch, type Entry, type Firewall, nameOf, Refused, type Standing, type Table } from '../../gate/firewall'
 import { installScript, isConnected, marks, reach } from './chains'
 import { endsByItself, readRule, ruleOf } from './rules'
 import { type Family, type FilterTable, familyOf, isRefusal, LEASES, partlyRead, readTable, restore, scriptOf } from './table'
@@ -10,72 +10,86 @@ import { type Abilities, NO_TIME, tryAbilities } from './trial'
  * @param warn told what an administrator should know
  */
 export function iptablesFirewall(tables: readonly FilterTable[], warn: (message: string) => void): Firewall {
-  return tables.map((table) => iptablesTable(table, warn))
+  return tables.map((table) => new IptablesTable(table, warn))
 }
 
-function iptablesTable(first: FilterTable, warn: (message: string) => void): Table {
-  const { family } = first
+/** The filter table of one family. */
+class IptablesTable implements Table {
+  readonly name: Family
+  readonly #warn: (message: string) => void
   /** The table as it was last read, and the lines of our rules in it, by the names of their entries. */
-  let table = first
-  let lines = new Map<string, string>()
+  #table: FilterTable
+  #lines = new Map<string, string>()
   /** The log rules as they were when last seen. What is taken from among them is the administrator's doing; all of them at once is a flush. */
-  let taps: readonly string[] = []
+  #taps: readonly string[] = []
   /** Whether connections that a lease lets in are marked: as they were when our chains were put there, else where the kernel can. */
-  let isMarked = false
+  #isMarked = false
   /** What the kernel can do, when it has been tried. */
-  let abilities: Abilities | null = null
+  #abilities: Abilities | null = null
   /** Rules in our chain that are not ours, which are told of once. */
-  let others: readonly string[] = []
+  #others: readonly string[] = []
 
-  // By the line that was read: another version of ours may have made it.
-  const lineOf = (entry: Entry) => lines.get(nameOf(entry)) ?? `-A ${LEASES} ${ruleOf(entry, abilities?.ends)}`
-
-  const explore = async () => {
-    const found = await tryAbilities(family)
-    if (!found.ends) warn(`${family}: ${NO_TIME}`)
-    return found
+  constructor(table: FilterTable, warn: (message: string) => void) {
+    this.name = table.family
+    this.#table = table
+    this.#warn = warn
   }
 
-  return {
-    name: family,
-    holds: (address) => familyOf(address) === family,
-    endsByItself: (entry) => endsByItself(lineOf(entry)),
+  holds(address: string): boolean {
+    return familyOf(address) === this.name
+  }
 
-    async read() {
-      const wasWhole = table.isWhole
-      table = await readTable(family)
-      if (wasWhole && !table.isWhole) warn(await partlyRead(table))
-      abilities ??= await explore()
-      if (table.taps.length > 0) taps = table.taps
-      const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
-      for (const { line, entry } of rules)
-        if (!entry && !others.includes(line)) warn(`${family}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
-      others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
-      const entries = rules.flatMap(({ entry }) => entry ?? [])
-      lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
-      isMarked = table.admit.length > 0 ? marks(table) : isMarked || abilities.marks
-      const isDeaf = table.taps.length === 0 && taps.length > 0
-      return { entries, isWhole: isConnected(table) && !isDeaf }
-    },
+  endsByItself(entry: Entry): boolean {
+    return endsByItself(this.#lineOf(entry))
+  }
 
-    // The new ones first: a lease that is made longer stays open in between.
-    async change({ add, remove }) {
-      const added = add.map(lineOf)
-      const reached = reach(table, added)
-      const removed = remove.map(({ entry }) => lineOf(entry).replace('-A', '-D'))
-      await apply(family, scriptOf([...reached.lines, ...added, ...removed]))
-      table = reached.table
-    },
+  async read(): Promise<Standing> {
+    const wasWhole = this.#table.isWhole
+    const table = await readTable(this.name)
+    this.#table = table
+    if (wasWhole && !table.isWhole) this.#warn(await partlyRead(table))
+    this.#abilities ??= await this.#explore()
+    if (table.taps.length > 0) this.#taps = table.taps
+    const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
+    for (const { line, entry } of rules)
+      if (!entry && !this.#others.includes(line))
+        this.#warn(`${this.name}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
+    this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
+    const entries = rules.flatMap(({ entry }) => entry ?? [])
+    this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
+    this.#isMarked = table.admit.length > 0 ? marks(table) : this.#isMarked || this.#abilities.marks
+    const isDeaf = table.taps.length === 0 && this.#taps.length > 0
+    return { entries, isWhole: isConnected(table) && !isDeaf }
+  }
 
-    rewrite(entries) {
-      const wanted = new Map(entries.map((entry) => [nameOf(entry), entry]))
-      const kept = keep(table, wanted)
-      const added = [...wanted.values()].map((entry) => `[0:0] ${lineOf(entry)}`)
-      const more = table.taps.length === 0 ? taps : []
-      if (table.taps.length + more.length === 0)
-        warn(`${family}: the log rules are missing, and no knock is heard: run "knockturn firewall install"`)
-      return apply(family, installScript(table, null, isMarked, [...kept, ...added], more))
-    },
+  /** The new ones first: a lease that is made longer stays open in between. */
+  async change({ add, remove }: Batch): Promise<void> {
+    const added = add.map((entry) => this.#lineOf(entry))
+    const { lines, table } = reach(this.#table, added)
+    const removed = remove.map(({ entry }) => this.#lineOf(entry).replace('-A', '-D'))
+    await apply(this.name, scriptOf([...lines, ...added, ...removed]))
+    this.#table = table
+  }
+
+  rewrite(entries: readonly Entry[]): Promise<void> {
+    const wanted = new Map(entries.map((entry) => [nameOf(entry), entry]))
+    const kept = keep(this.#table, wanted)
+    const added = [...wanted.values()].map((entry) => `[0:0] ${this.#lineOf(entry)}`)
+    const more = this.#table.taps.length === 0 ? this.#taps : []
+    if (this.#table.taps.length + more.length === 0)
+      this.#warn(`${this.name}: the log rules are missing, and no knock is heard: run "knockturn firewall install"`)
+    return apply(this.name, installScript(this.#table, null, this.#isMarked, [...kept, ...added], more))
+  }
+
+  /** By the line that was read: another version of ours may have made it. */
+  #lineOf(entry: Entry): string {
+    return this.#lines.get(nameOf(entry)) ?? `-A ${LEASES} ${ruleOf(entry, this.#abilities?.ends)}`
+  }
+
+  async #explore(): Promise<Abilities> {
+    const found = await tryAbilities(this.name)
+    if (!found.ends) this.#warn(`${this.name}: ${NO_TIME}`)
+    return found
   }
 }
 

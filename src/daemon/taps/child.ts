@@ -55,63 +55,12 @@ export interface Child {
  * Runs a program as a child, and starts it again when it dies.
  * @param warn told when it has died, and when it hears again
  */
-export function keepAlive(
-  { argv, hears, reader, settle, chatter, plain, hint = '' }: Program,
-  warn: (message: string) => void,
-): Child {
+export function keepAlive(program: Program, warn: (message: string) => void): Child {
+  const { argv, hears, hint = '' } = program
   const [name] = argv
   const stopping = new AbortController()
-  let pid: number | undefined
-  let end = () => {}
-  let life: Promise<void> = Promise.resolve()
-
-  /** One life. @returns why it has ended */
-  const live = async (begun: () => void): Promise<string> => {
-    const child = execa('setpriv', setprivArgs(plain, argv), {
-      buffer: false,
-      reject: false,
-      stdin: 'ignore',
-      // The stream has no end, and so neither a time limit nor a largest size; each record or line in it has one.
-      env: { PATH: commandPath(), LC_ALL: 'C' },
-      extendEnv: false,
-      // A terminal's Ctrl-C is for us alone: we end it in order.
-      detached: true,
-    })
-    pid = child.pid
-    end = () => child.kill('SIGTERM')
-    const limit = setTimeout(end, START_LIMIT)
-    let isHearing = false
-    const hearing = () => {
-      isHearing = true
-      clearTimeout(limit)
-      begun()
-    }
-    const settled = settle === undefined ? undefined : setTimeout(hearing, settle)
-    let complaint = ''
-    const complaints = lineSplitter((line) => {
-      // A program that won't start says why, and then how it is called; one that has long been running has said other things before.
-      if (line && !chatter?.test(line) && (isHearing || !complaint)) complaint = line
-    })
-    child.stderr.setEncoding('utf8').on('data', complaints.push)
-    let unreadable = ''
-    const read = reader(hearing)
-    child.stdout.on('data', (chunk: Buffer) => {
-      try {
-        read(chunk)
-      } catch (error) {
-        unreadable = reason(error)
-        // What follows can't be read any more.
-        child.stdout.destroy()
-        end()
-      }
-    })
-    const { signal, exitCode, shortMessage } = await child
-    clearTimeout(limit)
-    clearTimeout(settled)
-    complaints.end()
-    if (unreadable || complaint) return unreadable || complaint
-    return signal ? `killed by ${signal}` : exitCode === undefined ? `${shortMessage}` : `exit ${exitCode}`
-  }
+  let life: Life | null = null
+  let lives: Promise<void> = Promise.resolve()
 
   /** Says what concerns a death, when it is no part of our own end. */
   const tell = (message: string) => {
@@ -126,12 +75,13 @@ export function keepAlive(
     let said = ''
     for (let wait = FIRST_WAIT; !stopping.signal.aborted; wait = Math.min(2 * wait, LAST_WAIT)) {
       const born = performance.now()
-      const why = await live(() => {
+      life = live(program, () => {
         if (said) tell(`${name} hears again`)
         said = ''
         hasHeard = true
         begun()
       })
+      const why = await life.end
       if (stopping.signal.aborted) return
       if (!hasHeard) {
         await sleep(MEANWHILE, undefined, { signal: stopping.signal }).catch(() => {})
@@ -147,20 +97,77 @@ export function keepAlive(
 
   return {
     get pid() {
-      return pid
+      return life?.pid
     },
     async start() {
       for (const command of ['setpriv', name]) await findCommand(command)
       await new Promise<void>((resolve, reject) => {
-        life = liveOn(resolve).catch(reject)
+        lives = liveOn(resolve).catch(reject)
       })
     },
     async stop() {
       stopping.abort()
-      end()
-      await life
+      life?.kill()
+      await lives
     },
   }
+}
+
+/** One life of a program. */
+interface Life {
+  readonly pid: number | undefined
+  kill(): void
+  /** Resolves with why it has ended. */
+  readonly end: Promise<string>
+}
+
+/** Begins a life of a program. @param begun called when it hears */
+function live({ argv, reader, settle, chatter, plain }: Program, begun: () => void): Life {
+  const child = execa('setpriv', setprivArgs(plain, argv), {
+    buffer: false,
+    reject: false,
+    stdin: 'ignore',
+    // The stream has no end, and so neither a time limit nor a largest size; each record or line in it has one.
+    env: { PATH: commandPath(), LC_ALL: 'C' },
+    extendEnv: false,
+    // A terminal's Ctrl-C is for us alone: we end it in order.
+    detached: true,
+  })
+  const kill = () => child.kill('SIGTERM')
+  const limit = setTimeout(kill, START_LIMIT)
+  let isHearing = false
+  const hearing = () => {
+    isHearing = true
+    clearTimeout(limit)
+    begun()
+  }
+  const settled = settle === undefined ? undefined : setTimeout(hearing, settle)
+  let complaint = ''
+  const complaints = lineSplitter((line) => {
+    // A program that won't start says why, and then how it is called; one that has long been running has said other things before.
+    if (line && !chatter?.test(line) && (isHearing || !complaint)) complaint = line
+  })
+  child.stderr.setEncoding('utf8').on('data', complaints.push)
+  let unreadable = ''
+  const read = reader(hearing)
+  child.stdout.on('data', (chunk: Buffer) => {
+    try {
+      read(chunk)
+    } catch (error) {
+      unreadable = reason(error)
+      // What follows can't be read any more.
+      child.stdout.destroy()
+      kill()
+    }
+  })
+  const end = child.then(({ signal, exitCode, shortMessage }) => {
+    clearTimeout(limit)
+    clearTimeout(settled)
+    complaints.end()
+    if (unreadable || complaint) return unreadable || complaint
+    return signal ? `killed by ${signal}` : exitCode === undefined ? `${shortMessage}` : `exit ${exitCode}`
+  })
+  return { pid: child.pid, kill, end }
 }
 
 const setprivArgs = (plain: boolean | undefined, argv: readonly string[]): string[] => [

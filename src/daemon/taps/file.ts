@@ -1,33 +1,13 @@
-import {
-  closeSync,
-  constants,
-  type FSWatcher,
-  fstatSync,
-  openSync,
-  readSync,
-  realpathSync,
-  type Stats,
-  statSync,
-  watch,
-} from 'node:fs'
+import { type FSWatcher, realpathSync, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
-import { Tail } from 'tail'
 import type { Tap } from '../../gate/tap'
 import { errorCode, Fault, reason } from '../../system/fault'
-import { lineSplitter } from './lines'
+import { type Ears, FollowedFile, LINGER, LOOK, MAX_UNREAD } from './followed-file'
 import { logLineReader } from './log-line'
 import type { TapSource } from './source'
 
-/** Milliseconds between two looks at the name and at what is followed: what no watch sees (NFS, another link) is seen by looking. */
-const LOOK = 20
-/** How long a file that has lost its name is followed after its last line, in milliseconds: its writer may keep it for a while. */
-const LINGER = 5_000
 /** Most files that are followed at once, a descriptor each: the one that has the name, and those that had it. */
 export const MAX_FILES = 8
-/** Bytes before the next one to be read that must be as they were: more than a LOG line, so that a packet's numbers are in them. */
-const MARK = 512
-/** Most bytes that are caught up with: half a minute of the worst flood, and seconds to read. */
-const MAX_UNREAD = 256 * 1024 * 1024
 
 /**
  * LOG lines from a file that another program writes, however it is rotated. What is in it at the start is past and is not read;
@@ -35,288 +15,125 @@ const MAX_UNREAD = 256 * 1024 * 1024
  * @param warn told why the file can't be read, and when it can; and that lines are lost
  */
 export function fileSource(path: string, prefix: string, warn: (message: string) => void): TapSource {
-  const counters = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
-  const readLine = logLineReader(prefix, () => counters.unreadable++)
-  let hear = (_: Tap) => {}
+  return new FileSource(path, prefix, warn)
+}
+
+/** A name, and the files that have it or had it: each is followed to its end, by itself. */
+class FileSource implements TapSource {
+  readonly counters = { seen: 0, ignored: 0, unreadable: 0, dropped: null }
+  readonly #path: string
+  readonly #warn: (message: string) => void
+  readonly #readLine: (line: string) => Tap | null
+  #hear: (tap: Tap) => void = () => {}
   /** The oldest first. */
-  const files: FollowedFile[] = []
-  const watchers: FSWatcher[] = []
-  let timer: NodeJS.Timeout | undefined
-  let isDue = false
+  readonly #files: FollowedFile[] = []
+  readonly #watchers: FSWatcher[] = []
+  #timer: NodeJS.Timeout | undefined
+  #isDue = false
   /** Until when the name may be without a file that can be read, before something is said. */
-  let patience = 0
-  let trouble = ''
-  let isCutKnown = false
+  #patience = 0
+  #trouble = ''
+  #isCutKnown = false
 
-  const soon = () => {
-    if (!isDue) setImmediate(look)
-    isDue = true
-  }
-
-  const ears: Ears = {
-    line(text) {
-      counters.seen++
-      const tap = readLine(text)
-      if (tap) hear(tap)
-      else counters.ignored++
+  readonly #ears: Ears = {
+    line: (text) => {
+      this.counters.seen++
+      const tap = this.#readLine(text)
+      if (tap) this.#hear(tap)
+      else this.counters.ignored++
     },
-    read: soon,
-    cut() {
-      if (isCutKnown) return
-      isCutKnown = true
-      warn(
-        `${path}: was cut while it was followed, and what had not been read by then is lost, now and each time: ` +
+    read: () => this.#soon(),
+    cut: () => {
+      if (this.#isCutKnown) return
+      this.#isCutKnown = true
+      this.#warn(
+        `${this.#path}: was cut while it was followed, and what had not been read by then is lost, now and each time: ` +
           'let logrotate "create" a new file instead of "copytruncate", or set [taps] source = "nflog"',
       )
     },
-    skipped: () => warn(`${path}: has more than ${MAX_UNREAD} bytes unread, which are skipped: see who writes it`),
-    failed: (error) => warn(explain(path, error).message),
+    skipped: () => this.#warn(`${this.#path}: has more than ${MAX_UNREAD} bytes unread, which are skipped: see who writes it`),
+    failed: (error) => this.#warn(explain(this.#path, error).message),
+  }
+
+  constructor(path: string, prefix: string, warn: (message: string) => void) {
+    this.#path = path
+    this.#warn = warn
+    this.#readLine = logLineReader(prefix, () => this.counters.unreadable++)
+  }
+
+  async start(hear: (tap: Tap) => void): Promise<void> {
+    this.#hear = hear
+    try {
+      this.#find(true)
+    } catch (error) {
+      if (!isMissing(error)) throw explain(this.#path, error)
+      this.#complain(error)
+    }
+    this.#timer = setInterval(() => this.#look(), LOOK)
+  }
+
+  async stop(): Promise<void> {
+    clearInterval(this.#timer)
+    this.#timer = undefined
+    for (const watcher of this.#watchers.splice(0)) watcher.close()
+    for (const file of this.#files.splice(0)) file.close()
+  }
+
+  #soon(): void {
+    if (!this.#isDue) setImmediate(() => this.#look())
+    this.#isDue = true
+  }
+
+  #look(): void {
+    this.#isDue = false
+    if (!this.#timer) return
+    try {
+      this.#find(false)
+    } catch (error) {
+      // Each rotation passes through this; and who writes a file that was deleted may go on.
+      this.#files.at(-1)?.keep()
+      if (performance.now() > this.#patience) this.#complain(error)
+    }
+    for (const file of this.#files) file.look()
+    for (const file of this.#files.filter((file) => file.isOver())) {
+      file.close()
+      this.#files.splice(this.#files.indexOf(file), 1)
+    }
   }
 
   /** Follows what has the name now. */
-  const find = (atEnd: boolean) => {
-    const stats = statSync(path)
-    const known = files.find((file) => file.is(stats))
+  #find(atEnd: boolean): void {
+    const stats = statSync(this.#path)
+    const known = this.#files.find((file) => file.is(stats))
     if (known) known.keep()
     else {
-      files.push(new FollowedFile(path, atEnd, ears))
-      if (files.length > MAX_FILES) files.shift()?.close()
-      watchFolders()
+      this.#files.push(new FollowedFile(this.#path, atEnd, this.#ears))
+      if (this.#files.length > MAX_FILES) this.#files.shift()?.close()
+      this.#watchFolders()
     }
-    if (trouble) warn(`${path}: is followed now`)
-    trouble = ''
-    patience = performance.now() + LINGER
+    if (this.#trouble) this.#warn(`${this.#path}: is followed now`)
+    this.#trouble = ''
+    this.#patience = performance.now() + LINGER
   }
 
-  const complain = (error: unknown) => {
-    const { message } = explain(path, error)
-    if (message !== trouble) warn(message)
-    trouble = message
-  }
-
-  const look = () => {
-    isDue = false
-    if (!timer) return
-    try {
-      find(false)
-    } catch (error) {
-      // Each rotation passes through this; and who writes a file that was deleted may go on.
-      files.at(-1)?.keep()
-      if (performance.now() > patience) complain(error)
-    }
-    for (const file of files) file.look()
-    for (const file of files.filter((file) => file.isOver())) {
-      file.close()
-      files.splice(files.indexOf(file), 1)
-    }
+  #complain(error: unknown): void {
+    const { message } = explain(this.#path, error)
+    if (message !== this.#trouble) this.#warn(message)
+    this.#trouble = message
   }
 
   /** Has a look at each change in the folders of the name and of the file, which a link may have elsewhere. */
-  const watchFolders = () => {
-    for (const watcher of watchers.splice(0)) watcher.close()
+  #watchFolders(): void {
+    for (const watcher of this.#watchers.splice(0)) watcher.close()
     try {
-      for (const name of new Set([path, realpathSync(path)])) {
+      for (const name of new Set([this.#path, realpathSync(this.#path)])) {
         const watcher = watch(dirname(name), { persistent: false }, (_, changed) => {
-          if (changed === basename(name)) soon()
+          if (changed === basename(name)) this.#soon()
         })
-        watchers.push(watcher.on('error', () => {}))
+        this.#watchers.push(watcher.on('error', () => {}))
       }
     } catch {
       // What can't be watched is looked at all the same, only later.
-    }
-  }
-
-  return {
-    counters,
-    async start(to) {
-      hear = to
-      try {
-        find(true)
-      } catch (error) {
-        if (!isMissing(error)) throw explain(path, error)
-        complain(error)
-      }
-      timer = setInterval(look, LOOK)
-    },
-    async stop() {
-      clearInterval(timer)
-      timer = undefined
-      for (const watcher of watchers.splice(0)) watcher.close()
-      for (const file of files.splice(0)) file.close()
-    },
-  }
-}
-
-/** Who is told what of a followed file: each line; that a piece was read; that it was cut; why it can't be read, once. */
-interface Ears {
-  line(text: string): void
-  read(): void
-  cut(): void
-  skipped(): void
-  failed(error: unknown): void
-}
-
-/**
- * One file, followed by its inode and not by its name. The package `tail` reads it, by way of our descriptor; but what it has read
- * counts only while what was read before stands in front of it. So no line is spliced from before and after a cut.
- */
-class FollowedFile {
-  readonly #fd: number
-  readonly #stats: Stats
-  readonly #ears: Ears
-  #tail: Reader | null = null
-  #lines: ReturnType<typeof lineSplitter>
-  /** Bytes read, and the last of them. */
-  #position: number
-  #mark: string
-  #hasFailed = false
-  #keptUntil = 0
-
-  /** @throws {Error} when it can't be opened; {@link Fault} when it is no file */
-  constructor(path: string, atEnd: boolean, ears: Ears) {
-    this.#ears = ears
-    this.#lines = lineSplitter(ears.line)
-    // Not blocking, so that a pipe in the place of a file can't hold us up.
-    this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
-    try {
-      this.#stats = fstatSync(this.#fd)
-      if (!this.#stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
-      this.#position = atEnd ? this.#stats.size : 0
-      this.#mark = this.#before(this.#position)
-    } catch (error) {
-      closeSync(this.#fd)
-      throw error
-    }
-    this.keep()
-    this.look()
-  }
-
-  is({ dev, ino }: Stats): boolean {
-    return this.#stats.dev === dev && this.#stats.ino === ino
-  }
-
-  keep(): void {
-    this.#keptUntil = performance.now() + LINGER
-  }
-
-  /** Whether it has had no name and no new line for long enough. */
-  isOver(): boolean {
-    return performance.now() > this.#keptUntil
-  }
-
-  /** Has what was written since read. */
-  look(): void {
-    // If it was cut, that begins again.
-    this.#stands()
-    this.#skip()
-    try {
-      this.#tail ??= this.#read()
-    } catch (error) {
-      this.#fail(error)
-    }
-    this.#tail?.watchFileEvent()
-  }
-
-  close(): void {
-    this.#end()
-    closeSync(this.#fd)
-  }
-
-  /** A file that has grown by more than a log does (a hole of terabytes costs nothing to make) is taken up again at its end. */
-  #skip(): void {
-    const { size } = fstatSync(this.#fd)
-    if (size - this.#position <= MAX_UNREAD) return
-    this.#end()
-    this.#lines = lineSplitter(this.#ears.line)
-    this.#position = size
-    this.#mark = this.#before(size)
-    this.#ears.skipped()
-  }
-
-  #read(): Reader {
-    const tail = new Reader(`/proc/self/fd/${this.#fd}`, this.#position)
-    // What it says after it was put aside is none of this file any more; an error without a listener would end the daemon.
-    tail.on('line', (chunk) => tail === this.#tail && this.#take(chunk))
-    tail.on('error', (error) => tail === this.#tail && this.#fail(error))
-    return tail
-  }
-
-  #end(): void {
-    this.#tail?.unwatch()
-    this.#tail = null
-  }
-
-  #take(chunk: string): void {
-    if (!this.#stands()) return
-    this.#position += chunk.length
-    this.#mark = (this.#mark + chunk).slice(-MARK)
-    this.keep()
-    this.#lines.push(chunk)
-    this.#ears.read()
-  }
-
-  /** Whether what was read last stands in the file still; if it doesn't, the file was cut. */
-  #stands(): boolean {
-    try {
-      if (this.#before(this.#position) === this.#mark) return true
-      this.#cut()
-    } catch (error) {
-      this.#fail(error)
-    }
-    return false
-  }
-
-  /** The last bytes in front of a place, as they are now. */
-  #before(position: number): string {
-    const bytes = Buffer.alloc(Math.min(MARK, position))
-    const read = readSync(this.#fd, bytes, 0, bytes.length, position - bytes.length)
-    return bytes.toString('latin1', 0, read)
-  }
-
-  /** It was cut, and perhaps filled again: another file in all but the inode. */
-  #cut(): void {
-    this.#end()
-    this.#lines = lineSplitter(this.#ears.line)
-    this.#position = 0
-    this.#mark = ''
-    this.#ears.cut()
-  }
-
-  /** The next look tries again, from where it stopped. */
-  #fail(error: unknown): void {
-    this.#end()
-    if (!this.#hasFailed) this.#ears.failed(error)
-    this.#hasFailed = true
-  }
-}
-
-/**
- * The package `tail`, from a given byte on, chunk by chunk. Where its own watch sees growth, it reads from where that watch has looked
- * before, which is not where it has read to: what was written before the first look is skipped. Asked for a change, it does it right.
- */
-class Reader extends Tail {
-  declare currentCursorPos: number
-  declare readonly queue: unknown[]
-  declare change: () => void
-
-  constructor(path: string, from: number) {
-    // Without a separator it keeps nothing; in latin1 each byte is a character, whatever it is.
-    super(path, {
-      separator: null,
-      encoding: 'latin1',
-      useWatchFile: true,
-      fsWatchOptions: { interval: LOOK, persistent: false },
-    })
-    this.currentCursorPos = from
-  }
-
-  watchFileEvent(): void {
-    // One piece at a time: what is written meanwhile is the next, however much that is.
-    if (this.queue.length > 0) return
-    try {
-      this.change()
-    } catch {
-      // It has said so, as its error.
     }
   }
 }

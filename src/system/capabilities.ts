@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { errorCode, Fault, listed } from './fault'
+import { errorCode } from './fault'
 
 /** Linux's capabilities, by their numbers (linux/capability.h). */
 const CAPABILITIES = (
@@ -9,17 +9,11 @@ const CAPABILITIES = (
   'block_suspend audit_read perfmon bpf checkpoint_restore'
 ).split(' ')
 /** Among what is too much: root's own uid. */
-const ROOT = 'uid 0'
+export const ROOT = 'uid 0'
 /** Bits of a set of capabilities in /proc; those beyond the names that we know count, too. */
 const BITS = 64
-/** Capabilities that a fault names; of the rest it says how many there are. */
-const SHOWN = 3
 
-const SETPRIV =
-  'setpriv --reuid knockturn --regid knockturn --clear-groups --no-new-privs' +
-  ' --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin'
-
-/** What a daemon will do: only that decides what it may. */
+/** What a process will do: only that decides what it may. */
 export interface Work {
   /** Changes the firewall. */
   readonly firewall: boolean
@@ -62,50 +56,15 @@ export function judgePrivileges(status: string, { firewall, capture }: Work): Pr
   }
 }
 
-/** What this process lacks for a daemon's work; nothing where there are no capabilities. */
-export async function missingPrivileges(work: Work): Promise<readonly string[]> {
-  const status = await readStatus()
-  return status === null ? [] : judgePrivileges(status, work).missing
-}
-
-/** @returns null where there is none: only Linux has it, and only Linux has capabilities */
-async function readStatus(): Promise<string | null> {
-  return readFile('/proc/self/status', 'latin1').catch((error) => {
+/**
+ * Compares what this process may do with what its work needs.
+ * @returns nothing missing and nothing in excess where there are no capabilities: only Linux has them
+ * @throws {Error} where the kernel does not tell
+ */
+export async function ownPrivileges(work: Work): Promise<Privileges> {
+  const status = await readFile('/proc/self/status', 'latin1').catch((error) => {
     if (errorCode(error) === 'ENOENT') return null
     throw error
   })
-}
-
-/**
- * Sees to it that a daemon has the privileges that it needs, and no others.
- * @param allowRoot the administrator's word that others are all right
- * @param command how the daemon was called: what to do next names it
- * @param warn told of those that are all right by that word
- * @throws {Fault}
- */
-export async function checkPrivileges(
-  work: Work,
-  allowRoot: boolean,
-  command: string,
-  warn: (message: string) => void,
-): Promise<void> {
-  const status = await readStatus()
-  if (status === null) return
-  const { missing, excess } = judgePrivileges(status, work)
-  const next = `start it by docs/systemd/knockdaemon.service, or as a user of its own with "${SETPRIV} ${command}"`
-  if (missing.length > 0)
-    throw new Fault(`expected ${list(missing)}, for iptables and tcpdump to inherit, and it is missing: ${next}`)
-  if (excess.length === 0) return
-  if (!allowRoot)
-    throw new Fault(
-      `expected a user of its own with no capability but cap_net_admin, got ${list(excess)}: ${next}, or say --allow-root`,
-    )
-  warn(`runs with more than it needs, ${list(excess)}: ${next}`)
-}
-
-function list(capabilities: readonly string[]): string {
-  return listed(
-    capabilities.map((name) => (name === ROOT ? name : `cap_${name}`)),
-    SHOWN,
-  )
+  return status === null ? { missing: [], excess: [] } : judgePrivileges(status, work)
 }

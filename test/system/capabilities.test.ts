@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { judgePrivileges } from '../../src/system/privileges'
+import { judgePrivileges } from '../../src/system/capabilities'
 
 const NET_ADMIN = 1n << 12n
 const SETGID = 1n << 6n
