@@ -3,17 +3,9 @@ import { isIP } from 'node:net'
 import { dirname } from 'node:path'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { Option } from 'commander'
-import { exposedServices } from '../admin/exposure'
 import { type ServerKeyring, serverKeyring } from '../admin/keyring-config'
 import { readConfig, SERVER_CONFIG } from '../daemon/config'
-import { installScript, removeScript, show } from '../daemon/firewall/chains'
-import { acceptedInPool } from '../daemon/firewall/input'
-import type { TapRules } from '../daemon/firewall/log-rules'
-import { connectionsAtRisk, servicesInPool } from '../daemon/firewall/sockets'
-import { type Family, type FilterTable, parseTable, readReached, readTables, restore } from '../daemon/firewall/table'
-import { NO_CONNLABEL, tryAbilities } from '../daemon/firewall/trial'
 import { type Rebase, rebaseLedger } from '../daemon/ledger/disk'
-import { passcodeFault } from '../daemon/passcode-rules'
 import { poolFault } from '../daemon/server-keys'
 import { type GrantRules, isOver, MIN_OPEN_PREFIX } from '../gate/policy'
 import { describeGrant, describeHint, describePasscode, formatKeyFile, hintOf, type KeyFile } from '../keys/key-file'
@@ -21,22 +13,22 @@ import { addKey, findKey, keyPath, readKeyring, revokeKey, SERVER_KEYS } from '.
 import { sealText } from '../keys/sealed-key'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { deriveKey, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
-import { passcodeRange } from '../protocol/passcode'
-import { DEFAULT_POOL, formatPool, parsePool, poolRanges, unite } from '../protocol/pool'
+import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
 import { formatService, readService } from '../protocol/service'
 import { parseInstant } from '../system/calendar'
 import { forbidCoreDumps } from '../system/core-dumps'
-import { Fault, listed, printable, reason, UsageFault } from '../system/fault'
+import { listed, printable, UsageFault } from '../system/fault'
 import { asOwner, checkFree, writeNew } from '../system/files'
 import { checkClock, isoTime, parseDuration, parseLifetime } from '../system/time'
 import type { EnrolOptions } from './admin/enrol'
+import { addFirewall } from './admin/firewall'
 import { newPassphrase } from './admin/new-passphrase'
 import { withPage } from './admin/page'
+import { NAME, print, warn } from './admin/voice'
 import { withCompletion } from './completion'
 import { checkId, program, reading, subcommand, whole } from './options'
-import { EXIT, failWith, printTable, runProgram, warnOf } from './voice'
+import { EXIT, failWith, printTable, runProgram } from './voice'
 
-const NAME = 'knockturn'
 /** Keys that are named in one line. */
 const NAMED = 8
 /** The last end of a key: a key file has four digits for the year. */
@@ -180,7 +172,7 @@ subcommand(keys, 'list', 'list the keys', 'key list --json')
     if (options.json) print(printable(JSON.stringify(all.map(publicPart))))
     else if (all.length > 0) printKeys(all, config?.server)
     else print(`${folder}: no keys`)
-    for (const path of ignored) warnOf(NAME, `${path}: expected <id>.key: the file is ignored`)
+    for (const path of ignored) warn(`${path}: expected <id>.key: the file is ignored`)
     process.exitCode = failWith(
       NAME,
       faulty.flatMap(({ faults }) => faults),
@@ -265,58 +257,9 @@ subcommand(
     print(await enrol(id, options))
   })
 
-const firewall = subcommand(command, 'firewall', 'put the chains and the log rules in place, or take them away', 'firewall show')
 const configFile = () => new Option('--config <file>', "the daemon's config").default(SERVER_CONFIG)
 
-subcommand(
-  firewall,
-  'install',
-  'make our chains, the log rules for the pools of all keys, and two jumps from INPUT',
-  'firewall install --print',
-)
-  .addOption(configFile())
-  .option('--print', 'print what would be fed to iptables-restore, and change nothing')
-  .option('--unattended', 'where it would refuse to cut off a connection, warn and go on: for a boot, where nobody can answer')
-  .action(async (options: { config: string; print?: boolean; unattended?: boolean }) => {
-    const taps = await tapRules(options.config)
-    const tables = await readTables(warn, options.print ? emptyTable : undefined)
-    if (!options.print) await checkConnections(tables, taps, options.unattended ?? false)
-    warnEach(await servicesInPool(taps).catch(reasons))
-    warnEach(await shutByPool(tables, taps))
-    const marked = await Promise.all(tables.map(async ({ family }) => options.print || (await tryAbilities(family)).marks))
-    await apply(
-      tables.map((table, i) => ({ family: table.family, script: installScript(table, taps, marked[i] ?? false) })),
-      options.print,
-    )
-    if (marked.includes(false)) warnOf(NAME, NO_CONNLABEL)
-    if (!options.print) print('installed: INPUT jumps to KNOCKTURN; "knockturn firewall show" shows it')
-    if (!options.print) warnEach(await exposedServices(options.config), 'see "knockdaemon --check"')
-  })
-
-subcommand(firewall, 'remove', 'take away all that install made, leases that are in force too', 'firewall remove --print')
-  .addOption(configFile().hideHelp())
-  .option('--print', 'print what would be fed to iptables-restore, and change nothing')
-  .action(async (options: { print?: boolean }) => {
-    const tables = await readTables(warn)
-    await apply(
-      tables.map((table) => ({ family: table.family, script: removeScript(table) })),
-      options.print,
-    )
-    if (!options.print)
-      print('removed: nothing of ours is left in the firewall (a daemon that still runs will put it back: stop it first)')
-  })
-
-subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show')
-  // Needed by install only; the three may be called alike.
-  .addOption(configFile().hideHelp())
-  .action(async () => {
-    for (const table of await readTables(warn)) {
-      const lines = show(table)
-      print(
-        [`# ${table.family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'),
-      )
-    }
-  })
+addFirewall(command)
 
 const ledger = subcommand(command, 'ledger', 'put right what the ledger took for the time', 'ledger rebase')
 
@@ -342,7 +285,7 @@ withPage(
 withCompletion(command)
 
 runProgram(NAME, async () => {
-  forbidCoreDumps((message) => warnOf(NAME, message))
+  forbidCoreDumps(warn)
   await command.parseAsync()
   return (process.exitCode as number | undefined) ?? EXIT.ok
 })
@@ -352,90 +295,12 @@ function sayRebase(path: string, { was, is, spent, aside, ahead }: Rebase): void
   const before = was === null ? 'had no base' : `had the base ${isoTime(was * 1000)}`
   print(`${path}: ${before}, and has ${isoTime(is * 1000)} now: nothing that was sent before the next minute or so opens`)
   print(`what is spent stays so (${spent} knocks), and so do the floors of keys; next: start the daemon`)
-  if (aside !== null) warnOf(NAME, `${path}: the ledger was damaged, and what it held is kept as ${aside}`)
+  if (aside !== null) warn(`${path}: the ledger was damaged, and what it held is kept as ${aside}`)
   if (ahead.length === 0) return
   const named = ahead.map(({ fingerprint, until }) => `${fingerprint.slice(0, 8)} before ${isoTime(until)}`)
-  warnOf(
-    NAME,
+  warn(
     `keys that have knocked while the clock was ahead open nothing till then, and need new ones in their place: ${listed(named, NAMED)}`,
   )
-}
-
-/**
- * Looks whom an installation would cut off. Where nobody can answer it is warned of: a daemon that does not start shuts everybody out.
- * @throws {Fault}
- */
-async function checkConnections(tables: readonly FilterTable[], taps: TapRules, isUnattended: boolean): Promise<void> {
-  const risks = await connectionsAtRisk(tables, taps).catch(reasons)
-  if (isUnattended) warnEach(risks)
-  else if (risks.length > 0) throw new Fault(risks[0])
-}
-
-/** What can't be looked at is said in the place of what it would have shown. */
-function reasons(error: unknown): string[] {
-  if (error instanceof Fault) return [error.message]
-  throw error
-}
-
-/** Warnings that are said of one kind: a local user can have a socket on each port of the pool, and each would be a line of the log. */
-const MAX_WARNINGS = 10
-
-function warnEach(lines: readonly string[], more = 'see "ss -tuan"'): void {
-  for (const line of lines.slice(0, MAX_WARNINGS)) warnOf(NAME, line)
-  if (lines.length > MAX_WARNINGS) warnOf(NAME, `and so for ${lines.length - MAX_WARNINGS} more: ${more}`)
-}
-
-function warn(message: string): void {
-  warnOf(NAME, message)
-}
-
-/** An empty filter table, for who may not look at it and only wants to read what would be done. */
-function emptyTable(family: Family, error: unknown): FilterTable {
-  warn(`${reason(error)}: what is printed is for an empty table`)
-  return parseTable(family, '')
-}
-
-/** Says which rules of the administrator's the pool takes out of force. */
-async function shutByPool(tables: readonly FilterTable[], taps: TapRules): Promise<string[]> {
-  const reached = await Promise.all(tables.map(readReached))
-  return reached.flatMap((table) =>
-    acceptedInPool(table, taps).map(
-      (rule) =>
-        `${table.family}: the rule "${rule}" accepts ports of the pool: no new connection from outside will reach them; make keys with another pool, or move the service`,
-    ),
-  )
-}
-
-/** Feeds the scripts to the kernel, or prints them; null: nothing to do. */
-async function apply(changes: { family: Family; script: string | null }[], onlyPrint: boolean | undefined): Promise<void> {
-  for (const { family, script } of changes) {
-    if (script === null) continue
-    if (onlyPrint) process.stdout.write(`# ${family}-restore --noflush\n${script}`)
-    else await restore(family, script)
-  }
-}
-
-/** What the log rules must hear: the pools of all keys, in one list of ranges. */
-async function tapRules(file: string): Promise<TapRules> {
-  const read = await readConfig(file)
-  if (read.faults) throw read.faults[0]
-  const { keys: folder, taps, datagram, passcode } = read.value
-  const { keys: all, faulty } = await asOwner(folder, () => readKeyring(folder))
-  // As the daemon does: the other keys still open doors.
-  for (const { message } of faulty.flatMap(({ faults }) => faults)) warnOf(NAME, message)
-  const usable = all.filter((key) => {
-    const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
-    if (fault) warnOf(NAME, fault.message)
-    return !fault
-  })
-  if (usable.length === 0)
-    throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
-  const pool = unite(usable.map(({ key }) => key.pool))
-  const having = usable.filter((key) => key.passcode)
-  const fault = having.length > 0 ? passcodeFault(usable, having, read.value) : null
-  if (fault) warnOf(NAME, `${fault.message}: passcodes are left out`)
-  const ranges = [...poolRanges(pool), ...(having.length > 0 && !fault ? [passcodeRange(passcode.base, passcode.pinDigits)] : [])]
-  return { ranges, target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }
 
 async function find(folder: string, id: string): Promise<KeyFile> {
@@ -485,10 +350,6 @@ function stateOf({ revoked, expires, key }: KeyFile, label: string | undefined):
   if (label !== undefined && key.server !== label) return "another server's"
   if (!isOver({ revoked, expires }, Date.now())) return 'valid'
   return revoked !== null ? 'revoked' : 'expired'
-}
-
-function print(text: string): void {
-  process.stdout.write(`${text}\n`)
 }
 
 function listOf<T>(read: (text: string) => T | null): (text: string) => T[] | null {
