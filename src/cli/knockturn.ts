@@ -1,11 +1,9 @@
 import { randomBytes } from 'node:crypto'
 import { isIP } from 'node:net'
-import { dirname } from 'node:path'
 import { bytesToHex } from '@noble/hashes/utils.js'
 import { Option } from 'commander'
 import { type ServerKeyring, serverKeyring } from '../admin/keyring-config'
-import { readConfig, SERVER_CONFIG } from '../daemon/config'
-import { type Rebase, rebaseLedger } from '../daemon/ledger/disk'
+import { SERVER_CONFIG } from '../daemon/config'
 import { poolFault } from '../daemon/server-keys'
 import { type GrantRules, isOver, MIN_OPEN_PREFIX } from '../gate/policy'
 import { describeGrant, describeHint, describePasscode, formatKeyFile, hintOf, type KeyFile } from '../keys/key-file'
@@ -17,11 +15,12 @@ import { DEFAULT_POOL, formatPool, parsePool } from '../protocol/pool'
 import { formatService, readService } from '../protocol/service'
 import { parseInstant } from '../system/calendar'
 import { forbidCoreDumps } from '../system/core-dumps'
-import { listed, printable, UsageFault } from '../system/fault'
+import { printable, UsageFault } from '../system/fault'
 import { asOwner, checkFree, writeNew } from '../system/files'
 import { checkClock, isoTime, parseDuration, parseLifetime } from '../system/time'
 import type { EnrolOptions } from './admin/enrol'
 import { addFirewall } from './admin/firewall'
+import { addLedger } from './admin/ledger'
 import { newPassphrase } from './admin/new-passphrase'
 import { withPage } from './admin/page'
 import { NAME, print, warn } from './admin/voice'
@@ -29,8 +28,6 @@ import { withCompletion } from './completion'
 import { checkId, program, reading, subcommand, whole } from './options'
 import { EXIT, failWith, printTable, runProgram } from './voice'
 
-/** Keys that are named in one line. */
-const NAMED = 8
 /** The last end of a key: a key file has four digits for the year. */
 const LAST_EXPIRY = Date.UTC(9999, 11, 31)
 
@@ -257,27 +254,9 @@ subcommand(
     print(await enrol(id, options))
   })
 
-const configFile = () => new Option('--config <file>', "the daemon's config").default(SERVER_CONFIG)
-
 addFirewall(command)
 
-const ledger = subcommand(command, 'ledger', 'put right what the ledger took for the time', 'ledger rebase')
-
-subcommand(
-  ledger,
-  'rebase',
-  'have a ledger that was begun by a clock that was ahead begin now; no daemon may run',
-  'ledger rebase',
-)
-  .addOption(configFile())
-  .action(async (options: { config: string }) => {
-    const read = await readConfig(options.config)
-    if (read.faults) throw read.faults[0]
-    const { ledger, skew } = read.value
-    const now = Date.now()
-    checkClock(now, 'set it first: the ledger is to begin by it')
-    sayRebase(ledger.path, await asOwner(dirname(ledger.path), () => rebaseLedger(ledger.path, skew, now)))
-  })
+addLedger(command)
 
 withPage(
   subcommand(command, 'page', 'write a web page that knocks, for where there is only a browser', 'page alice --out knock.html'),
@@ -289,19 +268,6 @@ runProgram(NAME, async () => {
   await command.parseAsync()
   return (process.exitCode as number | undefined) ?? EXIT.ok
 })
-
-/** Says what a rebase has come to, and what it could not help. */
-function sayRebase(path: string, { was, is, spent, aside, ahead }: Rebase): void {
-  const before = was === null ? 'had no base' : `had the base ${isoTime(was * 1000)}`
-  print(`${path}: ${before}, and has ${isoTime(is * 1000)} now: nothing that was sent before the next minute or so opens`)
-  print(`what is spent stays so (${spent} knocks), and so do the floors of keys; next: start the daemon`)
-  if (aside !== null) warn(`${path}: the ledger was damaged, and what it held is kept as ${aside}`)
-  if (ahead.length === 0) return
-  const named = ahead.map(({ fingerprint, until }) => `${fingerprint.slice(0, 8)} before ${isoTime(until)}`)
-  warn(
-    `keys that have knocked while the clock was ahead open nothing till then, and need new ones in their place: ${listed(named, NAMED)}`,
-  )
-}
 
 async function find(folder: string, id: string): Promise<KeyFile> {
   checkId(id)
