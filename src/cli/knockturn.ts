@@ -22,7 +22,7 @@ import type { EnrolOptions } from './admin/enrol'
 import { addFirewall } from './admin/firewall'
 import { addLedger } from './admin/ledger'
 import { newPassphrase } from './admin/new-passphrase'
-import { withPage } from './admin/page'
+import { addPage } from './admin/page'
 import { NAME, print, warn } from './admin/voice'
 import { withCompletion } from './completion'
 import { checkId, program, reading, subcommand, whole } from './options'
@@ -258,9 +258,7 @@ addFirewall(command)
 
 addLedger(command)
 
-withPage(
-  subcommand(command, 'page', 'write a web page that knocks, for where there is only a browser', 'page alice --out knock.html'),
-)
+addPage(command)
 withCompletion(command)
 
 runProgram(NAME, async () => {
