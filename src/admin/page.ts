@@ -50,7 +50,7 @@ export async function sealSecret({ key }: KeyFile, passphrase: string): Promise<
   return Buffer.from(await sealBytes(key.secret, passphrase)).toString('base64')
 }
 
-/** The one of a host's addresses that a code is said to: it is good once, so said to both families, it would open by one, and be a replay by the other. */
+/** The one of a host's addresses that codes go to: a code is good once. Sent to both families, it would open by one and be a replay by the other. */
 export function addressForCode(addresses: readonly string[]): string {
   return addresses.find((one) => isIP(one) === 4) ?? addresses[0]
 }

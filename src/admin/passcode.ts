@@ -77,7 +77,7 @@ export function enrolmentUri({ id, key }: KeyFile): string {
   })
 }
 
-/** Why a code is none of this moment: `form` where it has not {@link CODE_DIGITS} digits, `clock` where it is that of another moment, else `other`. */
+/** Why a code is none of this moment: it has not {@link CODE_DIGITS} digits, it is that of another moment, or nobody can tell. */
 export type Misfit =
   | { readonly kind: 'form' | 'other' }
   /** Seconds by which the app is ahead of us; negative where it is behind. */
