@@ -1,8 +1,7 @@
 import { readConfig } from '../daemon/config'
 import { grantedServices, lookForStrangers } from '../daemon/exposure/look'
-import { readKeyring } from '../keys/keyring'
 import { Fault } from '../system/fault'
-import { asOwner } from '../system/files'
+import { readKeys } from './keyring'
 
 /**
  * What strangers reach of the services of a config's keys, as lines for a warning: what is open, then what nobody can know. Firewalls that are
@@ -12,7 +11,7 @@ export async function exposedServices(file: string): Promise<string[]> {
   try {
     const { value } = await readConfig(file)
     if (value?.firewall.backend !== 'iptables') return []
-    const { keys } = await asOwner(value.keys, () => readKeyring(value.keys))
+    const { keys } = await readKeys(value.keys)
     const { open, unknown } = await lookForStrangers(grantedServices(keys, Date.now()))
     return [...open, ...unknown]
   } catch (error) {

@@ -3,28 +3,26 @@ import { isIP } from 'node:net'
 import type { Command } from 'commander'
 // The page's script, which the build has bundled before.
 import script from '../../../dist/page.txt'
+import { readKey } from '../../admin/keyring'
+import { addressForCode, DEFAULT_DOORS, namesOfPage, offerOf, sealSecret } from '../../admin/page'
+import type { KeyPage, PasscodePage } from '../../browser/contents'
 import { httpHosts, pageText } from '../../browser/file'
 import html from '../../browser/index.html'
 import style from '../../browser/style.css'
 import { resolveHost } from '../../client/host'
-import { askedOf, isOver } from '../../gate/policy'
-import { hintOf } from '../../keys/key-file'
-import { findKey, SERVER_KEYS } from '../../keys/keyring'
-import { sealBytes } from '../../keys/sealed-key'
 import { canonicalAddress } from '../../protocol/address'
 import { MAX_PERIOD, MIN_PERIOD } from '../../protocol/key'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../../protocol/passcode'
 import { formatPool } from '../../protocol/pool'
 import { formatService, readService, type Service } from '../../protocol/service'
 import { Fault, quoted, UsageFault } from '../../system/fault'
-import { asOwner, checkFree, writeNew } from '../../system/files'
+import { checkFree, writeNew } from '../../system/files'
 import { formatDuration, parseLifetime } from '../../system/time'
-import { checkId, reading, whole } from '../options'
-import { noteOf, warnOf } from '../voice'
+import { checkId, reading, subcommand, whole } from '../options'
+import { noteOf } from '../voice'
 import { newPassphrase } from './new-passphrase'
-
-/** The program whose command this is. */
-const NAME = 'knockturn'
+import { keysOption } from './places'
+import { NAME, print, warn } from './voice'
 
 /** A page knocks at each of its addresses, so there are few: one of each family, and a spare. */
 const MAX_ADDRESSES = 4
@@ -46,12 +44,25 @@ interface Options {
   period: number
 }
 
-/** Gives `knockturn page` its options and its work; returns it. */
-export function withPage(command: Command): Command {
-  return command
+/** Gives knockturn the command `page`. */
+export function addPage(parent: Command): void {
+  const command = subcommand(
+    parent,
+    'page',
+    'write a web page that knocks, for where there is only a browser',
+    'page alice --out knock.html',
+  )
+  withPlace(command)
+  withDoors(command)
+  withPasscode(command).action(writePage)
+}
+
+/** What the page is made of, and where it knocks. */
+function withPlace(command: Command): void {
+  command
     .argument('[id]', 'the key to put into the page, sealed by a passphrase')
     .requiredOption('--out <file>', 'where to write the page')
-    .option('--keys <dir>', "the keyring's folder", SERVER_KEYS)
+    .addOption(keysOption())
     .option('--host <host>', "the server (default: the key's host)")
     .addOption(
       reading(
@@ -61,6 +72,11 @@ export function withPage(command: Command): Command {
         'IP addresses such as 198.51.100.1,2001:db8::1',
       ),
     )
+}
+
+/** What the page opens, and for how long. */
+function withDoors(command: Command): void {
+  command
     .addOption(
       reading(
         '--services <list>',
@@ -77,6 +93,11 @@ export function withPage(command: Command): Command {
         'a duration such as 15m',
       ).default(900, '15m'),
     )
+}
+
+/** What a page without a key has to know. */
+function withPasscode(command: Command): Command {
+  return command
     .option('--passcode', 'no key in the page: fields for PIN and code')
     .addOption(
       reading(
@@ -102,56 +123,41 @@ export function withPage(command: Command): Command {
         `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
       ).default(30),
     )
-    .action(async (id: string | undefined, options: Options) => {
-      await checkFree(options.out)
-      const text = options.passcode ? await passcodePage(id, options) : await keyPage(id, options)
-      await writeNew(options.out, text)
-      const what = options.passcode ? 'no key is in it' : 'whoever has this file and its passphrase can knock'
-      process.stdout.write(
-        `wrote ${options.out}: ${what}; open it in a browser, from a disk, a phone or a web host's name that is its own\nSHA-256 of it: ${createHash('sha256').update(text).digest('hex')}\n`,
-      )
-    })
 }
 
-async function keyPage(id: string | undefined, options: Options): Promise<string> {
-  if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
-  checkId(id)
-  const file = await asOwner(options.keys, () => findKey(options.keys, id))
-  const { key, host, expires, revoked } = file
-  if (isOver({ revoked, expires }, Date.now()))
-    throw new Fault(
-      `${id}: expected a key that holds, got one that has been revoked or has expired: make another with "knockturn key new"`,
-    )
-  const { services, max: longest } = hintOf(file) ?? {}
-  const doors = options.services ?? services ?? [{ port: 22, protocol: 'tcp' }]
-  const max = longest ?? Math.max(options.time, 24 * 3600)
-  const place = await findPlace(options.host ?? host, options)
-  const sealed = Buffer.from(
-    await sealBytes(key.secret, await newPassphrase([id, place.host, key.server, ...doors.map(formatService)])),
-  ).toString('base64')
-  const { server, period } = key
-  const seconds = Math.min(options.time, max)
-  if (seconds < options.time) warnOf(NAME, `${id}: opens for ${formatDuration(max)} at most, so that is the page's time`)
-  const beyond = services ? doors.filter((door) => askedOf(services, door).length === 0).map(formatService) : []
-  if (beyond.length > 0) warnOf(NAME, `${id}: may not open ${beyond.join(',')}, which the page offers`)
-  return pageText(
-    { html, style, script },
-    { kind: 'key', ...place, doors, period, server, pool: formatPool(key.pool), sealed, seconds, max },
+async function writePage(id: string | undefined, options: Options): Promise<void> {
+  const { out, passcode } = options
+  await checkFree(out)
+  const text = pageText({ html, style, script }, passcode ? await passcodePage(id, options) : await keyPage(id, options))
+  await writeNew(out, text)
+  const what = passcode ? 'no key is in it' : 'whoever has this file and its passphrase can knock'
+  print(
+    `wrote ${out}: ${what}; open it in a browser, from a disk, a phone or a web host's name that is its own\nSHA-256 of it: ${createHash('sha256').update(text).digest('hex')}`,
   )
 }
 
-async function passcodePage(id: string | undefined, options: Options): Promise<string> {
+async function keyPage(id: string | undefined, options: Options): Promise<KeyPage> {
+  if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
+  checkId(id)
+  const file = await readKey(options.keys, id)
+  const { doors, beyond, seconds, max } = offerOf(file, options.services, options.time, Date.now())
+  const place = await findPlace(options.host ?? file.host, options)
+  const sealed = await sealSecret(file, await newPassphrase(namesOfPage(file, place.host, doors)))
+  if (seconds < options.time) warn(`${id}: opens for ${formatDuration(max)} at most, so that is the page's time`)
+  if (beyond.length > 0) warn(`${id}: may not open ${beyond.map(formatService).join(',')}, which the page offers`)
+  const { server, period, pool } = file.key
+  return { kind: 'key', ...place, doors, period, server, pool: formatPool(pool), sealed, seconds, max }
+}
+
+async function passcodePage(id: string | undefined, options: Options): Promise<PasscodePage> {
   if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out ${quoted(id)}`)
-  const { base, pinDigits, period } = options
-  const place = await findPlace(options.host, options)
-  // A code is good once: said to both families, it would open by one, and be a replay by the other.
-  const address = place.addresses.find((one) => isIP(one) === 4) ?? place.addresses[0]
+  const { base, pinDigits, period, services: doors = DEFAULT_DOORS } = options
+  const { host, addresses } = await findPlace(options.host, options)
+  const address = addressForCode(addresses)
   const family = isIP(address)
-  if (place.addresses.length > 1)
+  if (addresses.length > 1)
     noteOf(NAME, `the page knocks by IPv${family} only: go to the door that way, too, as in "ssh -${family}"`)
-  const doors = options.services ?? [{ port: 22, protocol: 'tcp' }]
-  const at = { host: place.host, addresses: [address], http: httpHosts(place.host, [address]) }
-  return pageText({ html, style, script }, { kind: 'passcode', ...at, doors, period, base, pinDigits })
+  return { kind: 'passcode', host, addresses: [address], http: httpHosts(host, [address]), doors, period, base, pinDigits }
 }
 
 /** Where a page knocks: a browser's ICE takes addresses only, so they are looked up now. */

@@ -1,0 +1,19 @@
+import { dirname } from 'node:path'
+import { type Rebase, rebaseLedger } from '../daemon/ledger/rebase'
+import { asOwner } from '../system/files'
+import { checkClock } from '../system/time'
+import { wholeConfig } from './config'
+
+/**
+ * Has the ledger of a config begin now, as its owner.
+ * @param file the daemon's config
+ * @param now Unix milliseconds
+ * @returns where the ledger is, and what has come about
+ * @throws {Fault} where the config is faulty, the clock can't be true, there is no ledger, or a daemon holds it
+ */
+export async function rebase(file: string, now: number): Promise<Rebase & { readonly path: string }> {
+  const { ledger, skew } = await wholeConfig(file)
+  const { path } = ledger
+  checkClock(now, 'set it first: the ledger is to begin by it')
+  return { path, ...(await asOwner(dirname(path), () => rebaseLedger(path, skew, now))) }
+}

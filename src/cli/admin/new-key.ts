@@ -1,0 +1,180 @@
+import { isIP } from 'node:net'
+import type { Command } from 'commander'
+import { type ServerKeyring, serverKeyring } from '../../admin/keyring-config'
+import { makeKey } from '../../admin/new-key'
+import { type GrantRules, MIN_OPEN_PREFIX } from '../../gate/policy'
+import { SERVER_KEYS } from '../../keys/keyring'
+import { parseCidr } from '../../protocol/address'
+import { labelFault, MAX_PERIOD, MIN_PERIOD } from '../../protocol/key'
+import { DEFAULT_POOL, formatPool, parsePool } from '../../protocol/pool'
+import { parseInstant } from '../../system/calendar'
+import { UsageFault } from '../../system/fault'
+import { checkClock, isoTime, parseDuration, parseLifetime } from '../../system/time'
+import { checkId, reading, subcommand, whole } from '../options'
+import { listOf, servicesOption } from './lists'
+import { type ServerKeyringOptions, withServerKeyring } from './places'
+import { NAME, print } from './voice'
+
+/** The last end of a key: a key file has four digits for the year. */
+const LAST_EXPIRY = Date.UTC(9999, 11, 31)
+
+/** The options; those of its grant are called as there. */
+interface Options extends ServerKeyringOptions, GrantRules {
+  readonly server?: string
+  readonly host?: string
+  readonly expires?: number
+  readonly pool: Uint16Array
+  readonly period: number
+}
+
+/** Gives `knockturn key` the command `new`. */
+export function addNewKey(keys: Command): void {
+  const command = subcommand(
+    keys,
+    'new <id>',
+    'make a key with a new secret',
+    'key new alice --services 22/tcp,443/tcp --max 30m',
+  )
+  withServer(command)
+  withServices(command)
+  withKnock(command)
+  withRules(command)
+  withServerKeyring(command).action(newKey)
+}
+
+/** Whose key it is. */
+function withServer(command: Command): void {
+  command
+    .addOption(
+      reading(
+        '--server <label>',
+        "the server's label (default: that in the config)",
+        readLabel,
+        'at most 255 bytes of valid UTF-8',
+      ),
+    )
+    .addOption(
+      reading('--host <host>', 'where its client will knock', readHost, 'a host name or address alone, without port or brackets'),
+    )
+}
+
+/** What it may open, for how long and for whom. */
+function withServices(command: Command): void {
+  command
+    .addOption(servicesOption('what it may open').default([{ port: 22, protocol: 'tcp' }], '22/tcp'))
+    .addOption(
+      reading('--max <duration>', 'its longest lifetime', parseLifetime, 'a duration such as 15m, 1h30m, 1d').default(3600, '1h'),
+    )
+    .addOption(
+      reading(
+        '--addresses <list>',
+        'for whom it may open',
+        listOf(parseCidr),
+        'blocks such as 198.51.100.0/24,2001:db8::/32',
+      ).default(listOf(parseCidr)('0.0.0.0/0,::/0'), 'anybody'),
+    )
+}
+
+/** Until when it knocks, and where. */
+function withKnock(command: Command): void {
+  command
+    .addOption(
+      reading(
+        '--expires <date>',
+        'when it ends: a date, or a time from now',
+        readExpiry,
+        'a date such as 2027-01-31 or 2027-01-31T12:00:00+01:00, or a time from now such as 30d',
+      ),
+    )
+    .addOption(
+      reading(
+        '--pool <ranges>',
+        'the ports to knock on',
+        readPool,
+        'at least 11,272 ports in ranges such as 49152-65535',
+      ).default(parsePool(DEFAULT_POOL), DEFAULT_POOL),
+    )
+    .addOption(
+      reading(
+        '--period <seconds>',
+        'how long a sequence lasts',
+        whole(MIN_PERIOD, MAX_PERIOD),
+        `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
+      ).default(30),
+    )
+}
+
+/** What else its grant says. */
+function withRules(command: Command): void {
+  command
+    .option('--no-bind-source', 'let it open for other addresses than the one that it knocks from')
+    .option('--require-address', 'refuse knocks that do not name their address', false)
+    .option('--allow-until-closed', 'let it open without a time limit', false)
+    .option('--lock', 'let it lock addresses out', false)
+    .addOption(
+      reading(
+        '--open-prefix <bits>',
+        'open for the block of this prefix length around an IPv4 address (carrier-grade NAT)',
+        whole(MIN_OPEN_PREFIX, 32),
+        `${MIN_OPEN_PREFIX} to 32 bits`,
+      ).default(32, '32, the address alone'),
+    )
+}
+
+async function newKey(id: string, options: Options): Promise<void> {
+  const { keys, config, server, host, expires, pool, period, ...grant } = options
+  const now = Date.now()
+  checkId(id)
+  checkClock(now, 'set it first: keys and knocks hang on it')
+  if (expires !== undefined && expires <= now) throw new UsageFault(`--expires expected a time to come, got ${isoTime(expires)}`)
+  const keyring = await serverKeyring(config, keys)
+  const label = labelOf(server, keyring.config)
+  const path = await makeKey(
+    keyring,
+    { id, server: label, period, pool, host: host ?? null, expires: expires ?? null, grant },
+    now,
+  )
+  const { folder } = keyring
+  print(
+    `made ${path}\nnext: "${NAME} key export ${id}${folder === SERVER_KEYS ? '' : ` --keys ${folder}`} --out ${id}.key", and carry that file to the client`,
+  )
+  if (formatPool(pool) !== DEFAULT_POOL) print(`next: "${NAME} firewall install", so that its pool is heard`)
+}
+
+/** The label of a new key: the daemon refuses a key with another one than its config has. @throws {UsageFault} */
+function labelOf(given: string | undefined, config: ServerKeyring['config']): string {
+  if (!config) {
+    if (given !== undefined) return given
+    throw new UsageFault('expected --server, since no config of this keyring is known: say --server <label>, or --config <file>')
+  }
+  const { file, server } = config
+  if (given === undefined || given === server) return server
+  throw new UsageFault(
+    `--server expected "${server}", as in ${file}, got "${given}": leave it out, or name another config by --config`,
+  )
+}
+
+/** Reads a date, which begins with its year (luxon takes 12 for today's noon), or a duration from now. @returns Unix milliseconds, or null */
+function readExpiry(text: string): number | null {
+  const seconds = parseDuration(text)
+  const date = /^\d{4}/.test(text) ? parseInstant(text) : null
+  const at = seconds === null ? date : (Math.floor(Date.now() / 1000) + seconds) * 1000
+  return at !== null && at <= LAST_EXPIRY ? at : null
+}
+
+/** What a client can look up: nothing of a URL, no port and nobody at it. */
+function readHost(text: string): string | null {
+  return isIP(text) || /^[^\s:/@[\]]+$/.test(text) ? text : null
+}
+
+function readLabel(text: string): string | null {
+  return labelFault(text) === null ? text : null
+}
+
+function readPool(text: string): Uint16Array | null {
+  try {
+    return parsePool(text)
+  } catch {
+    return null
+  }
+}
