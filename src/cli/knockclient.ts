@@ -1,17 +1,9 @@
 import { existsSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { type Command, Option } from 'commander'
-import {
-  type Going,
-  knockAll,
-  knockAllUntilOpen,
-  prepare,
-  type Sending,
-  type Sequence,
-  type Told,
-  upToDate,
-} from '../client/client'
+import { knockAll, knockAllUntilOpen, prepare, type Told, upToDate } from '../client/client'
 import type { Given } from '../client/profiles'
+import type { Outgoing, Sending, Sequence } from '../client/sending'
 import type { KeyFile } from '../keys/key-file'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../protocol/passcode'
 import { type Action, AS_SEEN, type Protocol } from '../protocol/request'
@@ -246,7 +238,7 @@ async function knockAsAsked(options: Options, given: Given): Promise<number> {
   const doors = doorsOf(options, action, key)
   const asked = doors.map(({ port, protocol }) => ({ action, port, protocol: protocol ?? options.protocol, seconds }))
   if (!options.force) checkForeseen(key, asked, Date.now() + options.timeOffset * 1000)
-  const knocksFor = (own: string): Going[] =>
+  const knocksFor = (own: string): Outgoing[] =>
     doors.map((door) => {
       const protocol = door.protocol ?? options.protocol
       const request = { action, protocol, once: options.once ?? false, port: door.port, seconds, address: own }
@@ -396,7 +388,7 @@ function isWatched({ port, protocol }: TypedService, otherwise: Protocol): boole
   return port !== 0 && (protocol ?? otherwise) !== 'udp'
 }
 
-async function describe(going: readonly Going[], host: string, address: string): Promise<string> {
+async function describe(going: readonly Outgoing[], host: string, address: string): Promise<string> {
   const [{ request }] = going.map(({ sending }) => sending)
   const ports = going.map(({ sending }) => sending.request.port)
   const door = request.port === 0 ? 'every granted port' : `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`

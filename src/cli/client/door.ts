@@ -1,6 +1,7 @@
 import type { Command } from 'commander'
-import { prepare, type Sending, type Sequence, type Told, upToDate } from '../../client/client'
+import { prepare, type Told, upToDate } from '../../client/client'
 import { isSameName } from '../../client/host'
+import type { Sending, Sequence } from '../../client/sending'
 import type { KeyFile } from '../../keys/key-file'
 import { clientKeys, readKeyring } from '../../keys/keyring'
 import { readTyped } from '../../protocol/service'

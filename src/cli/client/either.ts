@@ -1,5 +1,5 @@
 import { isIP, type Socket } from 'node:net'
-import type { Beside, Ended } from '../../client/client'
+import type { Beside, WaitResult } from '../../client/waiting'
 import { TimeFault } from '../../system/fault'
 import { placeOf } from './aim'
 
@@ -27,7 +27,7 @@ interface EitherEnded<A, T> {
 export type Worth = 'end' | 'told' | 'nothing'
 
 /** What it is worth how a knocking has ended. */
-export function worthOf(result: Ended | Socket): Worth {
+export function worthOf(result: WaitResult | Socket): Worth {
   if (!('outcomes' in result) || result.isOpen || result.isFinal) return 'end'
   return result.touched.size > 0 ? 'told' : 'nothing'
 }

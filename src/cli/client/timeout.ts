@@ -1,8 +1,9 @@
 import type { Option } from 'commander'
-import type { Ended, Sequence } from '../../client/client'
 import { isLoopback } from '../../client/host'
 import { isOpening } from '../../client/lookout'
+import type { Sequence } from '../../client/sending'
 import { parseTimeSource } from '../../client/time-source'
+import type { WaitResult } from '../../client/waiting'
 import { isOver } from '../../gate/policy'
 import type { KeyFile } from '../../keys/key-file'
 import { isZeroAddress } from '../../protocol/address'
@@ -40,7 +41,7 @@ interface Knocked {
 export async function complainOfSilence(
   { wait, quiet, timeSource, timeOffset, datagram, udp = false, pace }: SilenceOptions,
   { host, address, key, sequence }: Knocked,
-  { outcomes, isFinal, seen, touched }: Ended,
+  { outcomes, isFinal, seen, touched }: WaitResult,
   also: string | null,
 ): Promise<number> {
   complain(NAME, `${placeOf(host, address)} ${outcomesOf(outcomes, wait ?? 0)}`)
