@@ -1,9 +1,15 @@
+import { hasEnded } from '../keys/grant-hint'
+import type { KeyFile } from '../keys/key-file'
+import { isZeroAddress } from '../protocol/address'
 import { Fault } from '../system/fault'
 import { isoTime } from '../system/time'
+import { isLoopback } from './host'
 import { look } from './look'
-import { ANSWERED } from './lookout'
+import { ANSWERED, isOpening } from './lookout'
+import type { Sending, Sequence } from './sending'
 import { clockOffset, isTooMuch, MOST_WINDOWS } from './time-source'
 import { REFUSAL_KNOWN } from './transport'
+import type { WaitResult } from './waiting'
 
 /* Why nothing has opened: what a client can find out by itself. The server says nothing, whatever it makes of a knock. */
 
@@ -45,6 +51,41 @@ export interface Evidence {
   readonly named: string | null
   /** When the key ended, by its file, in Unix milliseconds; null: it holds. */
   readonly ended: number | null
+}
+
+/** A knock that was in vain. */
+interface Knocked {
+  readonly host: string
+  readonly address: string
+  readonly key: KeyFile
+  readonly sequence: Sequence
+}
+
+/**
+ * What can be found out of why not all has opened, one line each: see {@link findings}.
+ * @param sending the manner of the knock
+ * @param timeSource whom the user has named for the time; undefined: nobody is asked
+ */
+export async function diagnose(
+  { host, address, key, sequence }: Knocked,
+  { outcomes, seen, touched }: WaitResult,
+  { datagram, udp, pace, timeOffset }: Pick<Sending, 'datagram' | 'udp' | 'pace' | 'timeOffset'>,
+  timeSource: URL | undefined,
+): Promise<string[]> {
+  const opened = [...outcomes].flatMap(([port, outcome]) => (outcome === 'opened' ? port : []))
+  const services = new Map([...outcomes].filter(([, outcome]) => !isOpening(outcome)))
+  // A datagram has touched no port that could show itself by TCP, and those of this machine tell nothing of a network.
+  const knocked = sequence.payload || isLoopback(address) ? [] : sequence.ports
+  const found =
+    opened.length > 0
+      ? { services, knocked: [], clock: null }
+      : await investigate({ address, services, touched, knocked, timeSource, timeOffset })
+  const { expires } = key
+  const { period } = key.key
+  const ended = hasEnded({ revoked: null, expires }, Date.now() + timeOffset * 1000) ? expires : null
+  const { address: asked } = sequence.request
+  const named = isZeroAddress(asked) ? null : asked
+  return findings({ ...found, host, datagram, udp, pace, opened, seen, period, timeOffset, named, ended })
 }
 
 /** Looks at what can be seen from here. Takes up to five seconds, on Windows six. */

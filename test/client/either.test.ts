@@ -1,8 +1,8 @@
 import { Socket } from 'node:net'
 import { describe, expect, it, vi } from 'vitest'
-import { knockByEither, worthOf } from '../../../src/cli/client/either'
-import type { Beside, WaitResult } from '../../../src/client/waiting'
-import { Fault } from '../../../src/system/fault'
+import { knockByEither, worthOf } from '../../src/client/either'
+import type { Beside, WaitResult } from '../../src/client/waiting'
+import { Fault } from '../../src/system/fault'
 
 /* Two families, by knocks that are made up; test/e2e/families.test.ts has real ones. */
 
