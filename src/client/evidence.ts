@@ -10,6 +10,7 @@ import { REFUSAL_KNOWN } from './transport'
 const PROBED = 8
 /** Milliseconds that a port is given to show itself. */
 const LOOK = Math.max(1_000, REFUSAL_KNOWN)
+
 /** What was found out. */
 export interface Evidence {
   /** The server, as the user knows it. */

@@ -29,9 +29,8 @@ export interface DoorOptions extends WaitOptions, AddressOptions {
   force?: boolean
 }
 
-/** A port of a server, and the one knock for it. */
+/** A door of a server, as the one knock for it that is ready, and the key that seals it. */
 export interface Door {
-  readonly port: number
   readonly key: KeyFile
   readonly ready: Ready<Outgoing>
 }
@@ -138,7 +137,7 @@ export async function findDoor(target: Target, asked: number | null, once: boole
   if (ready === null) return null
   const { host, address, say } = ready
   say?.(`knocking at ${placeOf(host, address)} for port ${port}, with key ${key.id}${correction(options)}`)
-  return { port, key, ready }
+  return { key, ready }
 }
 
 /** Says of a pass that it has been sent. */
