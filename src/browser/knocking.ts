@@ -55,68 +55,122 @@ export type Outcome = Opening | Blindness | 'shut' | 'unsent'
  * @returns how it is open; why that can't be seen; `shut`: no answer within the limit; `unsent`: the browser touches no ports
  */
 export async function knock(world: World, plan: Plan, told: Told): Promise<Outcome> {
-  const { look, period, limit } = plan
-  const start = world.now()
-  let { addresses } = plan
-  let knocks = new Map<string, number[]>()
-  let window = -1
-  let windows = 0
-  let tells = false
-  let sight: Sight | null = null
-  let answer: Answer | null = null
-  let said: Blindness | null = null
-  const blindness = () => answer ?? (tells ? null : 'sent')
+  const knocking = new Knocking(world, plan, told)
   try {
-    for (let pass = 1; world.now() - start < limit; pass++) {
-      const now = windowAt(world.now() / 1000, period)
-      if (now !== window) {
-        if (world.lasting && windows++ === LASTING_WINDOWS) break
-        window = now
-        // One for each address: to the daemon, one knock from two addresses is somebody who plays it again.
-        knocks = new Map(addresses.map((address) => [address, plan.ports(now)]))
-      }
-      // Not in the way of the knock, but in front of it.
-      const front = sight === null && look !== null ? addresses.map((address) => lookFirst(world, address, look)) : []
-      const touches = await Promise.all(addresses.map((address) => world.touch(address, knocks.get(address) ?? [])))
-      sight ??= new Sight(world, await Promise.all(front))
+    return await knocking.run()
+  } finally {
+    knocking.end()
+  }
+}
+
+class Knocking {
+  readonly #start: number
+  /** Those that this device has a way to. */
+  #addresses: readonly string[]
+  /** The ports of the knock of this window, by the address. */
+  #knocks = new Map<string, number[]>()
+  #window = -1
+  #windows = 0
+  /** Whether this browser can see of the door whether it opens. */
+  #tells = false
+  #sight: Sight | null = null
+  #answer: Answer | null = null
+  #said: Blindness | null = null
+
+  constructor(
+    readonly world: World,
+    readonly plan: Plan,
+    readonly told: Told,
+  ) {
+    this.#start = world.now()
+    this.#addresses = plan.addresses
+  }
+
+  get #blindness(): Blindness | null {
+    return this.#answer ?? (this.#tells ? null : 'sent')
+  }
+
+  /** See {@link knock}. */
+  async run(): Promise<Outcome> {
+    const { look, limit } = this.plan
+    for (let pass = 1; this.world.now() - this.#start < limit; pass++) {
+      if (!this.#keepUp()) break
+      const { touches, sight } = await this.#touch()
       try {
-        const made = touches.reduce((sum, touch) => sum + touch.made, 0)
-        if (made === 0) return 'unsent'
-        // Where this device has no IPv6, say, there is nothing to wait for.
-        const ours = touches.filter((touch) => touch.made > 0)
-        addresses = addresses.filter((_, i) => touches[i].made > 0)
-        tells = look !== null && ours.some((touch) => touch.tells)
-        told.sent(pass, made)
-        const sent = world.now()
-        const whole = sent + LEAST_MS
-        const turn = (window + 1) * period * 1000
-        const hold = () => (world.lasting && look !== null && answer === null ? turn : sent + HOLD_MS)
-        const until = () => Math.min(hold(), start + limit)
-        const ways = waysToLook(world, addresses, look, tells)
-        while (world.now() < until()) {
-          const end = [null, said].includes(blindness()) ? until() : Math.min(whole, until())
-          if (answer !== null) await world.sleep(end - world.now())
-          else {
-            const isSeen = await sight.look(ways, Math.min(world.now() + (world.lasting ? HOLD_MS : LIFE), end))
-            const opening = isSeen ? await sight.judged(sent) : null
-            if (isSeen) await world.sleep(Math.max(0, whole - world.now()))
-            answer = await answerTo(ours)
-            if (opening !== null && answer === null) return opening
-          }
-          const why = blindness()
-          if (why === null || why === said || world.now() < whole) continue
-          told.unseen(why)
-          said = why
-        }
+        const outcome = await this.#watch(pass, touches, sight)
+        if (outcome !== null) return outcome
       } finally {
         for (const touch of touches) touch.end()
       }
-      if (blindness() !== null && (pass === BLIND_PASSES || (world.lasting && (look === null || answer !== null)))) break
+      const isVain = this.world.lasting && (look === null || this.#answer !== null)
+      if (this.#blindness !== null && (pass === BLIND_PASSES || isVain)) break
     }
-  } finally {
-    sight?.end()
+    return this.#blindness ?? 'shut'
   }
-  return blindness() ?? 'shut'
+
+  /** Gives up what is under way. */
+  end(): void {
+    this.#sight?.end()
+  }
+
+  /** Has a knock for the window as it is now. @returns false where there may be no further one */
+  #keepUp(): boolean {
+    const now = windowAt(this.world.now() / 1000, this.plan.period)
+    if (now === this.#window) return true
+    if (this.world.lasting && this.#windows++ === LASTING_WINDOWS) return false
+    this.#window = now
+    // One for each address: to the daemon, one knock from two addresses is somebody who plays it again.
+    this.#knocks = new Map(this.#addresses.map((address) => [address, this.plan.ports(now)]))
+    return true
+  }
+
+  /** One pass, by all addresses. */
+  async #touch(): Promise<{ readonly touches: readonly Attempt[]; readonly sight: Sight }> {
+    const { look } = this.plan
+    const isFirst = this.#sight === null
+    // Not in the way of the knock, but in front of it.
+    const front = isFirst && look !== null ? this.#addresses.map((address) => lookFirst(this.world, address, look)) : []
+    const touches = await Promise.all(
+      this.#addresses.map((address) => this.world.touch(address, this.#knocks.get(address) ?? [])),
+    )
+    this.#sight ??= new Sight(this.world, await Promise.all(front))
+    return { touches, sight: this.#sight }
+  }
+
+  /** What comes of one pass until the next is due. @returns how the knock ends by that; null: it goes on */
+  async #watch(pass: number, touches: readonly Attempt[], sight: Sight): Promise<Outcome | null> {
+    const { world, told } = this
+    const { look, limit, period } = this.plan
+    const made = touches.reduce((sum, touch) => sum + touch.made, 0)
+    if (made === 0) return 'unsent'
+    // Where this device has no IPv6, say, there is nothing to wait for.
+    const ours = touches.filter((touch) => touch.made > 0)
+    this.#addresses = this.#addresses.filter((_, i) => touches[i].made > 0)
+    this.#tells = look !== null && ours.some((touch) => touch.tells)
+    told.sent(pass, made)
+    const sent = world.now()
+    const whole = sent + LEAST_MS
+    const turn = (this.#window + 1) * period * 1000
+    const hold = () => (world.lasting && look !== null && this.#answer === null ? turn : sent + HOLD_MS)
+    const until = () => Math.min(hold(), this.#start + limit)
+    const ways = waysToLook(world, this.#addresses, look, this.#tells)
+    while (world.now() < until()) {
+      const end = [null, this.#said].includes(this.#blindness) ? until() : Math.min(whole, until())
+      if (this.#answer !== null) await world.sleep(end - world.now())
+      else {
+        const isSeen = await sight.look(ways, Math.min(world.now() + (world.lasting ? HOLD_MS : LIFE), end))
+        const opening = isSeen ? await sight.judged(sent) : null
+        if (isSeen) await world.sleep(Math.max(0, whole - world.now()))
+        this.#answer = await answerTo(ours)
+        if (opening !== null && this.#answer === null) return opening
+      }
+      const why = this.#blindness
+      if (why === null || why === this.#said || world.now() < whole) continue
+      told.unseen(why)
+      this.#said = why
+    }
+    return null
+  }
 }
 
 /** An attempt at the door in front of the knock, such that it can be seen whether it is answered. */

@@ -1,11 +1,12 @@
 import { close, existsSync, fstat, read, type Stats } from 'node:fs'
 import { basename } from 'node:path'
 import { promisify } from 'node:util'
-import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
-import { findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
+import { KEY_ID, type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
+import { clientKeys, findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
 import { Fault, reason } from '../system/fault'
 import { checkSecret, readBytes } from '../system/files'
 import { tell } from '../system/tell'
+import { isSameName } from './host'
 
 /* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */
 
@@ -25,6 +26,40 @@ const TRIES = 3
  */
 
 const NO_KEY = 'put a key there, or give its file with -k'
+
+/**
+ * The key to knock with; for one under a passphrase, that is asked for.
+ * @param options -k: its file, or its name in the client's keyring; --key-fd; neither: the only one in the keyring
+ * @throws {Fault} where there is none, or not one alone
+ */
+export async function chosenKey(options: { key?: string; keyFd?: number }, typed = false): Promise<KeyFile> {
+  const { key: name, keyFd } = options
+  if (keyFd !== undefined) return readKeyFrom(keyFd, typed)
+  // A plain name is a key of the keyring, where no file has it.
+  if (name !== undefined && KEY_ID.test(name) && !existsSync(name)) return findClientKey(clientKeys(), name, typed)
+  return name !== undefined ? loadClientKey(name, typed) : onlyClientKey(clientKeys(), typed)
+}
+
+/**
+ * The key for a host: the only one, else that whose host it is, else that which is named so. A passphrase is typed.
+ * @param name what somebody has called it
+ * @param at another name of it
+ * @throws {Fault} where there is none, or not one alone
+ */
+export async function keyForHost(name: string, at: string): Promise<KeyFile> {
+  const folder = clientKeys()
+  const { keys, faulty } = await readKeyring(folder, NO_KEY)
+  if (keys.length === 1 && faulty.length === 0) return keys[0]
+  // Or one under a passphrase.
+  if (keys.length + faulty.length === 0) return onlyClientKey(folder, true)
+  const hosted = keys.filter(({ host }) => host && [name, at].some((one) => isSameName(one, host)))
+  const found = hosted.length > 0 ? hosted : keys.filter(({ id }) => id === name)
+  if (found.length === 1) return found[0]
+  // A key that can't be read may be the one.
+  if (faulty.length > 0) throw faulty[0].faults[0]
+  const got = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ') || 'none (their names end in .key)'
+  throw new Fault(`${folder}: expected one key for ${name}, got ${got}: say which with -k`)
+}
 
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
 export async function findClientKey(folder: string, id: string, typed = false): Promise<KeyFile> {

@@ -1,7 +1,10 @@
 import { type AddressInfo, createServer } from 'node:net'
 import { expect, it, vi } from 'vitest'
-import { type Beside, knock, knockAllUntilOpen, knockUntilConnected, prepare, type Sending } from '../../src/client/client'
+import { knock, knockAllUntilOpen, prepare } from '../../src/client/client'
+import type { Sending } from '../../src/client/sending'
 import { Touches } from '../../src/client/touches'
+import { knockUntilConnected } from '../../src/client/until-connected'
+import type { Beside } from '../../src/client/waiting'
 import { keyOf } from '../gate/listener/ear'
 
 /* A knock that is over, and one by one family, when that by the other has come to an end. */

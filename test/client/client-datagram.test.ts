@@ -1,5 +1,6 @@
 import { expect, it } from 'vitest'
-import { prepare, type Sending, upToDate } from '../../src/client/client'
+import { prepare, upToDate } from '../../src/client/client'
+import type { Sending } from '../../src/client/sending'
 import { openDatagram } from '../../src/protocol/datagram'
 import { keyOf, MIDDLE, WINDOW } from '../gate/listener/ear'
 

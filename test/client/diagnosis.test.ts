@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { type Evidence, findings } from '../../src/client/diagnosis'
+import { findings } from '../../src/client/diagnosis'
+import type { Evidence } from '../../src/client/evidence'
 import { ANSWERED } from '../../src/client/lookout'
 
 const SILENT = Array<string>(8).fill('silence')

@@ -1,24 +1,26 @@
 import type { Socket } from 'node:net'
 import { constants } from 'node:os'
 import type { Command } from 'commander'
-import { type Beside, knock, knockUntilConnected, prepare } from '../../client/client'
+import { knockByEither, worthOf } from '../../client/either'
 import { handOver } from '../../client/hand-over'
+import { placeOf } from '../../client/place'
+import { knockAgain, renewalPause } from '../../client/renewal'
+import type { Outgoing, Sending } from '../../client/sending'
 import { inZoneOf } from '../../client/transport'
+import { knockUntilConnected } from '../../client/until-connected'
+import type { Beside } from '../../client/waiting'
 import { reason } from '../../system/fault'
 import { tellOnStandardError, tellWhereShown } from '../../system/tell'
 import { subcommand } from '../options'
-import { EXIT, noteOf, warnOf } from '../voice'
-import { NAME, placeOf } from './aim'
-import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
-import { knockByEither, worthOf } from './either'
-import { complainOfSilence } from './timeout'
+import { EXIT, noteOf } from '../voice'
+import { NAME } from './aim'
+import { close, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
+import type { Ready } from './ready'
+import { reportUnopened } from './timeout'
+import type { Say } from './words'
 
 /** A door that lets one connection in, which comes at once. */
 const DEFAULT_SECONDS = 30
-/** A lease is renewed when this part of its time is over, so that there is time for another try; and once a day at least, which a timer can wait. */
-const RENEW_PART = 2 / 3
-const MOST_RENEW_SECONDS = 24 * 3_600
-
 interface Options extends DoorOptions {
   once: boolean
   renew?: boolean
@@ -46,58 +48,43 @@ async function connect(target: Target, port: number, command: Command): Promise<
   const options = command.opts<Options>()
   const door = await findDoor(target, port, options.once && !options.renew, command)
   if (!door) return EXIT.ok
-  const knocking = (one: Door, limit: number, beside: Beside) =>
-    knockUntilConnected(one.sending, one.address, one.sequence, port, limit, tellPass(one), beside)
+  const knocking = (one: Ready<Outgoing>, limit: number, beside: Beside) => {
+    const [{ sending, sequence }] = one.outgoing
+    return knockUntilConnected(sending, one.address, sequence, port, limit, tellPass(one), beside)
+  }
   const { by, result, note } = await knockByEither(
-    door,
-    door.end - performance.now(),
+    door.ready,
+    door.ready.end - performance.now(),
     knocking,
     worthOf,
     (result) => 'outcomes' in result || result.resetAndDestroy(),
   )
-  if ('outcomes' in result) return complainOfSilence(options, by, result, note)
+  if ('outcomes' in result) return reportUnopened(options, door.key, by, result, note)
   const connection = result
-  const { host, address, sending, say } = by
+  const { host, address, say } = by
   say?.(`connected to ${host} port ${port}`)
   if (note !== null && !options.quiet) noteOf(NAME, note)
   // From now on the terminal is the session's, and after it somebody else's.
   tellOnStandardError()
   // On another network it would open there, for whoever else comes out of that.
-  const here = stayingAt(by, inZoneOf(address, connection.localAddress ?? ''))
-  const renewal =
-    options.renew && setInterval(() => again(here), Math.min(sending.request.seconds * RENEW_PART, MOST_RENEW_SECONDS) * 1000)
+  const sending = { ...by.outgoing[0].sending, from: inZoneOf(address, connection.localAddress ?? '') }
+  const renewal = options.renew && setInterval(() => again(sending, address, say), renewalPause(sending.request.seconds))
   const signalled = options.close ? endAtSignal(connection) : () => null
   try {
     const ended = await handOver(connection, `${placeOf(host, address)} port ${port}`)
     return signalled() ?? (ended ? EXIT.ok : EXIT.failure)
   } finally {
     clearInterval(renewal || undefined)
-    if (options.close) await close(here)
+    if (options.close) await close(sending, address, say)
   }
-}
-
-/** A door whose further knocks come from this local address, as the first one did, or not at all. */
-export function stayingAt(door: Door, from: string): Door {
-  return { ...door, sending: { ...door.sending, from } }
 }
 
 /** A new knock for the same door. One that can't be sent is missed by nobody before the lease has ended: the next may do. */
-async function again({ address, sending, say }: Door): Promise<void> {
-  await knock(sending, address, prepare(sending, Date.now()), () => {}).then(
+async function again(sending: Sending, address: string, say: Say | null): Promise<void> {
+  await knockAgain(sending, address).then(
     () => say?.('knocked again'),
     (error) => say?.(`could not knock again: ${reason(error)}`),
   )
-}
-
-/** Closes a door; where that can't be said, it shuts by itself when its time is up. */
-export async function close({ address, sending, say }: Door): Promise<void> {
-  const request = { ...sending.request, action: 'close', once: false } as const
-  try {
-    await knock(sending, address, prepare({ ...sending, request }, Date.now()), () => {})
-    say?.('knocked to close the door')
-  } catch (error) {
-    warnOf(NAME, `the door could not be closed and shuts when its time is up: ${reason(error)}`)
-  }
 }
 
 /** With something left to do, a signal ends the connection first. @returns what gives the exit code, or null where none has come */

@@ -1,78 +1,38 @@
 import type { Command } from 'commander'
-import { prepare, type Sending, type Sequence, type Told, upToDate } from '../../client/client'
-import { isSameName } from '../../client/host'
+import { chosenKey, keyForHost } from '../../client/client-key'
+import { isShownByTcp, onlyService, usualTime } from '../../client/foreseen'
+import { type Aim, placeOf } from '../../client/place'
+import { knockToClose } from '../../client/renewal'
+import type { Outgoing, Sending } from '../../client/sending'
 import type { KeyFile } from '../../keys/key-file'
-import { clientKeys, readKeyring } from '../../keys/keyring'
-import { readTyped } from '../../protocol/service'
-import { forbidCoreDumps } from '../../system/core-dumps'
-import { Fault, quoted, UsageFault } from '../../system/fault'
+import type { Protocol } from '../../protocol/request'
+import { readTyped, type TypedService } from '../../protocol/service'
+import { Fault, quoted, reason, UsageFault } from '../../system/fault'
 import { formatDuration, parseLifetime } from '../../system/time'
 import { reading, whole } from '../options'
 import { warnOf } from '../voice'
-import {
-  type AddressOptions,
-  askedAddress,
-  askedByEither,
-  checkAddress,
-  knownAddress,
-  preferredFamily,
-  withAddress,
-} from './address'
-import {
-  type Aim,
-  checkAim,
-  checkPace,
-  correction,
-  DEFAULT_WAIT,
-  DRY_RUN,
-  findHost,
-  findKey,
-  forceOption,
-  hasMeantHost,
-  MAX_WAIT,
-  NAME,
-  placeOf,
-  printSequence,
-  sendingOf,
-  speaker,
-  warnOfOffset,
-  whatOf,
-  withTarget,
-  withWay,
-} from './aim'
-import { checkForeseen, onlyService, usualTime } from './foreseen'
-import { openingOf } from './outcome'
-import { entriesOf, fill } from './profile'
-import { type SilenceOptions, timeSourceOption } from './timeout'
+import { type AddressOptions, checkAddress, withAddress } from './address'
+import { checkAim, DEFAULT_WAIT, DRY_RUN, forceOption, hasMeantHost, MAX_WAIT, NAME, withTarget, withWay } from './aim'
+import { entriesOf, fill } from './entries'
+import { guardSecrets, makeReady, type Ready, seal } from './ready'
+import { timeSourceOption, type WaitOptions } from './timeout'
+import { correction, type Say, speaker, whatOf } from './words'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
-/** What a profile says of a knock that is sent for its own sake. */
-const OF_A_KNOCK = ['services', 'close', 'lock', 'once']
 const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 2^24-1 s)'
 
-export interface DoorOptions extends SilenceOptions, AddressOptions {
+export interface DoorOptions extends WaitOptions, AddressOptions {
   time: number
   wait: number
   close?: boolean
   force?: boolean
 }
 
-/** A port of a server, and the way to knock for it. */
+/** A door of a server, as the one knock for it that is ready, and the key that seals it. */
 export interface Door {
-  readonly host: string
-  readonly address: string
-  readonly port: number
   readonly key: KeyFile
-  readonly sending: Sending
-  /** The knock as it is now. */
-  readonly sequence: Sequence
-  /** When knocking for it ends, in steady milliseconds. */
-  readonly end: number
-  /** The same by the server's address of the other family; null: there is none that would do. */
-  readonly other: (() => Promise<Door>) | null
-  /** What it does is said here, or nowhere. */
-  readonly say: ((text: string) => void) | null
+  readonly ready: Ready<Outgoing>
 }
 
 /** Gives a command the options of {@link DoorOptions}. @param seconds the lifetime that is asked for unless -t says another */
@@ -115,11 +75,11 @@ export interface Target {
  * @param target a host by its name or address; or a profile, or a key by its name without a dot, which stand for the key's host where they name no other
  * @throws {Fault} where there is no key for it
  */
-async function aimAt({ name, isProfile }: Target, command: Command): Promise<Aim> {
+async function aimAt({ name, isProfile }: Target, command: Command): Promise<Aim & { readonly key: KeyFile }> {
   const options = command.opts<DoorOptions>()
   const { key: named, keyFd, server } = options
   // Standard input is for what comes behind the door.
-  const key = named === undefined && keyFd === undefined ? await keyFor(name, server ?? name) : await findKey(options, true)
+  const key = named === undefined && keyFd === undefined ? await keyForHost(name, server ?? name) : await chosenKey(options, true)
   // Who makes a key names it: what reads like a host's name is that host, and not the one that such a key is for.
   const isForKeys = isProfile || (name === key.id && !name.includes('.'))
   return { key, host: server ?? (isForKeys ? (key.host ?? name) : name), isMeant: hasMeantHost(command) }
@@ -137,18 +97,17 @@ export async function fillFromProfile(command: Command, name: string): Promise<T
   const profile = (await readProfiles(path, entries)).get(name)
   if (!profile) return { name, isProfile: false, service: null }
   const { key, wait } = profile
-  // That it is to wait, without a time, is said here anyway.
-  const without = wait === true ? [...OF_A_KNOCK, 'wait'] : OF_A_KNOCK
   try {
-    fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, without)
+    // That it is to wait, without a time, is said here anyway.
+    fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, wait === true ? ['wait'] : [])
   } catch (error) {
     // Such as a time without end, which a plain knock may ask for.
     throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`) : error
   }
-  const { services = '', protocol: otherwise } = profile
+  const { services = '', protocol } = profile
   const read = entries.find((entry) => entry.name === 'services')?.read
-  const doors = services ? (read?.(String(services)) as { port: number; protocol: string | null }[]) : []
-  const service = doors.find(({ port, protocol }) => port !== 0 && (protocol ?? otherwise) !== 'udp')?.port ?? null
+  const doors = services ? (read?.(String(services)) as TypedService[]) : []
+  const service = doors.find((door) => isShownByTcp(door, protocol as Protocol | undefined))?.port ?? null
   return { name, isProfile: true, service }
 }
 
@@ -165,70 +124,35 @@ export async function findDoor(target: Target, asked: number | null, once: boole
   const options = command.opts<DoorOptions>()
   checkAim(options)
   checkAddress(command)
-  forbidCoreDumps((message) => options.quiet || warnOf(NAME, message))
+  guardSecrets(options)
   const aim = await aimAt(target, command)
-  const port = asked ?? onlyService(aim.key, 'tcp', '-p expected: say which port to open').port
+  const { key } = aim
+  const port = asked ?? onlyService(key, 'tcp', '-p expected: say which port to open').port
   const isUsual = command.getOptionValueSource('time') === 'default'
-  const seconds = isUsual ? usualTime(options.time, aim.key) : options.time
+  const seconds = isUsual ? usualTime(options.time, key) : options.time
   const request = { action: 'open', protocol: 'tcp', once, port, seconds } as const
-  if (!options.force) checkForeseen(aim.key, [request], Date.now() + options.timeOffset * 1000)
-  const sendingFor = (own: string): Sending => ({
-    ...sendingOf(options, aim.key),
-    request: { ...request, address: own },
-  })
-  const draftSending = sendingFor(knownAddress(options))
-  const draft = prepare(draftSending, Date.now())
-  checkPace(options, draft.ports)
-  // Also of one that is printed: whoever sees that has it, too.
-  warnOfOffset(options, aim.key)
-  if (options.dryRun) {
-    printSequence(draft)
-    return null
-  }
-  // Names and addresses, too, take from the time of --wait.
-  const end = performance.now() + options.wait * 1000
-  const place = await findHost(options, aim, preferredFamily(options), end)
-  const { host, address, other, own } = await askedByEither(options, place, end)
-  const sending = own === null ? draftSending : sendingFor(own)
-  // A slow resolver must not age the window.
-  const sequence = own === null ? upToDate(sending, draft, Date.now()) : prepare(sending, Date.now())
   // The terminal belongs to the program that we are run for, or that we run.
-  const say = options.verbose ? speaker(options, started) : null
-  say?.(`knocking at ${placeOf(host, address)} for port ${port}, with key ${aim.key.id}${correction(options)}`)
-  const door: Door = { host, address, port, key: aim.key, sending, sequence, end, other: null, say }
-  if (other === null) return door
-  const doorAt = async (address: string): Promise<Door> => {
-    const own = await askedAddress(options, address, end)
-    const sending = sendingFor(own ?? knownAddress(options))
-    return { ...door, address, sending, sequence: prepare(sending, Date.now()) }
-  }
-  return { ...door, other: () => doorAt(other) }
-}
-
-/** Says of a pass that it has been sent, and of the port that it is open. */
-export function tellOf(door: Door): Told {
-  return { pass: tellPass(door), opened: (port, opening) => door.say?.(`${door.host} ${openingOf(port, opening)}`) }
+  const speak = () => (options.verbose ? speaker(options, started) : null)
+  const ready = await makeReady(options, seal(options, aim, [{ request, watched: port }]), speak)
+  if (ready === null) return null
+  const { host, address, say } = ready
+  say?.(`knocking at ${placeOf(host, address)} for port ${port}, with key ${key.id}${correction(options)}`)
+  return { key, ready }
 }
 
 /** Says of a pass that it has been sent. */
-export function tellPass({ sending, sequence, say }: Door): (pass: number) => void {
+export function tellPass({ outgoing: [{ sending, sequence }], say }: Ready<Outgoing>): (pass: number) => void {
   return (pass) => say?.(`sent ${whatOf([sequence], sending.udp)}, pass ${pass}`)
 }
 
-/** The key for a host: the only one, else that whose host it is, else that which is named so. */
-async function keyFor(name: string, at: string): Promise<KeyFile> {
-  const folder = clientKeys()
-  const { keys, faulty } = await readKeyring(folder, 'put a key there, or give its file with -k')
-  if (keys.length === 1 && faulty.length === 0) return keys[0]
-  // Or one under a passphrase.
-  if (keys.length + faulty.length === 0) return findKey({}, true)
-  const hosted = keys.filter(({ host }) => host && [name, at].some((one) => isSameName(one, host)))
-  const found = hosted.length > 0 ? hosted : keys.filter(({ id }) => id === name)
-  if (found.length === 1) return found[0]
-  // A key that can't be read may be the one.
-  if (faulty.length > 0) throw faulty[0].faults[0]
-  const got = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ') || 'none (their names end in .key)'
-  throw new Fault(`${folder}: expected one key for ${name}, got ${got}: say which with -k`)
+/** Closes a door; where that can't be said, it shuts by itself when its time is up. */
+export async function close(sending: Sending, address: string, say: Say | null): Promise<void> {
+  try {
+    await knockToClose(sending, address)
+    say?.('knocked to close the door')
+  } catch (error) {
+    warnOf(NAME, `the door could not be closed and shuts when its time is up: ${reason(error)}`)
+  }
 }
 
 function readTime(text: string): number | null {

@@ -1,24 +1,21 @@
-import type { ChildProcess } from 'node:child_process'
-import { constants } from 'node:os'
 import { type Command, Option } from 'commander'
-import { type Beside, knockAllUntilOpen } from '../../client/client'
+import { knockAllUntilOpen, type Told } from '../../client/client'
+import { knockByEither, worthOf } from '../../client/either'
+import { runCommand } from '../../client/run-command'
+import type { Outgoing } from '../../client/sending'
 import { localAddressTo } from '../../client/transport'
-import { spawn } from '../../system/child-process'
-import { Fault, quoted, reason, UsageFault } from '../../system/fault'
+import type { Beside } from '../../client/waiting'
+import { quoted, UsageFault } from '../../system/fault'
 import { subcommand } from '../options'
 import { EXIT, noteOf } from '../voice'
 import { NAME } from './aim'
-import { close, stayingAt } from './connect'
-import { type Door, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellOf, withDoor } from './door'
-import { knockByEither, worthOf } from './either'
-import { complainOfSilence } from './timeout'
+import { close, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
+import { openingOf } from './outcome'
+import type { Ready } from './ready'
+import { reportUnopened } from './timeout'
 
 /** Time for a command to make its connections in. */
 const DEFAULT_SECONDS = 5 * 60
-/** What is meant for the command. From a terminal, the first two reach it without us. */
-const SIGNALS = ['SIGINT', 'SIGQUIT', 'SIGHUP', 'SIGTERM', 'SIGUSR1', 'SIGUSR2'] as const
-const OF_TERMINAL: readonly string[] = SIGNALS.slice(0, 2)
-
 /** What parts our words from those of the command. */
 const SEPARATOR = '--'
 const BEHIND = 'the command and its options expected behind "--"'
@@ -67,38 +64,22 @@ async function exec(target: Target, asked: number | null, words: readonly string
   const options = command.opts<Options>()
   const door = await findDoor(target, asked, false, command)
   if (!door) return EXIT.ok
-  const knock = (one: Door, limit: number, beside: Beside) => {
-    const { address, port, sending, sequence } = one
-    return knockAllUntilOpen([{ sending, sequence, watched: port }], address, limit, tellOf(one), beside)
-  }
-  const { by, result, note } = await knockByEither(door, door.end - performance.now(), knock, worthOf)
-  if (!result.isOpen) return complainOfSilence(options, by, result, note)
+  const { key, ready } = door
+  const knock = (one: Ready<Outgoing>, limit: number, beside: Beside) =>
+    knockAllUntilOpen(one.outgoing, one.address, limit, tellOf(one), beside)
+  const { by, result, note } = await knockByEither(ready, ready.end - performance.now(), knock, worthOf)
+  if (!result.isOpen) return reportUnopened(options, key, by, result, note)
   if (note !== null && !options.quiet) noteOf(NAME, note)
-  if (!options.close) return run(words)
-  const here = stayingAt(by, await localAddressTo(by.address))
+  if (!options.close) return runCommand(words)
+  const sending = { ...by.outgoing[0].sending, from: await localAddressTo(by.address) }
   try {
-    return await run(words)
+    return await runCommand(words)
   } finally {
-    await close(here)
+    await close(sending, by.address, by.say)
   }
 }
 
-/**
- * Runs a command as if it were in our place; without execa, which would cost every start of the client 5 ms and has nothing to do here.
- * @returns its exit code, or 128 and the number of the signal that ended it
- */
-function run([program, ...args]: readonly string[]): Promise<number> {
-  return new Promise((resolve, reject) => {
-    let child: ChildProcess | undefined
-    // Before it is there: a signal may come as soon as it has said its first word.
-    for (const signal of SIGNALS)
-      process.on(signal, () => {
-        if (!(OF_TERMINAL.includes(signal) && process.getBuiltinModule('node:tty').isatty(0))) child?.kill(signal)
-      })
-    child = spawn(program, args, { stdio: 'inherit' })
-    child.on('error', (error) =>
-      reject(new Fault(`${program}: the command cannot be run: ${reason(error)}: is it installed, and in PATH?`)),
-    )
-    child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal as NodeJS.Signals]))
-  })
+/** Says of a pass that it has been sent, and of the port that it is open. */
+function tellOf(ready: Ready<Outgoing>): Told {
+  return { pass: tellPass(ready), opened: (port, opening) => ready.say?.(`${ready.host} ${openingOf(port, opening)}`) }
 }

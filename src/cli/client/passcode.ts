@@ -1,13 +1,13 @@
 import { isIP } from 'node:net'
-import { knock } from '../../client/client'
-import { resolveHost } from '../../client/host'
+import { knockAll } from '../../client/client'
+import { placeOf } from '../../client/place'
 import { passcodePorts } from '../../protocol/passcode'
-import { forbidCoreDumps } from '../../system/core-dumps'
 import { Fault, UsageFault } from '../../system/fault'
 import { askSecret } from '../../system/terminal'
-import { warnOf } from '../voice'
-import { type AimOptions, checkAim, checkPace, NAME, placeOf, requiredFamily, speaker, whatOf } from './aim'
+import { type AimOptions, checkAim } from './aim'
+import { type Draft, guardSecrets, makeReady } from './ready'
 import { warnOfTouches } from './timeout'
+import { printSequence, speaker, whatOf } from './words'
 
 const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
 
@@ -22,23 +22,28 @@ export interface PasscodeOptions extends AimOptions {
  * @throws {Fault} where they are no PIN and code, or nothing could be sent
  */
 export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
-  const { server: host, udp = false, pace, passes, dryRun, quiet } = options
+  const { server: host, udp = false, pace, passes, dryRun } = options
   checkAim(options)
   if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
   // A PIN is no less a secret than a key.
-  forbidCoreDumps((message) => quiet || warnOf(NAME, message))
+  guardSecrets(options)
   const ports = await ask(options)
-  checkPace(options, ports)
   // The clock of "ms" is about sending, and not about typing.
-  const say = speaker(options, performance.now())
-  if (dryRun || host === undefined) {
-    process.stdout.write(`${ports.join('\n')}\n`)
-    return
+  const started = performance.now()
+  const knock = { sending: { udp, pace, passes, random: Math.random }, sequence: { ports } }
+  const draft: Draft<typeof knock> = {
+    aim: { key: null, host, isMeant: true },
+    // It opens for the address that the server sees, and nobody here knows until when its code is good.
+    knocksFor: () => [knock],
+    upToDate: () => knock,
+    print: ({ sequence }) => printSequence(sequence),
   }
-  const address = await resolveHost(host, requiredFamily(options))
-  say?.(`knocking at ${placeOf(host, address)} by passcode`)
-  const touched = await knock({ udp, pace, passes, random: Math.random }, address, { ports }, (pass) => {
-    if (pass === 1 || options.verbose) say?.(`sent ${whatOf([{ ports }], udp)}, pass ${pass}`)
+  const ready = await makeReady(options, draft, () => speaker(options, started))
+  if (ready === null) return
+  const { address, outgoing, say } = ready
+  say?.(`knocking at ${placeOf(ready.host, address)} by passcode`)
+  const touched = await knockAll(outgoing, address, (pass) => {
+    if (pass === 1 || options.verbose) say?.(`sent ${whatOf([knock.sequence], udp)}, pass ${pass}`)
   })
   // A passcode is never a datagram.
   await warnOfTouches(options, touched, '--udp')

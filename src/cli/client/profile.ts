@@ -1,116 +1,98 @@
-import { existsSync } from 'node:fs'
-import { resolve } from 'node:path'
-import type { Command, Option } from 'commander'
-import type { Entry, Given } from '../../client/profiles'
-import { KEY_ID } from '../../keys/key-file'
-import { clientKeys, keyPath } from '../../keys/keyring'
-import { UsageFault } from '../../system/fault'
+import type { Command } from 'commander'
+import { isShownByTcp } from '../../client/foreseen'
+import type { Given } from '../../client/profiles'
+import { quoted, UsageFault } from '../../system/fault'
+import { refuseIdle, subcommand } from '../options'
+import { printTable } from '../voice'
+import { checkTrust } from './address'
+import { NAME } from './aim'
+import { apply, entriesOf, keepable, merge, recording } from './entries'
+import { type KnockOptions, withKnock } from './knock-options'
+import { meantByWord, meantByWords } from './meant'
+import { refuseWithout } from './option-table'
 
-/* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */
+/* Profiles: options of a knock by a name of the user's own, and the subcommand that keeps them. */
 
-/** What two options are called in a profile; the others have their own names there, with underscores. */
-const NAMES: Readonly<Record<string, string>> = { server: 'host', port: 'services' }
-/** What asks about this one run, and is nothing to keep. */
-const MOMENTARY = new Set([
-  'help',
-  'version',
-  'dryRun',
-  'json',
-  'last',
-  'quiet',
-  'verbose',
-  'force',
-  'keyFd',
-  'passcode',
-  'passcodeBase',
-  'pinDigits',
-])
-/** What an option on the command line takes out of a profile: it could not be meant beside it. */
-const TAKES_OUT: Readonly<Record<string, readonly string[]>> = {
-  close: ['lock', 'once', 'wait', 'time'],
-  lock: ['close', 'once', 'wait', 'time'],
-  once: ['wait', 'close', 'lock'],
-  ipv4: ['ipv6'],
-  ipv6: ['ipv4'],
-  // Another server is not trusted because the profile's is.
-  stun: ['address_url', 'stun_trusted'],
-  address_url: ['stun', 'stun_trusted'],
+/** Gives knockclient the subcommand `profile`. */
+export function addProfile(command: Command): void {
+  const profile = subcommand(
+    command,
+    'profile',
+    'save, list and remove profiles: options of a knock by a name of your own',
+    'profile list',
+  )
+  const save = withKnock(
+    subcommand(profile, 'save <name>', 'save options as a profile', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
+  )
+    .option('--last', 'those of the last knock, too')
+    .option('--force', 'in the place of a profile that has the name already')
+  // Not offered, and told why all the same.
+  save.options.find(({ long }) => long === '--key-fd')?.hideHelp()
+  const toSave = recording(save)
+  save.action(async (name: string, { last, force }: { last?: boolean; force?: boolean }) => {
+    if (command.commands.some((other) => other.name() === name))
+      throw new UsageFault(`<name> expected a name that is no command's, got "${name}"`)
+    refuseIdle(save, ['keyFd'], 'one knock: nothing will be open there the next time, so name the key with -k')
+    const { clientConfig, readLast, saveProfile } = await import('../../client/profiles')
+    const entries = entriesOf(command)
+    const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)
+    if (Object.keys(given).length === 0) throw new UsageFault('expected options to save, got none: give them, or --last')
+    if (given.stun === undefined) refuseWithout(save, 'stun', '--stun')
+    checkTrust(given.stun !== undefined, given.stun_trusted === true)
+    await saveProfile(clientConfig(), name, given, entries, force ?? false)
+    process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks\n`)
+  })
+  subcommand(profile, 'list', 'list the profiles', 'profile list').action(async () => {
+    const { clientConfig, readProfiles } = await import('../../client/profiles')
+    const profiles = await readProfiles(clientConfig(), entriesOf(command))
+    const rows = [...profiles].map(([name, { host, services, key }]) =>
+      [name, host, services, key].map((cell) => String(cell ?? '-')),
+    )
+    if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
+    else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
+  })
+  subcommand(profile, 'rm <profile>', 'remove a profile', 'profile rm gate').action(async (name: string) => {
+    const { clientConfig, readProfiles, removeProfile } = await import('../../client/profiles')
+    const path = clientConfig()
+    const profiles = await readProfiles(path, entriesOf(command))
+    if (!profiles.has(name)) throw noProfile(path, name, [...profiles.keys()])
+    await removeProfile(path, name, entriesOf(command))
+    process.stdout.write(`removed from ${path}: ${name}\n`)
+  })
 }
 
-const nameOf = (option: Option) =>
-  NAMES[option.attributeName()] ?? option.attributeName().replace(/[A-Z]/g, (c) => `_${c.toLowerCase()}`)
-const lasting = (command: Command) => command.options.filter((option) => !MOMENTARY.has(option.attributeName()))
-
-/** The entries that a profile may have: one for each option of a knock. */
-export function entriesOf(command: Command): Entry[] {
-  return lasting(command).map((option) => ({
-    name: nameOf(option),
-    kind: option.isBoolean() ? 'flag' : option.optional ? 'optional' : 'value',
-    read: (text) => readBy(option, text),
-  }))
-}
-
-function readBy(option: Option, text: string): unknown {
-  // Commander's own message has no such form.
-  if (option.argChoices && !option.argChoices.includes(text)) throw new UsageFault(`expected ${option.argChoices.join(', ')}`)
-  return option.parseArg ? option.parseArg(text, undefined) : text
-}
-
-/** Keeps what is typed of a command's options, as it is typed; to be called before it is parsed. */
-export function recording(command: Command): Given {
-  const given: Record<string, string | true> = {}
-  for (const option of lasting(command))
-    command.on(`option:${option.name()}`, (text: string | undefined | null) => {
-      given[nameOf(option)] = text ?? true
-    })
-  return given
-}
-
-/** Options of a profile, with those on the command line in their place or beside them. */
-export function merge(profile: Given, typed: Given): Given {
-  const isClosing = typed.time === '255'
-  const out = new Set(Object.keys(isClosing ? { ...typed, close: true } : typed).flatMap((name) => TAKES_OUT[name] ?? []))
-  const rest = Object.entries(profile).filter(([name]) => !out.has(name))
-  return { ...Object.fromEntries(rest), ...typed }
-}
-
-/** Gives a command the options that it does not have from its command line; no key where --key-fd gives one. */
-export function apply(command: Command, merged: Given, typed: Given): void {
-  const hasKey = command.getOptionValueSource('keyFd') === 'cli'
-  for (const option of lasting(command)) {
-    const text = merged[nameOf(option)]
-    if (text === undefined || nameOf(option) in typed) continue
-    // The profile's key is not the one that is wanted.
-    if (hasKey && nameOf(option) === 'key') continue
-    const value =
-      text !== true ? readBy(option, text) : option.isBoolean() ? true : readBy(option, String(option.presetArg ?? ''))
-    command.setOptionValueWithSource(option.attributeName(), value, 'config')
+/** Takes options from a profile, or from the last knock, where the command line does not say otherwise. @returns all of them */
+export async function byProfile(command: Command, name: string | undefined, typed: Given): Promise<Given> {
+  if (name !== undefined && command.opts<KnockOptions>().last) throw new UsageFault('expected a profile or --last, got both')
+  const { clientConfig, keyOfProfile, readLast, readProfiles } = await import('../../client/profiles')
+  const entries = entriesOf(command)
+  const path = clientConfig()
+  const profiles = name === undefined ? new Map<string, Given>() : await readProfiles(path, entries)
+  const found = name === undefined ? await readLast(entries) : profiles.get(name)
+  if (!found) {
+    const there = [...profiles.keys()]
+    throw noProfile(path, String(name), there, meantByWord(command, String(name)) ?? meantByWords(NAME, [String(name)], there))
   }
+  const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
+  const merged = merge(based, typed)
+  apply(command, merged, typed)
+  // A port of the command line's may be one that cannot be waited for as the profile says.
+  const { port, protocol } = command.opts<KnockOptions>()
+  if (typed.wait !== undefined || typed.services === undefined || port?.some((door) => isShownByTcp(door, protocol)))
+    return merged
+  command.setOptionValueWithSource('wait', undefined, 'config')
+  const { wait: _, ...rest } = merged
+  return rest
 }
 
-/** Gives a command what a profile says and its command line does not, of the options that it has. @param without entries that it takes otherwise */
-export function fill(command: Command, profile: Given, without: readonly string[]): void {
-  const own = lasting(command).filter((option) => !without.includes(nameOf(option)))
-  const typed = own.filter((option) => command.getOptionValueSource(option.attributeName()) === 'cli')
-  const given = Object.fromEntries(Object.entries(profile).filter(([name]) => !without.includes(name)))
-  const said = Object.fromEntries(typed.map((option) => [nameOf(option), true as const]))
-  apply(command, merge(given, said), said)
+function noProfile(path: string, name: string, there: readonly string[], hint?: string): UsageFault {
+  return new UsageFault(`${path}: expected a profile ${quoted(name)}, and it has ${there.join(', ') || 'none'}`, { hint })
 }
 
-/** Options as they may be kept: a key's file by a path that is good in any folder. */
-export function keepable(given: Given): Given {
-  const { key } = given
-  if (typeof key !== 'string' || (KEY_ID.test(key) && !existsSync(key))) return given
-  return { ...given, key: resolve(key) }
-}
-
-/**
- * What is kept of a knock that nobody has asked to keep: as {@link keepable}, with the key that was used, since what is there later may be another
- * one, and without a correction of the clock, which is of the moment.
- */
-export function pinned(given: Given, id: string): Given {
-  const { key } = keepable(given)
-  const path = typeof key === 'string' && !KEY_ID.test(key) ? key : keyPath(clientKeys(), typeof key === 'string' ? key : id)
-  const { time_offset: _, ...lasting } = given
-  return { ...lasting, key: path }
+/** What is wrong with several words, of which the first stands where a profile does. */
+export async function tooMany(command: Command, words: readonly string[]): Promise<UsageFault> {
+  const { clientConfig, readProfiles } = await import('../../client/profiles')
+  const profiles = await readProfiles(clientConfig(), entriesOf(command))
+  const hint = meantByWord(command, words[0], words[1]) ?? meantByWords(NAME, words, [...profiles.keys()])
+  return new UsageFault(`too many arguments. Expected 1 argument but got ${words.length}: see "${NAME} --help"`, { hint })
 }

@@ -1,19 +1,18 @@
 import type { Option } from 'commander'
-import type { Ended, Sequence } from '../../client/client'
-import { isLoopback } from '../../client/host'
-import { isOpening } from '../../client/lookout'
+import { placeOf } from '../../client/place'
+import type { Outgoing } from '../../client/sending'
 import { parseTimeSource } from '../../client/time-source'
-import { isOver } from '../../gate/policy'
+import type { WaitResult } from '../../client/waiting'
 import type { KeyFile } from '../../keys/key-file'
-import { isZeroAddress } from '../../protocol/address'
 import { reading } from '../options'
 import { complain, EXIT, hintAt, noteOf, warnOf } from '../voice'
-import { type AimOptions, NAME, placeOf } from './aim'
+import { type AimOptions, NAME } from './aim'
 import { outcomesOf } from './outcome'
+import type { Ready } from './ready'
 
 /* What is said where not all has opened, whichever command has knocked. */
 
-export interface SilenceOptions extends AimOptions {
+export interface WaitOptions extends AimOptions {
   wait?: number
   timeSource?: URL
 }
@@ -24,43 +23,24 @@ export function timeSourceOption(): Option {
   return reading('--time-source <url>', description, parseTimeSource, 'ntp://HOST or https://HOST')
 }
 
-/** A knock that was in vain. */
-interface Knocked {
-  readonly host: string
-  readonly address: string
-  readonly key: KeyFile
-  readonly sequence: Sequence
-}
-
 /**
  * Says how the ports have ended where not all have opened, and behind it what can be found out about the reason: on standard error alone.
+ * @param by the knocks that were in vain
  * @param also what else is known; null: nothing
  * @returns the exit code
  */
-export async function complainOfSilence(
-  { wait, quiet, timeSource, timeOffset, datagram, udp = false, pace }: SilenceOptions,
-  { host, address, key, sequence }: Knocked,
-  { outcomes, isFinal, seen, touched }: Ended,
+export async function reportUnopened(
+  { wait, quiet, timeSource }: WaitOptions,
+  key: KeyFile,
+  { host, address, outgoing: [{ sending, sequence }] }: Ready<Outgoing>,
+  result: WaitResult,
   also: string | null,
 ): Promise<number> {
-  complain(NAME, `${placeOf(host, address)} ${outcomesOf(outcomes, wait ?? 0)}`)
-  const code = isFinal ? EXIT.failure : EXIT.timeLimit
+  complain(NAME, `${placeOf(host, address)} ${outcomesOf(result.outcomes, wait ?? 0)}`)
+  const code = result.isFinal ? EXIT.failure : EXIT.timeLimit
   if (quiet) return code
-  const { findings, investigate } = await import('../../client/diagnosis')
-  const opened = [...outcomes].flatMap(([port, outcome]) => (outcome === 'opened' ? port : []))
-  const services = new Map([...outcomes].filter(([, outcome]) => !isOpening(outcome)))
-  // A datagram has touched no port that could show itself by TCP, and those of this machine tell nothing of a network.
-  const knocked = sequence.payload || isLoopback(address) ? [] : sequence.ports
-  const found =
-    opened.length > 0
-      ? { services, knocked: [], clock: null }
-      : await investigate({ address, services, touched, knocked, timeSource, timeOffset })
-  const { expires } = key
-  const { period } = key.key
-  const ended = isOver({ revoked: null, expires }, Date.now() + timeOffset * 1000) ? expires : null
-  const { address: asked } = sequence.request
-  const named = isZeroAddress(asked) ? null : asked
-  const [hint, ...notes] = findings({ ...found, host, datagram, udp, pace, opened, seen, period, timeOffset, named, ended })
+  const { diagnose } = await import('../../client/diagnosis')
+  const [hint, ...notes] = await diagnose({ host, address, key, sequence }, result, sending, timeSource)
   if (hint !== undefined) hintAt(hint)
   for (const note of also === null ? notes : [...notes, also]) noteOf(NAME, note)
   return code

@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { type Asked, checkForeseen, mayOpenTcp, onlyService, usualTime } from '../../../src/cli/client/foreseen'
-import { type KeyFile, parseKeyFile } from '../../../src/keys/key-file'
-import { Fault, UsageFault } from '../../../src/system/fault'
-import { keyText } from '../../system/scratch'
+import { type Asked, checkForeseen, mayOpenTcp, onlyService, usualTime } from '../../src/client/foreseen'
+import { type KeyFile, parseKeyFile } from '../../src/keys/key-file'
+import { Fault, UsageFault } from '../../src/system/fault'
+import { keyText } from '../system/scratch'
 
 const NOW = Date.UTC(2026, 10, 22)
 const STALE = 'if the grant has changed since, export the key again, or send all the same with --force'

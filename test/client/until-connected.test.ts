@@ -1,6 +1,9 @@
 import { expect, it, vi } from 'vitest'
 import { Attempts } from '../../src/client/attempts'
-import { knockUntilConnected, passPause, prepare, type Sending } from '../../src/client/client'
+import { prepare } from '../../src/client/client'
+import { passPause } from '../../src/client/passes'
+import type { Sending } from '../../src/client/sending'
+import { knockUntilConnected } from '../../src/client/until-connected'
 import { keyOf } from '../gate/listener/ear'
 
 const sending: Sending = {

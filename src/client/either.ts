@@ -1,7 +1,7 @@
 import { isIP, type Socket } from 'node:net'
-import type { Beside, Ended } from '../../client/client'
-import { TimeFault } from '../../system/fault'
-import { placeOf } from './aim'
+import { TimeFault } from '../system/fault'
+import { placeOf } from './place'
+import type { Beside, WaitResult } from './waiting'
 
 /* A server that has an address of each family, where one of the two may lead nowhere: as IPv6 does in a café whose router only says that it has it. */
 
@@ -27,7 +27,7 @@ interface EitherEnded<A, T> {
 export type Worth = 'end' | 'told' | 'nothing'
 
 /** What it is worth how a knocking has ended. */
-export function worthOf(result: Ended | Socket): Worth {
+export function worthOf(result: WaitResult | Socket): Worth {
   if (!('outcomes' in result) || result.isOpen || result.isFinal) return 'end'
   return result.touched.size > 0 ? 'told' : 'nothing'
 }

@@ -1,8 +1,8 @@
 import { Socket } from 'node:net'
 import { describe, expect, it, vi } from 'vitest'
-import { knockByEither, worthOf } from '../../../src/cli/client/either'
-import type { Beside, Ended } from '../../../src/client/client'
-import { Fault } from '../../../src/system/fault'
+import { knockByEither, worthOf } from '../../src/client/either'
+import type { Beside, WaitResult } from '../../src/client/waiting'
+import { Fault } from '../../src/system/fault'
 
 /* Two families, by knocks that are made up; test/e2e/families.test.ts has real ones. */
 
@@ -121,12 +121,12 @@ it('a server with one address has a fault told as it is', async () => {
 })
 
 describe('the end of a knocking is worth', () => {
-  const end = (isOpen: boolean, isFinal: boolean, ...touched: string[]): Ended => ({
+  const end = (isOpen: boolean, isFinal: boolean, ...touched: string[]): WaitResult => ({
     ...{ outcomes: new Map(), seen: new Set<string>() },
     ...{ isOpen, isFinal, touched: new Set(touched) },
   })
 
-  it.each<[string, Ended | Socket, string]>([
+  it.each<[string, WaitResult | Socket, string]>([
     ['an end where all is open', end(true, false), 'end'],
     ['an end where nothing can change any more', end(false, true), 'end'],
     ['an end where there is a connection', new Socket(), 'end'],

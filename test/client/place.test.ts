@@ -1,17 +1,17 @@
 import { isIP } from 'node:net'
 import { beforeEach, describe, expect, it, vi } from 'vitest'
-import { findHost } from '../../../src/cli/client/aim'
-import { lookUp, NO_ANSWER } from '../../../src/client/name'
-import { parseKeyFile } from '../../../src/keys/key-file'
-import { canonicalAddress } from '../../../src/protocol/address'
-import { TimeFault } from '../../../src/system/fault'
-import { keyText } from '../../system/scratch'
+import { lookUp, NO_ANSWER } from '../../src/client/name'
+import { findHost } from '../../src/client/place'
+import { parseKeyFile } from '../../src/keys/key-file'
+import { canonicalAddress } from '../../src/protocol/address'
+import { TimeFault } from '../../src/system/fault'
+import { keyText } from '../system/scratch'
 
 /* The addresses of names, where no resolver can be told them; test/e2e/ssh.test.ts has a real one. */
 
-vi.mock('../../../src/client/name', async (original) => ({ ...(await original<object>()), lookUp: vi.fn() }))
-vi.mock('../../../src/protocol/address', async (original) => {
-  const { canonicalAddress, ...rest } = await original<typeof import('../../../src/protocol/address')>()
+vi.mock('../../src/client/name', async (original) => ({ ...(await original<object>()), lookUp: vi.fn() }))
+vi.mock('../../src/protocol/address', async (original) => {
+  const { canonicalAddress, ...rest } = await original<typeof import('../../src/protocol/address')>()
   return { ...rest, canonicalAddress: vi.fn(canonicalAddress) }
 })
 
@@ -43,10 +43,9 @@ const keyFor = (host: string) => {
   if (!value) throw new Error('the test’s own key is faulty')
   return value
 }
-const OPTIONS = { pace: 0, passes: 1, parity: 16, timeOffset: 0 }
 /** Where a knock goes that was told to go to a host, with a key for another one. */
 const goes = async (host: string, expected: string, more: { ipv4?: boolean; ipv6?: boolean } = {}, preferred: 0 | 4 | 6 = 0) =>
-  (await findHost({ ...OPTIONS, ...more }, { key: keyFor(expected), host, isMeant: false }, preferred, Infinity)).address
+  (await findHost(more, { key: keyFor(expected), host, isMeant: false }, preferred, Infinity, () => {})).address
 
 describe('a host that is named', () => {
   it.each([
@@ -78,7 +77,7 @@ describe('a host that is named', () => {
     ['is none where an address to open for is', 'gate.example', {}, 4, null],
   ])('has an address of the other family that %s', async (_, host, more, preferred, other) => {
     const aim = { key: keyFor('gate.example'), host, isMeant: false }
-    expect((await findHost({ ...OPTIONS, ...more }, aim, preferred, Infinity)).other).toBe(other)
+    expect((await findHost({ ...more }, aim, preferred, Infinity, () => {})).other).toBe(other)
   })
 
   it.each<[string, string, { ipv4?: boolean; ipv6?: boolean }]>([
@@ -96,7 +95,7 @@ describe('a host that is named', () => {
   ])('has nobody who tells its address in time, %s', async (_, host, limit, isOver) => {
     resolver.mockRejectedValue(Object.assign(new Error('nobody has answered'), { code: NO_ANSWER }))
     const aim = { key: keyFor('gate.example'), host, isMeant: false }
-    const found = await findHost(OPTIONS, aim, 0, performance.now() + limit).catch((error) => error)
+    const found = await findHost({}, aim, 0, performance.now() + limit, () => {}).catch((error) => error)
     expect([found instanceof TimeFault, found.message.includes('nobody has answered')]).toEqual([isOver, true])
   })
 

@@ -1,9 +1,9 @@
-import { askedOf, isOver } from '../../gate/policy'
-import { type GrantHint, hintOf, type KeyFile } from '../../keys/key-file'
-import type { Request } from '../../protocol/request'
-import { formatService, type Service } from '../../protocol/service'
-import { Fault, listed, UsageFault } from '../../system/fault'
-import { formatDuration, isoTime } from '../../system/time'
+import { grantedBy, hasEnded } from '../keys/grant-hint'
+import { hintOf, type KeyFile } from '../keys/key-file'
+import type { Protocol, Request } from '../protocol/request'
+import { formatService, type Service, type TypedService } from '../protocol/service'
+import { Fault, listed, UsageFault } from '../system/fault'
+import { formatDuration, isoTime } from '../system/time'
 
 /* What a knock can be told before a packet is sent, from what the key's file says of its grant. The server's may be another one by now. */
 
@@ -22,14 +22,14 @@ export type Asked = Pick<Request, 'action' | 'port' | 'protocol' | 'seconds'>
  */
 export function checkForeseen(key: KeyFile, requests: readonly Asked[], wall: number): void {
   const { id, expires, revoked } = key
-  if (isOver({ revoked, expires }, wall)) {
+  if (hasEnded(key, wall)) {
     const end = revoked !== null ? `was revoked at ${isoTime(revoked)}` : `expired at ${isoTime(expires ?? 0)}`
     throw new Fault(`the key ${id} ${end}, by its file`, {
       hint: 'ask for a new key; if this clock is wrong, set it, or send all the same with --force',
     })
   }
   const { services, max } = hintOf(key) ?? NOTHING_KNOWN
-  const refused = requests.filter((asked) => asked.action === 'open' && services && askedOf(services, asked).length === 0)
+  const refused = requests.filter((asked) => asked.action === 'open' && grantedBy(key, asked)?.length === 0)
   if (services && refused.length > 0)
     throw new UsageFault(`the key ${id} may not open ${refused.map(nameOf).join(', ')}: it opens ${named(services)}`, {
       hint: ALL_THE_SAME,
@@ -44,7 +44,7 @@ export function checkForeseen(key: KeyFile, requests: readonly Asked[], wall: nu
     )
 }
 
-const NOTHING_KNOWN: GrantHint = { services: null, max: null }
+const NOTHING_KNOWN = { services: null, max: null }
 
 /** The lifetime to ask for where nobody says one: never longer than the key may. @param usual seconds */
 export function usualTime(usual: number, key: KeyFile): number {
@@ -59,7 +59,7 @@ export function usualTime(usual: number, key: KeyFile): number {
  */
 export function onlyService(key: KeyFile, protocol: Request['protocol'], expected: string): Service {
   const services = hintOf(key)?.services
-  const fitting = services ? askedOf(services, { port: 0, protocol }) : []
+  const fitting = grantedBy(key, { port: 0, protocol }) ?? []
   if (fitting.length === 1) return fitting[0]
   throw new UsageFault(expected, {
     hint: services ? `the key ${key.id} opens ${named(services)}: type -p ${(fitting[0] ?? services[0]).port}` : undefined,
@@ -68,8 +68,12 @@ export function onlyService(key: KeyFile, protocol: Request['protocol'], expecte
 
 /** Whether a request to open can open a TCP port, which a connection would show. */
 export function mayOpenTcp(key: KeyFile, port: number): boolean {
-  const services = hintOf(key)?.services
-  return !services || askedOf(services, { port, protocol: 'tcp' }).length > 0
+  return grantedBy(key, { port, protocol: 'tcp' })?.length !== 0
+}
+
+/** Whether a connection shows that a door has opened. @param otherwise the protocol where the door has none of its own */
+export function isShownByTcp({ port, protocol }: TypedService, otherwise: Protocol | undefined): boolean {
+  return port !== 0 && (protocol ?? otherwise) !== 'udp'
 }
 
 function nameOf({ port, protocol }: Asked): string {
