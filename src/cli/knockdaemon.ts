@@ -1,6 +1,7 @@
 import { type FSWatcher, type Stats, statSync, watch } from 'node:fs'
 import { Option } from 'commander'
 import pino, { type Logger } from 'pino'
+import { warnOfFloors } from '../daemon/ahead'
 import { checkDaemon } from '../daemon/check'
 import { type Config, readConfig, SERVER_CONFIG } from '../daemon/config'
 import { Daemon } from '../daemon/daemon'
@@ -168,7 +169,7 @@ async function serve(options: Options, config: Config, log: Logger): Promise<num
   await daemon.restore()
   if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
   // The wait of a ledger that knows nothing has been told, once for all keys.
-  daemon.warnOfFloors(isFresh)
+  warnOfFloors(ledger, judged, isFresh, log, now().wall)
 
   /** Whether there is a reason to read again, and not time alone has passed. */
   let isAsked = false
