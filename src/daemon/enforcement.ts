@@ -9,7 +9,8 @@ import { u64 } from '../protocol/bytes'
 import { formatService } from '../protocol/service'
 import { isoTime } from '../system/time'
 import type { CurrentKeys } from './current-keys'
-import { Doors, type Outcome } from './doors'
+import { Doors } from './doors/doors'
+import type { Outcome } from './doors/waiting'
 import type { Stages } from './stages'
 
 /** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed. */
