@@ -178,7 +178,7 @@ export class World {
   }
 
   /**
-   * Starts the daemon, as src/cli/knockdaemon.ts does.
+   * Starts the daemon, as src/daemon/serve.ts does.
    * @param isNew the administrator's word that there was no ledger
    * @param ledger one that was opened by other means than from our disk
    */
