@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import type { Ledger } from '../gate/ledger'
 import { isOver, type ServerKey } from '../gate/policy'
 import { isoTime } from '../system/time'
@@ -31,6 +32,25 @@ export function floorsAhead(ledger: Ledger, keys: Iterable<ServerKey>, wall: num
   return floors
 }
 
+/**
+ * Says which floors are ahead of the clock: below them nothing opens until it has caught up.
+ * @param isToldOfMinute whether it has been said that nothing opens in the first minute
+ * @param wall Unix milliseconds
+ */
+export function warnOfFloors(
+  ledger: Ledger,
+  keys: Iterable<ServerKey>,
+  isToldOfMinute: boolean,
+  log: Logger,
+  wall: number,
+): void {
+  for (const { key, isFar, message } of floorsAhead(ledger, keys, wall)) {
+    const about = key ? { key: key.id, fingerprint: key.fingerprint } : {}
+    if (isFar) log.error(about, message)
+    else if (key || !isToldOfMinute) log.warn(about, message)
+  }
+}
+
 /** Why a key opens nothing right now: the floor that is ahead for longest. @returns undefined where none is */
 export function whyAhead(ledger: Ledger, { fingerprint, key }: ServerKey, wall: number): string | undefined {
   const { base, own } = ledger.opensAt(fingerprint, key.period, wall)
@@ -38,8 +58,28 @@ export function whyAhead(ledger: Ledger, { fingerprint, key }: ServerKey, wall: 
   return base === null ? undefined : baseAhead(base, wall)
 }
 
+/**
+ * What is said of a clock that has jumped, with what follows for the floors.
+ * @param jump milliseconds, below zero back
+ * @param wall Unix milliseconds, after it
+ */
+export function clockJumped(jump: number, ledger: Ledger, keys: Iterable<ServerKey>, wall: number): string {
+  const opens = [...keys].map(({ key, fingerprint }) => ledger.opensAt(fingerprint, key.period, wall))
+  const base = opens.reduce((last, { base }) => Math.max(last, base ?? 0), 0)
+  const own = opens.reduce((last, { own }) => Math.max(last, own ?? 0), 0)
+  const next = [
+    ...(base > 0 ? [baseAhead(base, wall)] : []),
+    ...(own > base ? [`keys whose floor is ahead of it open nothing before ${isoTime(own)}`] : []),
+    ...(base + own === 0 && jump > 0
+      ? ['if it is wrong now, set it before the next knock: the key of that knock would wait for this time']
+      : []),
+  ]
+  const way = jump < 0 ? 'back' : 'forward'
+  return [`the clock has jumped ${way} by ${Math.round(Math.abs(jump) / 1000)} s`, ...next].join(': ')
+}
+
 /** What is said of a base that is ahead. @param until when it is so no more, in Unix milliseconds, as `wall` */
-export function baseAhead(until: number, wall: number): string {
+function baseAhead(until: number, wall: number): string {
   const remedy = ', by a new key either: set the clock right, end the daemon and run "knockturn ledger rebase"'
   return `the ledger's base is ahead of the clock: nothing opens before ${isoTime(until)}${until - wall > FAR ? remedy : ''}`
 }

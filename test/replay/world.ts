@@ -1,4 +1,5 @@
 import pino from 'pino'
+import { warnOfFloors } from '../../src/daemon/ahead'
 import { Daemon } from '../../src/daemon/daemon'
 import { startingRecords } from '../../src/daemon/ledger/disk'
 import { formatRecord, readLedger } from '../../src/daemon/ledger/record'
@@ -178,12 +179,13 @@ export class World {
   }
 
   /**
-   * Starts the daemon, as src/cli/knockdaemon.ts does.
+   * Starts the daemon, as src/daemon/serve.ts does.
    * @param isNew the administrator's word that there was no ledger
    * @param ledger one that was opened by other means than from our disk
    */
   async start(isNew = false, ledger = this.#readLedger(isNew)): Promise<void> {
     const own = (): boolean => this.#daemon === daemon
+    const log = pino({ base: null, level: 'info' }, { write: (line) => void (own() && this.log.push(JSON.parse(line))) })
     const daemon = new Daemon({
       listener: new Listener(this.skew, this.random, true),
       passcodes: new Passcodes({ base: PASSCODE_BASE, pinDigits: 4, skew: this.skew }),
@@ -211,13 +213,13 @@ export class World {
           },
         },
       ],
-      log: pino({ base: null, level: 'info' }, { write: (line) => void (own() && this.log.push(JSON.parse(line))) }),
+      log,
       now: () => this.now,
     })
     this.#daemon = daemon
     await daemon.setKeys(this.keys, this.#neverLock)
     await daemon.restore()
-    daemon.warnOfFloors(false)
+    warnOfFloors(ledger, this.keys, false, log, this.wall)
     // From here on time is what we say it is.
     await daemon.settle()
   }

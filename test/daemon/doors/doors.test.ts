@@ -1,11 +1,12 @@
 import fc from 'fast-check'
 import pino from 'pino'
 import { describe, expect, it } from 'vitest'
-import { Doors, type Outcome } from '../../src/daemon/doors'
-import { type Batch, type Entry, type Lease, nameOf, Refused, type Table } from '../../src/gate/firewall'
-import { isLease, Leases } from '../../src/gate/leases'
-import type { Grant } from '../../src/gate/policy'
-import type { Service } from '../../src/protocol/service'
+import { Doors } from '../../../src/daemon/doors/doors'
+import type { Outcome } from '../../../src/daemon/doors/waiting'
+import { type Batch, type Entry, type Lease, nameOf, Refused, type Table } from '../../../src/gate/firewall'
+import { isLease, Leases } from '../../../src/gate/leases'
+import type { Grant } from '../../../src/gate/policy'
+import type { Service } from '../../../src/protocol/service'
 
 /* The worker that brings the firewall to what is wanted, on a model of the kernel whose changes take as long and end as the test says. */
 

@@ -1,0 +1,68 @@
+import type { Entry } from '../../gate/firewall'
+import type { Leases } from '../../gate/leases'
+import { Quiet } from '../../gate/quiet'
+import type { Stages } from '../stages'
+import type { Outcome } from './waiting'
+import { TableWorker } from './worker'
+
+/** A firewall that fails is told of once in so many milliseconds, whatever it fails at. */
+const QUIET = 60_000
+
+/**
+ * Brings the firewall to what the leases say should be in force, table by table, and reads back what is. It is told of nothing but that
+ * something may have changed: what is composed for a table is what is wanted at that moment, and what ceases to be wanted later is taken
+ * away by the next change. So no rule outlives its end for want of somebody who knows it.
+ */
+export class Doors {
+  readonly #leases: Leases
+  readonly #workers: readonly TableWorker[]
+
+  constructor(stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now'>) {
+    this.#leases = stages.leases
+    const quiet = new Quiet(QUIET)
+    this.#workers = stages.firewall.map((table) => new TableWorker(table, stages, quiet))
+  }
+
+  /** Reads back what an earlier run has left in force. @throws where a table can't be read: it is not taken for an empty one */
+  async adopt(): Promise<Entry[]> {
+    const found = await Promise.all(this.#workers.map((worker) => worker.adopt()))
+    return found.flat()
+  }
+
+  /** Has the firewall follow the leases, as far as they have changed, and looks whether it still does. Call it after each change, and now and then. */
+  follow(): void {
+    for (const { entry, why } of this.#leases.takeChanges()) this.#workerOf(entry)?.change(entry, why)
+    for (const worker of this.#workers) worker.wake()
+  }
+
+  /** Whether nothing stands open or locked, and nothing is to be changed or read again. */
+  get isEmpty(): boolean {
+    return this.#leases.all().length === 0 && this.#workers.every((worker) => worker.isIdle)
+  }
+
+  /** Resolves when an entry is in force, has ended before it was, or could not be put there. */
+  opened(entry: Entry): Promise<Outcome> {
+    return (
+      this.#workerOf(entry)?.wait({ entry, for: 'in force' }) ?? Promise.resolve({ failed: 'the firewall has no table for it' })
+    )
+  }
+
+  /** Resolves when an entry that has ended stands there no more, or when it could not be taken away, which is tried again. */
+  shut(entry: Entry): Promise<Outcome> {
+    return this.#workerOf(entry)?.wait({ entry, for: 'gone' }) ?? Promise.resolve('ended')
+  }
+
+  /** Whether the firewall shuts a door when its time comes, without us. */
+  endsByItself(entry: Entry): boolean {
+    return this.#workerOf(entry)?.table.endsByItself(entry) ?? true
+  }
+
+  /** Resolves when nothing is being changed; what could not be taken away is left, and whoever waits for that is told so. */
+  async settle(): Promise<void> {
+    await Promise.all(this.#workers.map((worker) => worker.settle()))
+  }
+
+  #workerOf({ address }: Entry): TableWorker | undefined {
+    return this.#workers.find(({ table }) => table.holds(address))
+  }
+}

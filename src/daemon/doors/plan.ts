@@ -1,0 +1,162 @@
+import type { Now } from '../../gate/clock'
+import { type Batch, type Entry, type Lease, nameOf, type Table } from '../../gate/firewall'
+import { isLease, type Leases, type Why } from '../../gate/leases'
+
+/** What the kernel has ended by itself is swept up when nobody waits for a door, or when it has lain there for so many milliseconds. */
+const LATEST_SWEEP = 10_000
+
+/** An entry whose place in the firewall may have to change. */
+export interface Due {
+  readonly entry: Entry
+  /** `stray`: it stands there, and we have not put it there; `lost`: another program has taken it away. */
+  readonly why: Why | 'stray' | 'lost'
+  /** When it became due, and when it may be tried: in steady milliseconds. */
+  readonly since: number
+  readonly notBefore: number
+}
+
+/** What stands in a table as far as we know, what of it is due to change, and so what to change next. */
+export class Plan {
+  readonly #table: Pick<Table, 'holds' | 'endsByItself'>
+  readonly #leases: Leases
+  /** Told of a lease that has come to stand there. */
+  readonly #opened: (lease: Lease) => void
+  /** Both by name. */
+  #standing = new Map<string, Entry>()
+  readonly #due = new Map<string, Due>()
+
+  constructor(table: Pick<Table, 'holds' | 'endsByItself'>, leases: Leases, opened: (lease: Lease) => void) {
+    this.#table = table
+    this.#leases = leases
+    this.#opened = opened
+  }
+
+  // ---- what stands
+
+  standing(): Iterable<Entry> {
+    return this.#standing.values()
+  }
+
+  stands(entry: Entry): boolean {
+    return this.#standing.has(nameOf(entry))
+  }
+
+  /** All that should stand in the table. */
+  wanted(): Entry[] {
+    return this.#leases.all().filter(({ address }) => this.#table.holds(address))
+  }
+
+  /** What an entry has become, where it is still wanted. */
+  heirOf(entry: Entry): Entry | undefined {
+    const current = this.#leases.current(entry)
+    return current?.id === entry.id ? current : undefined
+  }
+
+  /** Notes all that stands, as the objects that we know. @returns whether each stands there once */
+  stand(entries: readonly Entry[]): boolean {
+    const before = this.#standing
+    this.#standing = new Map()
+    for (const entry of entries) this.#put(before.get(nameOf(entry)) ?? this.#due.get(nameOf(entry))?.entry ?? entry)
+    this.strike()
+    return this.#standing.size === entries.length
+  }
+
+  /** Notes that a change was made. */
+  made({ add, remove }: Batch): void {
+    for (const { entry } of remove) this.#standing.delete(nameOf(entry))
+    for (const entry of add) this.#put(entry)
+    this.strike()
+  }
+
+  #put(entry: Entry): void {
+    const name = nameOf(entry)
+    this.#standing.set(name, entry)
+    this.#leases.stands(entry)
+    if (isLease(entry) && this.#due.has(name)) this.#opened(entry)
+  }
+
+  // ---- what is due
+
+  get isDone(): boolean {
+    return this.#due.size === 0
+  }
+
+  due(): Iterable<Due> {
+    return this.#due.values()
+  }
+
+  dueOf(entry: Entry): Due | undefined {
+    return this.#due.get(nameOf(entry))
+  }
+
+  /** Notes that an entry is due as of now. */
+  note(entry: Entry, why: Due['why'], { steady }: Now): void {
+    this.#due.set(nameOf(entry), { entry, why, since: steady, notBefore: steady })
+  }
+
+  /** @param notBefore in steady milliseconds */
+  putOff(due: Due, notBefore: number): void {
+    this.#due.set(nameOf(due.entry), { ...due, notBefore })
+  }
+
+  giveUp(entry: Entry): void {
+    this.#due.delete(nameOf(entry))
+  }
+
+  /** Strikes out what is as it should be: only where it is known what stands. */
+  strike(): void {
+    for (const [name, { entry }] of this.#due) if (this.#leases.wants(entry) === this.#standing.has(name)) this.#due.delete(name)
+  }
+
+  /**
+   * Notes what stands there and should not, and what does not and should, as far as it is not on its way.
+   * @param lose told of each lease for one connection that is gone: it is not put back
+   * @returns whether there is anything else
+   */
+  compare(now: Now, lose: (lease: Lease) => void): boolean {
+    const lost = this.wanted().filter((entry) => !this.stands(entry) && !this.dueOf(entry))
+    // The kernel has forgotten who has had the one connection: another one would be one too many.
+    const isOver = (entry: Entry): entry is Lease => isLease(entry) && entry.once && this.#leases.hasStood(entry)
+    for (const lease of lost.filter(isOver)) lose(lease)
+    const missing = lost.filter((entry) => !isOver(entry))
+    for (const entry of missing) this.note(entry, 'lost', now)
+    const strays = [...this.#standing.values()].filter((entry) => !this.#leases.wants(entry) && !this.dueOf(entry))
+    for (const entry of strays) this.note(entry, 'stray', now)
+    return missing.length + strays.length > 0
+  }
+
+  // ---- what to change next
+
+  /**
+   * What is to be done now, in one step.
+   * @param isMeant of what is due; everything, unless it is given
+   */
+  compose({ steady, wall }: Now, isMeant: (due: Due) => boolean = () => true): Batch {
+    const add: Entry[] = []
+    const ends: Due[] = []
+    const sweeps: Due[] = []
+    for (const due of this.#due.values()) {
+      const { entry } = due
+      const isWanted = this.#leases.wants(entry)
+      if (!isMeant(due)) continue
+      else if (isWanted) {
+        if (due.notBefore <= steady) add.push(entry)
+      } else if (entry.until !== null && entry.until * 1000 <= wall && this.#table.endsByItself(entry)) sweeps.push(due)
+      else if (!this.#awaitsHeir(due, isMeant, steady)) ends.push(due)
+    }
+    // What could not be taken away waits for its next try, and goes with every change that is made anyway.
+    const isDue = ({ notBefore }: Due) => notBefore <= steady
+    const isIdle = add.length === 0 && !ends.some(isDue)
+    const swept = sweeps.filter((due) => isDue(due) && (isIdle || steady - due.since >= LATEST_SWEEP))
+    return { add, remove: [...(isIdle && swept.length === 0 ? [] : ends), ...swept] }
+  }
+
+  /** Whether an entry stays until the one that takes its place is in force, or goes with it in one step: not in one that leaves that out. */
+  #awaitsHeir({ entry, why }: Due, isMeant: (due: Due) => boolean, steady: number): boolean {
+    // One that was given up and stands there all the same is a stray.
+    const heir = why === 'replaced' || why === 'stray' ? this.#leases.current(entry) : undefined
+    if (!heir || this.stands(heir)) return false
+    const due = this.dueOf(heir)
+    return due === undefined || due.notBefore > steady || !isMeant(due)
+  }
+}

@@ -1,0 +1,299 @@
+import type { Logger } from 'pino'
+import type { Now } from '../../gate/clock'
+import { type Batch, type Entry, nameOf, Refused, type Table } from '../../gate/firewall'
+import { isLease, type Leases, type Why } from '../../gate/leases'
+import type { Quiet } from '../../gate/quiet'
+import { reason } from '../../system/fault'
+import type { Stages } from '../stages'
+import { Ends } from './ends'
+import { type Due, Plan } from './plan'
+import { type Outcome, type Waiter, Waiting } from './waiting'
+
+/** Milliseconds between two looks at the firewall: other programs flush it. */
+const LOOK = 5_000
+/** What could not be taken away is tried again after this many milliseconds. */
+const RETRY = 1_000
+/**
+ * More than so many are not taken away one by one: the table is written anew. iptables compares each with all that stand in front of it, up to
+ * 25 ms: 16 of them cost twice the whole of 4,096, and the 256 of one key 6 s, in which nobody's door opens or shuts.
+ */
+const MAX_REMOVED = 16
+
+/** Looks after one table: one change at a time. */
+export class TableWorker {
+  readonly table: Table
+  readonly #leases: Leases
+  readonly #log: Logger
+  readonly #now: () => Now
+  readonly #quiet: Quiet
+  readonly #plan: Plan
+  readonly #ends: Ends
+  readonly #waiting = new Waiting()
+  /** After a change of which nobody knows whether it was made: nothing is changed before the table has been read. */
+  #isUnknown = false
+  /** Whether the table was found in disorder, so that it has to be written anew, and when that may be tried. */
+  #isBroken = false
+  #notBefore = 0
+  #looked: number
+  #unreadable = new Error('the firewall has not been read')
+  /** What to say when the table is in order again. */
+  #news = ''
+  #running: Promise<void> | null = null
+  /** Whether something may have changed since the work in hand has looked. */
+  #isAsked = false
+
+  constructor(table: Table, { leases, log, now }: Pick<Stages, 'leases' | 'log' | 'now'>, quiet: Quiet) {
+    this.table = table
+    this.#leases = leases
+    this.#log = log
+    this.#now = now
+    this.#quiet = quiet
+    this.#ends = new Ends(log)
+    this.#plan = new Plan(table, leases, (lease) => this.#ends.opened(lease))
+    this.#looked = now().steady
+  }
+
+  /** Reads back what stands in the table. @throws where it can't be read */
+  async adopt(): Promise<Entry[]> {
+    const { entries, isWhole } = await this.table.read()
+    const isSingle = this.#plan.stand(entries)
+    for (const lease of entries.filter(isLease)) this.#ends.opened(lease)
+    this.#isBroken = !isWhole || !isSingle
+    if (!isWhole) this.#news = `${this.table.name}: our chains were not in force, and are now`
+    this.#looked = this.#now().steady
+    return [...this.#plan.standing()]
+  }
+
+  /** Notes that an entry may have to be changed; {@link TableWorker.wake} has it done. */
+  change(entry: Entry, why: Why): void {
+    this.#plan.note(entry, why, this.#now())
+    // One that is made longer is the same lease.
+    if (isLease(entry) && why !== 'wanted' && !this.#plan.heirOf(entry)) this.#ends.ended(entry, why)
+  }
+
+  /** Whether nothing is to be changed or read again, and nobody waits. */
+  get isIdle(): boolean {
+    return this.#plan.isDone && this.#waiting.isEmpty && !this.#isUnknown && !this.#isBroken
+  }
+
+  /** Begins to work where there is something to do. */
+  wake(): void {
+    this.#isAsked = true
+    this.#running ??= this.#run()
+  }
+
+  async #run(): Promise<void> {
+    // Not in this very step: who has asked for a change says first that they wait for it.
+    await null
+    while (this.#isAsked) {
+      this.#isAsked = false
+      try {
+        await this.#work()
+      } catch (error) {
+        this.#isUnknown = true
+        this.#log.error({ reason: reason(error) }, 'something failed that should not')
+      }
+    }
+    this.#running = null
+  }
+
+  /** Resolves when it is known what has become of an entry. */
+  wait(waiter: Waiter): Promise<Outcome> {
+    const outcome = this.#waiting.add(waiter)
+    this.#tell()
+    return outcome
+  }
+
+  /** Resolves when nothing is being changed; whoever still waits is told that it could not be done. */
+  async settle(): Promise<void> {
+    while (this.#running) await this.#running
+    this.#waiting.fail(() => true, 'the daemon has ended before')
+  }
+
+  // ---- the work
+
+  async #work(): Promise<void> {
+    for (;;) {
+      const { steady } = this.#now()
+      const isUrgent = this.#isUnknown && (!this.#waiting.isEmpty || steady - this.#looked >= RETRY)
+      const isMany = (this.#compose()?.remove.length ?? 0) > MAX_REMOVED
+      // Never written anew from memory alone: the one connection of a lease that has been taken away meanwhile may have been used.
+      if (isUrgent || steady - this.#looked >= LOOK || this.#mustRewrite() || isMany) await this.#look(!this.#isUnknown)
+      const batch = this.#compose()
+      if (!batch) return this.#tell()
+      if (this.#isUnknown) return this.#fail(batch, this.#unreadable)
+      await this.#bring(batch, isMany)
+      this.#tell()
+    }
+  }
+
+  /** What is to be done now, in one step; null where there is nothing. @param isMeant as of {@link Plan.compose} */
+  #compose(isMeant?: (due: Due) => boolean): Batch | null {
+    if (!this.#isUnknown) this.#plan.strike()
+    const batch = this.#plan.compose(this.#now(), isMeant)
+    return batch.add.length + batch.remove.length > 0 || this.#mustRewrite() ? batch : null
+  }
+
+  #mustRewrite(): boolean {
+    return this.#isBroken && this.#now().steady >= this.#notBefore
+  }
+
+  /** Makes a change, and whatever can be made of it where the firewall refuses it. */
+  async #bring(batch: Batch, isMany: boolean): Promise<void> {
+    const failure = await (isMany || this.#mustRewrite() ? this.#rewrite() : this.#change(batch))
+    if (!failure) return
+    await this.#look(false)
+    if (this.#isUnknown || !(failure instanceof Refused)) return this.#fail(batch, failure)
+    // Something that was to be taken away is gone already, or something of it is refused: what is wanted now, in the place of all there is.
+    if (!(await this.#rewrite())) return
+    // Something is refused. It must hold up no end, and nobody else's door.
+    await this.#bringOneByOne()
+  }
+
+  /** Ends alone, and then key by key, so that a rule which the firewall refuses fails its own key. */
+  async #bringOneByOne(): Promise<void> {
+    const tried = new Set<string>()
+    while (!this.#isUnknown) {
+      await this.#attempt(this.#compose(({ entry }) => !this.#leases.wants(entry)))
+      const next = [...this.#plan.due()].find(({ entry }) => this.#leases.wants(entry) && !tried.has(entry.fingerprint))
+      if (!next || this.#isUnknown) return
+      const { fingerprint } = next.entry
+      tried.add(fingerprint)
+      await this.#attempt(this.#compose(({ entry }) => entry.fingerprint === fingerprint || !this.#leases.wants(entry)))
+      this.#tell()
+    }
+  }
+
+  /** Makes a change, or gives it up. */
+  async #attempt(batch: Batch | null): Promise<void> {
+    if (!batch || batch.add.length + batch.remove.length === 0) return
+    const failure = await this.#change(batch)
+    if (failure) this.#fail(batch, failure)
+  }
+
+  /** @returns why it was not made; undefined where it was */
+  async #change(batch: Batch): Promise<Error | undefined> {
+    try {
+      await this.table.change(batch)
+    } catch (error) {
+      return this.#noted(error)
+    }
+    this.#plan.made(batch)
+    return undefined
+  }
+
+  /** Writes the table anew, with what is wanted at this moment. @returns as {@link TableWorker.#change} */
+  async #rewrite(): Promise<Error | undefined> {
+    const wanted = this.#plan.wanted()
+    try {
+      await this.table.rewrite(wanted)
+    } catch (error) {
+      this.#notBefore = this.#now().steady + RETRY
+      return this.#noted(error)
+    }
+    this.#plan.stand(wanted)
+    this.#isBroken = false
+    if (this.#news && this.#quiet.may(this.#news, this.#now().steady)) this.#log.warn(this.#news)
+    this.#news = ''
+    return undefined
+  }
+
+  #noted(error: unknown): Error {
+    this.#isUnknown ||= !(error instanceof Refused)
+    return asError(error)
+  }
+
+  // ---- what fails
+
+  /** Gives up what could not be opened, and tries the rest again later. */
+  #fail({ add, remove }: Batch, { message }: Error): void {
+    const [why] = message.split('\n')
+    const untold = [
+      ...add.filter((entry) => this.#failToAdd(entry, why)),
+      ...remove.filter(({ entry }) => this.#failToRemove(entry, why)),
+    ]
+    if (untold.length > 0 && this.#quiet.may(`failed ${this.table.name}`, this.#now().steady))
+      this.#log.error({ left: add.length + remove.length, reason: why }, 'the firewall failed')
+  }
+
+  /** @returns whether it is tried again, and the log is to be told of it */
+  #failToAdd(entry: Entry, why: string): boolean {
+    const due = this.#plan.dueOf(entry)
+    if (this.#plan.stands(entry) || !due) return false
+    const name = nameOf(entry)
+    this.#waiting.fail((one) => one.for === 'in force' && nameOf(this.#plan.heirOf(one.entry) ?? one.entry) === name, why)
+    if (due.why === 'wanted' && isLease(entry)) {
+      this.#plan.giveUp(entry)
+      this.#leases.giveUp(entry, (one) => this.#plan.stands(one), this.#now())
+      return false
+    }
+    // A lock holds all the same: it is we who ignore the taps. And what was in force before is not given up for a firewall that fails.
+    this.#plan.putOff(due, this.#now().steady + LOOK)
+    return true
+  }
+
+  /** @returns as {@link TableWorker.#failToAdd}: not where whoever waits is told */
+  #failToRemove(entry: Entry, why: string): boolean {
+    const due = this.#plan.dueOf(entry)
+    if (!due) return false
+    const isTold = this.#waiting.fail((one) => nameOf(one.entry) === nameOf(entry), why)
+    if (this.#plan.stands(entry)) {
+      this.#plan.putOff(due, this.#now().steady + RETRY)
+      return !isTold
+    }
+    // If it stands all the same, it is found when the table can be read: until then nothing must pile up.
+    this.#plan.giveUp(entry)
+    if (isLease(entry)) this.#ends.forget(entry)
+    return false
+  }
+
+  // ---- reading back
+
+  /**
+   * Looks at what stands, and notes what differs from what is wanted.
+   * @param isOthers whether a difference is another program's doing, and not that of a change of ours of which nobody knew how it ended
+   */
+  async #look(isOthers: boolean): Promise<void> {
+    const found = await this.table.read().catch((error) => {
+      this.#unreadable = asError(error)
+      return null
+    })
+    const now = this.#now()
+    this.#looked = now.steady
+    if (!found) {
+      if (this.#quiet.may(`unreadable ${this.table.name}`, now.steady))
+        this.#log.error({ reason: reason(this.#unreadable) }, 'the firewall cannot be looked after')
+      return
+    }
+    this.#isUnknown = false
+    const isSingle = this.#plan.stand(found.entries)
+    const isOther = this.#plan.compare(now, (lease) => {
+      this.#leases.lose(lease)
+      this.#ends.ended(lease, 'closed', { reason: 'another program has taken its rule away' })
+    })
+    this.#isBroken ||= !found.isWhole || !isSingle
+    if (!isOthers || !(this.#isBroken || isOther)) return
+    this.#news ||= 'another program has changed the firewall: our rules are put back'
+    // In one step, whatever it was.
+    this.#isBroken = true
+  }
+
+  // ---- who waits
+
+  /** Tells those who wait what has come of it, and the log what has ended. */
+  #tell(): void {
+    if (this.#isUnknown) return
+    this.#ends.tell(this.#plan.standing(), (lease) => this.#plan.heirOf(lease) !== undefined)
+    this.#waiting.tell((waiter) => this.#outcomeOf(waiter))
+  }
+
+  #outcomeOf({ entry, for: what }: Waiter): Outcome | null {
+    if (what === 'gone') return this.#plan.stands(entry) ? null : 'ended'
+    const heir = this.#plan.heirOf(entry)
+    // One that was closed while it was put in force has been in force.
+    if (this.#plan.stands(heir ?? entry)) return 'in force'
+    return heir ? null : 'ended'
+  }
+}
+
+const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))

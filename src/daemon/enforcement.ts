@@ -1,0 +1,162 @@
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
+import type { Lease, Lock } from '../gate/firewall'
+import { isLease } from '../gate/leases'
+import type { Knock } from '../gate/listener/listener'
+import type { Grant, ServerKey } from '../gate/policy'
+import { SHARE, SHARE_RATE, Shares } from '../gate/share'
+import { u64 } from '../protocol/bytes'
+import { formatService } from '../protocol/service'
+import { isoTime } from '../system/time'
+import type { CurrentKeys } from './current-keys'
+import { Doors } from './doors/doors'
+import type { Outcome } from './doors/waiting'
+import type { Stages } from './stages'
+
+/** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed. */
+export type Enforced = { readonly refused: string } | { readonly told: Promise<void> }
+
+/** What every line of the log about a grant says. */
+interface About {
+  readonly key: string
+  readonly fingerprint: string
+  readonly action: Grant['action']
+  readonly by?: Knock['by']
+  readonly source: string
+  readonly address: string
+}
+
+/** Grants in force: puts them there, tells of it, and ends them. It decides nothing but each key's share. */
+export class Enforcement {
+  readonly #stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now'>
+  readonly #keys: CurrentKeys
+  readonly #doors: Doors
+  /** What each key may have opened, and closed or locked. */
+  readonly #openings = new Shares(SHARE, SHARE_RATE)
+  readonly #ends = new Shares(SHARE, SHARE_RATE)
+
+  /** @param keys whose leases live */
+  constructor(stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now'>, keys: CurrentKeys) {
+    this.#stages = stages
+    this.#keys = keys
+    this.#doors = new Doors(stages)
+  }
+
+  /** Leases → firewall, and one line in the log. What is granted is noted at once, and said when it is in force. */
+  enforce(knock: Knock, key: ServerKey, grant: Grant): Enforced {
+    const { steady } = this.#stages.now()
+    const { action, address } = grant
+    // After the claim: a knock that was not spent could be played when there is a share again.
+    const isWithin =
+      action === 'open'
+        ? this.#openings.take(key.fingerprint, grant.services.length, steady)
+        : this.#ends.take(key.fingerprint, 1, steady)
+    if (!isWithin) return { refused: "it is beyond the key's share" }
+    const id = knock.by ? passcodeLease(knock) : knock.v.slice(0, 8)
+    const by = knock.by ? { by: knock.by } : {}
+    const about = { key: key.id, fingerprint: key.fingerprint, action, ...by, source: knock.source, address }
+    return action === 'open' ? this.#open(id, about, grant) : this.#shut(id, about, grant)
+  }
+
+  /** Opens every service of a grant. */
+  #open(id: string, about: About, grant: Grant): Enforced {
+    const { leases, now } = this.#stages
+    const opened = leases.open(id, about.key, about.fingerprint, grant, now())
+    if (!opened) return { refused: 'too many leases are in force' }
+    this.#doors.follow()
+    return { told: this.#tellOpened(opened, about, grant.once) }
+  }
+
+  async #tellOpened(leases: readonly Lease[], about: About, once: boolean): Promise<void> {
+    const { log } = this.#stages
+    const outcomes = await Promise.all(leases.map((lease) => this.#doors.opened(lease)))
+    const all = (fits: (outcome: Outcome) => boolean) => leases.filter((_, i) => fits(outcomes[i]))
+    const failed = all((outcome) => typeof outcome === 'object')
+    const open = all((outcome) => outcome === 'in force')
+    const ended = all((outcome) => outcome === 'ended')
+    // They are of one change, and have one reason.
+    const failure = outcomes.find((outcome) => typeof outcome === 'object')
+    if (failure) log.error({ ...about, ...listed(failed), reason: failure.failed }, 'the firewall failed')
+    if (open.length > 0) log.info({ ...about, ...listed(open), once }, 'accepted')
+    if (ended.length > 0) log.info({ ...about, ...listed(ended) }, 'closed before it was open')
+  }
+
+  /** Closes what the key has open for the address; a lock then keeps it shut. */
+  #shut(id: string, about: About, { action, address, services, until }: Grant): Enforced {
+    const { leases, now } = this.#stages
+    const { key, fingerprint } = about
+    const lock = action === 'lock' ? leases.lock({ id, key, fingerprint, address, until: until ?? 0 }, now()) : undefined
+    if (lock === null) return { refused: 'too many locks are in force' }
+    const ended = leases.close(fingerprint, address, services)
+    const what = {
+      service: services.map(formatService).join(',') || 'all',
+      leases: ended.map((lease) => lease.id),
+      ...(action === 'close' && ended.length === 0 ? { elsewhere: leases.count(fingerprint, services) } : {}),
+    }
+    this.#doors.follow()
+    return { told: this.#tellShut(ended, lock, { ...about, ...what }) }
+  }
+
+  async #tellShut(ended: readonly Lease[], lock: Lock | undefined, about: About): Promise<void> {
+    const { log } = this.#stages
+    const awaited = [...(lock ? [this.#doors.opened(lock)] : []), ...ended.map((lease) => this.#doors.shut(lease))]
+    const failure = (await Promise.all(awaited)).find((outcome) => typeof outcome === 'object')
+    const until = lock ? isoTime(lock.until * 1000) : null
+    // It is tried again. A lock holds all the same, since it is we who ignore the taps: only a restart would forget it.
+    if (failure) log.error({ ...about, until, reason: failure.failed }, 'the firewall failed')
+    else log.info({ ...about, until }, 'accepted')
+  }
+
+  /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
+  async restore(): Promise<void> {
+    const { leases, now, log } = this.#stages
+    const found = await this.#doors.adopt()
+    leases.restore(found, this.#isAlive, now())
+    this.#doors.follow()
+    await this.#doors.settle()
+    const there = found.filter(isLease).length
+    if (there > 0) log.info({ kept: leases.size, swept: there - leases.size }, 'restored')
+  }
+
+  /** Ends the leases and locks whose time or key is over, and has the firewall follow. */
+  expire(): void {
+    const { leases, now } = this.#stages
+    leases.expire(this.#isAlive, (address) => this.#keys.isSpared(address), now())
+    this.#doors.follow()
+  }
+
+  /** Whether nothing is in force, and nothing waits for the firewall. */
+  get isEmpty(): boolean {
+    return this.#doors.isEmpty
+  }
+
+  /** Resolves when the firewall has followed, as far as it does; whoever waits has been told. */
+  settle(): Promise<void> {
+    return this.#doors.settle()
+  }
+
+  /** Leaves running leases to the kernel, before the process ends; those that it can't end are ended now, since nobody else would. */
+  async leave(): Promise<void> {
+    const isOurs = (lease: Lease) => lease.until !== null && !this.#doors.endsByItself(lease)
+    if (!this.#stages.leases.endAll(isOurs)) return
+    this.#doors.follow()
+    await this.#doors.settle()
+  }
+
+  readonly #isAlive = (fingerprint: string): boolean => this.#keys.isAlive(fingerprint, this.#stages.now().wall)
+}
+
+/** What a line of the log says of leases that one grant has come to: they end together. */
+function listed(leases: readonly Lease[]): object {
+  const [{ until }] = leases
+  return {
+    service: leases.map(formatService).join(','),
+    until: until === null ? null : isoTime(until * 1000),
+    leases: leases.map(({ id }) => id),
+  }
+}
+
+/** Names the leases of a passcode as V's first bytes name those of other knocks: V is the same for all passcodes. */
+function passcodeLease({ key, window }: Knock): string {
+  return bytesToHex(sha256(concatBytes(key.fingerprint, u64(window)))).slice(0, 8)
+}

@@ -1,0 +1,104 @@
+import type { Lock } from '../gate/firewall'
+import type { Claim } from '../gate/ledger'
+import type { Knock } from '../gate/listener/listener'
+import type { Refusal, ServerKey } from '../gate/policy'
+import { Quiet } from '../gate/quiet'
+import { REFUSAL_RATE, REFUSALS, Shares } from '../gate/share'
+import { isZeroAddress } from '../protocol/address'
+import { formatService } from '../protocol/service'
+import { isoTime } from '../system/time'
+import { whyAhead } from './ahead'
+import type { Stages } from './stages'
+
+/** A refusal is said once a minute for each knock, so that nobody fills the log by repeating one. */
+const QUIET = 60_000
+
+/** Tells the log what is refused, and keeps it from being filled: nobody's refusals take the place of what others should read. */
+export class Refusals {
+  readonly #stages: Pick<Stages, 'ledger' | 'log' | 'now'>
+  readonly #quiet = new Quiet(QUIET)
+  /** How many of each key's refusals are said. */
+  readonly #shares = new Shares(REFUSALS, REFUSAL_RATE)
+  /** key → its refusals that were not said. */
+  readonly #unsaid = new Map<string, number>()
+  /** Knocks that their own source has said again. */
+  retransmits = 0
+
+  constructor(stages: Pick<Stages, 'ledger' | 'log' | 'now'>) {
+    this.#stages = stages
+  }
+
+  /** A tap from a locked address. */
+  ofTap(source: string, { key, until }: Lock): void {
+    this.#say('locked', { key, source, until: isoTime(until * 1000) }, `locked ${source}`)
+  }
+
+  /** A knock that was understood. @param why what to say beyond the refusal's word */
+  ofKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
+    const { request, source, window, v, arrival, by } = knock
+    const isOff = arrival !== 'timely' && refusal === arrival && why === undefined
+    const clock = isOff ? { clock: clockError(this.#secondsOff(knock)) } : {}
+    const about = {
+      key: key.id,
+      fingerprint: key.fingerprint,
+      source,
+      action: request.action,
+      ...(by ? { by } : {}),
+      address: isZeroAddress(request.address) ? source : request.address,
+      service: by && key.passcode ? key.passcode.services.map(formatService).join(',') : `${request.port}/${request.protocol}`,
+      seconds: request.seconds,
+      until: null,
+      ...clock,
+      // Whether that may be the same sender, by another of their addresses, its reader can tell.
+      ...(refusal === 'replayed' ? { first: this.#stages.ledger.firstSource(knock, key.fingerprint) } : {}),
+      ...(why ? { reason: why } : {}),
+    }
+    // A disk that fails refuses every knock alike: each key is told of it once in a while.
+    const name = refusal === 'ledger-unavailable' ? key.fingerprint : `${key.fingerprint} ${v} ${window}`
+    this.#say(refusal, about, `${refusal} ${name}`)
+  }
+
+  /** A knock that could not be claimed; its own source saying it again is no news, and is counted. */
+  ofUnclaimed(knock: Knock, key: ServerKey, outcome: Exclude<Claim['outcome'], 'spent'>): void {
+    if (outcome === 'retransmitted') this.retransmits++
+    else if (outcome === 'full') this.ofKnock(knock, key, 'ledger-unavailable', 'it holds as many knocks as it may')
+    else this.ofKnock(knock, key, outcome, outcome === 'stale' ? this.#whyBelow(knock, key) : undefined)
+  }
+
+  /** How many refusals of each key were not said: who has a key must not fill the log, and is not to be overlooked either. */
+  tellUnsaid(): void {
+    const { log, now } = this.#stages
+    if (this.#unsaid.size === 0 || !this.#quiet.may('unsaid', now().steady)) return
+    for (const [key, count] of this.#unsaid) log.warn({ key, count }, 'refusals of this key were too many to be logged')
+    this.#unsaid.clear()
+  }
+
+  /** @param name of what is said once in a while only */
+  #say(refusal: Refusal, about: { readonly key: string; readonly [field: string]: unknown }, name: string): void {
+    const { log, now } = this.#stages
+    const { steady } = now()
+    if (!this.#quiet.may(name, steady)) return
+    if (!this.#shares.take(about.key, 1, steady)) this.#unsaid.set(about.key, 1 + (this.#unsaid.get(about.key) ?? 0))
+    else if (refusal === 'ledger-unavailable') log.error({ refusal, ...about }, 'refused')
+    else log.warn({ refusal, ...about }, 'refused')
+  }
+
+  /** Why a knock below the floor opens nothing. Where no floor is ahead, no clock need be wrong: it may be a replay. */
+  #whyBelow(knock: Knock, key: ServerKey): string {
+    const { ledger, now } = this.#stages
+    const ahead = whyAhead(ledger, key, now().wall)
+    const seconds = this.#secondsOff(knock)
+    const when = seconds < 0 ? `, ${-seconds} s ago,` : ''
+    return ahead ?? `its window${when} lies below the floor: what was spent there is forgotten`
+  }
+
+  /** By how many seconds a knock's window lies ahead of its arrival, to half a window; below zero, behind. */
+  #secondsOff({ key, window, heard }: Knock): number {
+    const { wall, steady } = this.#stages.now()
+    return Math.round((window + 0.5) * key.period - (wall - (steady - heard)) / 1000)
+  }
+}
+
+function clockError(seconds: number): string {
+  return seconds < 0 ? `the sender's clock is ${-seconds} s behind` : `the sender's clock is ${seconds} s ahead`
+}

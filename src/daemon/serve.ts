@@ -1,0 +1,113 @@
+import type { Logger } from 'pino'
+import { Leases } from '../gate/leases'
+import { Listener } from '../gate/listener/listener'
+import { Passcodes } from '../gate/passcodes/passcodes'
+import type { Work } from '../system/capabilities'
+import { Fault, reason } from '../system/fault'
+import { checkClock } from '../system/time'
+import { warnOfFloors } from './ahead'
+import type { Config } from './config'
+import { Daemon } from './daemon'
+import { lookForStrangers } from './exposure/look'
+import { watchExposure } from './exposure/watch'
+import { dryRunFirewall } from './firewall/dry-run'
+import { iptablesFirewall } from './firewall/iptables'
+import { loggedPackets } from './firewall/log-rules'
+import { readTables } from './firewall/table'
+import { openLedger } from './ledger/disk'
+import { checkPrivileges } from './privileges'
+import { Reloader } from './reload'
+import { openTaps } from './taps/open'
+import { tapWatch, watchTaps } from './taps/watch'
+import { tidyingWatch } from './tidying'
+
+/** What the administrator has said, beside the config. */
+export interface ServeOptions {
+  /** The config's path, to read it again. */
+  readonly file: string
+  /** There has never been a ledger. */
+  readonly newLedger: boolean
+  /** More privileges than are needed are all right. */
+  readonly allowRoot: boolean
+  /** How the daemon was called: what to do about its privileges names it. */
+  readonly command: string
+}
+
+/** Both clocks, in milliseconds. */
+const now = () => ({ wall: Date.now(), steady: performance.now() })
+
+/**
+ * Runs a daemon: config, keys and ledger become the pipeline's stages, taps are fed to it, and a signal or the end of its input ends it in order.
+ * @param complain told why no key can be used, or why taps can't be had any more
+ * @returns whether it has ended in order, and not for what was complained of
+ * @throws {Fault} where it can't start
+ */
+export async function serve(
+  options: ServeOptions,
+  config: Config,
+  log: Logger,
+  complain: (faults: readonly Fault[]) => void,
+): Promise<boolean> {
+  const warn = (message: string) => log.warn(message)
+  checkClock(now().wall, 'set it before the daemon starts')
+  const work = { firewall: config.firewall.backend === 'iptables', capture: config.taps.source === 'nflog' }
+  await checkPrivileges(work, options.allowRoot, options.command, warn)
+
+  const reloader = new Reloader(options.file, config, log)
+  process.on('SIGHUP', () => reloader.readAll())
+  const faults = await reloader.load()
+  if (faults.length > 0) {
+    complain(faults)
+    return false
+  }
+  const { daemon, disk, families } = await begin(options, config, work, reloader, log)
+  reloader.follow()
+
+  const taps = openTaps(config.taps, warn, config.datagram.ports)
+  const ending = new AbortController()
+  const isInOrder = await new Promise<boolean>((resolve) => {
+    const end = () => resolve(true)
+    process.on('SIGTERM', end).on('SIGINT', end)
+    taps
+      .start(
+        (tap) => daemon.hear(tap),
+        () => daemon.finish().then(end),
+      )
+      .then(() => {
+        log.info({ server: config.server, keys: reloader.keys.length, source: config.taps.source }, 'ready')
+        if (work.firewall) watchExposure(() => reloader.keys, lookForStrangers, log, ending.signal)
+        const looks = tapWatch(taps, work.firewall ? () => loggedPackets(families) : null, warn)
+        const tidying = tidyingWatch(() => taps.counters.seen)
+        return watchTaps((steady) => looks(steady).then(tidying), ending.signal)
+      })
+      .catch((error) => {
+        complain([new Fault(reason(error))])
+        resolve(false)
+      })
+  })
+  reloader.stop()
+  ending.abort()
+  await taps.stop()
+  await daemon.settle()
+  await disk.close()
+  log.info({ ...taps.counters, retransmits: daemon.retransmits }, 'ended')
+  return isInOrder
+}
+
+/** Joins the stages, and has the daemon take over the keys and what an earlier run has left in force. */
+async function begin({ newLedger }: ServeOptions, config: Config, work: Work, reloader: Reloader, log: Logger) {
+  const warn = (message: string) => log.warn(message)
+  const { ledger, disk, isFresh } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
+  const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
+  // Before anything is changed: a table that can't be read is not one that is not there.
+  const tables = work.firewall ? await readTables(warn) : []
+  const firewall = work.firewall ? iptablesFirewall(tables, warn) : dryRunFirewall()
+  const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
+  const daemon = new Daemon({ listener, passcodes, ledger, leases: new Leases(), firewall, log, now })
+  await reloader.handTo(daemon)
+  await daemon.restore()
+  if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
+  // The wait of a ledger that knows nothing has been told, once for all keys.
+  warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)
+  return { daemon, disk, families: tables.map(({ family }) => family) }
+}

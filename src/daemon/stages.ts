@@ -1,0 +1,19 @@
+import type { Logger } from 'pino'
+import type { Now } from '../gate/clock'
+import type { Firewall } from '../gate/firewall'
+import type { Leases } from '../gate/leases'
+import type { Ledger } from '../gate/ledger'
+import type { Listener } from '../gate/listener/listener'
+import type { Passcodes } from '../gate/passcodes/passcodes'
+
+/** What the pipeline runs through, in this order, and the log that says what came of it. */
+export interface Stages {
+  readonly listener: Listener
+  /** Absent where none are heard. */
+  readonly passcodes?: Passcodes
+  readonly ledger: Ledger
+  readonly leases: Leases
+  readonly firewall: Firewall
+  readonly log: Logger
+  readonly now: () => Now
+}
