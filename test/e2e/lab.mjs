@@ -55,9 +55,7 @@ let labs = 0
  * @param {string[]} clients
  */
 export async function makeLab(clients = ['client']) {
-  if (!process.env.KNOCKTURN_NAMESPACE)
-    throw new Error('the lab works in namespaces of its own: run npm test, or npm run demo, bench or attack')
-  const lab = new Lab(`kt${process.pid}-${++labs}`, ['server', ...clients])
+  const lab = new Lab(clients)
   try {
     await lab.build()
   } catch (error) {
@@ -72,16 +70,18 @@ export class Lab {
   endings = []
   moves = 0
 
-  /** @param {string} name @param {string[]} hosts */
-  constructor(name, hosts) {
-    this.name = name
+  /** Names the hosts; {@link build} makes them. @param {string[]} clients */
+  constructor(clients) {
+    this.name = `kt${process.pid}-${++labs}`
     this.wire = new Host(this, 'wire', 0)
     /** @type {Record<string, Host>} */
-    this.hosts = Object.fromEntries(hosts.map((host, i) => [host, new Host(this, host, i + 1)]))
+    this.hosts = Object.fromEntries(['server', ...clients].map((host, i) => [host, new Host(this, host, i + 1)]))
     this.server = /** @type {Host} */ (this.hosts.server)
   }
 
   async build() {
+    if (!process.env.KNOCKTURN_NAMESPACE)
+      throw new Error('the lab works in namespaces of its own: run npm test, or npm run demo, bench or attack')
     await this.wire.makeNamespace()
     await this.wire.must(['ip', 'link', 'add', 'switch', 'type', 'bridge', 'mcast_snooping', '0'])
     await this.wire.must(['ip', 'link', 'set', 'switch', 'up'])
