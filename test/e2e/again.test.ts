@@ -1,7 +1,9 @@
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { writePcap } from '../replay/packets.mjs'
-import { type Host, knocked, until } from './lab.mjs'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { writePcap } from '../replay/packets'
 import { useGate } from './use-gate'
 
 /* A connection that a lease has let in, begun once more by its port when the lease is over: conntrack may take it for the old one. */

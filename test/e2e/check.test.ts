@@ -1,7 +1,10 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, knocked, logged, PRIVILEGES, until } from './lab.mjs'
+import { logged, PRIVILEGES } from '../lab/gate'
+import { knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

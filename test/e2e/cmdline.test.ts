@@ -1,7 +1,10 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { type Child, knocked, logged, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const [SSH, WEB] = [22, 443]

@@ -1,6 +1,10 @@
 import { fileURLToPath } from 'node:url'
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Host, knock, knocked, logged, type Touch, until, verdict } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knock, knocked, verdict } from '../lab/knocks'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

@@ -3,7 +3,8 @@ import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { judgeFor, type Stage } from '../../src/daemon/exposure/judge'
 import { toNumber } from '../../src/daemon/exposure/matches'
 import { parseTable } from '../../src/daemon/firewall/table'
-import { logged, seeded } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { seededRandom } from '../random'
 import { useGate } from './use-gate'
 
 const SSH = 22
@@ -268,7 +269,7 @@ describe('random rules', () => {
   it.each(SEEDS)(
     'are judged as the kernel judges them (%i)',
     async (seed) => {
-      const random = seeded(seed)
+      const random = seededRandom(seed)
       const wrong: string[] = []
       const seen = new Set<string>()
       for (let i = 0; i < EACH; i++) {

@@ -1,7 +1,11 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Host, knocked, logged, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

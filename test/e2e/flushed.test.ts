@@ -1,7 +1,10 @@
 import { appendFileSync, chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, knock, knocked, logged, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { knock, knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { knock } from './lab.mjs'
+import { knock } from '../lab/knocks'
 import { useGate } from './use-gate'
 
 /* Networks that take a knock for a port scan. Their rules stand in front of the server's taps, as a router's would. */

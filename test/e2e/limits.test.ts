@@ -1,8 +1,8 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { writePcap, writePcap6 } from '../replay/packets.mjs'
-import type { Host } from './lab.mjs'
+import type { Host } from '../lab/host'
+import { writePcap, writePcap6 } from '../replay/packets'
 import { useGate } from './use-gate'
 
 const PORT = 50_000

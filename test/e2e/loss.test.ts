@@ -1,6 +1,11 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beforeAll, describe, expect, it } from 'vitest'
-import { compose, type Host, knock, logged, seeded, shuffled, type Touch, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock } from '../lab/knocks'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { seededRandom, shuffled } from '../random'
 import { useGate } from './use-gate'
 
 const SSH = 22
@@ -40,7 +45,7 @@ async function another(): Promise<string> {
 
 /** Knocks of so many addresses, each through all passages; gives how many got in. */
 async function entered(times: number, seed: number, ...passages: Passage[]): Promise<number> {
-  const random = seeded(seed)
+  const random = seededRandom(seed)
   const knocks: { from: string; touches: Touch[] }[] = []
   for (let i = 0; i < times; i++) {
     // No two of them ask the same, so that they are different knocks whatever their salts.

@@ -1,7 +1,8 @@
 import { spawnSync } from 'node:child_process'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import { knock, verdict } from '../lab/knocks'
 import { nodeOf, VERSIONS } from '../nodes.mjs'
-import { knock, logged, verdict } from './lab.mjs'
 import { useGate } from './use-gate'
 
 const SSH = 22

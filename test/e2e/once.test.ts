@@ -1,7 +1,9 @@
 import { realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
-import { knock, knocked, type Lab, until } from './lab.mjs'
+import { knock, knocked } from '../lab/knocks'
+import type { Lab } from '../lab/lab'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

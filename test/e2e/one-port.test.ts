@@ -1,7 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { quota } from './cafe.mjs'
-import { moveBehind } from './delay.mjs'
-import { knock } from './lab.mjs'
+import { knock } from '../lab/knocks'
+import { quota } from './cafe'
+import { moveBehind } from './delay'
 import { useGate } from './use-gate'
 
 /* What a knock takes of a router that keeps a mapping for each port that a guest sends from. */

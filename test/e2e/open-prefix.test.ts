@@ -1,6 +1,7 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { moveBehind } from './delay.mjs'
-import { compose, knock, logged, verdict } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { compose, knock, verdict } from '../lab/knocks'
+import { moveBehind } from './delay'
 import { useGate } from './use-gate'
 
 /* A carrier's NAT: one client whose connections come from several addresses of one block. */

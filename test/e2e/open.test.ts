@@ -1,7 +1,10 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { compose, type Host, knock, knocked, logged, until, verdict } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock, knocked, verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

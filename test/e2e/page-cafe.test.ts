@@ -1,10 +1,10 @@
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { portal, proxy, redirect, reject } from './cafe.mjs'
-import { moveBehind } from './delay.mjs'
-import { logged } from './lab.mjs'
-import { browse, knockBy, outcomeOf, visit, writePage } from './page.mjs'
+import { logged } from '../lab/gate'
+import { portal, proxy, redirect, reject } from './cafe'
+import { moveBehind } from './delay'
+import { browse, knockBy, outcomeOf, visit, writePage } from './page'
 import { useGate } from './use-gate'
 
 /* What a page says, in Chromium, where the café's router answers or rejects what it should send on. */

@@ -8,8 +8,11 @@ import { loadKeyFile } from '../../src/keys/keyring'
 import { windowAt } from '../../src/protocol/key'
 import { passcodePorts } from '../../src/protocol/passcode'
 import { passcode } from '../../src/protocol/totp'
-import { knock as knockByProgram, logged, type Tap, until, verdict } from './lab.mjs'
-import { browse, knockBy as knock, outcomeOf as outcome, PASSPHRASE, press, visit as visitIn, writePage } from './page.mjs'
+import { logged } from '../lab/gate'
+import { knock as knockByProgram, verdict } from '../lab/knocks'
+import type { Tap } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { browse, knockBy as knock, outcomeOf as outcome, PASSPHRASE, press, visit as visitIn, writePage } from './page'
 import { useGate } from './use-gate'
 
 const ROOT = join(import.meta.dirname, '..', '..')

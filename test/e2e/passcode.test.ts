@@ -5,7 +5,10 @@ import { loadKeyFile } from '../../src/keys/keyring'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcodePorts } from '../../src/protocol/passcode'
 import { passcode } from '../../src/protocol/totp'
-import { type Host, knock, logged, until, verdict } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knock, verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

@@ -1,7 +1,8 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { knocked, logged, PRIVILEGES, provision } from './lab.mjs'
+import { logged, PRIVILEGES, provision } from '../lab/gate'
+import { knocked } from '../lab/knocks'
 import { useGate } from './use-gate'
 
 const SSH = 22

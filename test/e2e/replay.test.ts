@@ -1,6 +1,9 @@
 import { rmSync } from 'node:fs'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { compose, type Host, knocked, type Tape, type Touch, until, verdict } from './lab.mjs'
+import type { Host, Tape } from '../lab/host'
+import { compose, knocked, verdict } from '../lab/knocks'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

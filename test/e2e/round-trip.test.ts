@@ -2,8 +2,9 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { moveAway } from './delay.mjs'
-import { type Host, knock } from './lab.mjs'
+import type { Host } from '../lab/host'
+import { knock } from '../lab/knocks'
+import { moveAway } from './delay'
 import { useGate } from './use-gate'
 
 /* What the client says of a port that is open, where the answer takes its time. */

@@ -1,5 +1,8 @@
 import { beforeEach, describe, expect, it } from 'vitest'
-import { type Host, knocked, logged, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const [SSH, INSIDE, OTHER] = [22, 50_000, 50_001]

@@ -1,8 +1,11 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Host, logged, until } from './lab.mjs'
-import { serveSsh } from './sshd.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { serveSsh } from './sshd'
 import { useGate } from './use-gate'
 
 const SSH = 22

@@ -1,7 +1,9 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { knock, logged, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { knock } from '../lab/knocks'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 /* Machines whose tables are not as we left them: without IPv6, with rules that only nft can read, with flows that are not tracked. */

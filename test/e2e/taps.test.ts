@@ -14,7 +14,9 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, compose, knocked, until, verdict } from './lab.mjs'
+import { compose, knocked, verdict } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22

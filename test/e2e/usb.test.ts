@@ -3,8 +3,8 @@ import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { verdict } from '../lab/knocks'
 import { onTerminal } from '../terminal'
-import { verdict } from './lab.mjs'
 import { useGate } from './use-gate'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))

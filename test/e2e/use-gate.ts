@@ -1,8 +1,10 @@
 import { afterAll, beforeAll } from 'vitest'
-import { type Gate, type Host, Lab, provision } from './lab.mjs'
+import { type Gate, type GateOptions, provision } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { Lab } from '../lab/lab'
 
-/** What {@link provision} takes, and the ports at which something listens behind the server's door. */
-type Options = Parameters<typeof provision>[1] & { serve?: readonly number[] }
+/** What the gate is like, and at which ports something listens behind the server's door. */
+type Options = GateOptions & { serve?: readonly number[] }
 
 /**
  * What most files here begin with: a server and clients on one wire, and a gate on the server. They are made before the first test of the file

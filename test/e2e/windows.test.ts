@@ -1,5 +1,8 @@
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { compose, type Host, knock, knocked, logged, until, verdict } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock, knocked, verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
 
 const SSH = 22
