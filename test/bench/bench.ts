@@ -9,8 +9,7 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { Row } from './figures'
-import { SHORT, table } from './figures'
+import { type Row, SHORT, table } from './figures'
 import { GROUPS } from './groups'
 
 /** What has gone wrong, in one line for each group. */

@@ -11,8 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { provision } from '../lab/gate'
 import { compose, knock } from '../lab/knocks'
 import { makeLab } from '../lab/lab'
-import type { Row } from './figures'
-import { median, quantile, row, times } from './figures'
+import { median, quantile, type Row, row, times } from './figures'
 import { makeHand } from './hand'
 
 /** Times that doors are opened in each way: by whole clients, and by last taps (of fewer the p95 is a matter of luck). */

@@ -1,6 +1,6 @@
 // Figures: samples to a row, rows to a table.
 
-/** Whether all is to be tried rather than measured: --short, see bench.mjs. */
+/** Whether all is to be tried rather than measured: --short, see bench.ts. */
 export const SHORT = process.argv.includes('--short')
 
 /** What to measure with, and what will do where all is only tried. */

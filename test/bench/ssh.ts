@@ -5,8 +5,7 @@ import { provision } from '../lab/gate'
 import { makeLab } from '../lab/lab'
 import type { Ended } from '../lab/processes'
 import { inTurn } from './doors'
-import type { Row } from './figures'
-import { median, row, times } from './figures'
+import { median, type Row, row, times } from './figures'
 
 const BEHIND = 22
 const OPEN = 2222

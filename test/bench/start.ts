@@ -3,8 +3,7 @@
 import { execFileSync } from 'node:child_process'
 import { join } from 'node:path'
 import { ROOT } from '../root'
-import type { Row } from './figures'
-import { row, times } from './figures'
+import { type Row, row, times } from './figures'
 
 const RUNS = times(41, 1)
 

@@ -6,8 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { knock } from '../lab/knocks'
 import { ROOT } from '../root'
 import { FIRST, KNOCKS, LOOK, makeScene, REST, WARM } from './doors'
-import type { Row } from './figures'
-import { row } from './figures'
+import { type Row, row } from './figures'
 
 /** The steps of a knock as the probe names them, and what is told of them. */
 const STEPS = {

@@ -4,8 +4,7 @@
 // is empty again), and no way to this machine's clock, kernel modules or settings. All of it ends with the lab, and with the
 // namespaces that we are in at the latest, whatever becomes of us.
 
-import type { ChildProcess } from 'node:child_process'
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'

@@ -6,6 +6,14 @@ import type { Child } from './processes'
 import type { Touch } from './taps'
 import { PATIENCE } from './waiters'
 
+/** A line of the daemon's log on a knock, with what those have that are accepted: whose key, and what is open until when, by which leases. */
+export interface Verdict extends Record<string, unknown> {
+  fingerprint: string
+  service: string
+  until: string
+  leases: string[]
+}
+
 /** The command of a knock. */
 export function knock(gate: { key: string }, ...options: string[]) {
   return [join(BIN, 'knockclient'), '-k', gate.key, ...options]
@@ -20,7 +28,7 @@ export async function verdict(
   send: () => Promise<unknown>,
   timeoutMs = PATIENCE,
   sources: string[] = [],
-): Promise<Record<string, any>> {
+): Promise<Verdict> {
   const since = daemon.lines.length
   await send()
   const isVerdict = (line: string) => logged('accepted')(line) || logged('refused')(line)

@@ -3,10 +3,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seededRandom, shuffled } from '../random'
 import type { Kind, Outcome, Scale } from './attack'
-import type { Door, Maker } from './doors'
-import { LEASE, said } from './doors'
-import type { Stage } from './stage'
-import { makeStage } from './stage'
+import { type Door, LEASE, type Maker, said } from './doors'
+import { makeStage, type Stage } from './stage'
 
 /** Milliseconds after which a lease is over: the kernel counts whole seconds. */
 const OVER = (LEASE + 2) * 1_000

@@ -6,8 +6,7 @@ import { join } from 'node:path'
 import { logged, PRIVILEGES, provision } from '../lab/gate'
 import { knock } from '../lab/knocks'
 import type { Child } from '../lab/processes'
-import type { Stage } from './stage'
-import { SSH } from './stage'
+import { SSH, type Stage } from './stage'
 
 /** Seconds that a door stays open. */
 export const LEASE = 2

@@ -10,8 +10,7 @@ import { seededRandom } from '../random'
 import { against } from './any-door'
 import type { Attack } from './attack'
 import { openOurs, POOL } from './doors'
-import type { Stage } from './stage'
-import { SSH } from './stage'
+import { SSH, type Stage } from './stage'
 
 /** Packets a second that are heard of one source; and of all together, in the kernel's log. Each as many at once. */
 const [EACH, ALL] = [2_000, 10_000]
@@ -32,7 +31,7 @@ export type Knock = { address: string; touches: Touch[] }
 async function knocksOf({ user }: Stage, door: Ours, users: number, another: () => Promise<string>) {
   const knocks: Knock[] = []
   for (let i = 0; i < users; i++) {
-    // A lifetime of their own: two who ask for the same may say the same knock, see floods.mjs.
+    // A lifetime of their own: two who ask for the same may say the same knock, see floods.ts.
     const { touches } = await compose(user, door.gate.key, ...door.lease, '-t', `${60 + i}s`)
     knocks.push({ address: await another(), touches })
   }

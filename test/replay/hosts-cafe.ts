@@ -11,12 +11,10 @@ import { BIN } from '../root'
 import { against } from './any-door'
 import type { Attack } from './attack'
 import { openOurs } from './doors'
-import type { Stage } from './stage'
-import { SSH } from './stage'
+import { HEARD } from './on-ours'
+import { SSH, type Stage } from './stage'
 
 const KNOCKCLIENT = join(BIN, 'knockclient')
-/** Milliseconds in which the daemon has dealt with what was sent. */
-const HEARD = 400
 /** Their addresses in the café's own network, a /24. */
 const [ROUTER, GUEST] = ['10.0.0.1', '10.0.0.2']
 /** What the client says of a call that it refuses. */

@@ -8,8 +8,7 @@ import { against } from './any-door'
 import type { Attack } from './attack'
 import { composer } from './composer'
 import { openOurs } from './doors'
-import type { Stage } from './stage'
-import { SSH } from './stage'
+import { SSH, type Stage } from './stage'
 
 /** Services of a key: as many as the daemon once opened one by one. */
 const MANY = 41

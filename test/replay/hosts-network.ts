@@ -10,11 +10,10 @@ import { BIN } from '../root'
 import { against } from './any-door'
 import type { Attack } from './attack'
 import { clockOf, openOurs } from './doors'
+import { HEARD } from './on-ours'
 import { SSH } from './stage'
 
 const KNOCKCLIENT = join(BIN, 'knockclient')
-/** Milliseconds in which the daemon has dealt with what was sent. */
-const HEARD = 400
 /** Seconds by which a time source lies, just below what was once believed of each answer, and how often it does. */
 const LIE = 290
 const LIES = 3

@@ -10,12 +10,10 @@ import { BIN } from '../root'
 import { against } from './any-door'
 import type { Attack } from './attack'
 import { openOurs } from './doors'
-import type { Stage } from './stage'
-import { SSH } from './stage'
+import { HEARD } from './on-ours'
+import { SSH, type Stage } from './stage'
 
 const KNOCKCLIENT = join(BIN, 'knockclient')
-/** Milliseconds in which the daemon has dealt with what was sent. */
-const HEARD = 400
 /** Where Node's inspector listens, and the milliseconds in which it does. */
 const INSPECTOR = 9_229
 const INSPECTED = 1_000

@@ -4,8 +4,7 @@ import { join } from 'node:path'
 import type { Host } from '../lab/host'
 import { makeLab } from '../lab/lab'
 import { until } from '../lab/waiters'
-import type { Datagram, Packet } from './packets'
-import { writePcap, writePcap6 } from './packets'
+import { type Datagram, type Packet, writePcap, writePcap6 } from './packets'
 
 export const SSH = 22
 /** Milliseconds after which a door that does not answer is shut. */
