@@ -1,6 +1,6 @@
 // npm run demo, npm test, npm run test:full, npm run bench, npm run attack: from a bare clone to a run, as root or as an ordinary user.
 //
-//     node test/bootstrap.mjs demo|test|test:e2e|test:full|bench|attack [options of test/bench/bench.mjs or test/replay/main.mjs, or files]
+//     node test/bootstrap.mjs demo|test|test:e2e|test:full|bench|attack [options of test/bench/bench.ts or test/replay/main.ts, or files]
 //
 // What it does to your machine, in this order:
 //   1. A clone that is not ours (root in somebody's folder, or a folder we may not write) is copied and left untouched.
@@ -236,10 +236,10 @@ function surroundings() {
 
 // ---- the things to run
 
-/** Runs a program in namespaces. @param {string} program @param {string[]} options */
+/** Runs a program of the tests in namespaces. @param {string} program @param {string[]} options */
 async function inNamespaces(program, ...options) {
   const enter = await findNamespaces()
-  const { code } = await run(enter([process.execPath, program, ...options]), { env: surroundings() })
+  const { code } = await run(enter([process.execPath, 'test/run.mjs', program, ...options]), { env: surroundings() })
   return code
 }
 
@@ -339,12 +339,12 @@ async function testFull() {
 // ---- on one screen
 
 const RUNS = {
-  demo: () => inNamespaces('test/e2e/demo.mjs'),
+  demo: () => inNamespaces('test/e2e/demo.ts'),
   test,
   'test:e2e': testE2e,
   'test:full': testFull,
-  bench: (/** @type {string[]} */ ...options) => inNamespaces('test/bench/bench.mjs', ...options),
-  attack: (/** @type {string[]} */ ...options) => inNamespaces('test/replay/main.mjs', ...options),
+  bench: (/** @type {string[]} */ ...options) => inNamespaces('test/bench/bench.ts', ...options),
+  attack: (/** @type {string[]} */ ...options) => inNamespaces('test/replay/main.ts', ...options),
 }
 
 async function main() {

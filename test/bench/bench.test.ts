@@ -1,13 +1,14 @@
 import { spawnSync } from 'node:child_process'
-import { fileURLToPath } from 'node:url'
+import { join } from 'node:path'
 import { expect, it } from 'vitest'
+import { ROOT } from '../root'
 
-const BENCH = fileURLToPath(new URL('bench.mjs', import.meta.url))
+const BENCH = [join(ROOT, 'test/run.mjs'), join(ROOT, 'test/bench/bench.ts')]
 
 /** A short run of groups, outside the namespaces without which there is no lab. */
 function run(groups: string) {
   const { KNOCKTURN_NAMESPACE: _, ...env } = process.env
-  return spawnSync(process.execPath, [BENCH, '--short', '--json', '--only', groups], { env, encoding: 'utf8' })
+  return spawnSync(process.execPath, [...BENCH, '--short', '--json', '--only', groups], { env, encoding: 'utf8' })
 }
 
 it('ends with 1 and a line that says why, where a group fails', () => {

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { quantile, row, table } from './figures.mjs'
+import { quantile, row, table } from './figures'
 
 it('takes the least sample that the part does not exceed', () => {
   const samples = [5, 1, 4, 2, 3]

@@ -1,6 +1,6 @@
 // What a tap costs with so many keys, the process's argument. Prints nanoseconds, the median of each kind of source.
 
-import { median, report, times } from './figures.mjs'
+import { median, report, times } from './figures'
 import { daemonWithKeys, processorTime, tapsOf } from './stage'
 import { SOURCES, traffic } from './traffic'
 

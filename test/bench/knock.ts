@@ -5,7 +5,7 @@ import { codebook, symbolOf } from '../../src/protocol/codebook'
 import { open } from '../../src/protocol/knock'
 import { unseal } from '../../src/protocol/seal'
 import { keyOf, knockOf, WINDOW } from '../gate/listener/ear'
-import { report, row, times } from './figures.mjs'
+import { report, row, times } from './figures'
 import { processorTime } from './stage'
 
 const ROUNDS = times(9, 1)

@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { openLedger } from '../../src/daemon/ledger/disk'
 import type { Knock } from '../../src/gate/listener/listener'
 import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/listener/ear'
-import { report, row, times } from './figures.mjs'
+import { report, row, times } from './figures'
 
 const ROUNDS = times(21, 1)
 const WARM = times(1, 0)

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { base32nopad } from '@scure/base'
 import { loadServerKeys } from '../../src/daemon/server-keys'
-import { report } from './figures.mjs'
+import { report } from './figures'
 import { makeDaemon } from './stage'
 
 const SERVER = 'gate.example'

@@ -7,7 +7,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { addKey } from '../../src/keys/keyring'
 import { keyOf } from '../gate/listener/ear'
-import { report, row, times } from './figures.mjs'
+import { report, row, times } from './figures'
 import { PREFIX, traffic } from './traffic'
 
 const KEYS = 20

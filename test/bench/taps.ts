@@ -1,7 +1,7 @@
 // Taps a second on one core: through the parser and the listener, and through each alone.
 
 import type { Tap } from '../../src/gate/tap'
-import { type Row, report, row, times } from './figures.mjs'
+import { type Row, report, row, times } from './figures'
 import { daemonWithKeys, parse, processorTime, stream, tapsOf } from './stage'
 import { FORMS, SOURCES, traffic } from './traffic'
 

@@ -1,31 +1,24 @@
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { writePcap } from '../replay/packets.mjs'
-import { type Child, type Gate, type Host, knocked, type Lab, makeLab, provision, until } from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { writePcap } from '../replay/packets'
+import { useGate } from './use-gate'
 
 /* A connection that a lease has let in, begun once more by its port when the lease is over: conntrack may take it for the old one. */
 
 const SSH = 22
 const ACK = 0x10
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
-let daemon: Child
+const { server, client, gate, lab } = useGate(['client'], { serve: [SSH] })
 let macs: { from: string; to: string }
 let port = 41_000
 
 beforeAll(async () => {
-  lab = await makeLab(['client'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
-  daemon = gate.daemon
   const mac = async (host: Host) => (await host.must(['cat', '/sys/class/net/eth0/address'])).trim()
   macs = { from: await mac(client), to: await mac(server) }
 })
-afterAll(() => lab?.end())
 beforeEach(async () => {
   await client.moveOn()
   port++
@@ -34,8 +27,8 @@ beforeEach(async () => {
 type Family = 'ipv4' | 'ipv6'
 const FLAG = { ipv4: '-4', ipv6: '-6' }
 const open = (family: Family, ...options: string[]) =>
-  knocked(client, daemon, gate.key, '-r', server[family], FLAG[family], '-p', String(SSH), '-t', '1m', ...options)
-const close = (family: Family) => knocked(client, daemon, gate.key, '-r', server[family], FLAG[family], '--close')
+  knocked(client, gate.daemon, gate.key, '-r', server[family], FLAG[family], '-p', String(SSH), '-t', '1m', ...options)
+const close = (family: Family) => knocked(client, gate.daemon, gate.key, '-r', server[family], FLAG[family], '--close')
 const again = (family: Family) => client.connect(server[family], SSH, 3_000, undefined, port)
 
 /** Holds a connection by our port, and gives what its client would send next. */
@@ -83,10 +76,10 @@ describe.each<Family>(['ipv4', 'ipv6'])('by %s, a RST, a stray ACK and a SYN by 
   it('open nothing when the lease has ended by itself, with the daemon dead', async () => {
     await open(family, '-t', '3s')
     const held = await connected(family)
-    await daemon.end('SIGKILL')
+    await gate.daemon.end('SIGKILL')
     await new Promise((resolve) => setTimeout(resolve, 5_000))
     const saw = await trick(family, held)
-    daemon = await gate.startDaemon()
+    gate.daemon = await gate.startDaemon()
     expect(saw).toBe('silence')
   })
 

@@ -2,22 +2,14 @@ import { readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { clockOf } from '../replay/doors.mjs'
-import {
-  type Child,
-  compose,
-  type Gate,
-  type Host,
-  knocked,
-  type Lab,
-  logged,
-  makeLab,
-  PRIVILEGES,
-  provision,
-  type Touch,
-  until,
-  verdict,
-} from './lab.mjs'
+import { type Gate, logged, PRIVILEGES, provision } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knocked, verdict } from '../lab/knocks'
+import { type Lab, makeLab } from '../lab/lab'
+import type { Child } from '../lab/processes'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { clockOf } from '../replay/doors'
 
 const SSH = 22
 const KNOCKTURN = fileURLToPath(new URL('../../bin/knockturn', import.meta.url))

@@ -1,12 +1,15 @@
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { loadKeyFile } from '../../src/keys/keyring'
 import { windowAt } from '../../src/protocol/key'
 import { passcode } from '../../src/protocol/totp'
-import { portal, proxy, reject } from './cafe.mjs'
-import { moveBehind } from './delay.mjs'
-import { type Gate, type Host, knock, type Lab, logged, makeLab, provision } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knock } from '../lab/knocks'
+import { portal, proxy, reject } from './cafe'
+import { moveBehind } from './delay'
+import { useGate } from './use-gate'
 
 /* What the client says, and does, where the café's router answers or rejects what it should send on. */
 
@@ -23,36 +26,27 @@ const CLOSED = 'and so do the shut ports of the knock: somebody on the way answe
 const ANSWERED = /^hint: somebody on the way answers every connection, .*: try --udp, or --datagram 443; or log in/
 const LOGIN = /^hint: log in to this network first, if it has a login page: /
 
-let lab: Lab
-let server: Host
-let router: Host
-let gate: Gate
+const { server, router, near, far, gate } = useGate(['router', 'near', 'far'], {
+  serve: [SSH],
+  keyOptions: ['--services', `${SSH}/tcp`],
+})
 /** Guests of the café by their round trip, and the router's device to each. */
 const guests = new Map<number, { host: Host; device: string }>()
 /** Takes the middlebox of a test away. */
 let away: () => Promise<unknown> = async () => {}
 
 beforeAll(async () => {
-  lab = await makeLab(['router', 'near', 'far'])
-  ;({ server, router } = lab.hosts as { server: Host; router: Host })
-  await server.service(SSH)
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp`] })
   appendFileSync(join(gate.keys, 'traveller.key'), `\n[passcode]\npin = "${PIN}"\nservices = ["${SSH}/tcp"]\nonce = false\n`)
   const since = gate.daemon.lines.length
   gate.daemon.child.kill('SIGHUP')
   await gate.daemon.line(logged('reloaded'), since)
   await gate.knockturn('firewall', 'install', '--config', gate.config)
-  for (const [n, [name, ms]] of (
-    [
-      ['near', NEAR],
-      ['far', FAR],
-    ] as const
-  ).entries()) {
-    const host = lab.hosts[name] as Host
-    guests.set(ms, { host, device: await moveBehind(host, router, ms / 2, n + 2) })
-  }
+  const placed = [
+    [near, NEAR],
+    [far, FAR],
+  ] as const
+  for (const [n, [host, ms]] of placed.entries()) guests.set(ms, { host, device: await moveBehind(host, router, ms / 2, n + 2) })
 })
-afterAll(() => lab?.end())
 beforeEach(() => router.moveOn())
 afterEach(async () => {
   await away()

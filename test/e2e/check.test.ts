@@ -1,7 +1,11 @@
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, PRIVILEGES, provision, until } from './lab.mjs'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged, PRIVILEGES } from '../lab/gate'
+import { knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const FAMILIES = ['iptables', 'ip6tables']
@@ -12,18 +16,11 @@ const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const NO_TIME =
   'the kernel cannot end leases (no match "time"): the daemon ends them, all of them when it is stopped, and what is open when it is killed stays open until it is back'
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 let text: string
 let daemon: Child | undefined
 
 beforeAll(async () => {
-  lab = await makeLab()
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
   await gate.daemon.end()
   text = readFileSync(gate.config, 'utf8')
 })
@@ -33,7 +30,6 @@ afterEach(async () => {
   daemon = undefined
   writeFileSync(gate.config, text)
 })
-afterAll(() => lab?.end())
 
 /** Where iptables has its matches and targets. */
 const XTABLES = readdirSync('/usr/lib')

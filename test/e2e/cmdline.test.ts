@@ -1,22 +1,22 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import { knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const [SSH, WEB] = [22, 443]
 const COMMANDS = ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore', 'tcpdump', 'setpriv', 'flock', 'prlimit']
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'], {
+  keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '1h', '--lock'],
+})
 let daemon: Child
 let seen: string
 
 beforeAll(async () => {
-  lab = await makeLab()
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '1h', '--lock'] })
   await gate.daemon.end()
   // Each command that the daemon starts first notes what a local user can see: the arguments of every process on the server.
   const bin = join(gate.folder, 'bin')
@@ -41,7 +41,6 @@ exec ${real} "$@"
   daemon = server.start(gate.command, { env: { PATH: `${bin}:${process.env.PATH}` } })
   await daemon.line(logged('ready'))
 })
-afterAll(() => lab?.end())
 
 describe('the arguments of the server’s processes', () => {
   it('name no address, port, key or lease, while doors are opened, prolonged, closed and locked', async () => {

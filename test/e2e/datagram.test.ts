@@ -1,44 +1,23 @@
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import {
-  type Child,
-  type Gate,
-  type Host,
-  knock,
-  knocked,
-  type Lab,
-  logged,
-  makeLab,
-  provision,
-  type Touch,
-  until,
-  verdict,
-} from './lab.mjs'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knock, knocked, verdict } from '../lab/knocks'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 2443
 const TIMES = 30
 const KNOCKTURN = fileURLToPath(new URL('../../bin/knockturn', import.meta.url))
 
-let lab: Lab
-let server: Host
-let client: Host
-let stranger: Host
-let gate: Gate
-let daemon: Child
-
-beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger'])
-  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
-  await server.service(SSH)
-  await server.service(WEB)
-  gate = await provision(lab, {
-    keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '1h', '--no-bind-source', '--allow-until-closed'],
-    more: '[datagram]\nports = [53, 443]\n',
-  })
-  daemon = gate.daemon
+const { server, client, stranger, gate, lab } = useGate(['client', 'stranger'], {
+  serve: [SSH, WEB],
+  keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '1h', '--no-bind-source', '--allow-until-closed'],
+  more: '[datagram]\nports = [53, 443]\n',
 })
-afterAll(() => lab?.end())
+
 beforeEach(async () => {
   await client.moveOn()
   await stranger.moveOn()
@@ -55,12 +34,13 @@ async function composed(port = 53, ...options: string[]): Promise<Required<Touch
   return { protocol: 'udp', port: ports[0], payload }
 }
 /** Sends a datagram knock, and gives what was said of it. */
-const said = (host: Host, touch: Touch, family: Family = 'ipv4') => verdict(daemon, () => host.replay([touch], server[family]))
+const said = (host: Host, touch: Touch, family: Family = 'ipv4') =>
+  verdict(gate.daemon, () => host.replay([touch], server[family]))
 /** What was sent before has been dealt with when this other knock from there has opened another port. */
 async function followUp(host: Host): Promise<void> {
-  expect(await knocked(host, daemon, gate.key, '-p', String(WEB))).toMatchObject({ msg: 'accepted' })
+  expect(await knocked(host, gate.daemon, gate.key, '-p', String(WEB))).toMatchObject({ msg: 'accepted' })
 }
-const refusals = (since: number) => daemon.lines.slice(since).filter((line) => logged('refused')(line))
+const refusals = (since: number) => gate.daemon.lines.slice(since).filter((line) => logged('refused')(line))
 
 describe('a knock in one datagram', () => {
   it.each([
@@ -71,7 +51,7 @@ describe('a knock in one datagram', () => {
   ] as const)('opens for who sent it (%s, port %i)', async (family, port) => {
     const opened = await knocked(
       client,
-      daemon,
+      gate.daemon,
       gate.key,
       ...['-r', server[family], flag(family), '--datagram', String(port), '-p', String(SSH)],
     )
@@ -87,9 +67,9 @@ describe('a knock in one datagram', () => {
   })
 
   it('closes', async () => {
-    await knocked(client, daemon, gate.key, '--datagram', '53', '-p', String(SSH))
+    await knocked(client, gate.daemon, gate.key, '--datagram', '53', '-p', String(SSH))
     expect(await sees(client)).toBe('open')
-    await knocked(client, daemon, gate.key, '--datagram', '443', '--close')
+    await knocked(client, gate.daemon, gate.key, '--datagram', '443', '--close')
     expect(await sees(client)).toBe('silence')
   })
 
@@ -135,8 +115,8 @@ describe('a datagram that is sent again', () => {
   it('from its own address opens nothing, in silence', async () => {
     const touch = await composed()
     await said(client, touch)
-    await knocked(client, daemon, gate.key, '--close')
-    const since = daemon.lines.length
+    await knocked(client, gate.daemon, gate.key, '--close')
+    const since = gate.daemon.lines.length
     await client.replay([touch], server.ipv4)
     await followUp(client)
     expect([await sees(client), refusals(since)]).toEqual(['silence', []])
@@ -145,9 +125,9 @@ describe('a datagram that is sent again', () => {
   it.each(['SIGTERM', 'SIGKILL'] as const)('after %s and a restart of the daemon is refused', async (signal) => {
     const touch = await composed()
     await said(client, touch)
-    await knocked(client, daemon, gate.key, '--close')
-    await daemon.end(signal)
-    daemon = await gate.startDaemon()
+    await knocked(client, gate.daemon, gate.key, '--close')
+    await gate.daemon.end(signal)
+    gate.daemon = await gate.startDaemon()
     expect(await said(client, touch)).toMatchObject({ refusal: 'replayed' })
     expect(await sees(client)).toBe('silence')
   })
@@ -171,7 +151,7 @@ describe('a datagram that is no knock', () => {
     ['is a thousand bytes long', (payload) => payload.padEnd(2_000, '0')],
   ])('opens nothing, in silence, when it %s', async (_, spoil) => {
     const touch = await composed()
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     await client.replay([{ ...touch, payload: spoil(touch.payload) }], server.ipv4)
     await followUp(client)
     expect([await sees(client), refusals(since)]).toEqual(['silence', []])
@@ -236,6 +216,6 @@ describe('the ports of datagrams', () => {
       0,
       'knockturn: warning: port 53/udp is in use and is a port of datagram knocks: no new connection from outside will reach it\n',
     ])
-    expect(await knocked(client, daemon, gate.key, '--datagram', '53', '-p', String(SSH))).toMatchObject({ msg: 'accepted' })
+    expect(await knocked(client, gate.daemon, gate.key, '--datagram', '53', '-p', String(SSH))).toMatchObject({ msg: 'accepted' })
   })
 })

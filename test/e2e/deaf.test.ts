@@ -1,21 +1,14 @@
 import { appendFileSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
-import { writePcap6 } from '../replay/packets.mjs'
-import {
-  type Child,
-  type Gate,
-  type Host,
-  knock,
-  knocked,
-  type Lab,
-  logged,
-  makeLab,
-  PRIVILEGES,
-  provision,
-  until,
-} from './lab.mjs'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { logged, PRIVILEGES } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knock, knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { writePcap6 } from '../replay/packets'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const IN_POOL = 50_000
@@ -26,18 +19,11 @@ const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const isDeaf = (line: string) => line.includes('none of them is heard')
 const hearsAgain = logged('what the firewall logs is heard again')
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 let text: string
 let daemon: Child | undefined
 
 beforeAll(async () => {
-  lab = await makeLab(['client'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
   await gate.daemon.end()
   text = readFileSync(gate.config, 'utf8')
 })
@@ -45,7 +31,6 @@ afterEach(async () => {
   await daemon?.end()
   writeFileSync(gate.config, text)
 })
-afterAll(() => lab?.end())
 
 /** Writes the config with these lines in [taps]. */
 const configure = (...taps: string[]) =>

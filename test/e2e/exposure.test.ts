@@ -1,26 +1,17 @@
 import { fileURLToPath } from 'node:url'
-import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import { judgeFor, type Stage } from '../../src/daemon/exposure/judge'
 import { toNumber } from '../../src/daemon/exposure/matches'
 import { parseTable } from '../../src/daemon/firewall/table'
-import { type Gate, type Host, type Lab, logged, makeLab, provision, seeded } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { seededRandom } from '../random'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const KNOCKTURN = fileURLToPath(new URL('../../bin/knockturn', import.meta.url))
 const FAMILIES = ['iptables', 'ip6tables']
 
-let lab: Lab
-let server: Host
-let stranger: Host
-let gate: Gate
-
-beforeAll(async () => {
-  lab = await makeLab(['stranger'])
-  ;({ server, stranger } = lab.hosts as { server: Host; stranger: Host })
-  await server.service(SSH)
-  gate = await provision(lab, { keyOptions: ['--services', '22/tcp', '--max', '1h'] })
-})
-afterAll(() => lab?.end())
+const { server, stranger, gate } = useGate(['stranger'], { serve: [SSH], keyOptions: ['--services', '22/tcp', '--max', '1h'] })
 
 const all = (...args: string[]) => Promise.all(FAMILIES.map((family) => server.must([family, ...args])))
 const check = () => server.run([...gate.command, '--check'])
@@ -278,7 +269,7 @@ describe('random rules', () => {
   it.each(SEEDS)(
     'are judged as the kernel judges them (%i)',
     async (seed) => {
-      const random = seeded(seed)
+      const random = seededRandom(seed)
       const wrong: string[] = []
       const seen = new Set<string>()
       for (let i = 0; i < EACH; i++) {

@@ -2,10 +2,13 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { proxy } from './cafe.mjs'
-import { moveBehind } from './delay.mjs'
-import { type Gate, type Host, knock, type Lab, logged, makeLab, provision, type RunOptions } from './lab.mjs'
-import { answerStun, FORGER, STUN, serveStun } from './stun.mjs'
+import { logged } from '../lab/gate'
+import { knock } from '../lab/knocks'
+import type { RunOptions } from '../lab/processes'
+import { proxy } from './cafe'
+import { moveBehind } from './delay'
+import { answerStun, FORGER, STUN, serveStun } from './stun'
+import { useGate } from './use-gate'
 
 /* A server whose name has an address of each family, where a network carries only one of them. */
 
@@ -14,26 +17,23 @@ const NAME = 'gate.example'
 const STUN_NAME = 'stun.example'
 const KNOCKCLIENT = fileURLToPath(new URL('../../bin/knockclient', import.meta.url))
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, phone, helper, other, router, guest, gate, lab } = useGate(
+  ['client', 'phone', 'helper', 'other', 'router', 'guest'],
+  {
+    serve: [SSH],
+    keyOptions: ['--services', `${SSH}/tcp`],
+  },
+)
 let hosts: string
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'phone', 'helper', 'other', 'router', 'guest'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp`] })
   hosts = join(lab.folder(), 'hosts')
-  const { helper } = lab.hosts
   const names = [server, helper].flatMap((host, i) =>
     [host.ipv6, host.ipv4].map((address) => `${address} ${[NAME, STUN_NAME][i]}`),
   )
   writeFileSync(hosts, ['127.0.0.1 localhost', ...names, ''].join('\n'))
   await serveStun(helper)
 })
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 /** Runs a command that finds the server's name in a hosts file of its own. */
@@ -99,8 +99,8 @@ describe('where IPv6 leads nowhere', () => {
   })
 
   describe('and nobody says our address by it either', () => {
-    beforeAll(() => lost('ip6tables', '-A', lab.hosts.helper))
-    afterAll(() => lost('ip6tables', '-D', lab.hosts.helper))
+    beforeAll(() => lost('ip6tables', '-A', helper))
+    afterAll(() => lost('ip6tables', '-D', helper))
     const auto = ['-i', 'auto', '--stun', STUN_NAME, '--stun-trusted']
 
     it.each([
@@ -123,7 +123,6 @@ describe('where IPv6 leads nowhere', () => {
   describe('and a proxy by IPv4 accepts every connection', () => {
     let away = async () => {}
     beforeAll(async () => {
-      const { router, guest } = lab.hosts as { router: Host; guest: Host }
       away = await proxy(router, await moveBehind(guest, router, 20, 2))
       await lost('ip6tables', '-A', router)
     })
@@ -133,7 +132,7 @@ describe('where IPv6 leads nowhere', () => {
       ['a knock', () => knock(gate, '-r', NAME, '-p', String(SSH))],
       ['connect', () => [KNOCKCLIENT, 'connect', NAME, String(SSH), '-k', gate.key, '-r', NAME]],
     ])('%s has that told, and its remedy', async (_, command) => {
-      const { code, stderr } = await named([...command(), '--wait', '8'], {}, lab.hosts.guest)
+      const { code, stderr } = await named([...command(), '--wait', '8'], {}, guest)
       const [error, hint, ...notes] = stderr.trimEnd().split('\n')
       expect([code, error, hint, notes.at(-1)]).toEqual([
         3,
@@ -174,9 +173,8 @@ describe('where both lead to the server', () => {
 describe('a network that has IPv6 only', () => {
   // As the translator would have it: what is sent there gets to the server.
   const translated = () => `64:ff9b::${server.ipv4}`
-  const knocks = (...options: string[]) => lab.hosts.phone.run(knock(gate, '-p', String(SSH), ...options), { timeoutMs: 60_000 })
+  const knocks = (...options: string[]) => phone.run(knock(gate, '-p', String(SSH), ...options), { timeoutMs: 60_000 })
   beforeAll(async () => {
-    const { phone, other } = lab.hosts
     await phone.must(['ip', '-4', 'address', 'flush', 'dev', 'eth0'])
     await phone.must(['ip', '-6', 'route', 'add', '64:ff9b::/96', 'dev', 'eth0'])
     await server.addAddress(`${translated()}/128`)
@@ -198,7 +196,7 @@ describe('a network that has IPv6 only', () => {
   })
 
   it('has -i auto explained where who is asked sees an IPv6 address', async () => {
-    const asking = ['-i', 'auto', '--stun', `[${lab.hosts.helper.ipv6}]:${STUN}`, '--stun-trusted']
+    const asking = ['-i', 'auto', '--stun', `[${helper.ipv6}]:${STUN}`, '--stun-trusted']
     const { code, stderr } = await knocks('-r', translated(), ...asking)
     expect([code, stderr.split('\n')[1]]).toEqual([
       1,
@@ -207,7 +205,7 @@ describe('a network that has IPv6 only', () => {
   })
 
   it('has -i auto name the IPv4 address of who is seen so', async () => {
-    const asking = ['-i', 'auto', '--stun', `[${lab.hosts.other.ipv6}]:${FORGER}`, '--stun-trusted']
+    const asking = ['-i', 'auto', '--stun', `[${other.ipv6}]:${FORGER}`, '--stun-trusted']
     const { stderr } = await knocks('-r', translated(), '--passes', '1', '-v', ...asking)
     expect(stderr).toContain(`open port ${SSH} for 203.0.113.5, `)
   })

@@ -1,7 +1,12 @@
 import { existsSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 443
@@ -11,19 +16,7 @@ const KNOCKTURN = join(import.meta.dirname, '../../bin/knockturn')
 const ESTABLISHED = '-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'
 const JUMP = '-A INPUT -j KNOCKTURN'
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
-
-beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger', 'admin'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  await server.service(WEB)
-  gate = await provision(lab)
-})
-afterAll(() => lab?.end())
+const { server, client, stranger, admin, gate, lab } = useGate(['client', 'stranger', 'admin'], { serve: [SSH, WEB] })
 
 /** In front of all: connections that a lease has let in, and that begin once more. */
 const AGAIN =
@@ -36,7 +29,6 @@ const inputOf = (all: string[]) => all.filter((line) => line.startsWith('-A INPU
 const sees = async (port = SSH) => (await client.connect(server.ipv4, port)).saw
 
 describe('knockturn firewall', () => {
-  let admin: Host
   const firewall = (...argv: string[]) => admin.run([KNOCKTURN, 'firewall', ...argv, '--config', gate.config])
 
   /** An administrator who had rules before us. */
@@ -53,9 +45,6 @@ describe('knockturn firewall', () => {
     }
   }
 
-  beforeAll(() => {
-    admin = lab.hosts.admin
-  })
   beforeEach(() => give(ALLOWED))
 
   it('install stands right behind the rule for established connections, and leaves every other rule as it was', async () => {
@@ -155,7 +144,6 @@ describe('knockturn firewall', () => {
   )
 
   it('install refuses to cut off a connection of ours from a port in the pool where nothing accepts established ones', async () => {
-    const { stranger } = lab.hosts
     await stranger.service(WEB)
     const range = '/proc/sys/net/ipv4/ip_local_port_range'
     const before = await admin.must(['cat', range])
@@ -233,7 +221,6 @@ describe('knockturn firewall', () => {
     })
 
     it('listens on the port by which this machine speaks to another', async () => {
-      const { stranger } = lab.hosts
       await stranger.service(WEB + 1)
       await installs(
         await local(`
@@ -277,7 +264,6 @@ describe('knockturn firewall', () => {
 
   it('nothing is ever sent back from the pool: no answer to a SYN, an ACK or a datagram', async () => {
     // A connection of the client to the stranger, whose address then becomes the admin's: its packets are ACKs out of nowhere.
-    const { stranger } = lab.hosts
     const [moved, mac] = ['198.51.100.250', (await admin.must(['cat', '/sys/class/net/eth0/address'])).trim()]
     await stranger.service(IN_POOL + 2)
     await stranger.addAddress(`${moved}/24`)

@@ -1,27 +1,22 @@
 import { appendFileSync, chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knock, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { knock, knocked } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 443
 const FAMILIES = ['iptables', 'ip6tables']
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'], { serve: [SSH, WEB] })
 let daemon: Child
 
 beforeAll(async () => {
-  lab = await makeLab(['client'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  await server.service(WEB)
-  gate = await provision(lab)
   await gate.daemon.end('SIGTERM')
 })
-afterAll(() => lab?.end())
 
 const sees = async (port = SSH) => (await client.connect(server.ipv4, port)).saw
 const open = (...options: string[]) => knocked(client, daemon, gate.key, '-p', String(SSH), '-t', '1h', ...options)

@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Gate, type Host, knock, type Lab, makeLab, provision } from './lab.mjs'
+import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { knock } from '../lab/knocks'
+import { useGate } from './use-gate'
 
 /* Networks that take a knock for a port scan. Their rules stand in front of the server's taps, as a router's would. */
 
@@ -8,18 +9,8 @@ const SSH = 22
 /** Seconds for which the guard holds off who has been caught, from their last SYN on. */
 const HELD = 3
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'], { serve: [SSH], keyOptions: ['--services', `${SSH}/tcp`] })
 
-beforeAll(async () => {
-  lab = await makeLab(['client'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp`] })
-})
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 afterEach(() => server.must(['iptables', '-t', 'raw', '-F']))
 

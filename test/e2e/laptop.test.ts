@@ -1,11 +1,15 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, Host, knock, type Lab, logged, makeLab, provision, until } from './lab.mjs'
-import { serveNothing } from './names.mjs'
-import { forgeStun, STUN, serveStun } from './stun.mjs'
-import { type Dated, serveDate, serveNtp } from './time.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import { Host } from '../lab/host'
+import { knock } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { serveNothing } from './names'
+import { forgeStun, STUN, serveStun } from './stun'
+import { type Dated, serveDate, serveNtp } from './time'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 443
@@ -14,13 +18,13 @@ const KNOCKCLIENT = fileURLToPath(new URL('../../bin/knockclient', import.meta.u
 /** Seconds by which the clock of the NTP server differs from ours in a test. */
 const WRONG = 100
 
-let lab: Lab
-let server: Host
-let client: Host
-let router: Host
+const services = ['--services', `${SSH}/tcp,${WEB}/tcp,${DNS}/udp`]
+
+const { server, client, router, helper, gate, lab } = useGate(['client', 'router', 'helper'], {
+  serve: [SSH, WEB, DNS],
+  keyOptions: services,
+})
 let inside: Host
-let gate: Gate
-let daemon: Child
 let exact: string
 /** Whom to ask for the time, with a clock that is right and one that is wrong. */
 let ntp: Record<'right' | 'wrong', string>
@@ -45,23 +49,13 @@ async function putBehind(outer: Host): Promise<Host> {
 }
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'router', 'helper'])
-  ;({ server, client, router } = lab.hosts as { server: Host; client: Host; router: Host })
   inside = await putBehind(router)
-  await server.service(SSH)
-  await server.service(WEB)
-  await server.service(DNS)
-  const services = ['--services', `${SSH}/tcp,${WEB}/tcp,${DNS}/udp`]
-  gate = await provision(lab, { keyOptions: services })
-  daemon = gate.daemon
   exact = await gate.newKey('exact', ...services, '--require-address')
-  await daemon.line(logged('reloaded', { keys: 2 }))
-  const { helper } = lab.hosts
+  await gate.daemon.line(logged('reloaded', { keys: 2 }))
   await serveStun(helper)
   ntp = { right: await serveNtp(helper, 0), wrong: await serveNtp(helper, WRONG) }
   dated = await serveDate(helper, 0)
 })
-afterAll(() => lab?.end())
 beforeEach(async () => {
   await client.moveOn()
   await router.moveOn()
@@ -136,30 +130,29 @@ describe('several ports', () => {
 
 describe('-i auto', () => {
   it('is refused to a key that requires an address without it, and opens with it, behind NAT', async () => {
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     await inside.must(knock({ key: exact }, '-p', String(SSH), '--passes', '1'))
-    await daemon.line(logged('refused', { key: 'exact', refusal: 'not-granted', source: router.ipv4 }), since)
+    await gate.daemon.line(logged('refused', { key: 'exact', refusal: 'not-granted', source: router.ipv4 }), since)
     expect(await sees(inside, SSH)).toBe('silence')
     const { env } = home(
       exact,
-      `[profile.gate]\nservices = [${SSH}]\naddress = "auto"\nstun = "${lab.hosts.helper.ipv4}"\nstun_trusted = true\nwait = true\n`,
+      `[profile.gate]\nservices = [${SSH}]\naddress = "auto"\nstun = "${helper.ipv4}"\nstun_trusted = true\nwait = true\n`,
     )
     expect(await run(inside, env, 'gate')).toMatchObject({ code: 0, stdout: '', stderr: '' })
-    await daemon.line(logged('accepted', { key: 'exact', address: router.ipv4 }), since)
+    await gate.daemon.line(logged('accepted', { key: 'exact', address: router.ipv4 }), since)
     expect(await sees(inside, SSH)).toBe('open')
   })
 
   it('asks by the family by which it knocks', async () => {
-    const helper = lab.hosts.helper
-    const said = daemon.lines.length
+    const said = gate.daemon.lines.length
     const asking = ['-i', 'auto', '--stun', `[${helper.ipv6}]:${STUN}`, '--stun-trusted']
     const options = ['-r', server.ipv6, '-p', String(SSH), ...asking, '--wait']
     expect(await client.run(knock({ key: exact }, ...options))).toMatchObject({ code: 0, stderr: '' })
-    await daemon.line(logged('accepted', { key: 'exact', address: client.ipv6 }), said)
+    await gate.daemon.line(logged('accepted', { key: 'exact', address: client.ipv6 }), said)
   })
 
   describe('where somebody on the way forges the answer of a STUN server', () => {
-    const asking = () => ['-i', 'auto', '--stun', lab.hosts.helper.ipv4]
+    const asking = () => ['-i', 'auto', '--stun', helper.ipv4]
     const refusal = {
       code: 2,
       stdout: '',
@@ -187,7 +180,7 @@ describe('-i auto', () => {
       ['exec', (port) => ['exec', server.ipv4, '-p', port, '--wait', '1', ...asking(), '--', 'true']],
       ['a profile', () => ['gate']],
     ])('%s does not even ask', async (_, words) => {
-      const config = `[profile.gate]\nservices = ${SSH}\naddress = "auto"\nstun = "${lab.hosts.helper.ipv4}"\n`
+      const config = `[profile.gate]\nservices = ${SSH}\naddress = "auto"\nstun = "${helper.ipv4}"\n`
       const { env } = home(exact, config)
       const { taps, forged } = await whileForged(async () => {
         expect(await run(inside, env, ...words(String(SSH)))).toMatchObject(refusal)
@@ -196,10 +189,13 @@ describe('-i auto', () => {
     })
 
     it('with --stun-trusted that does name the forger: nothing else tells', async () => {
-      const since = daemon.lines.length
+      const since = gate.daemon.lines.length
       const { forged } = await whileForged(async () => {
         await inside.must(knock({ key: exact }, '-p', String(SSH), '--passes', '1', ...asking(), '--stun-trusted'))
-        await daemon.line(logged('refused', { refusal: 'address-mismatch', source: router.ipv4, address: client.ipv4 }), since)
+        await gate.daemon.line(
+          logged('refused', { refusal: 'address-mismatch', source: router.ipv4, address: client.ipv4 }),
+          since,
+        )
       })
       expect(forged).toBe(1)
     })
@@ -301,7 +297,7 @@ describe('where nothing opens', () => {
 describe('where the name server says "truncated", and then nothing', () => {
   let names: Awaited<ReturnType<typeof serveNothing>>
   beforeAll(async () => {
-    names = await serveNothing(lab.hosts.helper)
+    names = await serveNothing(helper)
   })
   const NAME = 'name.example'
   const AUTO = ['-p', String(SSH), '--wait', '1', '-i', 'auto']

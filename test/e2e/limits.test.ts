@@ -1,8 +1,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { writePcap, writePcap6 } from '../replay/packets.mjs'
-import { type Gate, type Host, type Lab, makeLab, provision } from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import type { Host } from '../lab/host'
+import { writePcap, writePcap6 } from '../replay/packets'
+import { useGate } from './use-gate'
 
 const PORT = 50_000
 /** What is heard of one source at once, and of all together in the kernel's log; each again within a second. */
@@ -10,23 +11,16 @@ const [EACH, ALL] = [2_000, 10_000]
 /** Packets of a test: far more than a second's. */
 const MANY = 30_000
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'])
 let way: { from: string; to: string }
 let files = 0
 
 beforeAll(async () => {
-  lab = await makeLab()
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  gate = await provision(lab)
   await gate.daemon.end()
   await server.must(['ip', 'route', 'add', '10.128.0.0/9', 'dev', 'eth0'])
   const mac = async (host: Host) => (await host.must(['cat', '/sys/class/net/eth0/address'])).trim()
   way = { from: await mac(client), to: await mac(server) }
 })
-afterAll(() => lab?.end())
 
 /** Sends packets as fast as it goes, and gives the seconds that it has taken at most. */
 const send = async (file: string) => {

@@ -1,19 +1,12 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import {
-  compose,
-  type Gate,
-  type Host,
-  knock,
-  type Lab,
-  logged,
-  makeLab,
-  provision,
-  seeded,
-  shuffled,
-  type Touch,
-  until,
-} from './lab.mjs'
+import { beforeAll, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock } from '../lab/knocks'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { seededRandom, shuffled } from '../random'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const TIMES = 30
@@ -22,24 +15,16 @@ const DOORS = Array.from({ length: 10 }, (_, i) => 2301 + i)
 /** More knocks than a session has eager attempts for, if it counted them together. */
 const ROW = Array.from({ length: 20 }, (_, i) => 2401 + i)
 
-let lab: Lab
-let server: Host
-let client: Host
-let other: Host
-let gate: Gate
+const services = ['--services', [SSH, ...DOORS, ...ROW].map((port) => `${port}/tcp`).join(',')]
+
+const { server, client, other, gate } = useGate(['client', 'other'], { serve: [SSH, ...DOORS, ...ROW], keyOptions: services })
 /** A key whose windows are so long that a row of knocks is good until its last one, however slow the machine is. */
 let slow: string
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'other'])
-  ;({ server, client, other } = lab.hosts as { server: Host; client: Host; other: Host })
-  for (const port of [SSH, ...DOORS, ...ROW]) await server.service(port)
-  const services = ['--services', [SSH, ...DOORS, ...ROW].map((port) => `${port}/tcp`).join(',')]
-  gate = await provision(lab, { keyOptions: services })
   slow = await gate.newKey('slow', ...services, '--period', '300')
   await gate.daemon.line(logged('reloaded', { keys: 2 }))
 })
-afterAll(() => lab?.end())
 
 /** Makes a passage of a knock through a bad network: what comes of the ports that are sent. */
 type Passage = (touches: Touch[], random: () => number) => Touch[]
@@ -60,7 +45,7 @@ async function another(): Promise<string> {
 
 /** Knocks of so many addresses, each through all passages; gives how many got in. */
 async function entered(times: number, seed: number, ...passages: Passage[]): Promise<number> {
-  const random = seeded(seed)
+  const random = seededRandom(seed)
   const knocks: { from: string; touches: Touch[] }[] = []
   for (let i = 0; i < times; i++) {
     // No two of them ask the same, so that they are different knocks whatever their salts.

@@ -1,7 +1,9 @@
 import { spawnSync } from 'node:child_process'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import { knock, verdict } from '../lab/knocks'
 import { nodeOf, VERSIONS } from '../nodes.mjs'
-import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, verdict } from './lab.mjs'
+import { useGate } from './use-gate'
 
 const SSH = 22
 /** A service that the key does not open. */
@@ -19,21 +21,14 @@ process.env.NODE_OPTIONS = `--import=data:text/javascript,${encodeURIComponent(T
 
 describe.each(VERSIONS)('by Node %s', (version) => {
   let node: string
-  let lab: Lab
-  let server: Host
-  let client: Host
-  let gate: Gate
-  let daemon: Child
-
-  beforeAll(async () => {
+  beforeAll(() => {
     node = nodeOf(version)
-    lab = await makeLab()
-    ;({ server, client } = lab.hosts as { server: Host; client: Host })
-    await server.service(SSH)
-    gate = await provision(lab, { runtime: node, keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h'] })
-    daemon = gate.daemon
   })
-  afterAll(() => lab?.end())
+  const { server, client, gate } = useGate(['client'], () => ({
+    serve: [SSH],
+    runtime: node,
+    keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h'],
+  }))
   beforeEach(() => client.moveOn())
 
   const [program] = knock({ key: '' })
@@ -61,7 +56,7 @@ describe.each(VERSIONS)('by Node %s', (version) => {
     ['UDP', ['--udp']],
   ])('a knock by %s is heard and opens the door, and nothing is said of Node', async (_, options) => {
     expect((await client.connect(server.ipv4, SSH)).saw).toBe('silence')
-    const said = await verdict(daemon, async () => {
+    const said = await verdict(gate.daemon, async () => {
       expect(await knockclient('-k', gate.key, '-p', String(SSH), '--passes', '1', ...options)).toMatchObject({
         code: 0,
         stdout: '',
@@ -89,8 +84,8 @@ describe.each(VERSIONS)('by Node %s', (version) => {
   })
 
   it('the daemon ends when it is asked to, and nothing was said of Node', async () => {
-    expect(await daemon.end()).toEqual({ code: 0, signal: null })
-    expect(daemon.lines.filter((line) => !line.startsWith('{'))).toEqual([])
-    expect(daemon.lines.filter(logged('ended'))).toHaveLength(1)
+    expect(await gate.daemon.end()).toEqual({ code: 0, signal: null })
+    expect(gate.daemon.lines.filter((line) => !line.startsWith('{'))).toEqual([])
+    expect(gate.daemon.lines.filter(logged('ended'))).toHaveLength(1)
   })
 })

@@ -1,7 +1,10 @@
 import { realpathSync, symlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knock, knocked, type Lab, makeLab, provision, until } from './lab.mjs'
+import { afterAll, beforeEach, describe, expect, it } from 'vitest'
+import { knock, knocked } from '../lab/knocks'
+import type { Lab } from '../lab/lab'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 443
@@ -20,32 +23,19 @@ describe.each([
   ['nf_tables', async () => ''],
   ['legacy', legacyTools],
 ] as const)('a lease for one connection, by iptables (%s)', (backend, toolsOf) => {
-  let lab: Lab
-  let server: Host
-  let client: Host
-  let stranger: Host
-  let gate: Gate
-  let daemon: Child
-
-  beforeAll(async () => {
-    lab = await makeLab(['client', 'stranger'])
-    ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
+  const { server, client, stranger, gate } = useGate(['client', 'stranger'], async (lab) => {
     process.env.PATH = [await toolsOf(lab), PATH].filter(Boolean).join(':')
-    await server.service(SSH)
-    await server.service(WEB)
     // The old one wants more than our unit gives: a lock file in /run, and raw sockets.
-    gate = await provision(lab, { allowRoot: backend === 'legacy' })
-    daemon = gate.daemon
+    return { serve: [SSH, WEB], allowRoot: backend === 'legacy' }
   })
   afterAll(() => {
     process.env.PATH = PATH
-    return lab?.end()
   })
   beforeEach(() => client.moveOn())
 
   const sees = async (family: 'ipv4' | 'ipv6' = 'ipv4', port = SSH) => (await client.connect(server[family], port)).saw
   const once = (family: 'ipv4' | 'ipv6' = 'ipv4') =>
-    knocked(client, daemon, gate.key, '-r', server[family], family === 'ipv4' ? '-4' : '-6', '-p', String(SSH), '--once')
+    knocked(client, gate.daemon, gate.key, '-r', server[family], family === 'ipv4' ? '-4' : '-6', '-p', String(SSH), '--once')
 
   it('is made with the iptables that is meant', async () => {
     expect(await server.must(['iptables', '--version'])).toContain(`(${backend})`)
@@ -93,11 +83,11 @@ describe.each([
   it('is not armed again by leases that are opened and closed', async () => {
     await once()
     expect(await sees()).toBe('open')
-    await knocked(stranger, daemon, gate.key, '-p', String(SSH))
+    await knocked(stranger, gate.daemon, gate.key, '-p', String(SSH))
     expect(await sees()).toBe('silence')
-    await knocked(stranger, daemon, gate.key, '--close')
+    await knocked(stranger, gate.daemon, gate.key, '--close')
     expect(await sees()).toBe('silence')
-    await knocked(client, daemon, gate.key, '-p', String(WEB))
+    await knocked(client, gate.daemon, gate.key, '-p', String(WEB))
     expect([await sees(), await sees('ipv4', WEB)]).toEqual(['silence', 'open'])
   })
 
@@ -116,8 +106,8 @@ describe.each([
   it('is not armed again by a restart of the daemon', async () => {
     await once()
     expect(await sees()).toBe('open')
-    await daemon.end()
-    daemon = await gate.startDaemon()
+    await gate.daemon.end()
+    gate.daemon = await gate.startDaemon()
     expect([await sees(), (await server.leases(client)).length]).toEqual(['silence', 1])
   })
 })

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { quota } from './cafe.mjs'
-import { moveBehind } from './delay.mjs'
-import { type Gate, type Host, knock, type Lab, makeLab, provision } from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { knock } from '../lab/knocks'
+import { quota } from './cafe'
+import { moveBehind } from './delay'
+import { useGate } from './use-gate'
 
 /* What a knock takes of a router that keeps a mapping for each port that a guest sends from. */
 
@@ -13,22 +14,16 @@ const WAIT = 5
 /** Open files of a process: Node has some twenty for itself. */
 const FILES = 40
 
-let lab: Lab
-let server: Host
-let router: Host
-let guest: Host
-let site: Host
-let gate: Gate
+const { server, router, guest, site, gate } = useGate(['router', 'guest', 'site'], {
+  serve: [SSH],
+  keyOptions: ['--services', `${SSH}/tcp`],
+})
 let device: string
 
 beforeAll(async () => {
-  lab = await makeLab(['router', 'guest', 'site'])
-  ;({ server, router, guest, site } = lab.hosts as Record<'server' | 'router' | 'guest' | 'site', Host>)
-  await Promise.all([server.service(SSH), site.service(WEB)])
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp`] })
+  await site.service(WEB)
   device = await moveBehind(guest, router, 0, 2)
 })
-afterAll(() => lab?.end())
 beforeEach(() => router.moveOn())
 
 /** What a knock has sent that the router has heard. */

@@ -1,17 +1,18 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { moveBehind } from './delay.mjs'
-import { type Child, compose, type Gate, type Host, knock, type Lab, logged, makeLab, provision, verdict } from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import { compose, knock, verdict } from '../lab/knocks'
+import { moveBehind } from './delay'
+import { useGate } from './use-gate'
 
 /* A carrier's NAT: one client whose connections come from several addresses of one block. */
 
 const SSH = 22
 const NEIGHBOUR = '203.0.114.7'
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
-let daemon: Child
+const { server, client, router, guest, gate } = useGate(['client', 'router', 'guest'], {
+  serve: [SSH],
+  keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', '--open-prefix', '28'],
+})
 let block = 0
 
 /** The addresses of a test: those of a block that nobody has had. */
@@ -19,21 +20,13 @@ const address = (last: number) => `203.0.113.${16 * block + last}`
 const address6 = (last: number) => `2001:db8:c:${block}::${last}`
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'router', 'guest'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
   await server.must(['ip', 'route', 'add', '203.0.112.0/21', 'dev', 'eth0'])
   await server.must(['ip', '-6', 'route', 'add', '2001:db8:c::/48', 'dev', 'eth0'])
   await client.addAddress(`${NEIGHBOUR}/32`)
-  gate = await provision(lab, {
-    keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', '--open-prefix', '28'],
-  })
-  daemon = gate.daemon
-  const since = daemon.lines.length
+  const since = gate.daemon.lines.length
   await server.must(['sed', '-i', 's/^open_prefix6 .*/open_prefix6 = 64/', `${gate.keys}/traveller.key`])
-  await daemon.line(logged('reloaded'), since)
+  await gate.daemon.line(logged('reloaded'), since)
 })
-afterAll(() => lab?.end())
 beforeEach(async () => {
   block++
   for (const last of [1, 9]) {
@@ -46,7 +39,7 @@ const sees = async (from: string) => (await client.connect(server[from.includes(
 /** Knocks from an address, and gives what is said of it. */
 async function knocked(from: string, ...options: string[]) {
   const { touches } = await compose(client, gate.key, ...options)
-  return verdict(daemon, () => client.replay(touches, server[from.includes(':') ? 'ipv6' : 'ipv4'], from))
+  return verdict(gate.daemon, () => client.replay(touches, server[from.includes(':') ? 'ipv6' : 'ipv4'], from))
 }
 const open = (from: string, ...options: string[]) => knocked(from, '-p', String(SSH), '-t', '1m', ...options)
 
@@ -89,8 +82,8 @@ describe('a key with a prefix to open for', () => {
 
   it('keeps its leases over a restart of the daemon, and can close them', async () => {
     const { leases } = await open(address(1))
-    await daemon.end('SIGKILL')
-    daemon = await gate.startDaemon()
+    await gate.daemon.end('SIGKILL')
+    gate.daemon = await gate.startDaemon()
     expect(await sees(address(9))).toBe('open')
     expect(await knocked(address(9), '--close')).toMatchObject({ leases })
     expect(await sees(address(1))).toBe('silence')
@@ -100,10 +93,7 @@ describe('a key with a prefix to open for', () => {
 describe('a network with two ways out', () => {
   // Knocks leave by the one, and what is at the service's port by the other.
   const [ONE, OTHER] = ['203.0.112.1', '203.0.112.9']
-  let guest: Host
   beforeAll(async () => {
-    const { router } = lab.hosts
-    guest = lab.hosts.guest
     await moveBehind(guest, router, 0, 2)
     for (const way of [ONE, OTHER]) await router.addAddress(`${way}/32`)
     const leave = (way: string, ...what: string[]) =>
@@ -114,9 +104,9 @@ describe('a network with two ways out', () => {
 
   /** Knocks until the door is open, and gives the end, and what is said of the first knock. */
   async function waited(key: string) {
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     const { code } = await guest.run(knock({ key }, '-p', String(SSH), '--wait', '6'), { timeoutMs: 60_000 })
-    return { code, said: JSON.parse(await daemon.line(logged('accepted', { source: ONE }), since)) }
+    return { code, said: JSON.parse(await gate.daemon.line(logged('accepted', { source: ONE }), since)) }
   }
 
   it('keeps out who has a key without a prefix, and the log has the address of the knock', async () => {

@@ -1,59 +1,43 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import {
-  type Child,
-  compose,
-  type Gate,
-  type Host,
-  knock,
-  knocked,
-  type Lab,
-  logged,
-  makeLab,
-  provision,
-  until,
-  verdict,
-} from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock, knocked, verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const NOBODY_SERVES = 443
 const DNS = 5353
 
-let lab: Lab
-let server: Host
-let client: Host
-let stranger: Host
-let gate: Gate
-let daemon: Child
+const services = ['--services', `${SSH}/tcp,${NOBODY_SERVES}/tcp,${DNS}/udp`]
+
+const { server, client, stranger, friend, gate } = useGate(['client', 'stranger', 'friend'], ({ hosts }) => ({
+  serve: [SSH, DNS],
+  keyOptions: [...services, '--max', '1h'],
+  neverLock: [hosts.friend.ipv4],
+}))
 const keys: Record<string, string> = {}
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger', 'friend'])
-  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
-  await server.service(SSH)
-  await server.service(DNS)
-  const services = ['--services', `${SSH}/tcp,${NOBODY_SERVES}/tcp,${DNS}/udp`]
-  gate = await provision(lab, { keyOptions: [...services, '--max', '1h'], neverLock: [lab.hosts.friend.ipv4] })
-  daemon = gate.daemon
   keys.traveller = gate.key
   keys.free = await gate.newKey('free', ...services, '--no-bind-source')
   keys.patient = await gate.newKey('patient', ...services, '--allow-until-closed')
   keys.exact = await gate.newKey('exact', ...services, '--require-address')
   keys.elsewhere = await gate.newKey('elsewhere', ...services, '--addresses', '203.0.113.0/24')
   keys.locker = await gate.newKey('locker', ...services, '--lock')
-  await daemon.line(logged('reloaded', { keys: 6 }))
+  await gate.daemon.line(logged('reloaded', { keys: 6 }))
 })
-afterAll(() => lab?.end())
 
 /** Each test has a client that was not there before. */
 beforeEach(() => client.moveOn())
 
 const sees = async (host: Host, port = SSH, address = server.ipv4) => (await host.connect(address, port)).saw
-const open = (...options: string[]) => knocked(client, daemon, keys.traveller, '-p', String(SSH), ...options)
+const open = (...options: string[]) => knocked(client, gate.daemon, keys.traveller, '-p', String(SSH), ...options)
 /** Opens all that the grant lists, and waits until the last of it is open. */
 async function openAll() {
-  const { service } = await knocked(client, daemon, gate.key, '-p', '0')
+  const { service } = await knocked(client, gate.daemon, gate.key, '-p', '0')
   expect(service.split(',').sort()).toEqual([`${SSH}/tcp`, `${NOBODY_SERVES}/tcp`, `${DNS}/udp`].sort())
 }
 
@@ -84,7 +68,7 @@ describe('what is asked', () => {
   it('a UDP service opens to who knocked and to nobody else', async () => {
     const hears = async () => [(await client.echo(server.ipv4, DNS)).saw, (await stranger.echo(server.ipv4, DNS)).saw]
     expect(await hears()).toEqual(['silence', 'silence'])
-    await knocked(client, daemon, keys.traveller, '-p', String(DNS), '--protocol', 'udp')
+    await knocked(client, gate.daemon, keys.traveller, '-p', String(DNS), '--protocol', 'udp')
     expect(await hears()).toEqual(['open', 'silence'])
   })
 
@@ -112,20 +96,20 @@ describe('what is asked', () => {
 
   it('a knock that names another address is not spent by whoever is quicker with a copy of it', async () => {
     const { touches } = await compose(client, keys.traveller, '-p', String(SSH), '-i', client.ipv4)
-    const theirs = await verdict(daemon, () => stranger.replay(touches, server.ipv4))
+    const theirs = await verdict(gate.daemon, () => stranger.replay(touches, server.ipv4))
     expect(theirs).toMatchObject({ msg: 'refused', refusal: 'address-mismatch' })
-    const ours = await verdict(daemon, () => client.replay(touches, server.ipv4))
+    const ours = await verdict(gate.daemon, () => client.replay(touches, server.ipv4))
     expect(ours).toMatchObject({ msg: 'accepted', address: client.ipv4 })
   })
 
   it('a key that is not bound opens for the address that it names, and not for its source', async () => {
-    await knocked(client, daemon, keys.free, '-p', String(SSH), '-i', stranger.ipv4, '-t', '1m')
+    await knocked(client, gate.daemon, keys.free, '-p', String(SSH), '-i', stranger.ipv4, '-t', '1m')
     expect([await sees(client), await sees(stranger)]).toEqual(['silence', 'open'])
-    await knocked(client, daemon, keys.free, '-i', stranger.ipv4, '--close')
+    await knocked(client, gate.daemon, keys.free, '-i', stranger.ipv4, '--close')
   })
 
   it('a key may open an IPv6 address by a knock over IPv4', async () => {
-    await knocked(client, daemon, keys.free, '-4', '-p', String(SSH), '-i', client.ipv6)
+    await knocked(client, gate.daemon, keys.free, '-4', '-p', String(SSH), '-i', client.ipv6)
     expect([await sees(client), await sees(client, SSH, server.ipv6)]).toEqual(['silence', 'open'])
   })
 
@@ -138,7 +122,7 @@ describe('what is asked', () => {
     ['an opening without naming an address', 'exact', ['-p', String(SSH)]],
     ['a lock', 'traveller', ['--lock']],
   ])('%s that is not granted is refused', async (_, key, options) => {
-    expect(await knocked(client, daemon, keys[key], ...options, '--force')).toMatchObject({
+    expect(await knocked(client, gate.daemon, keys[key], ...options, '--force')).toMatchObject({
       msg: 'refused',
       refusal: 'not-granted',
     })
@@ -149,25 +133,25 @@ describe('what is asked', () => {
 describe('a grant that has changed since the copy was made', () => {
   it('is told by the client as it was, and opens as it is with --force', async () => {
     const key = await gate.newKey('widened', '--services', `${DNS}/udp`, '--max', '1m')
-    await daemon.line(logged('reloaded', { keys: 7 }))
+    await gate.daemon.line(logged('reloaded', { keys: 7 }))
     const file = join(gate.keys, 'widened.key')
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     writeFileSync(file, readFileSync(file, 'utf8').replace(`"${DNS}/udp"`, `"${DNS}/udp", "${SSH}/tcp"`))
-    await daemon.line(logged('reloaded', { keys: 7 }), since)
+    await gate.daemon.line(logged('reloaded', { keys: 7 }), since)
     const ask = ['-p', String(SSH), '-t', '1m']
     expect(await client.run(knock({ key }, ...ask))).toMatchObject({
       code: 2,
       stdout: '',
       stderr: `knockclient: error: the key widened may not open ${SSH}: it opens ${DNS}/udp\nhint: if the grant has changed since, export the key again, or send all the same with --force\n`,
     })
-    expect(await knocked(client, daemon, key, ...ask, '--force')).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
+    expect(await knocked(client, gate.daemon, key, ...ask, '--force')).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
     expect(await sees(client)).toBe('open')
   })
 
   it('is opened by the only service and the time that its copy tells, where nobody says another', async () => {
     const key = await gate.newKey('single', '--services', `${SSH}/tcp`, '--max', '1m')
-    await daemon.line(logged('reloaded', { keys: 8 }))
-    expect(await knocked(client, daemon, key)).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
+    await gate.daemon.line(logged('reloaded', { keys: 8 }))
+    expect(await knocked(client, gate.daemon, key)).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
     expect(await sees(client)).toBe('open')
   })
 })
@@ -179,25 +163,25 @@ describe('the end of a lease', () => {
   ])('%s shuts the door, and a connection that is there lives on', async (_, options) => {
     await open()
     const connection = await client.hold(server.ipv4, SSH)
-    expect(await knocked(client, daemon, keys.traveller, ...options)).toMatchObject({ msg: 'accepted', action: 'close' })
+    expect(await knocked(client, gate.daemon, keys.traveller, ...options)).toMatchObject({ msg: 'accepted', action: 'close' })
     expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
     await connection.end()
   })
 
   it('closing one port leaves the other open', async () => {
     await openAll()
-    await knocked(client, daemon, keys.traveller, '-p', String(NOBODY_SERVES), '--close')
+    await knocked(client, gate.daemon, keys.traveller, '-p', String(NOBODY_SERVES), '--close')
     expect((await server.leases(client)).map((rule) => Number(rule.match(/--dport (\d+)/)?.[1])).sort()).toEqual([SSH, DNS])
   })
 
   it('closing leaves the leases of other keys and of other addresses', async () => {
     await open()
-    await knocked(client, daemon, keys.free, '-p', String(SSH))
-    await knocked(stranger, daemon, keys.traveller, '-p', String(SSH))
-    await knocked(client, daemon, keys.traveller, '--close')
+    await knocked(client, gate.daemon, keys.free, '-p', String(SSH))
+    await knocked(stranger, gate.daemon, keys.traveller, '-p', String(SSH))
+    await knocked(client, gate.daemon, keys.traveller, '--close')
     expect((await server.leases(client)).map((rule) => rule.match(/knockturn:lease:\w+:(\w+):/)?.[1])).toEqual(['free'])
     expect(await sees(stranger)).toBe('open')
-    await knocked(stranger, daemon, keys.traveller, '--close')
+    await knocked(stranger, gate.daemon, keys.traveller, '--close')
   })
 
   it('closing from another of the user’s addresses closes nothing, which the log says, and the client what stays', async () => {
@@ -206,10 +190,10 @@ describe('the end of a lease', () => {
     await client.addAddress(`${later}/24`)
     await client.must(['ip', 'route', 'replace', server.ipv4, 'dev', 'eth0', 'src', later])
     try {
-      const since = daemon.lines.length
+      const since = gate.daemon.lines.length
       const { stderr } = await client.run(knock({ key: keys.traveller }, '--close', '-v', '--passes', '1'))
       expect(stderr).toMatch(/ms {2}the server never answers: what was opened from another address of yours stays open until/)
-      const line = await daemon.line(logged('accepted', { action: 'close', source: later }), since)
+      const line = await gate.daemon.line(logged('accepted', { action: 'close', source: later }), since)
       expect(JSON.parse(line)).toMatchObject({ leases: [], elsewhere: expect.any(Number) })
     } finally {
       await client.must(['ip', 'route', 'delete', server.ipv4])
@@ -218,18 +202,18 @@ describe('the end of a lease', () => {
   })
 
   it('a lease until it is closed has no end of its own, and is closed', async () => {
-    expect(await knocked(client, daemon, keys.patient, '-p', String(SSH), '-t', '0')).toMatchObject({ until: null })
+    expect(await knocked(client, gate.daemon, keys.patient, '-p', String(SSH), '-t', '0')).toMatchObject({ until: null })
     expect((await server.leases(client)).filter((rule) => rule.includes('--datestop'))).toEqual([])
     expect(await sees(client)).toBe('open')
-    await knocked(client, daemon, keys.patient, '-t', '255')
+    await knocked(client, gate.daemon, keys.patient, '-t', '255')
     expect(await sees(client)).toBe('silence')
   })
 
   it('a lease ends by itself, its rule is taken away, and a connection that is there lives on', async () => {
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     await open('-t', '5s')
     const connection = await client.hold(server.ipv4, SSH)
-    await daemon.line(logged('expired', { key: 'traveller' }), since)
+    await gate.daemon.line(logged('expired', { key: 'traveller' }), since)
     await until(async () => (await server.leases(client)).length === 0, 'its rule is taken away')
     expect([await sees(client), await connection.isAlive()]).toEqual(['silence', true])
     await connection.end()
@@ -237,7 +221,7 @@ describe('the end of a lease', () => {
 
   it('with the daemon killed, the kernel ends a lease', async () => {
     await open('-t', '5s')
-    await daemon.end('SIGKILL')
+    await gate.daemon.end('SIGKILL')
     try {
       const connection = await client.hold(server.ipv4, SSH)
       await client.becomes(server.ipv4, SSH, 'silence')
@@ -245,7 +229,7 @@ describe('the end of a lease', () => {
       expect(await connection.isAlive()).toBe(true)
       await connection.end()
     } finally {
-      daemon = await gate.startDaemon()
+      gate.daemon = await gate.startDaemon()
     }
   })
 })
@@ -272,8 +256,8 @@ describe('knocking again', () => {
 })
 
 describe('a lock', () => {
-  const lock = (host: Host, ...options: string[]) => knocked(host, daemon, keys.locker, '--lock', ...options)
-  const knockOf = (host: Host) => knocked(host, daemon, keys.locker, '-p', String(SSH), '-t', '1m')
+  const lock = (host: Host, ...options: string[]) => knocked(host, gate.daemon, keys.locker, '--lock', ...options)
+  const knockOf = (host: Host) => knocked(host, gate.daemon, keys.locker, '-p', String(SSH), '-t', '1m')
 
   it('ends what the key has open for the address, and further knocks from there are refused, until it ends itself', async () => {
     await knockOf(client)
@@ -290,11 +274,10 @@ describe('a lock', () => {
     await knockOf(stranger)
     await lock(client, '-t', '1m')
     expect(await sees(stranger)).toBe('open')
-    expect(await knocked(stranger, daemon, keys.locker, '--close')).toMatchObject({ msg: 'accepted', action: 'close' })
+    expect(await knocked(stranger, gate.daemon, keys.locker, '--close')).toMatchObject({ msg: 'accepted', action: 'close' })
   })
 
   it('of an address that must never be locked is refused, and it knocks on', async () => {
-    const { friend } = lab.hosts
     expect(await lock(friend, '-t', '1m')).toMatchObject({ msg: 'refused', refusal: 'not-granted' })
     expect(await knockOf(friend)).toMatchObject({ msg: 'accepted', action: 'open' })
   })

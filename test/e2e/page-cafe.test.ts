@@ -1,10 +1,11 @@
 import { join } from 'node:path'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { portal, proxy, redirect, reject } from './cafe.mjs'
-import { moveBehind } from './delay.mjs'
-import { type Gate, type Host, type Lab, logged, makeLab, provision } from './lab.mjs'
-import { browse, knockBy, outcomeOf, visit, writePage } from './page.mjs'
+import { logged } from '../lab/gate'
+import { portal, proxy, redirect, reject } from './cafe'
+import { moveBehind } from './delay'
+import { browse, knockBy, outcomeOf, visit, writePage } from './page'
+import { useGate } from './use-gate'
 
 /* What a page says, in Chromium, where the café's router answers or rejects what it should send on. */
 
@@ -19,11 +20,10 @@ const FAR = 40
 
 const ANSWERED = 'Somebody on the way answers every connection, at shut ports, too: whether the door is open can’t be seen'
 
-let lab: Lab
-let server: Host
-let router: Host
-let guest: Host
-let gate: Gate
+const { server, router, guest, gate, lab } = useGate(['router', 'guest'], {
+  serve: [SSH, OTHER_SSH],
+  keyOptions: ['--services', `${SSH}/tcp,${OTHER_SSH}/tcp`],
+})
 let browser: Browser
 /** The router's device to the guest. */
 let device: string
@@ -33,19 +33,12 @@ let page: Page
 let away: () => Promise<unknown> = async () => {}
 
 beforeAll(async () => {
-  lab = await makeLab(['router', 'guest'])
-  ;({ server, router, guest } = lab.hosts as { server: Host; router: Host; guest: Host })
-  for (const port of [SSH, OTHER_SSH]) await server.service(port)
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp,${OTHER_SSH}/tcp`] })
   device = await moveBehind(guest, router, FAR / 2, 2)
   const folder = lab.folder()
   browser = await browse(guest, folder)
   path = await writePage(gate, server, join(folder, 'knock.html'), [SSH, OTHER_SSH])
 })
-afterAll(async () => {
-  await browser?.close()
-  await lab?.end()
-})
+afterAll(() => browser?.close())
 beforeEach(async () => {
   await router.moveOn()
   ;({ page } = await visit(browser, path))

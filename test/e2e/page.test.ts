@@ -8,20 +8,12 @@ import { loadKeyFile } from '../../src/keys/keyring'
 import { windowAt } from '../../src/protocol/key'
 import { passcodePorts } from '../../src/protocol/passcode'
 import { passcode } from '../../src/protocol/totp'
-import {
-  type Child,
-  type Gate,
-  type Host,
-  knock as knockByProgram,
-  type Lab,
-  logged,
-  makeLab,
-  provision,
-  type Tap,
-  until,
-  verdict,
-} from './lab.mjs'
-import { browse, knockBy as knock, outcomeOf as outcome, PASSPHRASE, press, visit as visitIn, writePage } from './page.mjs'
+import { logged } from '../lab/gate'
+import { knock as knockByProgram, verdict } from '../lab/knocks'
+import type { Tap } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { browse, knockBy as knock, outcomeOf as outcome, PASSPHRASE, press, visit as visitIn, writePage } from './page'
+import { useGate } from './use-gate'
 
 const ROOT = join(import.meta.dirname, '..', '..')
 const SSH = 22
@@ -30,31 +22,19 @@ const DOORS = Array.from({ length: 30 }, (_, i) => 2301 + i)
 const PIN = '0417'
 const WEB_SERVICE = `require('node:http').createServer((_, answer) => answer.end('hello')).listen(${WEB}, '::', () => console.log('serves'))`
 
-let lab: Lab
-let server: Host
-let client: Host
-let stranger: Host
-let gate: Gate
-let daemon: Child
+const { server, client, stranger, gate, lab } = useGate(['client', 'stranger'], {
+  serve: [SSH, ...DOORS],
+  keyOptions: ['--services', [SSH, WEB, ...DOORS].map((port) => `${port}/tcp`).join(','), '--max', '1h'],
+})
 let browser: Browser
 let folder: string
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger'])
-  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
-  for (const port of [SSH, ...DOORS]) await server.service(port)
   await server.start([process.execPath, '-e', WEB_SERVICE]).line((line) => line === 'serves')
-  gate = await provision(lab, {
-    keyOptions: ['--services', [SSH, WEB, ...DOORS].map((port) => `${port}/tcp`).join(','), '--max', '1h'],
-  })
-  daemon = gate.daemon
   folder = lab.folder()
   browser = await browse(client, folder)
 })
-afterAll(async () => {
-  await browser?.close()
-  await lab?.end()
-})
+afterAll(() => browser?.close())
 
 /** Each test has a client that was not there before. */
 beforeEach(() => client.moveOn())
@@ -74,7 +54,7 @@ describe('the page that knockturn writes', () => {
     await server.must(argv, { input: `${PASSPHRASE}\n` })
     const { page, complaints } = await visit(path)
     expect((await client.connect(server.ipv4, WEB, 200)).saw).toBe('silence')
-    const said = await verdict(daemon, () => knock(page, WEB), 60_000)
+    const said = await verdict(gate.daemon, () => knock(page, WEB), 60_000)
     expect(said).toMatchObject({ msg: 'accepted', address: client.ipv4, service: `${WEB}/tcp` })
     expect(await outcome(page)).toBe('opened')
     expect((await client.connect(server.ipv4, WEB)).saw).toBe('open')
@@ -138,9 +118,9 @@ describe('a page with a key', () => {
     expect(await outcome(page)).toBe('opened')
     await page.context().close()
     const heard = (await tape.taps()).filter(({ source, port }: Tap) => source === client.ipv4 && port >= 49_152)
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     await stranger.replay(heard, server.ipv4)
-    await daemon.line(logged('refused', { refusal: 'replayed' }), since)
+    await gate.daemon.line(logged('refused', { refusal: 'replayed' }), since)
     expect((await stranger.connect(server.ipv4, WEB)).saw).toBe('silence')
   })
 
@@ -274,12 +254,12 @@ describe('a page with a key, in Firefox', () => {
 
 /** A new key with a passcode, which the server hears from now on. */
 async function enrolled(id: string) {
-  const made = daemon.lines.length
+  const made = gate.daemon.lines.length
   const { key } = await loadKeyFile(await gate.newKey(id, '--services', `${WEB}/tcp`))
-  await daemon.line(logged('reloaded'), made)
-  const since = daemon.lines.length
+  await gate.daemon.line(logged('reloaded'), made)
+  const since = gate.daemon.lines.length
   appendFileSync(join(gate.keys, `${id}.key`), `\n[passcode]\npin = "${PIN}"\nonce = false\n`)
-  await daemon.line(logged('reloaded'), since)
+  await gate.daemon.line(logged('reloaded'), since)
   await server.must([join(ROOT, 'bin', 'knockturn'), 'firewall', 'install', '--config', gate.config])
   return { said: () => passcode(key, windowAt(Date.now() / 1000, key.period)) }
 }
@@ -288,7 +268,7 @@ describe('addresses that are typed into a browser', () => {
   it('open the door, where they say a passcode', async () => {
     const { said } = await enrolled('typist')
     const context = await browser.newContext()
-    const line = await verdict(daemon, async () => {
+    const line = await verdict(gate.daemon, async () => {
       for (const port of passcodePorts(PIN, said())) {
         const tab = await context.newPage()
         void tab.goto(`http://${server.ipv4}:${port}/`).catch(() => {})
@@ -305,7 +285,7 @@ describe('a page for passcodes', () => {
     const { page } = await visit(await passcodes(WEB))
     await page.getByLabel('PIN').fill(PIN)
     await page.getByLabel('Code from').fill(said())
-    const line = await verdict(daemon, () => press(page))
+    const line = await verdict(gate.daemon, () => press(page))
     expect(line).toMatchObject({ msg: 'accepted', key: 'app', by: 'passcode', address: client.ipv4, service: `${WEB}/tcp` })
     await client.becomes(server.ipv4, WEB, 'open')
   })

@@ -1,11 +1,15 @@
 import { appendFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { loadKeyFile } from '../../src/keys/keyring'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcodePorts } from '../../src/protocol/passcode'
 import { passcode } from '../../src/protocol/totp'
-import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, until, verdict } from './lab.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knock, verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 443
@@ -16,12 +20,7 @@ const BIN = join(import.meta.dirname, '../../bin')
 /** A key for each test, since a passcode is good once a window. */
 const NAMES = ['hand', 'tcp', 'udp', 'six', 'served', 'single', 'wrong', 'replayed', 'restarted', 'gone'] as const
 
-let lab: Lab
-let server: Host
-let client: Host
-let stranger: Host
-let gate: Gate
-let daemon: Child
+const { server, client, stranger, gate, lab } = useGate(['client', 'stranger'], { serve: [SSH, WEB] })
 const keys = {} as Record<(typeof NAMES)[number], Key>
 
 /** The code that the app shows now. */
@@ -36,12 +35,6 @@ async function enrol(name: 'hand' | 'single') {
 }
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger'])
-  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
-  await server.service(SSH)
-  await server.service(WEB)
-  gate = await provision(lab)
-  daemon = gate.daemon
   for (const name of NAMES) {
     const copy = await gate.newKey(name, '--services', `${SSH}/tcp,${WEB}/tcp`)
     keys[name] = (await loadKeyFile(copy)).key
@@ -49,13 +42,12 @@ beforeAll(async () => {
     else appendFileSync(join(gate.keys, `${name}.key`), `\n[passcode]\npin = "${PIN}"\nservices = ["22/tcp"]\nonce = false\n`)
   }
   // The last of them is taken up when one more reload, which comes behind all others, is.
-  await daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'))
-  const since = daemon.lines.length
-  daemon.child.kill('SIGHUP')
-  await daemon.line(logged('reloaded', { keys: NAMES.length + 1 }), since)
+  await gate.daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'))
+  const since = gate.daemon.lines.length
+  gate.daemon.child.kill('SIGHUP')
+  await gate.daemon.line(logged('reloaded', { keys: NAMES.length + 1 }), since)
   await knockturn(['firewall', 'install', '--config', gate.config])
 })
-afterAll(() => lab?.end())
 beforeEach(async () => {
   await client.moveOn()
   await stranger.moveOn()
@@ -68,9 +60,9 @@ const say = (host: Host, answers: string, ...options: string[]) =>
   host.must([join(BIN, 'knockclient'), '--passcode', ...options], { input: answers })
 const touches = (ports: number[], protocol = 'tcp') => ports.map((port) => ({ protocol, port }))
 /** The daemon's lines of knocks from now on. */
-const knocksSince = (since: number) => daemon.lines.slice(since).filter((line) => /"msg":"(accepted|refused)"/.test(line))
+const knocksSince = (since: number) => gate.daemon.lines.slice(since).filter((line) => /"msg":"(accepted|refused)"/.test(line))
 const silence = async (act: () => Promise<unknown>) => {
-  const since = daemon.lines.length
+  const since = gate.daemon.lines.length
   await act()
   await client.connect(server.ipv4, SSH, A_WHILE)
   return [await doors(), knocksSince(since)]
@@ -82,7 +74,7 @@ describe('a passcode', () => {
     expect(await doors()).toEqual(['silence', 'silence'])
     const each = `for i in $(seq 0 $((\${#said} - 1))); do nc -z -w1 ${server.ipv4} $((48000 + 10*i + \${said:i:1})) & done; wait`
     const input = `${PIN}${codeOf(keys.hand)}\n`
-    const line = await verdict(daemon, () => client.must(['bash', '-c', `read -rs said; (${each})`], { input }))
+    const line = await verdict(gate.daemon, () => client.must(['bash', '-c', `read -rs said; (${each})`], { input }))
     expect(line).toMatchObject({
       msg: 'accepted',
       key: 'hand',
@@ -98,15 +90,15 @@ describe('a passcode', () => {
     ['tcp', []],
     ['udp', ['--udp']],
   ] as const)('by knockclient --passcode over %s opens the door, and its second pass is no news', async (name, options) => {
-    const since = daemon.lines.length
-    await verdict(daemon, () => say(client, `${PIN}\n${codeOf(keys[name])}\n`, '-r', server.ipv4, ...options))
+    const since = gate.daemon.lines.length
+    await verdict(gate.daemon, () => say(client, `${PIN}\n${codeOf(keys[name])}\n`, '-r', server.ipv4, ...options))
     expect(await sees(client)).toBe('open')
     expect(knocksSince(since)).toEqual([expect.stringContaining('"accepted"')])
     expect(await sees(stranger)).toBe('silence')
   })
 
   it('over IPv6 opens to the IPv6 address', async () => {
-    const line = await verdict(daemon, () =>
+    const line = await verdict(gate.daemon, () =>
       say(client, `${PIN}\n${codeOf(keys.six)}\n`, '-6', '-r', server.ipv6, '--passes', '1'),
     )
     expect(line).toMatchObject({ msg: 'accepted', address: client.ipv6 })
@@ -114,12 +106,12 @@ describe('a passcode', () => {
   })
 
   it('opens what its table lists, and not all that its key may', async () => {
-    await verdict(daemon, () => say(client, `${PIN}\n${codeOf(keys.served)}\n`, '-r', server.ipv4))
+    await verdict(gate.daemon, () => say(client, `${PIN}\n${codeOf(keys.served)}\n`, '-r', server.ipv4))
     expect([await sees(client), await sees(client, WEB)]).toEqual(['open', 'silence'])
   })
 
   it('opens for one connection, where nothing else is said', async () => {
-    const line = await verdict(daemon, () => say(client, `${PIN}\n${codeOf(keys.single)}\n`, '-r', server.ipv4))
+    const line = await verdict(gate.daemon, () => say(client, `${PIN}\n${codeOf(keys.single)}\n`, '-r', server.ipv4))
     expect(line).toMatchObject({ msg: 'accepted', once: true })
     expect([await sees(client), await sees(client)]).toEqual(['open', 'silence'])
   })
@@ -127,32 +119,32 @@ describe('a passcode', () => {
   it('with a wrong PIN is silence, and leaves the sealed knocks of its key alone', async () => {
     const code = codeOf(keys.wrong)
     expect(await silence(() => say(client, `0418\n${code}\n`, '-r', server.ipv4))).toEqual(NOTHING)
-    const sealed = await verdict(daemon, () => client.must(knock(gate, '-p', String(SSH), '--passes', '1')))
+    const sealed = await verdict(gate.daemon, () => client.must(knock(gate, '-p', String(SSH), '--passes', '1')))
     expect(sealed).toMatchObject({ msg: 'accepted', key: 'traveller' })
   })
 
   it('that was heard opens nothing to who says it again', async () => {
     const ports = passcodePorts(PIN, codeOf(keys.replayed))
-    await verdict(daemon, () => client.replay(touches(ports), server.ipv4))
-    const line = await verdict(daemon, () => stranger.replay(touches(ports), server.ipv4))
+    await verdict(gate.daemon, () => client.replay(touches(ports), server.ipv4))
+    const line = await verdict(gate.daemon, () => stranger.replay(touches(ports), server.ipv4))
     expect(line).toMatchObject({ msg: 'refused', refusal: 'replayed', by: 'passcode', source: stranger.ipv4 })
     expect(await doors()).toEqual(['open', 'silence'])
   })
 
   it('stays spent over kill -9 of the daemon', async () => {
     const ports = passcodePorts(PIN, codeOf(keys.restarted))
-    await verdict(daemon, () => client.replay(touches(ports), server.ipv4))
-    await daemon.end('SIGKILL')
-    daemon = await gate.startDaemon()
-    const line = await verdict(daemon, () => stranger.replay(touches(ports), server.ipv4))
+    await verdict(gate.daemon, () => client.replay(touches(ports), server.ipv4))
+    await gate.daemon.end('SIGKILL')
+    gate.daemon = await gate.startDaemon()
+    const line = await verdict(gate.daemon, () => stranger.replay(touches(ports), server.ipv4))
     expect(line).toMatchObject({ msg: 'refused', refusal: 'replayed', source: stranger.ipv4 })
     expect(await doors()).toEqual(['open', 'silence'])
   })
 
   it('is gone with --remove', async () => {
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     await knockturn(['key', 'passcode', 'gone', '--remove', '--keys', gate.keys])
-    await daemon.line(logged('reloaded'), since)
+    await gate.daemon.line(logged('reloaded'), since)
     expect(await silence(() => say(client, `${PIN}\n${codeOf(keys.gone)}\n`, '-r', server.ipv4))).toEqual(NOTHING)
   })
 })
@@ -170,7 +162,7 @@ it('nothing is ever sent back', async () => {
 })
 
 it('a daemon whose ports are heard has nothing to warn of', async () => {
-  await daemon.end()
-  daemon = await gate.startDaemon()
-  expect(daemon.lines.filter((line) => line.includes('"level":40'))).toEqual([])
+  await gate.daemon.end()
+  gate.daemon = await gate.startDaemon()
+  expect(gate.daemon.lines.filter((line) => line.includes('"level":40'))).toEqual([])
 })

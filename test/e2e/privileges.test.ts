@@ -1,23 +1,15 @@
 import { readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Gate, type Host, knocked, type Lab, logged, makeLab, PRIVILEGES, provision } from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged, PRIVILEGES, provision } from '../lab/gate'
+import { knocked } from '../lab/knocks'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const isRoot = process.getuid?.() === 0
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate, lab } = useGate(['client'], { serve: [SSH] })
 
-beforeAll(async () => {
-  lab = await makeLab()
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
-})
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 /** What the status of each process on the server says of these; the daemon's iptables come and go. */

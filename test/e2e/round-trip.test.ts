@@ -2,8 +2,10 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { moveAway } from './delay.mjs'
-import { type Gate, type Host, knock, type Lab, makeLab, provision } from './lab.mjs'
+import type { Host } from '../lab/host'
+import { knock } from '../lab/knocks'
+import { moveAway } from './delay'
+import { useGate } from './use-gate'
 
 /* What the client says of a port that is open, where the answer takes its time. */
 
@@ -17,20 +19,14 @@ const LONG_WAY = 160
 /** So that a reset is heard of after 2 s, as on Windows, which says the SYN twice more before it tells. */
 const WINDOWS_WAY = 1_000
 
-let lab: Lab
-let server: Host
-let client: Host
-let remote: Host
-let windows: Host
-let gate: Gate
+const { server, client, remote, windows, gate, lab } = useGate(['client', 'remote', 'windows'], {
+  serve: [SSH, WEB],
+  keyOptions: ['--services', `${SSH}/tcp,${NOBODY}/tcp`],
+})
 /** A key that the server does not have. */
 let wrong: string
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'remote', 'windows'])
-  ;({ server, client, remote, windows } = lab.hosts as { server: Host; client: Host; remote: Host; windows: Host })
-  for (const port of [SSH, WEB]) await server.service(port)
-  gate = await provision(lab, { keyOptions: ['--services', `${SSH}/tcp,${NOBODY}/tcp`] })
   wrong = join(lab.folder(), 'wrong.key')
   const other = (_: string, head: string, digit: string) => `${head}${digit === 'A' ? 'B' : 'A'}`
   writeFileSync(wrong, readFileSync(gate.key, 'utf8').replace(/^(secret = ")(.)/m, other), { mode: 0o600 })
@@ -38,7 +34,6 @@ beforeAll(async () => {
   await moveAway(remote, LONG_WAY)
   await moveAway(windows, WINDOWS_WAY)
 })
-afterAll(() => lab?.end())
 beforeEach(async () => {
   for (const host of [client, remote]) {
     await host.moveOn()

@@ -1,24 +1,15 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knocked, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const [SSH, INSIDE, OTHER] = [22, 50_000, 50_001]
 const FAMILIES = ['iptables', 'ip6tables']
 
-let lab: Lab
-let server: Host
-let client: Host
-let stranger: Host
-let gate: Gate
-let daemon: Child
+const { server, client, stranger, gate } = useGate(['client', 'stranger'], { serve: [SSH, INSIDE, OTHER] })
 
-beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger'])
-  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
-  for (const port of [SSH, INSIDE, OTHER]) await server.service(port)
-  gate = await provision(lab)
-  daemon = gate.daemon
-})
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 const install = () => gate.knockturn('firewall', 'install', '--config', gate.config)
@@ -28,9 +19,9 @@ const sees = async (host: Host, port = INSIDE) => (await host.connect(server.ipv
 const doors = async () => [await sees(client), await sees(stranger)]
 /** A key for services in the pool, which the daemon has taken up. */
 const keyInside = async (id: string) => {
-  const since = daemon.lines.length
+  const since = gate.daemon.lines.length
   const key = await gate.newKey(id, '--services', `${INSIDE}/tcp,${OTHER}/tcp,${SSH}/tcp`)
-  await daemon.line(logged('reloaded'), since)
+  await gate.daemon.line(logged('reloaded'), since)
   return key
 }
 const count = async () =>
@@ -39,7 +30,7 @@ const count = async () =>
 describe('what touches the pool', () => {
   it('is logged and dropped without being compared with any lease', async () => {
     await install()
-    await knocked(client, daemon, gate.key, '-p', String(SSH))
+    await knocked(client, gate.daemon, gate.key, '-p', String(SSH))
     const before = await count()
     await stranger.replay([{ protocol: 'tcp', port: INSIDE }], server.ipv4)
     expect(await sees(stranger)).toBe('silence')
@@ -60,24 +51,24 @@ describe('a service in the pool', () => {
     await install()
     const key = await keyInside('late')
     expect(await doors()).toEqual(['silence', 'silence'])
-    expect(await knocked(client, daemon, key, '-p', String(INSIDE))).toMatchObject({ msg: 'accepted' })
+    expect(await knocked(client, gate.daemon, key, '-p', String(INSIDE))).toMatchObject({ msg: 'accepted' })
     expect(await doors()).toEqual(['open', 'silence'])
-    expect(await knocked(client, daemon, key, '-p', String(OTHER))).toMatchObject({ msg: 'accepted' })
+    expect(await knocked(client, gate.daemon, key, '-p', String(OTHER))).toMatchObject({ msg: 'accepted' })
     expect([await sees(client), await sees(client, OTHER)]).toEqual(['open', 'open'])
-    await knocked(client, daemon, key, '--close')
+    await knocked(client, gate.daemon, key, '--close')
     expect(await doors()).toEqual(['silence', 'silence'])
   })
 
   it('stays open over an installation and a restart', async () => {
     const key = await keyInside('lasting')
-    await knocked(client, daemon, key, '-p', String(INSIDE))
+    await knocked(client, gate.daemon, key, '-p', String(INSIDE))
     await install()
     expect(await doors()).toEqual(['open', 'silence'])
-    await daemon.end()
+    await gate.daemon.end()
     await install()
-    daemon = await gate.startDaemon()
+    gate.daemon = await gate.startDaemon()
     expect(await doors()).toEqual(['open', 'silence'])
-    await knocked(client, daemon, key, '--close')
+    await knocked(client, gate.daemon, key, '--close')
     expect(await doors()).toEqual(['silence', 'silence'])
   })
 
@@ -85,20 +76,20 @@ describe('a service in the pool', () => {
     const key = await keyInside('hidden')
     await install()
     const before = await main()
-    await knocked(client, daemon, key, '-p', String(INSIDE))
-    const since = daemon.lines.length
+    await knocked(client, gate.daemon, key, '-p', String(INSIDE))
+    const since = gate.daemon.lines.length
     const script = ['*filter', ':KNOCKTURN - [0:0]', ...before, 'COMMIT', ''].join('\n')
     await server.must(['iptables-restore', '--noflush'], { input: script })
     expect(await doors()).toEqual(['silence', 'silence'])
     await client.becomes(server.ipv4, INSIDE, 'open')
     expect(await sees(stranger)).toBe('silence')
-    await daemon.line((line) => line.includes('another program has changed the firewall'), since)
-    await knocked(client, daemon, key, '--close')
+    await gate.daemon.line((line) => line.includes('another program has changed the firewall'), since)
+    await knocked(client, gate.daemon, key, '--close')
   })
 
   it('has its shortcut back with the next installation after its end', async () => {
     const key = await keyInside('passing')
-    await knocked(client, daemon, key, '-p', String(INSIDE), '-t', '3s')
+    await knocked(client, gate.daemon, key, '-p', String(INSIDE), '-t', '3s')
     expect(await shortcuts()).toHaveLength(1)
     await until(async () => (await server.leases(client)).length === 0, 'the lease is over')
     await install()
@@ -109,21 +100,21 @@ describe('a service in the pool', () => {
 describe('chains of an earlier version, without shortcuts,', () => {
   it('go on under this daemon, and have them with the next installation, over which leases stay', async () => {
     const key = await keyInside('upgraded')
-    await daemon.end()
+    await gate.daemon.end()
     for (const iptables of FAMILIES) {
       const old = (await main(iptables)).filter((rule) => !rule.includes(' -g '))
       await server.must([`${iptables}-restore`, '--noflush'], {
         input: ['*filter', ':KNOCKTURN - [0:0]', ...old, 'COMMIT', ''].join('\n'),
       })
     }
-    daemon = await gate.startDaemon()
-    await knocked(client, daemon, key, '-p', `${INSIDE},${SSH}`)
+    gate.daemon = await gate.startDaemon()
+    await knocked(client, gate.daemon, key, '-p', `${INSIDE},${SSH}`)
     expect([...(await doors()), await sees(client, SSH)]).toEqual(['open', 'silence', 'open'])
     expect(await shortcuts()).toEqual([])
-    await knocked(client, daemon, key, '--close', '-p', String(INSIDE))
+    await knocked(client, gate.daemon, key, '--close', '-p', String(INSIDE))
     await install()
     expect([...(await doors()), await sees(client, SSH)]).toEqual(['silence', 'silence', 'open'])
     expect(await shortcuts()).toHaveLength(2)
-    expect(daemon.lines.filter((line) => line.includes('another program'))).toEqual([])
+    expect(gate.daemon.lines.filter((line) => line.includes('another program'))).toEqual([])
   })
 })

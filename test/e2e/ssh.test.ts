@@ -1,8 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto'
 import { readFileSync, writeFileSync } from 'node:fs'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, type Lab, logged, makeLab, provision, until } from './lab.mjs'
-import { serveSsh } from './sshd.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { serveSsh } from './sshd'
+import { useGate } from './use-gate'
 
 const SSH = 22
 /** Services of the test's own: one reads all, then answers; one says all, then reads; one breaks off; one never ends. */
@@ -15,13 +19,13 @@ const NOBODY = 8_004
 const PRIVATE = 8_005
 const UP = randomBytes(8 * 1024 * 1024)
 
-let lab: Lab
-let server: Host
-let client: Host
-/** Somebody else's. */
-let wrong: Host
-let guests: Host[]
-let gate: Gate
+const granted = [SSH, LISTENER, TALKER, BREAKER, BABBLER, NOBODY].map((port) => `${port}/tcp`).join(',')
+
+const { server, client, wrong, first, second, third, gate, lab } = useGate(['client', 'wrong', 'first', 'second', 'third'], {
+  id: 'gate',
+  keyOptions: ['--services', granted, '--max', '1h'],
+})
+const guests = [first, second, third]
 /** A key whose host has a name. */
 let named: string
 let services: Child
@@ -60,11 +64,6 @@ console.log('serving')
 `
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'wrong', 'first', 'second', 'third'])
-  ;({ server, client, wrong } = lab.hosts as { server: Host; client: Host; wrong: Host })
-  guests = ['first', 'second', 'third'].map((name) => lab.hosts[name] as Host)
-  const granted = [SSH, LISTENER, TALKER, BREAKER, BABBLER, NOBODY].map((port) => `${port}/tcp`).join(',')
-  gate = await provision(lab, { id: 'gate', keyOptions: ['--services', granted, '--max', '1h'] })
   named = await gate.newKey('named', '--host', 'gate.example', '--services', granted)
   await gate.daemon.line(logged('reloaded', { keys: 2 }))
   const both = [server.ipv4, server.ipv6]
@@ -80,7 +79,6 @@ beforeAll(async () => {
   services = server.start([process.execPath, '-e', SERVICES])
   await services.line((line) => line === 'serving')
 })
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 const connect = (port: number, ...options: string[]) => `knockclient connect gate ${port} ${options.join(' ')}`

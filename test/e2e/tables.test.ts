@@ -1,27 +1,18 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, type Gate, type Host, knock, type Lab, logged, makeLab, provision, until } from './lab.mjs'
+import { logged } from '../lab/gate'
+import { knock } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 /* Machines whose tables are not as we left them: without IPv6, with rules that only nft can read, with flows that are not tracked. */
 
 const SSH = 22
 const BIN = join(import.meta.dirname, '../../bin')
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
-let daemon: Child
+const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 
-beforeAll(async () => {
-  lab = await makeLab()
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
-  daemon = gate.daemon
-})
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 const firewall = (argv: string[], env = {}) =>
@@ -33,9 +24,9 @@ const opens = async () => {
 }
 const restart = async (env = {}) => {
   // It may have been ended before.
-  await daemon.end()
-  daemon = server.start(gate.command, { env })
-  return daemon.line(logged('ready'))
+  await gate.daemon.end()
+  gate.daemon = server.start(gate.command, { env })
+  return gate.daemon.line(logged('ready'))
 }
 const ours = async (iptables: string) =>
   (await server.must([iptables, '-S'])).split('\n').filter((line) => line.includes('KNOCKTURN'))
@@ -68,7 +59,7 @@ describe('where ip6tables has no table', () => {
     })
 
     it('the daemon does not start', async () => {
-      await daemon.end()
+      await gate.daemon.end()
       const { code, stderr } = await server.run(gate.command, { env })
       expect([code, stderr]).toEqual([1, expect.stringContaining("can't initialize ip6tables table")])
       await restart()
@@ -102,8 +93,8 @@ describe('where ip6tables has no table', () => {
       await restart(env)
       await opens()
       await server.must(['iptables', '-F', 'KNOCKTURN'])
-      await daemon.line(logged('another program has changed the firewall: our rules are put back'))
-      expect(daemon.lines.filter((line) => line.includes(SAYS))).toHaveLength(1)
+      await gate.daemon.line(logged('another program has changed the firewall: our rules are put back'))
+      expect(gate.daemon.lines.filter((line) => line.includes(SAYS))).toHaveLength(1)
     })
 
     it('--check finds no fault, and says so', async () => {
@@ -138,16 +129,16 @@ describe('where nft has made a rule that iptables cannot read', () => {
       await restart()
       await opens()
       await nft('flush', 'chain', 'ip', 'filter', 'KNOCKTURN')
-      await daemon.line(logged('another program has changed the firewall: our rules are put back'))
+      await gate.daemon.line(logged('another program has changed the firewall: our rules are put back'))
       await opens()
       const told = `"msg":${JSON.stringify(SAYS).slice(0, -1)}`
-      expect(daemon.lines.filter((line) => line.includes(told))).toHaveLength(1)
-      expect(daemon.lines.filter((line) => line.includes('"level":50'))).toEqual([])
+      expect(gate.daemon.lines.filter((line) => line.includes(told))).toHaveLength(1)
+      expect(gate.daemon.lines.filter((line) => line.includes('"level":50'))).toEqual([])
     })
 
     it('install, show and remove do their work, leave that rule alone, and say so', async () => {
       // It would put back what is removed.
-      await daemon.end()
+      await gate.daemon.end()
       for (const what of ['install', 'show', 'remove', 'install']) {
         const { code, stderr } = await firewall([what])
         expect([code, stderr]).toEqual([0, expect.stringContaining(SAYS)])
@@ -193,9 +184,9 @@ describe('answers of a flow that is not tracked', () => {
   })
 
   it('and a knock among them is heard', async () => {
-    const since = daemon.lines.length
+    const since = gate.daemon.lines.length
     await client.must(knock(gate, '-r', server.ipv4, '-p', String(SSH), '--udp'))
-    await daemon.line(logged('accepted'), since)
+    await gate.daemon.line(logged('accepted'), since)
     await until(async () => (await client.connect(server.ipv4, SSH)).saw === 'open', 'the door is open')
   })
 })

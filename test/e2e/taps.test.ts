@@ -14,7 +14,10 @@ import {
 } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type Child, compose, type Gate, type Host, knocked, type Lab, makeLab, provision, until, verdict } from './lab.mjs'
+import { compose, knocked, verdict } from '../lab/knocks'
+import type { Child } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 /** A port that may be knocked on. */
@@ -23,19 +26,9 @@ const KNOCKED = 60_000
 const RELAY = 5
 const DOCS = readFileSync(new URL('../../docs/taps.md', import.meta.url), 'utf8')
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
+const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 
-beforeAll(async () => {
-  lab = await makeLab(['client'])
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
-  await gate.daemon.end()
-})
-afterAll(() => lab?.end())
+beforeAll(() => gate.daemon.end())
 
 /** What docs/taps.md shows for a file in one of its sections, with the logs moved into the lab. */
 function documented(section: string, file: string): string {

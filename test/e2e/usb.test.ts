@@ -2,9 +2,10 @@ import { spawnSync } from 'node:child_process'
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { verdict } from '../lab/knocks'
 import { onTerminal } from '../terminal'
-import { type Child, type Gate, type Host, type Lab, makeLab, provision, verdict } from './lab.mjs'
+import { useGate } from './use-gate'
 
 const ROOT = fileURLToPath(new URL('../../', import.meta.url))
 const EXECUTABLE = join(ROOT, 'dist/usb/knockclient')
@@ -13,11 +14,7 @@ const SSH = 22
 const NOBODY = '198.51.100.250'
 const PASSPHRASE = 'correct horse battery'
 
-let lab: Lab
-let server: Host
-let client: Host
-let gate: Gate
-let daemon: Child
+const { server, client, gate, lab } = useGate(['client'], { serve: [SSH] })
 /** A root of a file system that has the stick, the libraries that the executable names, and nothing else. */
 let root: string
 
@@ -44,11 +41,6 @@ function show(device: string) {
 beforeAll(async () => {
   const { status, stderr } = spawnSync(process.execPath, [join(ROOT, 'src/usb/build.mjs')], { encoding: 'utf8' })
   expect([status, stderr]).toEqual([0, ''])
-  lab = await makeLab()
-  ;({ server, client } = lab.hosts as { server: Host; client: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
-  daemon = gate.daemon
   root = lab.folder()
   put('usb/knockclient', EXECUTABLE)
   for (const library of librariesOf(EXECUTABLE)) put(library, library)
@@ -61,7 +53,6 @@ beforeAll(async () => {
     { input: `${PASSPHRASE}\n`, timeoutMs: 120_000 },
   )
 })
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 const knockclient = (...options: string[]) => ['chroot', root, '/usb/knockclient', '-p', String(SSH), ...options]
@@ -90,7 +81,7 @@ describe('the executable, where there is neither Node nor a file of ours', () =>
     ['UDP', ['--udp']],
     ['TCP to a name', ['-r', 'gate.example']],
   ])('knocks with a key from a descriptor, by %s', async (_, options) => {
-    const accepted = await verdict(daemon, () => client.must(withKey('--passes', '1', ...options)))
+    const accepted = await verdict(gate.daemon, () => client.must(withKey('--passes', '1', ...options)))
     expect(accepted).toMatchObject({ msg: 'accepted', address: client.ipv4 })
     expect(await door()).toBe('open')
   })

@@ -1,18 +1,9 @@
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import {
-  type Child,
-  compose,
-  type Gate,
-  type Host,
-  knock,
-  knocked,
-  type Lab,
-  logged,
-  makeLab,
-  provision,
-  until,
-  verdict,
-} from './lab.mjs'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock, knocked, verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { useGate } from './use-gate'
 
 const SSH = 22
 const PERIOD = 30
@@ -20,27 +11,16 @@ const SHORT_PERIOD = 10
 /** Far knocks are told apart when their taps are over, 10 s after the last. */
 const FAR_LIMIT = 20_000
 
-let lab: Lab
-let server: Host
-let client: Host
-let stranger: Host
-let gate: Gate
-let daemon: Child
+const { server, client, stranger, gate } = useGate(['client', 'stranger'], { serve: [SSH] })
 let short: string
 let lost: string
 
 beforeAll(async () => {
-  lab = await makeLab(['client', 'stranger'])
-  ;({ server, client, stranger } = lab.hosts as { server: Host; client: Host; stranger: Host })
-  await server.service(SSH)
-  gate = await provision(lab)
-  daemon = gate.daemon
   short = await gate.newKey('short', '--period', String(SHORT_PERIOD))
   // Nobody else knocks with it: what another knock has put below the floor is forgotten, and no clock is named for it.
   lost = await gate.newKey('lost')
-  await daemon.line(logged('reloaded', { keys: 3 }))
+  await gate.daemon.line(logged('reloaded', { keys: 3 }))
 })
-afterAll(() => lab?.end())
 beforeEach(() => client.moveOn())
 
 const place = (period: number) => (Date.now() / 1000) % period
@@ -59,7 +39,7 @@ describe('a knock of window', () => {
     const now = windowNow(PERIOD)
     const { window } = await compose(client, gate.key, '-p', String(SSH), '--time-offset', offset)
     expect(window - now).toBe(away)
-    const said = await knocked(client, daemon, gate.key, '-p', String(SSH), '--time-offset', offset)
+    const said = await knocked(client, gate.daemon, gate.key, '-p', String(SSH), '--time-offset', offset)
     expect([said.msg, await sees(client)]).toEqual(['accepted', 'open'])
   })
 
@@ -69,7 +49,7 @@ describe('a knock of window', () => {
   ] as const)('%i is refused as %s, and the log says how wrong the clock is', async (away, refusal, clock) => {
     const offset = await middleOf(away)
     const send = () => client.must(knock({ key: lost }, '--passes', '1', '-p', String(SSH), '--time-offset', offset))
-    const said = await verdict(daemon, send, FAR_LIMIT)
+    const said = await verdict(gate.daemon, send, FAR_LIMIT)
     expect(said).toMatchObject({ msg: 'refused', refusal, source: client.ipv4, key: 'lost' })
     expect(said.clock).toMatch(clock)
     expect(await sees(client)).toBe('silence')
@@ -81,11 +61,11 @@ describe('a future knock that was heard', () => {
     const offset = await middleOf(2, SHORT_PERIOD)
     const { touches, window } = await compose(client, short, '-p', String(SSH), '--time-offset', offset)
     expect(window - windowNow(SHORT_PERIOD)).toBe(2)
-    const first = await verdict(daemon, () => client.replay(touches, server.ipv4), FAR_LIMIT)
+    const first = await verdict(gate.daemon, () => client.replay(touches, server.ipv4), FAR_LIMIT)
     expect(first).toMatchObject({ refusal: 'future', source: client.ipv4 })
 
     await until(() => windowNow(SHORT_PERIOD) >= window, 'its window', 2 * SHORT_PERIOD * 1000)
-    const second = await verdict(daemon, () => stranger.replay(touches, server.ipv4))
+    const second = await verdict(gate.daemon, () => stranger.replay(touches, server.ipv4))
     expect(second).toMatchObject({ refusal: 'replayed', source: stranger.ipv4 })
     await client.replay(touches, server.ipv4)
     expect([await sees(client), await sees(stranger)]).toEqual(['silence', 'silence'])

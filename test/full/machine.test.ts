@@ -1,20 +1,14 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import {
-  type Child,
-  compose,
-  type Host,
-  knock,
-  knocked,
-  type Lab,
-  logged,
-  makeLab,
-  type Touch,
-  until,
-  verdict,
-} from '../e2e/lab.mjs'
-import { Machine } from './machine.mjs'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { compose, knock, knocked, verdict } from '../lab/knocks'
+import { type Lab, makeLab } from '../lab/lab'
+import type { Child } from '../lab/processes'
+import type { Touch } from '../lab/taps'
+import { until } from '../lab/waiters'
+import { Machine } from './machine'
 import { commands } from './manual.mjs'
 
 const SSH = 22

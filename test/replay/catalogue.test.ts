@@ -2,8 +2,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { type Attack, KINDS } from './attack'
 import { catalogue } from './catalogue'
-import { floods, showers } from './floods.mjs'
-import { hosts } from './hosts.mjs'
+import { floods, showers } from './floods'
+import { hosts } from './hosts'
 
 /** Those on real hosts, too. */
 const all = [...catalogue, ...hosts, ...floods]

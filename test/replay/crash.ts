@@ -278,7 +278,7 @@ function spoiledFile({ times }: Scale): Promise<Outcome> {
 
 /**
  * A ledger that can't be written: what it has accepted stays dead, what comes meanwhile opens nothing and is told, and stays dead too
- * when the disk is well again. (A folder where the new file should go: that stops root as well. Full and read-only disks: hosts.mjs.)
+ * when the disk is well again. (A folder where the new file should go: that stops root as well. Full and read-only disks: hosts-crash.ts.)
  */
 function stuckFile({ times }: Scale): Promise<Outcome> {
   return inFolder(async (folder) => {

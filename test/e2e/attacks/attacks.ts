@@ -1,5 +1,5 @@
-import { showers } from '../../replay/floods.mjs'
-import { hosts } from '../../replay/hosts.mjs'
+import { showers } from '../../replay/floods'
+import { hosts } from '../../replay/hosts'
 import { testing } from '../../replay/trial'
 
 /** Those on the real daemon. */

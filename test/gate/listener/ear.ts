@@ -3,6 +3,7 @@ import { deriveKey, type Key } from '../../../src/protocol/key'
 import { compose, PARITY } from '../../../src/protocol/knock'
 import { DEFAULT_POOL, parsePool } from '../../../src/protocol/pool'
 import type { Request } from '../../../src/protocol/request'
+import { seededRandom, shuffled } from '../../random'
 
 /** A window, and the Unix time (seconds) of its middle, where the windows beside it are 15 s away. */
 export const WINDOW = 59_000_000
@@ -94,21 +95,4 @@ export class Ear {
   }
 }
 
-/** Numbers from 0 to 1 that are the same in every run (mulberry32). */
-export function seededRandom(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let t = Math.imul(state ^ (state >>> 15), state | 1)
-    t ^= t + Math.imul(t ^ (t >>> 7), t | 61)
-    return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32
-  }
-}
-
-/** The items in another order, the same in every run. */
-export function shuffled<T>(items: readonly T[], random: () => number): T[] {
-  return items
-    .map((item) => [random(), item] as const)
-    .sort(([a], [b]) => a - b)
-    .map(([, item]) => item)
-}
+export { seededRandom, shuffled }

@@ -1,0 +1,68 @@
+// Where the time goes from a client's exec to an open door: when each step of the way is done, as a probe in client and daemon sees it.
+
+import { chmodSync, copyFileSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { knock } from '../lab/knocks'
+import { ROOT } from '../root'
+import { FIRST, KNOCKS, LOOK, makeScene, REST, WARM } from './doors'
+import { type Row, row } from './figures'
+
+/** The steps of a knock as the probe names them, and what is told of them. */
+const STEPS = {
+  started: 'the process is there',
+  node: 'Node has started',
+  loaded: 'the client is loaded, and reads its key',
+  key: 'the key is ready',
+  first: 'the knock is made, its first packet leaves',
+  last: 'its last packet leaves',
+  heard: 'the daemon has heard enough of it',
+  decoded: 'it is decoded, and its claim is written',
+  disk: 'the claim is on disk',
+  force: 'the firewall says that it has the rule',
+}
+const PROBE = join(ROOT, 'test/bench/probe.cjs')
+/** Where the probe lies, and what it has noted: our namespaces have a /run of their own. */
+const MARKS = '/run/marks'
+
+/** When each step of the way is done, from the client's exec on: by a probe in client and daemon, which takes its time, too. */
+export async function wayRows(): Promise<Row[]> {
+  mkdirSync(MARKS)
+  // The daemon's user writes there, too, and may not read where this clone lies.
+  chmodSync(MARKS, 0o777)
+  copyFileSync(PROBE, join(MARKS, 'probe.cjs'))
+  const { NODE_OPTIONS } = process.env
+  process.env.NODE_OPTIONS = `--require=${join(MARKS, 'probe.cjs')}`
+  const { lab, server, client, gate, from } = await makeScene().finally(() => {
+    process.env.NODE_OPTIONS = NODE_OPTIONS ?? ''
+  })
+  const marksOf = (program: string): Record<string, number> => JSON.parse(readFileSync(join(MARKS, `${program}.json`), 'utf8'))
+  const ways: Record<string, number>[] = []
+  try {
+    for (let i = 0; i < WARM + KNOCKS; i++) {
+      await sleep(REST)
+      await client.moveOn()
+      const argv = knock(gate, '-p', String(FIRST + i), '--protocol', 'udp', '--passes', '1')
+      const [opened, { began }] = await Promise.all([from.opened(server.ipv4, FIRST + i, LOOK), from.execute(argv)])
+      const at = Object.entries({ ...marksOf('client'), ...marksOf('daemon'), opened })
+      if (i >= WARM) ways.push(Object.fromEntries(at.map(([step, moment]) => [step, moment - began])))
+    }
+  } finally {
+    await lab.end()
+    rmSync(MARKS, { recursive: true })
+  }
+  const rowOf = ([step = '', what = '']) =>
+    row(
+      `  ${what}`,
+      'ms',
+      ways.map((way) => way[step] ?? NaN),
+    )
+  return [
+    row(
+      'knockclient exec → open, with a probe',
+      'ms',
+      ways.map(({ opened = NaN }) => opened),
+    ),
+    ...Object.entries(STEPS).map(rowOf),
+  ]
+}

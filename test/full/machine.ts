@@ -1,0 +1,154 @@
+// A bare Debian that has been booted: a systemd of its own in namespaces, on the wire of a lab.
+//
+// It has a root of its own, which outlives a reboot and nothing else, an address for each boot's network (whose firewall
+// is empty again), and no way to this machine's clock, kernel modules or settings. All of it ends with the lab, and with the
+// namespaces that we are in at the latest, whatever becomes of us.
+
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { Host } from '../lab/host'
+import type { Lab } from '../lab/lab'
+import type { Child, RunOptions } from '../lab/processes'
+import { until } from '../lab/waiters'
+import { layersOf } from './image.mjs'
+import { ENVIRONMENT, mount, mountRoot } from './root.mjs'
+
+/** Where we see the groups of processes. systemd wants to be the first in one, and leaves it behind: test/bootstrap.mjs, which named it, takes it away. */
+const GROUPS = '/run/knockturn-groups'
+const OURS = join(GROUPS, process.env.KNOCKTURN_CGROUP ?? 'knockturn')
+/** The last of its addresses. */
+const NUMBER = 50
+/** Its network card's, the same at each boot: others remember it. */
+const CARD = '02:00:00:00:00:32'
+/** Milliseconds until a boot, or an end in order, has failed: some ten times what they take. */
+const PATIENCE = 120_000
+
+/** How its first process begins, as the first in new namespaces, with the root as its argument. What is
+ * mounted as /dev keeps systemd from mounting this machine's, and by the boot's id the journal knows which boot it was. */
+const BOOT = `
+  mount -t proc proc "$0/proc"
+  mount --bind "$0/proc/sys" "$0/proc/sys" && mount -o remount,bind,ro "$0/proc/sys"
+  mount --bind "$0/proc/sys/net" "$0/proc/sys/net" && mount -o remount,bind,rw "$0/proc/sys/net"
+  mount -t sysfs -o ro sysfs "$0/sys" && mount -t cgroup2 none "$0/sys/fs/cgroup"
+  mount -t tmpfs tmpfs "$0/run" && mount -t tmpfs tmpfs "$0/tmp"
+  cat "$0/proc/sys/kernel/random/uuid" > "$0/run/boot-id"
+  mount --bind "$0/run/boot-id" "$0/proc/sys/kernel/random/boot_id"
+  mount --bind "$0/dev" "$0/dev"
+  exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio chroot "$0" env -i container=lxc /lib/systemd/systemd --system`
+const NAMESPACES = ['--pid', '--mount', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child']
+
+export class Machine {
+  #boots = 0
+  /** unshare, whose end is the machine's. */
+  #process: ChildProcess | undefined
+  /** How a command gets into it. */
+  #enter: string[] = []
+  /** What was started in it since it was booted. */
+  #started: Child[] = []
+  readonly lab: Lab
+  readonly root: string
+  /** What it is on the network, since it was booted. */
+  host: Host
+
+  constructor(lab: Lab) {
+    this.lab = lab
+    // A layer that lies on the image: what test/full/install.mjs has made.
+    const installed = process.env.KNOCKTURN_INSTALLED
+    this.root = mountRoot([...(installed ? [installed] : []), ...layersOf('machine')]).root
+    this.host = this.#makeHost()
+    lab.endings.push(() => this.#cut())
+  }
+
+  #makeHost() {
+    return new Host(this.lab, `machine${++this.#boots}`, NUMBER)
+  }
+
+  /** Boots it, and waits until systemd has started everything; throws with what failed where something has. */
+  async boot() {
+    await this.host.plugIn()
+    await this.host.must(['ip', 'link', 'set', 'eth0', 'address', CARD])
+    if (!existsSync(GROUPS)) {
+      mkdirSync(GROUPS)
+      mount('-t', 'cgroup2', 'none', GROUPS)
+    }
+    mkdirSync(OURS, { recursive: true })
+    const group = mkdtempSync(join(OURS, 'machine-'))
+    const begin = ['sh', '-c', 'echo $$ > "$0/cgroup.procs" && exec "$@"', group]
+    const argv = [...begin, 'ip', 'netns', 'exec', this.host.namespace, 'unshare', ...NAMESPACES, 'sh', '-euc', BOOT, this.root]
+    const machine = spawn(argv[0] as string, argv.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] })
+    this.#process = machine
+    const { pid } = machine
+    const first = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    await until(() => first() !== '', 'the first process of the machine', PATIENCE)
+    const environment = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`)
+    this.#enter = ['nsenter', '-t', first(), '--all', '--root', '--wd', 'env', '-i', ...environment]
+    let state = ''
+    const isUp = async () => {
+      state = (await this.run(['systemctl', 'is-system-running'])).stdout.trim()
+      return state === 'running' || state === 'degraded'
+    }
+    await until(isUp, 'systemd is up', PATIENCE)
+    if (state !== 'running') throw new Error(`the machine is ${state}\n${await this.must(['systemctl', '--failed'])}`)
+  }
+
+  /** Ends it in order, as its administrator does, and boots it anew. */
+  async reboot() {
+    const machine = this.#process
+    if (!machine) throw new Error('the machine has not been booted')
+    await this.run(['systemctl', 'poweroff'])
+    const isOff = () => {
+      // systemd stops all processes before it kills them, and nsenter stops with its own: then nobody would bury that.
+      for (const { child } of this.#started) child.kill('SIGCONT')
+      return machine.exitCode !== null || machine.signalCode !== null
+    }
+    await until(isOff, 'the machine is off', PATIENCE)
+    this.#started = []
+    // What of ours still lives in its network is heard no more.
+    await this.lab.wire.must(['ip', 'link', 'delete', this.host.name])
+    this.host = this.#makeHost()
+    await this.boot()
+  }
+
+  async #cut() {
+    const machine = this.#process
+    if (!machine || machine.exitCode !== null || machine.signalCode !== null) return
+    const ended = once(machine, 'exit')
+    machine.kill('SIGKILL')
+    await ended
+  }
+
+  /** Runs a command in it to its end. */
+  run(argv: string[], options?: RunOptions) {
+    return this.host.run([...this.#enter, ...argv], options)
+  }
+
+  /** Runs a command in it that has to succeed, and gives its standard output. */
+  must(argv: string[], options?: RunOptions) {
+    return this.host.must([...this.#enter, ...argv], options)
+  }
+
+  /** Runs commands as they stand in the manual, in its folder. */
+  follow(script: string) {
+    return this.must(['bash', '-euc', `cd /opt/knockturn\n${script}`], { timeoutMs: PATIENCE })
+  }
+
+  /** Starts a command in it that goes on. */
+  start(argv: string[]) {
+    const child = this.host.start([...this.#enter, ...argv])
+    this.#started.push(child)
+    return child
+  }
+
+  /** What a unit has, and what became of it. */
+  async show(unit: string, ...names: string[]): Promise<Record<string, string>> {
+    const lines = (await this.must(['systemctl', 'show', unit, '-p', names.join()])).split('\n').filter(Boolean)
+    return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
+  }
+
+  /** Writes a file in it. */
+  write(path: string, text: string) {
+    writeFileSync(join(this.root, path), text)
+  }
+}

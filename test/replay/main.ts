@@ -1,0 +1,133 @@
+// npm run attack: every attack on Knockturn in one table, and beside it what the same attacks do to Debian's knockd and fwknop.
+//
+//     node test/run.mjs test/replay/main.ts [--json] [--long] [--only NAME|KIND]...
+//
+// Run by test/bootstrap.mjs, in namespaces of its own. First those in one process, with clocks of their own; then those on real
+// hosts, with real packets. Exit status 1 if one of them has opened a door of ours, or has cost an honest user his.
+
+import { parseArgs } from 'node:util'
+import { anyDoor } from './any-door'
+import { type Attack, holds, KINDS, type Outcome, type Scale } from './attack'
+import { catalogue } from './catalogue'
+import { fwknop, knockd, missing } from './doors'
+import { floods } from './floods'
+import { hosts } from './hosts'
+
+/** Characters of what the log said that a table has room for. */
+const WORDS = 24
+
+/** peers: their outcomes, or why there is none */
+export type Row = Attack & { where: string; outcome: Outcome; held: boolean; peers: Record<string, Outcome | string> }
+
+const { values: options } = parseArgs({
+  options: { json: { type: 'boolean' }, long: { type: 'boolean' }, only: { type: 'string', multiple: true, default: [] } },
+})
+const scale: Scale = { isLong: options.long ?? false, times: (full, long) => (options.long ? long : full) }
+const PEERS = [knockd, fwknop]
+
+/** Runs an attack; one that fails by itself is no attack that was held off. */
+async function outcomeOf(run: () => Promise<Outcome>): Promise<Outcome> {
+  try {
+    return await run()
+  } catch (error) {
+    return { tried: 0, opened: 0, broken: [error instanceof Error ? error.message : String(error)] }
+  }
+}
+
+/** What the peers make of the same attack. */
+async function besides({ name }: Attack) {
+  const attack = anyDoor.find((one) => one.name === name)
+  const peers: Record<string, Outcome | string> = {}
+  const toothless: string[] = []
+  for (const peer of attack ? PEERS : []) {
+    const outcome = missing(peer) ?? (await outcomeOf(() => attack?.run(peer, scale) ?? Promise.reject()))
+    const isThere = typeof outcome !== 'string' && outcome.tried > 0
+    peers[peer.name] = isThere || typeof outcome === 'string' ? outcome : `failed: ${outcome.broken?.[0]?.split('\n')[0]}`
+    if (isThere && outcome.opened === 0 && attack?.opens.includes(peer.name))
+      toothless.push(`it does not open ${peer.name}, which it should: it does not bite`)
+  }
+  return { peers, toothless }
+}
+
+async function rowOf(where: string, attack: Attack): Promise<Row> {
+  const began = performance.now()
+  const ours = await outcomeOf(() => attack.run(scale))
+  const { peers, toothless } = where === 'host' ? await besides(attack) : { peers: {}, toothless: [] }
+  const outcome = { ...ours, broken: [...(ours.broken ?? []), ...toothless] }
+  console.error(`${attack.kind}: ${attack.name}: ${((performance.now() - began) / 1000).toFixed(1)} s`)
+  return { ...attack, where, outcome, held: outcome.tried > 0 && holds(outcome), peers }
+}
+
+// ---- the table
+
+const times = (count: number) => count.toLocaleString('en-US')
+const part = (of: { tried: number; opened: number } | undefined) => (of ? `${times(of.opened)} of ${times(of.tried)}` : '')
+/** What a peer let in, and whom it kept out. */
+const beside = (outcome: Outcome | string | undefined) =>
+  typeof outcome === 'object' ? `${part(outcome)} (${part(outcome.honest)})` : (outcome ?? '')
+/** Sentences are too long for a column; --json has all of them. */
+const short = (text: string) => (text.length > WORDS ? `${text.slice(0, WORDS)}…` : text)
+const COLUMNS = ['', 'opened', 'honest', ...PEERS.map(({ name }) => name), 'the log said']
+
+/** @returns lines of text */
+function table(rows: Row[]) {
+  const cells = rows.map(({ name, outcome, held, peers }) => [
+    `${held ? '✓' : '✗'} ${name}`,
+    part(outcome),
+    part(outcome.honest),
+    ...PEERS.map((peer) => beside(peers[peer.name])),
+    Object.entries(outcome.said ?? {})
+      .map(([what, count]) => `${short(what)} ${times(count)}`)
+      .join(', '),
+  ])
+  const widths = COLUMNS.map((column, i) => Math.max(column.length, ...cells.map((line) => line[i]?.length ?? 0)))
+  const line = (of: string[]) => of.map((cell, i) => cell.padEnd(widths[i] ?? 0)).join('  ')
+  return [
+    line(COLUMNS),
+    ...KINDS.flatMap((kind) => {
+      const ofKind = rows.flatMap((row, i) => (row.kind === kind ? [{ row, text: line(cells[i] ?? []) }] : []))
+      const told = ofKind.flatMap(({ row: { outcome }, text }) => [
+        text,
+        ...(outcome.note ? [`    ${outcome.note}`] : []),
+        ...(outcome.broken ?? []).map((why) => `    BROKEN: ${why}`),
+      ])
+      return told.length > 0 ? ['', kind, ...told] : []
+    }),
+  ].map((text) => text.trimEnd())
+}
+
+// ---- on one screen
+
+const all = [
+  ...catalogue.map((attack) => ({ where: 'process', attack })),
+  ...[...hosts, ...floods].map((attack) => ({ where: 'host', attack })),
+]
+const { only } = options
+const fits = ({ kind, name }: Attack) => only.length === 0 || only.some((word) => word === kind || name.includes(word))
+const unknown = only.filter((word) => !all.some(({ attack: { kind, name } }) => kind === word || name.includes(word)))
+if (unknown.length > 0) {
+  console.error(`--only expected a part of a name, or one of ${KINDS.join(', ')}; got ${unknown.join()}`)
+  process.exitCode = 2
+} else {
+  attack()
+}
+
+/** Runs those that are wanted, and shows the table. */
+async function attack(): Promise<void> {
+  const rows: Row[] = []
+  for (const { where, attack } of all) if (fits(attack)) rows.push(await rowOf(where, attack))
+  const lost = rows.filter(({ held }) => !held)
+  if (options.json) console.log(JSON.stringify(rows, null, 2))
+  else
+    console.log(
+      [
+        ...table(rows),
+        '',
+        "opened, of all tries; honest: users' knocks that opened; knockd, fwknop: the same of them",
+        lost.length === 0
+          ? `All ${rows.length} attacks were held off.`
+          : `Not held off: ${lost.map(({ name }) => name).join('; ')}`,
+      ].join('\n'),
+    )
+  if (lost.length > 0) process.exitCode = 1
+}
