@@ -3,7 +3,7 @@ import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
 import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/policy'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
-import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
+import { deriveKey, KEY_ID, KEY_ID_RULE, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { MAX_PIN_DIGITS } from '../protocol/passcode'
 import { DEFAULT_POOL, formatPool } from '../protocol/pool'
 import { formatService, parseService, type Service } from '../protocol/service'
@@ -49,10 +49,6 @@ export interface GrantHint {
 export function hintOf({ grant, hint }: Pick<KeyFile, 'grant' | 'hint'>): GrantHint | null {
   return grant ?? hint ?? null
 }
-
-/** What names a key: short and plain enough for a file's name and for a rule's comment. */
-export const KEY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/
-export const KEY_ID_RULE = '1 to 32 letters, digits, dots, dashes or underscores, the first a letter or digit'
 
 /** A text that `read` understands; its RangeError, if it throws one, is the message. */
 const text = <T>(read: (input: string) => T | null, expected: string) =>

@@ -10,6 +10,10 @@ export const MAX_PERIOD = 300
 /** Longest server label in bytes of UTF-8 (docs/protocol.md, "Derivation"). */
 const MAX_LABEL_BYTES = 255
 
+/** What names a key: short and plain enough for a file's name and for a rule's comment. */
+export const KEY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/
+export const KEY_ID_RULE = '1 to 32 letters, digits, dots, dashes or underscores, the first a letter or digit'
+
 /** What client and daemon share. `pool` is ascending and without duplicates, see {@link parsePool}. */
 export interface KeyMaterial {
   readonly secret: Uint8Array

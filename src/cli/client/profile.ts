@@ -2,8 +2,8 @@ import { existsSync } from 'node:fs'
 import { resolve } from 'node:path'
 import type { Command, Option } from 'commander'
 import type { Entry, Given } from '../../client/profiles'
-import { KEY_ID } from '../../keys/key-file'
 import { clientKeys, keyPath } from '../../keys/keyring'
+import { KEY_ID } from '../../protocol/key'
 import { UsageFault } from '../../system/fault'
 
 /* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */
