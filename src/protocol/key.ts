@@ -1,6 +1,5 @@
 import { bytesToHex, concatBytes, utf8ToBytes } from '@noble/hashes/utils.js'
-import { u64 } from './bytes'
-import { hkdfExpand, hkdfExtract, hmacSha256 } from './primitives'
+import { hkdfExpand, hkdfExtract } from './primitives'
 
 /** Length of a secret in bytes (docs/protocol.md, "Words"). */
 export const SECRET_BYTES = 32
@@ -81,9 +80,4 @@ export function labelFault(server: string): string | null {
 /** The number of the window that a Unix time (seconds) falls into: RFC 6238's T. */
 export function windowAt(seconds: number, period: number): number {
   return Math.floor(seconds / period)
-}
-
-/** The 8 bytes that announce a datagram knock of this window (docs/protocol.md, "Datagram knock"). */
-export function hint(key: Key, window: number): Uint8Array {
-  return hmacSha256(key.hintKey, u64(window)).slice(0, 8)
 }
