@@ -1,5 +1,5 @@
 import type { Ledger } from '../gate/ledger'
-import { isOver, type ServerKey } from '../gate/policy'
+import { isOver, type ServerKey } from '../gate/server-key'
 import { isoTime } from '../system/time'
 
 /**

@@ -7,17 +7,9 @@ import { isLease, type Leases } from '../gate/leases'
 import type { Claim, Ledger } from '../gate/ledger'
 import type { Knock, Listener } from '../gate/listener/listener'
 import type { Passcodes } from '../gate/passcodes/passcodes'
-import {
-  boundAddress,
-  decide,
-  type Grant,
-  isOver,
-  passcodeKey,
-  passcodeRequest,
-  type Refusal,
-  type ServerKey,
-} from '../gate/policy'
+import { boundAddress, decide, type Grant, passcodeRequest, type Refusal } from '../gate/policy'
 import { Quiet } from '../gate/quiet'
+import { isOver, passcodeKey, type ServerKey } from '../gate/server-key'
 import { REFUSAL_RATE, REFUSALS, SHARE, SHARE_RATE, Shares } from '../gate/share'
 import type { Tap } from '../gate/tap'
 import { type Cidr, inCidr, isZeroAddress } from '../protocol/address'

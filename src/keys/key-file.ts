@@ -1,7 +1,7 @@
 import { base32nopad } from '@scure/base'
 import { stringify, TomlDate } from 'smol-toml'
 import * as v from 'valibot'
-import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/policy'
+import { askedOf, type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/server-key'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { deriveKey, KEY_ID, KEY_ID_RULE, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { MAX_PIN_DIGITS } from '../protocol/passcode'

@@ -1,4 +1,4 @@
-import { askedOf, isOver } from '../../gate/policy'
+import { askedOf, isOver } from '../../gate/server-key'
 import { type GrantHint, hintOf, type KeyFile } from '../../keys/key-file'
 import type { Request } from '../../protocol/request'
 import { formatService, type Service } from '../../protocol/service'
