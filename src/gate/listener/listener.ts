@@ -331,7 +331,7 @@ export class Listener {
 
   /** A place for a source. @returns its session, where there is more to be noted than its first tap */
   #arrive(name: Name, tap: Tap, said: boolean, now: Now): Session | null {
-    const place: Place<Session> = { name, tap, at: now.steady, session: null, half: null, seat: 0 }
+    const place: Place<Session> = { name, tap, at: now.steady, session: null, half: null, before: null, after: null }
     const strays = this.#strays.take(name)
     const session = said || strays.length > 0 ? this.#open(place) : null
     this.#places.set(name, place)
@@ -759,7 +759,6 @@ export class Listener {
       if (session && session.quorum.length > 0 && session.decodes === 0 && this.#ended.length < MAX_FAR) this.#ended.push(session)
       this.#forget(place)
     }
-    for (const half of [this.#without, this.#with]) half.tidy()
   }
 
   /** Step 8: an authentic knock of a far window tells its user of a wrong clock. */
