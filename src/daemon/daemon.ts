@@ -7,7 +7,7 @@ import { isLease, type Leases } from '../gate/leases'
 import type { Claim, Ledger } from '../gate/ledger'
 import type { Knock, Listener } from '../gate/listener/listener'
 import type { Passcodes } from '../gate/passcodes/passcodes'
-import { boundAddress, decide, type Grant, passcodeRequest, type Refusal } from '../gate/policy'
+import { boundAddress, decide, type Grant, type Refusal } from '../gate/policy'
 import { Quiet } from '../gate/quiet'
 import { isOver, passcodeKey, type ServerKey } from '../gate/server-key'
 import { REFUSAL_RATE, REFUSALS, SHARE, SHARE_RATE, Shares } from '../gate/share'
@@ -16,7 +16,6 @@ import { type Cidr, inCidr, isZeroAddress } from '../protocol/address'
 import { u64 } from '../protocol/bytes'
 import { datagramIdentity } from '../protocol/datagram'
 import type { Key } from '../protocol/key'
-import { PASSCODE_V } from '../protocol/passcode'
 import { formatService } from '../protocol/service'
 import { reason } from '../system/fault'
 import { isoTime } from '../system/time'
@@ -86,7 +85,7 @@ export class Daemon {
     // Asked first, so that the text of a stranger's address need not be written.
     const lock = leases.locks > 0 ? leases.locked(tap.source) : undefined
     if (lock) this.#ignore(tap, lock)
-    else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap)
+    else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap, at)
     else this.#take(listener.hear(tap, at))
     if (listener.busy && !this.#soon) this.#wake(BUSY)
   }
@@ -100,15 +99,10 @@ export class Daemon {
   }
 
   /** Passcodes → ledger and so on: a passcode is a knock whose request stands in the key's file. */
-  #hearPasscode(passcodes: Passcodes, tap: Tap): void {
-    const { log, now } = this.#stages
-    const passed = passcodes.hear(tap, now())
-    const asked = passed && this.#keys.get(passed.key)?.passcode
-    const heard = now().steady
-    if (asked)
-      this.#take([{ ...passed, v: PASSCODE_V, request: passcodeRequest(asked), heard, arrival: 'timely', by: 'passcode' }])
-    if (passcodes.waits(now()) && this.#quiet.may('passcodes wait', now().steady))
-      log.warn('too many passcodes were wrong: all of them wait for the next window')
+  #hearPasscode(passcodes: Passcodes, tap: Tap, at: Now): void {
+    this.#take(passcodes.hear(tap, at))
+    if (passcodes.waits(at) && this.#quiet.may('passcodes wait', at.steady))
+      this.#stages.log.warn('too many passcodes were wrong: all of them wait for the next window')
   }
 
   /** Listener → ledger → policy → leases → firewall (docs/protocol.md, "Receiving" 6). */
@@ -237,7 +231,7 @@ export class Daemon {
     this.#neverLock = neverLock
     const { listener, passcodes, now } = this.#stages
     listener.setKeys(keys.map(({ key }) => key))
-    passcodes?.setKeys(keys.flatMap(({ key, passcode }) => (passcode ? [{ key, pin: passcode.pin }] : [])))
+    passcodes?.setKeys(keys)
     // At once: a key that is revoked must not wait for anything.
     this.#expire()
     if (this.#timer) this.#wake(0)

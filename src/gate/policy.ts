@@ -8,9 +8,9 @@ import {
   overlap,
   parseCidr,
 } from '../protocol/address'
-import { AS_SEEN, type Request } from '../protocol/request'
+import type { Request } from '../protocol/request'
 import type { Service } from '../protocol/service'
-import { askedOf, type GrantRules, isOver, type PasscodeGrant, type ServerKey } from './server-key'
+import { askedOf, type GrantRules, isOver, type ServerKey } from './server-key'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
 export type Refusal =
@@ -80,11 +80,6 @@ export function decide(
     case 'lock':
       return decideLock(request, address, key, neverLock, wall)
   }
-}
-
-/** What a passcode asks: all that it may open, for the address that it comes from (docs/protocol.md, "Passcode knock"). */
-export function passcodeRequest({ seconds, once }: PasscodeGrant): Request {
-  return { action: 'open', protocol: 'any', once, salt: 0, port: 0, seconds, address: AS_SEEN }
 }
 
 function decideOpen(request: Request, address: string, destination: string, key: ServerKey, wall: number): Grant | Refusal {
