@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import type { Knock } from '../../../src/gate/listener/listener'
+import type { Knock } from '../../../src/gate/knock'
 import { chanceOfGuess, MAX_CHANCE } from '../../../src/gate/passcodes/guesses'
 import { Passcodes } from '../../../src/gate/passcodes/passcodes'
 import { MAX_PASSCODE_SESSIONS } from '../../../src/gate/passcodes/sessions'
