@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto'
 import { poolFault } from '../daemon/server-keys'
-import type { GrantRules } from '../gate/policy'
+import type { GrantRules } from '../gate/server-key'
 import type { KeyFile } from '../keys/key-file'
 import { addKey, keyPath } from '../keys/keyring'
 import { deriveKey, SECRET_BYTES } from '../protocol/key'

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { askedOf, isOver } from '../gate/policy'
+import { askedOf, isOver } from '../gate/server-key'
 import { hintOf, type KeyFile } from '../keys/key-file'
 import { sealBytes } from '../keys/sealed-key'
 import { formatService, type Service } from '../protocol/service'

@@ -1,7 +1,7 @@
 import { base32nopad } from '@scure/base'
 import { generateURI } from 'otplib'
 import { passcodeFault } from '../daemon/passcode-rules'
-import { type GrantRules, isOver, type PasscodeGrant } from '../gate/policy'
+import { type GrantRules, isOver, type PasscodeGrant } from '../gate/server-key'
 import { PASSCODE_SECONDS } from '../keys/grant-table'
 import type { KeyFile } from '../keys/key-file'
 import { findKey } from '../keys/keyring'

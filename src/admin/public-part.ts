@@ -1,5 +1,5 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
-import { isOver } from '../gate/policy'
+import { isOver } from '../gate/server-key'
 import { describeGrant, describePasscode } from '../keys/grant-table'
 import { describeHint, type KeyFile } from '../keys/key-file'
 import { formatPool } from '../protocol/pool'

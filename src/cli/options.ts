@@ -1,6 +1,6 @@
 import { Command, Option } from 'commander'
 import { version } from '../../package.json'
-import { KEY_ID, KEY_ID_RULE } from '../keys/key-file'
+import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
 import { pathOf, refuseWord } from './client/meant'
 import { complain } from './voice'

@@ -1,6 +1,6 @@
 import type { Logger } from 'pino'
 import type { Ledger } from '../gate/ledger'
-import { isOver, type ServerKey } from '../gate/policy'
+import { isOver, type ServerKey } from '../gate/server-key'
 import { isoTime } from '../system/time'
 
 /**

@@ -1,7 +1,7 @@
 import { access, constants, open, readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { Ledger } from '../gate/ledger'
-import type { ServerKey } from '../gate/policy'
+import type { ServerKey } from '../gate/server-key'
 import { errorCode, Fault, keepFault, reason } from '../system/fault'
 import { asOwner, checkPrivate, checkWritable } from '../system/files'
 import { checkClock } from '../system/time'

@@ -1,4 +1,4 @@
-import { isOver, type ServerKey } from '../gate/policy'
+import { isOver, type ServerKey } from '../gate/server-key'
 import { type Cidr, inCidr } from '../protocol/address'
 import type { Key } from '../protocol/key'
 

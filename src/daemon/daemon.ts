@@ -1,14 +1,15 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
+import type { Now } from '../gate/clock'
 import { ClockWatch } from '../gate/clock-watch'
 import type { Lock } from '../gate/firewall'
-import type { Knock } from '../gate/listener/listener'
+import type { Knock } from '../gate/knock'
 import type { Passcodes } from '../gate/passcodes/passcodes'
-import { boundAddress, decide, passcodeKey, passcodeRequest, type ServerKey } from '../gate/policy'
+import { boundAddress, decide, passcodeRequest } from '../gate/policy'
 import { Quiet } from '../gate/quiet'
+import { passcodeKey, type ServerKey } from '../gate/server-key'
 import type { Tap } from '../gate/tap'
 import type { Cidr } from '../protocol/address'
 import { datagramIdentity } from '../protocol/datagram'
-import { PASSCODE_V } from '../protocol/passcode'
 import { reason } from '../system/fault'
 import { clockJumped } from './ahead'
 import { CurrentKeys } from './current-keys'
@@ -50,7 +51,7 @@ export class Daemon {
     // Asked first, so that the text of a stranger's address need not be written.
     const lock = leases.locks > 0 ? leases.locked(tap.source) : undefined
     if (lock) this.#ignore(tap, lock)
-    else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap)
+    else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap, at)
     else this.#take(listener.hear(tap, at))
     if (listener.busy) this.#looks.hurry()
   }
@@ -64,15 +65,10 @@ export class Daemon {
   }
 
   /** Passcodes → ledger and so on: a passcode is a knock whose request stands in the key's file. */
-  #hearPasscode(passcodes: Passcodes, tap: Tap): void {
-    const { log, now } = this.#stages
-    const passed = passcodes.hear(tap, now())
-    const asked = passed && this.#keys.of(passed.key)?.passcode
-    const heard = now().steady
-    if (asked)
-      this.#take([{ ...passed, v: PASSCODE_V, request: passcodeRequest(asked), heard, arrival: 'timely', by: 'passcode' }])
-    if (passcodes.waits(now()) && this.#quiet.may('passcodes wait', now().steady))
-      log.warn('too many passcodes were wrong: all of them wait for the next window')
+  #hearPasscode(passcodes: Passcodes, tap: Tap, at: Now): void {
+    this.#take(passcodes.hear(tap, at))
+    if (passcodes.waits(at) && this.#quiet.may('passcodes wait', at.steady))
+      this.#stages.log.warn('too many passcodes were wrong: all of them wait for the next window')
   }
 
   /** Admits what was opened. Nobody waits for it here: a disk or a firewall that takes its time holds up no tap. */
@@ -136,7 +132,7 @@ export class Daemon {
     this.#keys.set(keys, neverLock)
     const { listener, passcodes, now } = this.#stages
     listener.setKeys(keys.map(({ key }) => key))
-    passcodes?.setKeys(keys.flatMap(({ key, passcode }) => (passcode ? [{ key, pin: passcode.pin }] : [])))
+    passcodes?.setKeys(keys)
     // At once: a key that is revoked must not wait for anything.
     this.#enforcement.expire()
     this.#looks.again()

@@ -1,5 +1,5 @@
 import { chanceOfGuess, MAX_CHANCE } from '../gate/passcodes/guesses'
-import { isOver, type ServerKey } from '../gate/policy'
+import { isOver, type ServerKey } from '../gate/server-key'
 import { passcodeRange } from '../protocol/passcode'
 import { Fault } from '../system/fault'
 import type { Config } from './config'

@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { ServerKey } from '../gate/policy'
+import type { ServerKey } from '../gate/server-key'
 import type { Cidr } from '../protocol/address'
 import { Fault, reason } from '../system/fault'
 import { type Config, readConfig } from './config'

@@ -1,5 +1,5 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
-import type { ServerKey } from '../gate/policy'
+import type { ServerKey } from '../gate/server-key'
 import type { KeyFile } from '../keys/key-file'
 import { type Keyring, keyPath, readKeyring } from '../keys/keyring'
 import { formatPool } from '../protocol/pool'

@@ -33,8 +33,6 @@ export class Leases {
   readonly #locks = new Map<string, Lock>()
   /** address → the locks on it, one of a key at most */
   readonly #lockedBy = new Map<string, readonly Lock[]>()
-  /** fingerprint → how many leases it has */
-  readonly #counts = new Map<string, number>()
   /** When an entry ends on the monotonic clock, in milliseconds; Infinity: until closed */
   readonly #ends = new WeakMap<Entry, number>()
   /** What has stood in the firewall, and what an entry that has not is to take the place of. */
@@ -105,7 +103,7 @@ export class Leases {
     }))
     const added = asked.filter((lease) => !this.#leases.has(slotOf(lease))).length
     if (this.#leases.size + added > MAX_LEASES) return null
-    if ((this.#counts.get(fingerprint) ?? 0) + added > MAX_KEY_LEASES) return null
+    if (this.count(fingerprint, []) + added > MAX_KEY_LEASES) return null
     return asked.map((lease) => {
       const before = this.#leases.get(slotOf(lease))
       const next = before && !lease.once ? this.#extended(before, lease, now) : lease
@@ -146,7 +144,7 @@ export class Leases {
    * that no lock may name any more.
    */
   expire(isAlive: (fingerprint: string) => boolean, isSpared: (address: string) => boolean, now: Now): void {
-    for (const entry of [...this.#leases.values(), ...this.#locks.values()]) {
+    for (const entry of this.all()) {
       const isOver = this.#endOf(entry) <= now.steady || (entry.until !== null && entry.until * 1000 <= now.wall)
       if (isOver) this.#end(entry, 'expired')
       else if (!isAlive(entry.fingerprint) || (!isLease(entry) && isSpared(entry.address))) this.#end(entry, 'closed')
@@ -239,28 +237,23 @@ export class Leases {
   }
 
   #set(entry: Entry): void {
-    if (!isLease(entry)) {
-      this.#locks.set(slotOf(entry), entry)
-      this.#lockedBy.set(entry.address, [...(this.#lockedBy.get(entry.address) ?? []), entry])
+    if (isLease(entry)) {
+      this.#leases.set(slotOf(entry), entry)
       return
     }
-    if (!this.#leases.has(slotOf(entry))) this.#count(entry.fingerprint, 1)
-    this.#leases.set(slotOf(entry), entry)
+    this.#locks.set(slotOf(entry), entry)
+    this.#lockedBy.set(entry.address, [...(this.#lockedBy.get(entry.address) ?? []), entry])
   }
 
   #unset(entry: Entry): void {
-    if (!isLease(entry)) {
-      this.#locks.delete(slotOf(entry))
-      const others = this.#lockedBy.get(entry.address)?.filter((lock) => lock !== entry) ?? []
-      if (others.length > 0) this.#lockedBy.set(entry.address, others)
-      else this.#lockedBy.delete(entry.address)
-    } else if (this.#leases.delete(slotOf(entry))) this.#count(entry.fingerprint, -1)
-  }
-
-  #count(fingerprint: string, by: number): void {
-    const count = (this.#counts.get(fingerprint) ?? 0) + by
-    if (count > 0) this.#counts.set(fingerprint, count)
-    else this.#counts.delete(fingerprint)
+    if (isLease(entry)) {
+      this.#leases.delete(slotOf(entry))
+      return
+    }
+    this.#locks.delete(slotOf(entry))
+    const others = this.#lockedBy.get(entry.address)?.filter((lock) => lock !== entry) ?? []
+    if (others.length > 0) this.#lockedBy.set(entry.address, others)
+    else this.#lockedBy.delete(entry.address)
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Knock } from './listener/listener'
+import type { Knock } from './knock'
 
 /** A line of the ledger (docs/protocol.md, "One-time rule"). */
 export type LedgerRecord =
@@ -16,7 +16,7 @@ export type LedgerRecord =
       readonly floor: number
     }
 
-/** The durable half of the ledger; floor 2 keeps it. */
+/** The durable half of the ledger: whoever runs the gate has the disk. */
 export interface LedgerFile {
   /** Resolves when the record is on the disk, rejects when it can't be. */
   append(record: LedgerRecord): Promise<void>

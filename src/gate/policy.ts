@@ -8,9 +8,9 @@ import {
   overlap,
   parseCidr,
 } from '../protocol/address'
-import type { Key } from '../protocol/key'
-import { AS_SEEN, type Request } from '../protocol/request'
+import type { Request } from '../protocol/request'
 import type { Service } from '../protocol/service'
+import { askedOf, type GrantRules, isOver, type ServerKey } from './server-key'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
 export type Refusal =
@@ -22,51 +22,6 @@ export type Refusal =
   | 'locked'
   | 'revoked'
   | 'ledger-unavailable'
-
-/** What a key may ask: the table `[grant]` of its file. */
-export interface GrantRules {
-  readonly services: readonly Service[]
-  /** Longest lifetime in seconds. */
-  readonly max: number
-  readonly addresses: readonly Cidr[]
-  /** The address asked for must be the knock's source. */
-  readonly bindSource: boolean
-  /** The address must be named: no "as you see me". */
-  readonly requireAddress: boolean
-  readonly allowUntilClosed: boolean
-  readonly lock: boolean
-  /** Bits of the block around the address for which a lease opens, by IPv4 and by IPv6; 32 and 128, the address alone, where it is not said. */
-  readonly openPrefix?: number
-  readonly openPrefix6?: number
-}
-
-/** Fewest bits of such a block: 65,536 addresses of IPv4, and one site of IPv6. */
-export const MIN_OPEN_PREFIX = 16
-export const MIN_OPEN_PREFIX6 = 48
-
-/** What a key's passcode opens: the table `[passcode]` of its file, within the key's grant. */
-export interface PasscodeGrant {
-  /** Secret: 0 to 4 digits. */
-  readonly pin: string
-  readonly services: readonly Service[]
-  /** Lifetime in seconds. */
-  readonly seconds: number
-  readonly once: boolean
-}
-
-/** A key as the daemon knows it. */
-export interface ServerKey {
-  readonly id: string
-  readonly key: Key
-  /** hex */
-  readonly fingerprint: string
-  /** Unix milliseconds, or null: never */
-  readonly expires: number | null
-  readonly revoked: number | null
-  readonly grant: GrantRules
-  /** Absent where it has no passcode. */
-  readonly passcode?: PasscodeGrant
-}
 
 /** What policy allows of a request. */
 export interface Grant {
@@ -92,12 +47,6 @@ export function boundAddress(request: Request, source: string, grant: GrantRules
   if (isZeroAddress(request.address)) return source
   const address = canonicalAddress(request.address) as string
   return grant.bindSource && address !== source ? null : address
-}
-
-/** Whether a key has been revoked or has expired. */
-export function isOver(key: Pick<ServerKey, 'revoked' | 'expires'>, wall: number): boolean {
-  // Revoked is revoked, also by somebody whose clock was ahead.
-  return key.revoked !== null || (key.expires !== null && key.expires <= wall)
 }
 
 /**
@@ -131,24 +80,6 @@ export function decide(
     case 'lock':
       return decideLock(request, address, key, neverLock, wall)
   }
-}
-
-/** What a passcode asks: all that it may open, for the address that it comes from (docs/protocol.md, "Passcode knock"). */
-export function passcodeRequest({ seconds, once }: PasscodeGrant): Request {
-  return { action: 'open', protocol: 'any', once, salt: 0, port: 0, seconds, address: AS_SEEN }
-}
-
-/** A key as its passcode has it: of the grant, only what the passcode opens. Null where it has no passcode. */
-export function passcodeKey(key: ServerKey): ServerKey | null {
-  return key.passcode ? { ...key, grant: { ...key.grant, services: key.passcode.services } } : null
-}
-
-/** Those of some services that a request to open asks for. */
-export function askedOf(services: readonly Service[], asked: Pick<Request, 'port' | 'protocol'>): Service[] {
-  return services.filter(
-    ({ port, protocol }) =>
-      (asked.port === 0 || asked.port === port) && (asked.protocol === 'any' || asked.protocol === protocol),
-  )
 }
 
 function decideOpen(request: Request, address: string, destination: string, key: ServerKey, wall: number): Grant | Refusal {

@@ -1,4 +1,4 @@
-import { askedOf, isOver } from '../gate/policy'
+import { askedOf, isOver } from '../gate/server-key'
 import type { Request } from '../protocol/request'
 import type { Service } from '../protocol/service'
 import { hintOf, type KeyFile } from './key-file'

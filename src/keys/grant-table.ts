@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/policy'
+import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/server-key'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { MAX_PIN_DIGITS } from '../protocol/passcode'
 import { formatService, parseService } from '../protocol/service'

@@ -1,7 +1,7 @@
 import { base32nopad } from '@scure/base'
 import { stringify } from 'smol-toml'
 import * as v from 'valibot'
-import { askedOf, type GrantRules, type PasscodeGrant } from '../gate/policy'
+import { askedOf, type GrantRules, type PasscodeGrant } from '../gate/server-key'
 import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool } from '../protocol/pool'
 import { formatService, type Service } from '../protocol/service'

@@ -1,5 +1,5 @@
 import { stringify } from 'smol-toml'
-import type { PasscodeGrant } from '../gate/policy'
+import type { PasscodeGrant } from '../gate/server-key'
 import { Fault } from '../system/fault'
 import { changeText, checkSecret, readText, tooLong } from '../system/files'
 import { findTable } from '../system/toml-edit'

@@ -1,5 +1,7 @@
-import { hint, type Key } from './key'
+import { u64 } from './bytes'
+import type { Key } from './key'
 import { identity, type Opened } from './knock'
+import { hmacSha256 } from './primitives'
 import { decodeRequest, encodeRequest, type Request } from './request'
 import { SEALED_LENGTHS, seal, unseal } from './seal'
 
@@ -8,6 +10,11 @@ import { SEALED_LENGTHS, seal, unseal } from './seal'
 const HINT_BYTES = 8
 /** Lengths of a datagram in bytes: IPv4, IPv6. */
 export const DATAGRAM_LENGTHS: readonly number[] = SEALED_LENGTHS.map((length) => HINT_BYTES + length)
+
+/** The 8 bytes that announce a datagram knock of this window. */
+export function hint(key: Key, window: number): Uint8Array {
+  return hmacSha256(key.hintKey, u64(window)).slice(0, HINT_BYTES)
+}
 
 /**
  * The payload of a datagram knock: 36 bytes for IPv4, 48 for IPv6.

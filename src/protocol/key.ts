@@ -1,6 +1,5 @@
 import { bytesToHex, concatBytes, utf8ToBytes } from '@noble/hashes/utils.js'
-import { u64 } from './bytes'
-import { hkdfExpand, hkdfExtract, hmacSha256 } from './primitives'
+import { hkdfExpand, hkdfExtract } from './primitives'
 
 /** Length of a secret in bytes (docs/protocol.md, "Words"). */
 export const SECRET_BYTES = 32
@@ -9,6 +8,10 @@ export const MIN_PERIOD = 10
 export const MAX_PERIOD = 300
 /** Longest server label in bytes of UTF-8 (docs/protocol.md, "Derivation"). */
 const MAX_LABEL_BYTES = 255
+
+/** What names a key: short and plain enough for a file's name and for a rule's comment. */
+export const KEY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/
+export const KEY_ID_RULE = '1 to 32 letters, digits, dots, dashes or underscores, the first a letter or digit'
 
 /** What client and daemon share. `pool` is ascending and without duplicates, see {@link parsePool}. */
 export interface KeyMaterial {
@@ -77,9 +80,4 @@ export function labelFault(server: string): string | null {
 /** The number of the window that a Unix time (seconds) falls into: RFC 6238's T. */
 export function windowAt(seconds: number, period: number): number {
   return Math.floor(seconds / period)
-}
-
-/** The 8 bytes that announce a datagram knock of this window (docs/protocol.md, "Datagram knock"). */
-export function hint(key: Key, window: number): Uint8Array {
-  return hmacSha256(key.hintKey, u64(window)).slice(0, 8)
 }

@@ -5,7 +5,7 @@ import type { Entry } from '../../src/gate/firewall'
 import { Leases } from '../../src/gate/leases'
 import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import { Listener } from '../../src/gate/listener/listener'
-import type { ServerKey } from '../../src/gate/policy'
+import type { ServerKey } from '../../src/gate/server-key'
 import { parseCidr } from '../../src/protocol/address'
 import { keyOf, knockOf, MIDDLE, OTHER, requestOf, SOURCE, WINDOW } from '../gate/listener/ear'
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { boundAddress, decide, type Grant, type GrantRules, isOver, type ServerKey } from '../../src/gate/policy'
+import { boundAddress, decide, type Grant } from '../../src/gate/policy'
+import { type GrantRules, isOver, type ServerKey } from '../../src/gate/server-key'
 import { type Cidr, inCidr, parseCidr } from '../../src/protocol/address'
 import type { Request } from '../../src/protocol/request'
 import { keyOf, requestOf } from './listener/ear'

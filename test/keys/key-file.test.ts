@@ -1,9 +1,9 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { formatKeyFile, hintOf, KEY_ID, type KeyFile, parseKeyFile } from '../../src/keys/key-file'
+import { formatKeyFile, hintOf, type KeyFile, parseKeyFile } from '../../src/keys/key-file'
 import { formatAddress, parseCidr } from '../../src/protocol/address'
-import { deriveKey } from '../../src/protocol/key'
+import { deriveKey, KEY_ID } from '../../src/protocol/key'
 import { formatPool, parsePool } from '../../src/protocol/pool'
 import { keyText, secretOf } from '../system/scratch'
 

@@ -1,4 +1,5 @@
-import type { GrantRules, Refusal } from '../../src/gate/policy'
+import type { Refusal } from '../../src/gate/policy'
+import type { GrantRules } from '../../src/gate/server-key'
 import type { Request } from '../../src/protocol/request'
 import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'

@@ -1,4 +1,5 @@
-import type { Refusal, ServerKey } from '../../src/gate/policy'
+import type { Refusal } from '../../src/gate/policy'
+import type { ServerKey } from '../../src/gate/server-key'
 import type { Key } from '../../src/protocol/key'
 import { PASSCODE_BASE, passcodePorts } from '../../src/protocol/passcode'
 import { passcode } from '../../src/protocol/totp'

@@ -1,4 +1,5 @@
-import { decide, type GrantRules, type Refusal, type ServerKey } from '../../src/gate/policy'
+import { decide, type Refusal } from '../../src/gate/policy'
+import type { GrantRules, ServerKey } from '../../src/gate/server-key'
 import type { Request } from '../../src/protocol/request'
 import type { Service } from '../../src/protocol/service'
 import { MIDDLE, requestOf } from '../gate/listener/ear'

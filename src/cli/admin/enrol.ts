@@ -12,7 +12,7 @@ import {
   takePasscode,
   ungranted,
 } from '../../admin/passcode'
-import type { PasscodeGrant } from '../../gate/policy'
+import type { PasscodeGrant } from '../../gate/server-key'
 import type { KeyFile } from '../../keys/key-file'
 import type { Key } from '../../protocol/key'
 import { CODE_DIGITS } from '../../protocol/passcode'

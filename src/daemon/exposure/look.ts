@@ -1,5 +1,5 @@
 import { readFile } from 'node:fs/promises'
-import { isOver } from '../../gate/policy'
+import { isOver } from '../../gate/server-key'
 import { formatService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault, reason } from '../../system/fault'

@@ -1,6 +1,6 @@
 import type { Entry, Lease, Lock } from '../../gate/firewall'
-import { KEY_ID } from '../../keys/key-file'
 import { formatCidr, parseCidr } from '../../protocol/address'
+import { KEY_ID } from '../../protocol/key'
 import { isoTime } from '../../system/time'
 import { ADMIT } from './table'
 

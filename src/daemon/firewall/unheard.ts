@@ -1,4 +1,4 @@
-import type { ServerKey } from '../../gate/policy'
+import type { ServerKey } from '../../gate/server-key'
 import { passcodeRange } from '../../protocol/passcode'
 import { unite } from '../../protocol/pool'
 import type { Config } from '../config'

@@ -1,6 +1,6 @@
 import { QUORUM, RENDEZVOUS, rendezvous } from '../../protocol/codebook'
-import { hintNumber } from '../../protocol/datagram'
-import { hint, type Key } from '../../protocol/key'
+import { hint, hintNumber } from '../../protocol/datagram'
+import type { Key } from '../../protocol/key'
 import { acceptedWindows } from '../clock'
 import type { PortFilter } from './port-filter'
 import { Tally } from './tally'

@@ -1,10 +1,11 @@
+import { addressBytes } from '../../protocol/address'
 import { CODE_DIGITS } from '../../protocol/passcode'
 
 /* How often one may guess at passcodes, and what that comes to (docs/protocol.md, "Passcode knock"). */
 
 /** Failures in a window after which a source waits for the next one, and after which all passcodes do. */
-export const MAX_SOURCE_FAILURES = 3
-export const MAX_FAILURES = 20
+const MAX_SOURCE_FAILURES = 3
+const MAX_FAILURES = 20
 /** The chance of a lucky guess a year above which passcodes are refused. */
 export const MAX_CHANCE = 0.01
 /** Windows before and after the one of now in which a passcode is accepted, at most, whatever the skew. */
@@ -28,4 +29,51 @@ export function chanceOfGuess(keys: readonly { readonly period: number }[], pinD
   const period = keys.reduce((shortest, key) => Math.min(shortest, key.period), Infinity)
   const windows = 2 * passcodeSkew(skew) + 1
   return (MAX_FAILURES * (YEAR / period) * keys.length * windows) / 10 ** (CODE_DIGITS + pinDigits)
+}
+
+/** The failures of one window: of all sources, and of each. */
+export class Failures {
+  #window: number | null = null
+  #count = 0
+  readonly #bySource = new Map<string, number>()
+
+  /** The window that they are counted in; null before the first. */
+  get window(): number | null {
+    return this.#window
+  }
+
+  /** Whether all passcodes wait for the next window. */
+  get areTooMany(): boolean {
+    return this.#count >= MAX_FAILURES
+  }
+
+  /** How many sources have failed. */
+  get size(): number {
+    return this.#bySource.size
+  }
+
+  /** Counts anew where the window of now is another one. */
+  turn(window: number): void {
+    if (window === this.#window) return
+    this.#window = window
+    this.#count = 0
+    this.#bySource.clear()
+  }
+
+  /** Whether a source may have a passcode tried. */
+  allow(source: string): boolean {
+    return !this.areTooMany && (this.#bySource.get(groupOf(source)) ?? 0) < MAX_SOURCE_FAILURES
+  }
+
+  add(source: string): void {
+    const group = groupOf(source)
+    this.#count++
+    this.#bySource.set(group, 1 + (this.#bySource.get(group) ?? 0))
+  }
+}
+
+/** Whose failures count together: an IPv4 address, or the /64 of an IPv6 address, which one host has whole. */
+function groupOf(source: string): string {
+  const bytes = addressBytes(source)
+  return bytes?.length === 16 ? bytes.subarray(0, 8).join(':') : source
 }

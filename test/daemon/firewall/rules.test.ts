@@ -5,7 +5,7 @@ import { hearsDatagrams, hearsPool, type TapRules } from '../../../src/daemon/fi
 import { endsByItself, readRule, ruleOf } from '../../../src/daemon/firewall/rules'
 import { type FilterTable, parseTable } from '../../../src/daemon/firewall/table'
 import type { Lease, Lock } from '../../../src/gate/firewall'
-import { KEY_ID } from '../../../src/keys/key-file'
+import { KEY_ID } from '../../../src/protocol/key'
 import { parsePool } from '../../../src/protocol/pool'
 
 const FINGERPRINT = '00112233445566778899aabbccddeeff'

@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { Half, MAX_GONE, type Place } from '../../../src/gate/listener/half'
+import { Half, type Place } from '../../../src/gate/listener/half'
 
 interface Session {
   touches: { size: number }
@@ -12,20 +12,20 @@ const placeOf = (name: number): Place<Session> => ({
   at: 0,
   session: null,
   half: null,
-  seat: 0,
+  before: null,
+  after: null,
 })
 
 describe('a half', () => {
-  it('gives up the place that came into it first, whatever has left, come back and been tidied meanwhile', () => {
-    const moves = fc.array(fc.record({ what: fc.constantFrom('come', 'come', 'go', 'back', 'tidy'), which: fc.nat() }))
+  it('gives up the place that came into it first, whatever has left and come back meanwhile', () => {
+    const moves = fc.array(fc.record({ what: fc.constantFrom('come', 'come', 'go', 'back'), which: fc.nat() }))
     fc.assert(
       fc.property(moves, (moves) => {
         const half = new Half<Session>(3, 1_000)
         const there: Place<Session>[] = []
         for (const [name, { what, which }] of moves.entries()) {
           const place = what === 'come' ? placeOf(name) : there[which % there.length]
-          if (what === 'tidy') half.tidy()
-          if (!place || what === 'tidy') continue
+          if (!place) continue
           if (what !== 'come') {
             half.remove(place)
             there.splice(there.indexOf(place), 1)
@@ -39,17 +39,17 @@ describe('a half', () => {
     )
   })
 
-  it('gives up places in their order beyond so many that it tidies by itself', () => {
+  it('gives up places in their order, however many have gone', () => {
     const half = new Half<Session>(10, 1_000)
     const given: unknown[] = []
-    for (let name = 0; name < 2 * MAX_GONE + 20; name++) {
+    for (let name = 0; name < 32_788; name++) {
       half.add(placeOf(name))
       const { surplus } = half
       if (!surplus) continue
       half.remove(surplus)
       given.push(surplus.name)
     }
-    expect(given).toEqual(Array.from({ length: 2 * MAX_GONE + 10 }, (_, name) => name))
+    expect(given).toEqual(Array.from({ length: 32_778 }, (_, name) => name))
   })
 
   it('counts one tap of a place without a session, and those of its session', () => {

@@ -1,6 +1,8 @@
 import { describe, expect, it } from 'vitest'
+import type { Knock } from '../../../src/gate/knock'
 import { chanceOfGuess, MAX_CHANCE } from '../../../src/gate/passcodes/guesses'
-import { MAX_PASSCODE_SESSIONS, Passcodes, type Passed } from '../../../src/gate/passcodes/passcodes'
+import { Passcodes } from '../../../src/gate/passcodes/passcodes'
+import { MAX_PASSCODE_SESSIONS } from '../../../src/gate/passcodes/sessions'
 import { deriveKey, type Key } from '../../../src/protocol/key'
 import { PASSCODE_V, passcodePorts, passcodeRange } from '../../../src/protocol/passcode'
 import { parsePool } from '../../../src/protocol/pool'
@@ -13,19 +15,27 @@ const PIN = '0417'
 const USER = '198.51.100.2'
 const SERVER = '198.51.100.1'
 const key = keyOf(1)
+/** What a passcode opens, but for its PIN. */
+const OPENS = { services: [], seconds: 300, once: true }
+/** What a passcode asks. */
+const REQUEST = { action: 'open', protocol: 'any', once: true, salt: 0, port: 0, seconds: 300, address: '0.0.0.0' }
 
 /** Passcodes with clocks of their own. */
 class Desk {
   readonly passcodes: Passcodes
-  readonly passed: Passed[] = []
+  readonly passed: Knock[] = []
   wall: number
   steady = 1_000_000
 
   constructor({ keys = [{ key, pin: PIN }], base = BASE, pinDigits = 4, skew = 1, seconds = MIDDLE } = {}) {
     this.wall = seconds * 1000
     this.passcodes = new Passcodes({ base, pinDigits, skew })
-    this.passcodes.setKeys(keys)
+    this.setKeys(keys)
     this.compute()
+  }
+
+  setKeys(keys: readonly { readonly key: Key; readonly pin: string }[]): void {
+    this.passcodes.setKeys(keys.map(({ key, pin }) => ({ key, passcode: { ...OPENS, pin } })))
   }
 
   get now() {
@@ -48,8 +58,7 @@ class Desk {
     for (const port of ports) {
       this.wall += after
       this.steady += after
-      const passed = this.passcodes.hear({ source, destination, port }, this.now)
-      if (passed) this.passed.push(passed)
+      this.passed.push(...this.passcodes.hear({ source, destination, port }, this.now))
     }
     return this.passed.length - before
   }
@@ -78,7 +87,8 @@ describe.each(vectors)('the vector of window $window with PIN "$pin"', ({ key: m
   it('is a passcode of its key', () => {
     const fresh = desk()
     fresh.taps(ports)
-    expect(fresh.passed).toEqual([{ key: own, window, source: USER, destination: SERVER }])
+    const what = { window, request: REQUEST, v: PASSCODE_V, arrival: 'timely', by: 'passcode' }
+    expect(fresh.passed).toEqual([{ key: own, ...what, source: USER, destination: SERVER, heard: fresh.steady }])
   })
 
   it('is one in any order, with digits said again', () => {
@@ -185,7 +195,7 @@ describe('a passcode', () => {
 
   it('of a key that is no longer there does not fit', () => {
     const desk = new Desk()
-    desk.passcodes.setKeys([{ key: keyOf(2), pin: PIN }])
+    desk.setKeys([{ key: keyOf(2), pin: PIN }])
     desk.compute()
     expect(desk.say()).toBe(0)
   })
@@ -280,14 +290,14 @@ describe('a failure', () => {
   it('counts on over a change of keys', () => {
     const desk = new Desk()
     for (let n = 0; n < 3; n++) desk.fail(n)
-    desk.passcodes.setKeys([{ key, pin: PIN }])
+    desk.setKeys([{ key, pin: PIN }])
     desk.compute()
     expect(desk.say()).toBe(0)
   })
 
   it('is not counted while codes are still being computed, nor is what is said then lost', () => {
     const desk = new Desk()
-    desk.passcodes.setKeys([{ key, pin: PIN }])
+    desk.setKeys([{ key, pin: PIN }])
     expect(desk.say()).toBe(0)
     desk.compute()
     expect([desk.passcodes.sizes.failing, desk.say()]).toEqual([0, 1])
