@@ -3,9 +3,10 @@ import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
 import type { Logger } from 'pino'
 import type { Now } from '../gate/clock'
 import type { Firewall, Lease, Lock } from '../gate/firewall'
+import type { Knock } from '../gate/knock'
 import { isLease, type Leases } from '../gate/leases'
 import type { Claim, Ledger } from '../gate/ledger'
-import type { Knock, Listener } from '../gate/listener/listener'
+import type { Listener } from '../gate/listener/listener'
 import type { Passcodes } from '../gate/passcodes/passcodes'
 import {
   boundAddress,

@@ -1,4 +1,4 @@
-import type { Knock } from './listener/listener'
+import type { Knock } from './knock'
 
 /** A line of the ledger (docs/protocol.md, "One-time rule"). */
 export type LedgerRecord =

@@ -3,7 +3,7 @@
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import { openLedger } from '../../src/daemon/ledger/disk'
-import type { Knock } from '../../src/gate/listener/listener'
+import type { Knock } from '../../src/gate/knock'
 import { keyOf, requestOf, SOURCE, WINDOW } from '../gate/listener/ear'
 import { report, row, times } from './figures.mjs'
 

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
+import type { Knock } from '../../src/gate/knock'
 import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
-import type { Knock } from '../../src/gate/listener/listener'
 import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './listener/ear'
 
 /** Fingerprints. */

@@ -1,6 +1,6 @@
 import { acceptedWindows } from '../../src/gate/clock'
+import type { Knock } from '../../src/gate/knock'
 import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
-import type { Knock } from '../../src/gate/listener/listener'
 import { keyOf, requestOf, WINDOW } from '../gate/listener/ear'
 
 /*

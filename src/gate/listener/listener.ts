@@ -4,9 +4,9 @@ import { type Codebook, codebook, QUORUM } from '../../protocol/codebook'
 import { hintOf, openDatagram } from '../../protocol/datagram'
 import type { Key } from '../../protocol/key'
 import { identity, open, PARITY, symbolPorts } from '../../protocol/knock'
-import type { Request } from '../../protocol/request'
 import { SEALED_LENGTHS } from '../../protocol/seal'
-import { acceptedWindows, type Now } from '../clock'
+import type { Now } from '../clock'
+import { arrivalOf, type Knock } from '../knock'
 import { type Name, Names, type Tap } from '../tap'
 import { Budget, FIRST_ATTEMPTS, MAX_FAR, SLOT } from './budget'
 import { Explained } from './explained'
@@ -68,23 +68,6 @@ const NONE: Knock[] = []
 const SWEEP = 1_000
 /** Candidates that are computed in one slice: a few milliseconds. */
 const SLICE = 128
-
-/** A knock that was opened: authentic, and not yet judged by ledger and policy. */
-export interface Knock {
-  readonly key: Key
-  readonly window: number
-  readonly request: Request
-  /** V in hex: the knock's identity within key and window. */
-  readonly v: string
-  readonly source: string
-  readonly destination: string
-  /** When its newest tap arrived, in steady milliseconds. */
-  readonly heard: number
-  /** Whether its window was accepted then. */
-  readonly arrival: 'timely' | 'stale' | 'future'
-  /** Set where a passcode has said it, and no sealed request. */
-  readonly by?: 'passcode'
-}
 
 /** What a source says, from its second tap on. */
 interface Session {
@@ -319,7 +302,7 @@ export class Listener {
     const hint = hintOf(payload)
     const candidate = hint === null ? undefined : this.#table.announced(hint)
     if (!candidate || !this.#table.has(candidate.key)) return NONE
-    const arrival = this.#arrival(candidate, now.steady, now)
+    const arrival = arrivalOf(candidate, now.steady, now, this.#skew)
     this.#turn(now)
     if (!this.#budget.takeDatagram(candidate, arrival === 'stale')) return NONE
     const { key, window } = candidate
@@ -586,7 +569,7 @@ export class Listener {
   }
 
   #isWanted(session: Session, candidate: Candidate, now: Now): boolean {
-    return this.#arrival(candidate, session.newest, now) !== 'stale'
+    return arrivalOf(candidate, session.newest, now, this.#skew) !== 'stale'
   }
 
   /** Whether a session waits for a first attempt. */
@@ -720,7 +703,7 @@ export class Listener {
     const ports = new Set(symbolPorts(this.#books.get(candidate) ?? codebook(key, window), opened.sealed))
     const times = [...ports, ...candidate.rendezvous].map((port) => session.touches.get(port)?.last ?? -Infinity)
     const heard = Math.max(...times)
-    const arrival = this.#arrival(candidate, heard, now)
+    const arrival = arrivalOf(candidate, heard, now, this.#skew)
     const { source, destination } = session
     const knock: Knock = {
       key,
@@ -816,12 +799,6 @@ export class Listener {
     const prefix = group && prefixOf(source)
     const there = prefix === null ? undefined : this.#groups.get(prefix)
     if (there && --there.sessions === 0) this.#groups.delete(prefix as string)
-  }
-
-  /** Judged by the arrival of the newest tap, however late the budget lets it be decoded. */
-  #arrival({ key, window }: Candidate, newest: number, now: Now): Knock['arrival'] {
-    const { first, last } = acceptedWindows(now.wall - (now.steady - newest), key.period, this.#skew)
-    return window < first ? 'stale' : window > last ? 'future' : 'timely'
   }
 
   /** Computes a codebook, where it can be afforded; the one that was used longest ago is forgotten for it. */

@@ -1,4 +1,5 @@
-import { type Knock, Listener } from '../../../src/gate/listener/listener'
+import type { Knock } from '../../../src/gate/knock'
+import { Listener } from '../../../src/gate/listener/listener'
 import { deriveKey, type Key } from '../../../src/protocol/key'
 import { compose, PARITY } from '../../../src/protocol/knock'
 import { DEFAULT_POOL, parsePool } from '../../../src/protocol/pool'
