@@ -23,7 +23,7 @@ import { follow } from './tracks'
  *   1 table.ts   2 strays.ts   3 sessions.ts, candidates.ts   4 attempts.ts (when: tracks.ts; how: readings.ts), decoder.ts
  *   5 budget.ts, queue.ts, codebooks.ts   7 explained.ts   8 far.ts
  *
- * 6, what is done with a knock that was opened, is not ours: daemon/daemon.ts.
+ * 6, what becomes of an opened knock, is daemon/daemon.ts.
  */
 
 /** What nearly every tap opens. */

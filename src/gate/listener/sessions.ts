@@ -95,7 +95,7 @@ export class Sessions {
     if (session.place.half) session.place.half.taps--
   }
 
-  /** Has a session in the half where its quorum belongs, or its want of one: there it is the youngest. */
+  /** Has a session in the half where its quorum belongs, or the lack of one, as the youngest there. */
   settle(session: Session): void {
     const { place, quorum } = session
     const half = quorum.length > 0 ? this.#with : this.#without
