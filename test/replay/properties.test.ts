@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
 import { MAX_EXPLAINED } from '../../src/gate/listener/explained'
-import { MAX_SESSIONS, MAX_TAPS } from '../../src/gate/listener/listener'
+import { MAX_SESSIONS, MAX_TAPS } from '../../src/gate/listener/sessions'
 import { MAX_STRAYS } from '../../src/gate/listener/strays'
 import { codebook } from '../../src/protocol/codebook'
 import { PARITY } from '../../src/protocol/knock'

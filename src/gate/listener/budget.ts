@@ -1,9 +1,12 @@
 import type { Key } from '../../protocol/key'
 import type { Candidate } from './table'
 
-/* How much the listener may try: whoever has heard a window's rendezvous ports, or its hints, can make it try rubbish. */
+/*
+ * docs/protocol.md, "Receiving" 5: how much the listener may try. Whoever has heard a window's rendezvous ports, or its hints, can make it try
+ * rubbish.
+ */
 
-/* Specification (docs/protocol.md, "Receiving" 5): decodes a second. */
+/* Specification: decodes a second. */
 
 /** Of knocks on ports: in all, and for one (key, window). */
 export const MAX_DECODES = 2_000

@@ -2,7 +2,9 @@ import { acceptedWindows, type Now } from '../clock'
 import type { Name } from '../tap'
 import { type Candidate, FAR } from './table'
 
-/** Opened knocks that are remembered, oldest forgotten first (docs/protocol.md, "Receiving" 7). */
+/* docs/protocol.md, "Receiving" 7: what has been explained by a knock that was opened. */
+
+/** Opened knocks that are remembered, oldest forgotten first. */
 export const MAX_EXPLAINED = 4_096
 /**
  * Those of one session, oldest forgotten first: at most an eighth of a usual pool is not heard from it. Without that bound, 150 knocks of

@@ -1,6 +1,8 @@
 import { type Codebook, MAX_PAGES, symbolOf } from '../../protocol/codebook'
 import type { Touch } from './readings'
 
+/* docs/protocol.md, "Receiving" 4: how many pages have settled (tracks.ts). */
+
 /**
  * How full the pages of a candidate are with what a session has heard, kept tap by tap, so that only what is worth its cost is tried. It
  * counts as a reading does: a page is settled where one symbol was touched most.

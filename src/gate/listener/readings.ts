@@ -2,7 +2,9 @@ import { type Codebook, MAX_PAGES, QUORUM, RENDEZVOUS, symbolOf } from '../../pr
 import { PARITY } from '../../protocol/knock'
 import { SEALED_LENGTHS } from '../../protocol/seal'
 
-/** How far back a reading looks, in milliseconds before the newest tap (docs/protocol.md, "Receiving" 4). */
+/* docs/protocol.md, "Receiving" 4: how a session's taps are read under a candidate's codebook. */
+
+/** How far back a reading looks, in milliseconds before the newest tap. */
 const HORIZONS = [100, 500, 2_000, 10_000]
 /**
  * One more horizon: from shortly before the rendezvous, in milliseconds. A client sends those first, so what lies before them is
@@ -31,7 +33,6 @@ export interface Reading {
  * @param newest steady time of the session's newest tap
  * @param guesses how many readings may settle tied pages by chance; with 0 the pages beyond k + 16 are left out, too
  * @param random numbers from 0 to 1
- * @see docs/protocol.md, "Receiving" 4
  */
 export function* readings(
   touches: ReadonlyMap<number, Touch>,

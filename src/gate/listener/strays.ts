@@ -1,6 +1,8 @@
 import type { Name } from '../tap'
 
-/** Taps of sources without a session that are remembered, all sources together (docs/protocol.md, "Receiving" 2). */
+/* docs/protocol.md, "Receiving" 2: strays, all that a stranger's packet leaves behind. */
+
+/** Taps of sources without a session that are remembered, all sources together. */
 export const MAX_STRAYS = 4_096
 
 /** A tap that might belong to a knock whose rendezvous is still on its way. */

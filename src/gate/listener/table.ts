@@ -5,9 +5,11 @@ import { acceptedWindows } from '../clock'
 import type { PortFilter } from './port-filter'
 import { Tally } from './tally'
 
-/** Most entries of a table that also holds far windows: some 350 keys (docs/protocol.md, "Receiving" 1). */
+/* docs/protocol.md, "Receiving" 1: the table, rendezvous port → keys and windows. */
+
+/** Most entries of a table that also holds far windows: some 350 keys. */
 const MAX_ENTRIES_WITH_FAR = 65_536
-/** Windows beyond each side that are held to tell a user of a wrong clock (docs/protocol.md, "Receiving" 1). */
+/** Windows beyond each side that are held to tell a user of a wrong clock. */
 export const FAR = 10
 /** Windows beyond each side that are always held: the next one is ready before its time, the last one still explains a late knock. */
 const MARGIN = 1
@@ -36,7 +38,7 @@ interface Column {
 }
 
 /**
- * The rendezvous ports of every window of interest of every key, by port (docs/protocol.md, "Receiving" 1).
+ * The rendezvous ports of every window of interest of every key, by port.
  * It is filled and emptied in slices, so that ten thousand keys do not hold up the loop when a window passes. Candidates have places, by
  * number: where a port has two dozen candidates, to follow each by reference is what costs.
  */

@@ -1,3 +1,5 @@
+/* docs/protocol.md, "Receiving" 3: of which candidates 4 rendezvous ports may have been heard (candidates.ts). */
+
 /** Fewest counters of a tally, and for how many candidates there is one at most: 4 of them have 32 ports, which fit into a byte. */
 const MIN_COUNTERS = 1_024
 const CANDIDATES_A_COUNTER = 4
