@@ -48,7 +48,7 @@ export class Sessions {
    * @returns its session, where there is more to be noted than its first tap
    */
   open(name: Name, tap: Tap, strays: readonly Stray[], said: boolean, at: number): Session | null {
-    const place: Place<Session> = { name, tap, at, session: null, half: null, seat: 0 }
+    const place: Place<Session> = { name, tap, at, session: null, half: null, before: null, after: null }
     if (said || strays.length > 0) place.session = newSession(place)
     this.#places.set(name, place)
     this.#without.add(place)
@@ -114,7 +114,6 @@ export class Sessions {
       if (session && session.quorum.length > 0) ended.push(session)
       this.#forget(place)
     }
-    for (const half of [this.#without, this.#with]) half.tidy()
     return ended
   }
 
