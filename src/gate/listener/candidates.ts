@@ -76,6 +76,8 @@ export class Candidates {
   /** Takes back what was counted of a port, which the session has let go of. */
   lose(session: Session, port: number, touch: Touch | undefined): void {
     if (session.tally) this.#table.forget(port, session.tally)
+    // Nearly always: without candidates, no pages are counted, and no rendezvous can be over.
+    if (session.quorum.length === 0) return
     if (touch && !touch.said) unfollow(session, port, touch, this.#books)
     session.shaken ||= session.quorum.some(({ rendezvous }) => rendezvous.includes(port))
   }
