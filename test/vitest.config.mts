@@ -14,12 +14,12 @@ const LIMITS = { testTimeout: 300_000, hookTimeout: 300_000 }
 const SIDE_BY_SIDE = 4
 
 /**
- * Attempts at a test by real packets after one that has failed. Its clocks are real, and a machine that others share may stand still for seconds.
- * What held at the second attempt only is told by told.mjs.
+ * Attempts at a test after one that has failed. Many have real processes, packets and clocks, and a machine that others share may stand still for
+ * seconds. What held at the second attempt only is told by told.mjs.
  */
 const MORE_ATTEMPTS = 1
 
-const project = (name: string, include: string[], exclude: string[], maxWorkers: number, retry = 0) => ({
+const project = (name: string, include: string[], exclude: string[], maxWorkers: number, retry = MORE_ATTEMPTS) => ({
   extends: true as const,
   test: { name, include, exclude, maxWorkers, retry },
 })
@@ -32,9 +32,10 @@ export default defineConfig({
     projects: [
       project('unit', ['test/**/*.test.ts'], [...E2E, ...LONG, ...FULL], 2),
       project('long', LONG, [], 2),
-      project('e2e', E2E, ALONE, SIDE_BY_SIDE, MORE_ATTEMPTS),
-      project('alone', ALONE, [], 1, MORE_ATTEMPTS),
-      project('full', FULL, [], 2),
+      project('e2e', E2E, ALONE, SIDE_BY_SIDE),
+      project('alone', ALONE, [], 1),
+      // Its machines go through one life each: no step can be taken twice.
+      project('full', FULL, [], 2, 0),
     ],
   },
 })
