@@ -5,13 +5,13 @@ import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
-/** What age-encryption can do and is never asked for, see src/keys/age-unused.ts. */
+/** What age-encryption can do and is never asked for, see src/build/age-unused.ts. */
 const UNUSED = ['@noble/post-quantum/hybrid.js', '@noble/curves/nist.js', '@noble/curves/ed25519.js']
 
 /** @type {import('esbuild').BuildOptions} */
 const EVERY = {
   bundle: true,
-  alias: Object.fromEntries(UNUSED.map((name) => [name, join(ROOT, 'src/keys/age-unused.ts')])),
+  alias: Object.fromEntries(UNUSED.map((name) => [name, join(ROOT, 'src/build/age-unused.ts')])),
   // Paths in options are those in this clone, wherever we are called.
   absWorkingDir: ROOT,
   logLevel: 'warning',
@@ -24,7 +24,7 @@ const EVERY = {
 const NODE = {
   name: 'node',
   setup({ onResolve }) {
-    onResolve({ filter: /\/primitives$/ }, () => ({ path: join(ROOT, 'src/system/primitives.ts') }))
+    onResolve({ filter: /\/primitives$/ }, () => ({ path: join(ROOT, 'src/build/node-primitives.ts') }))
     onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
       importer.includes('/commander/') ? { path: join(ROOT, 'src/system/child-process.ts') } : null,
     )

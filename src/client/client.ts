@@ -8,7 +8,7 @@ import { isOpening, Lookout } from './lookout'
 import { passPause, sendAll } from './passes'
 import type { Manner, Outgoing, Sending, Sent, Sequence } from './sending'
 import { Touches } from './touches'
-import { alone, type Beside, SILENT_AFTER, type WaitResult } from './waiting'
+import { alone, type Beside, SILENT_AFTER, type WaitResult } from './wait-result'
 
 /* The client, from end to end: a request is sealed and becomes ports, these are touched pass after pass, and the service is watched until it opens. */
 

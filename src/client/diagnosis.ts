@@ -7,7 +7,7 @@ import { isLoopback } from './host'
 import { ANSWERED, isOpening } from './lookout'
 import type { Sending, Sequence } from './sending'
 import { isTooMuch, MOST_WINDOWS } from './time-source'
-import type { WaitResult } from './waiting'
+import type { WaitResult } from './wait-result'
 
 /* Why nothing has opened: what a client can find out by itself. */
 

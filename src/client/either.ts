@@ -1,7 +1,7 @@
 import { isIP, type Socket } from 'node:net'
 import { TimeFault } from '../system/fault'
 import { placeOf } from './place'
-import type { Beside, WaitResult } from './waiting'
+import type { Beside, WaitResult } from './wait-result'
 
 /* A server that has an address of each family, where one of the two may lead nowhere: as IPv6 does in a café whose router only says that it has it. */
 

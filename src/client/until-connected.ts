@@ -5,7 +5,7 @@ import { ANSWERED, type Outcome } from './lookout'
 import { passPause, send } from './passes'
 import type { Sending, Sequence } from './sending'
 import { Touches } from './touches'
-import { alone, type Beside, SILENT_AFTER, type WaitResult } from './waiting'
+import { alone, type Beside, SILENT_AFTER, type WaitResult } from './wait-result'
 
 /* A knock for one connection, which is made meanwhile: who looks first whether the door is open has used it up. */
 

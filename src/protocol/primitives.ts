@@ -6,7 +6,7 @@ import { sha256 } from '@noble/hashes/sha2.js'
 
 /*
  * What the protocol takes from cryptography as it stands in the RFCs, in JavaScript: as a browser needs it, and the tests. The programs have
- * src/system/primitives.ts in the place of this file, since the build says so: the same functions, by Node's own OpenSSL.
+ * src/build/node-primitives.ts in the place of this file, since the build says so: the same functions, by Node's own OpenSSL.
  */
 
 /** HMAC-SHA-256 (RFC 2104): 32 bytes. */

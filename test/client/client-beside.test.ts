@@ -4,7 +4,7 @@ import { knock, knockAllUntilOpen, prepare } from '../../src/client/client'
 import type { Sending } from '../../src/client/sending'
 import { Touches } from '../../src/client/touches'
 import { knockUntilConnected } from '../../src/client/until-connected'
-import type { Beside } from '../../src/client/waiting'
+import type { Beside } from '../../src/client/wait-result'
 import { keyOf } from '../gate/listener/ear'
 
 /* A knock that is over, and one by one family, when that by the other has come to an end. */

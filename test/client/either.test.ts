@@ -1,7 +1,7 @@
 import { Socket } from 'node:net'
 import { describe, expect, it, vi } from 'vitest'
 import { knockByEither, worthOf } from '../../src/client/either'
-import type { Beside, WaitResult } from '../../src/client/waiting'
+import type { Beside, WaitResult } from '../../src/client/wait-result'
 import { Fault } from '../../src/system/fault'
 
 /* Two families, by knocks that are made up; test/e2e/families.test.ts has real ones. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, it } from 'vitest'
+import * as node from '../../src/build/node-primitives'
 import * as browsers from '../../src/protocol/primitives'
-import * as node from '../../src/system/primitives'
 
 const bytes = (minLength: number, maxLength = minLength) => fc.uint8Array({ minLength, maxLength })
 

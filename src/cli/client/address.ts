@@ -5,7 +5,7 @@ import { parseStun } from '../../client/stun'
 import { canonicalAddress } from '../../protocol/address'
 import { UsageFault } from '../../system/fault'
 import { reading } from '../options'
-import { refuseWithout } from './option-table'
+import { refuseWithout } from './option-rules'
 
 /* The address to open for, on the command line. */
 

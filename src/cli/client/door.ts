@@ -15,7 +15,7 @@ import { type AddressOptions, checkAddress, withAddress } from './address'
 import { checkAim, DEFAULT_WAIT, DRY_RUN, forceOption, hasMeantHost, MAX_WAIT, NAME, withTarget, withWay } from './aim'
 import { entriesOf, fill } from './entries'
 import { guardSecrets, makeReady, type Ready, seal } from './ready'
-import { timeSourceOption, type WaitOptions } from './timeout'
+import { timeSourceOption, type WaitOptions } from './unopened'
 import { correction, type Say, speaker, whatOf } from './words'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */

@@ -5,7 +5,7 @@ import type { Entry, Given } from '../../client/profiles'
 import { KEY_ID } from '../../keys/key-file'
 import { clientKeys, keyPath } from '../../keys/keyring'
 import { UsageFault } from '../../system/fault'
-import { entryOf, lasting, OPTION_NAMES, OPTIONS, optionsThat } from './option-table'
+import { entryOf, lasting, OPTION_NAMES, OPTIONS, optionsThat } from './option-rules'
 
 /* Profiles on the command line: an option of a knock is an entry of a profile, read and checked by the option itself. */
 

@@ -4,7 +4,7 @@ import { knockByEither, worthOf } from '../../client/either'
 import { runCommand } from '../../client/run-command'
 import type { Outgoing } from '../../client/sending'
 import { localAddressTo } from '../../client/transport'
-import type { Beside } from '../../client/waiting'
+import type { Beside } from '../../client/wait-result'
 import { quoted, UsageFault } from '../../system/fault'
 import { subcommand } from '../options'
 import { EXIT, noteOf } from '../voice'
@@ -12,7 +12,7 @@ import { NAME } from './aim'
 import { close, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
 import { openingOf } from './outcome'
 import type { Ready } from './ready'
-import { reportUnopened } from './timeout'
+import { reportUnopened } from './unopened'
 
 /** Time for a command to make its connections in. */
 const DEFAULT_SECONDS = 5 * 60

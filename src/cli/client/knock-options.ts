@@ -7,8 +7,8 @@ import { parseLifetime } from '../../system/time'
 import { reading, whole } from '../options'
 import { type AddressOptions, checkAddress, withAddress } from './address'
 import { checkAim, DEFAULT_WAIT, MAX_WAIT, withTarget, withWay } from './aim'
-import { refuseWithout } from './option-table'
-import { timeSourceOption, type WaitOptions } from './timeout'
+import { refuseWithout } from './option-rules'
+import { timeSourceOption, type WaitOptions } from './unopened'
 
 /* The options of a plain knock, which a profile may have, too. */
 

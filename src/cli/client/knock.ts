@@ -19,11 +19,11 @@ import { EXIT, noteOf } from '../voice'
 import { DRY_RUN, forceOption, hasMeantHost, NAME } from './aim'
 import { pinned, recording } from './entries'
 import { checkOptions, type KnockOptions, UNWATCHED, withKnock } from './knock-options'
-import { optionsThat } from './option-table'
+import { optionsThat } from './option-rules'
 import { openingOf } from './outcome'
 import { byProfile, tooMany } from './profile'
 import { guardSecrets, makeReady, type Ready, seal } from './ready'
-import { reportUnopened, warnOfTouches } from './timeout'
+import { reportUnopened, warnOfTouches } from './unopened'
 import { correction, describe, type Say, speaker, whatOf } from './words'
 
 /* The plain knock: knockclient without a subcommand. */

@@ -6,7 +6,7 @@ import { Fault, UsageFault } from '../../system/fault'
 import { askSecret } from '../../system/terminal'
 import { type AimOptions, checkAim } from './aim'
 import { type Draft, guardSecrets, makeReady } from './ready'
-import { warnOfTouches } from './timeout'
+import { warnOfTouches } from './unopened'
 import { printSequence, speaker, whatOf } from './words'
 
 const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"

@@ -9,7 +9,7 @@ import { NAME } from './aim'
 import { apply, entriesOf, keepable, merge, recording } from './entries'
 import { type KnockOptions, withKnock } from './knock-options'
 import { meantByWord, meantByWords } from './meant'
-import { refuseWithout } from './option-table'
+import { refuseWithout } from './option-rules'
 
 /* Profiles: options of a knock by a name of the user's own, and the subcommand that keeps them. */
 
