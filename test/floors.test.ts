@@ -16,10 +16,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   admin: ['protocol', 'system', 'gate', 'keys', 'daemon'],
   cli: ['protocol', 'system', 'gate', 'keys', 'daemon', 'client', 'browser', 'admin'],
   build: [],
-  usb: ['build'],
+  usb: [],
 }
-/** Rooms that run in a browser, too. */
-const ANYWHERE = ['protocol', 'browser']
+/** Rooms that import nothing of Node's: they run in a browser, too, or decide, and do no I/O. */
+const PURE = ['protocol', 'browser', 'gate']
 /** `from '…'`, `import '…'`, `import('…')`, `require('…')`, or the two calls with anything that is not a plain string. */
 const IMPORT = /\bfrom\s*(['"])(.+?)\1|\b(?:import|require)\s*\(?\s*(['"])(.+?)\3|\b((?:import|require)\((?!\s*['"]).*)/g
 
@@ -31,7 +31,7 @@ function fault(file: string, specifier: string): string | null {
   const room = roomOf(file)
   if (!Object.hasOwn(ROOMS, room) || !file.includes('/')) return `${file} is in no room`
   if (/^(import|require)\(/.test(specifier)) return `${file} computes what it imports: ${specifier}`
-  if (ANYWHERE.includes(room) && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
+  if (PURE.includes(room) && isBuiltin(specifier)) return `${file} imports ${specifier} from Node`
   if (!/^[./]/.test(specifier)) return null
   const target = posix.join(posix.dirname(file), specifier)
   if (['../package.json', '../dist/page.txt'].includes(target) && room === 'cli') return null
@@ -68,6 +68,23 @@ describe('the rooms', () => {
   it('ask for no part of Node’s when they run: the executable can’t, but by getBuiltinModule', () => {
     const asking = files.filter((file) => /\bimport\(\s*['"]node:/.test(readFileSync(new URL(file, SRC), 'utf8')))
     expect(asking).toEqual([])
+  })
+
+  it('are those of docs/architecture.md', () => {
+    const page = readFileSync(new URL('../docs/architecture.md', SRC), 'utf8')
+    const rows = [...page.matchAll(/^\| `(\w+)` \| [^|]+ \| ([^|]+) \|$/gm)]
+    const rooms = rows.map(([, room, from]) => [room, from === 'nobody' ? [] : from.replace(/ \(.*?\)/g, '').split(', ')])
+    const all = Object.keys(ROOMS).filter((room) => !['cli', 'build', 'usb'].includes(room))
+    const picture = Object.entries(ROOMS).map(([room, from]) => [room, from.length === all.length ? ['all of these'] : from])
+    expect(Object.fromEntries(rooms)).toEqual(Object.fromEntries(picture))
+  })
+
+  it('decide without a clock of their own', () => {
+    const clocks = /\b(Date\.now|performance\.now|new Date\(\)|Math\.random|setTimeout|setInterval)\b/
+    const code = (file: string) => readFileSync(new URL(file, SRC), 'utf8').replace(/\/\*[\s\S]*?\*\/|\/\/.*/g, '')
+    const decisions = files.filter((file) => file.startsWith('gate/'))
+    expect(decisions.length).toBeGreaterThan(20)
+    expect(decisions.filter((file) => clocks.test(code(file)))).toEqual([])
   })
 
   it('start processes by one file, and so load what that takes no sooner', () => {
@@ -136,6 +153,8 @@ describe('the checker', () => {
     ['system/time.ts', '../protocol/request', true],
     ['system/time.ts', '../keys/keyring', false],
     ['gate/listener/listener.ts', '../../protocol/knock', true],
+    ['gate/listener/listener.ts', 'node:timers', false],
+    ['gate/listener/listener.ts', '@noble/hashes/utils.js', true],
     ['gate/listener/listener.ts', '../ledger', true],
     ['gate/listener/listener.ts', '../../system/fault', false],
     ['gate/listener/listener.ts', '../../daemon/daemon', false],
@@ -165,7 +184,7 @@ describe('the checker', () => {
     ['cli/main.ts', '../../test/e2e/lab', false],
     ['cli/admin/page.ts', '../../browser/index.html', true],
     ['cli/admin/page.ts', '../../../dist/page.txt', true],
-    ['usb/build.mjs', '../build/bundle.mjs', true],
+    ['usb/build.mjs', '../build/bundle.mjs', false],
     ['usb/build.mjs', '../cli/knockclient', false],
     ['util.ts', './protocol/key', false],
     ['util/key.ts', '../protocol/key', false],

@@ -19,7 +19,7 @@ export const testing =
         if (outcome.opened > 0) successful.add(name)
         expect([...successful]).not.toContain(name)
         expect(outcome.tried).toBeGreaterThan(0)
-        expect(outcome).toSatisfy(holds)
+        expect(outcome, JSON.stringify(outcome)).toSatisfy(holds)
       })
     })
   }
