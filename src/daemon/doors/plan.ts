@@ -1,6 +1,6 @@
 import type { Now } from '../../gate/clock'
-import { type Batch, type Entry, type Lease, nameOf, type Table } from '../../gate/firewall'
-import { isLease, type Leases, type Why } from '../../gate/leases'
+import { type Batch, type Entry, isLease, type Lease, nameOf, type Table } from '../../gate/firewall'
+import type { Leases, Why } from '../../gate/leases'
 
 /** What the kernel has ended by itself is swept up when nobody waits for a door, or when it has lain there for so many milliseconds. */
 const LATEST_SWEEP = 10_000
