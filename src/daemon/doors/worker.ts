@@ -267,10 +267,11 @@ export class TableWorker {
     }
     this.#isUnknown = false
     const isSingle = this.#plan.stand(found.entries)
-    const isOther = this.#plan.compare(now, (lease) => {
+    const { gone, isOther } = this.#plan.compare(now)
+    for (const lease of gone) {
       this.#leases.lose(lease)
       this.#ends.ended(lease, 'closed', { reason: 'another program has taken its rule away' })
-    })
+    }
     this.#isBroken ||= !found.isWhole || !isSingle
     if (!isOthers || !(this.#isBroken || isOther)) return
     this.#news ||= 'another program has changed the firewall: our rules are put back'
