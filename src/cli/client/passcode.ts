@@ -14,7 +14,6 @@ const OTHER_LENGTH = "where this server's PINs have another length, say so with 
 export interface PasscodeOptions extends AimOptions {
   passcodeBase: number
   pinDigits: number
-  dryRun?: boolean
 }
 
 /**
