@@ -14,7 +14,7 @@ import type { Outcome } from './doors/waiting'
 import type { Stages } from './stages'
 
 /** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed. */
-export type Enforced = { readonly refused: string } | { readonly told: Promise<void> }
+type Enforced = { readonly refused: string } | { readonly told: Promise<void> }
 
 /** What every line of the log about a grant says. */
 interface About {
