@@ -28,6 +28,7 @@ export interface Lock {
 
 export type Entry = Lease | Lock
 
+/** Tells a lease from a lock. */
 export const isLease = (entry: Entry): entry is Lease => 'port' in entry
 
 /** What is to be added and taken away in one step: all of it, or nothing. */

@@ -99,6 +99,7 @@ export class Plan {
     this.#due.set(nameOf(due.entry), { ...due, notBefore })
   }
 
+  /** Strikes an entry out, whatever stands. */
   giveUp(entry: Entry): void {
     this.#due.delete(nameOf(entry))
   }

@@ -47,6 +47,7 @@ export class Queue {
     this.#front = Math.min(this.#front, session.row)
   }
 
+  /** Has a session wait no more. */
   leave(session: Session): void {
     this.#parked.delete(session)
     this.#waiting[session.row].delete(session)
