@@ -14,7 +14,7 @@ export interface Change {
 }
 
 /** How an installation is asked for. */
-export interface InstallationRequest {
+interface InstallationRequest {
   /** The daemon's config, which names the keyring. */
   readonly config: string
   /** Whether its changes are only looked at: then nobody is cut off, and the kernel is not tried. */
@@ -24,7 +24,7 @@ export interface InstallationRequest {
 }
 
 /** What an installation comes to. */
-export interface Installation {
+interface Installation {
   readonly changes: readonly Change[]
   /** Whether connections that a lease lets in are marked; of a preview it is taken for granted. */
   readonly isMarked: boolean
@@ -72,7 +72,7 @@ export async function applyChanges(changes: readonly Change[]): Promise<void> {
 }
 
 /** What is ours in the table of a family, leases in it: lines as iptables prints them, none where there is nothing. */
-export interface OurChains {
+interface OurChains {
   readonly family: Family
   readonly lines: readonly string[]
 }

@@ -8,7 +8,7 @@ import { asOwner } from '../system/files'
 import type { ServerKeyring } from './keyring-config'
 
 /** What a new key is to be, but for its secret. */
-export interface NewKey {
+interface NewKey {
   readonly id: string
   /** The server's label. */
   readonly server: string

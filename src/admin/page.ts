@@ -11,7 +11,7 @@ export const DEFAULT_DOORS: readonly Service[] = [{ port: 22, protocol: 'tcp' }]
 const DEFAULT_MAX = 24 * 3600
 
 /** What a page with a key offers. */
-export interface PageOffer {
+interface PageOffer {
   readonly doors: readonly Service[]
   /** Those of them that the key may not open, as far as its file tells. */
   readonly beyond: readonly Service[]

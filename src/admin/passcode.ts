@@ -2,7 +2,6 @@ import { base32nopad } from '@scure/base'
 import { generateURI } from 'otplib'
 import { passcodeFault } from '../daemon/passcode-rules'
 import { type GrantRules, isOver, type PasscodeGrant } from '../gate/server-key'
-import { PASSCODE_SECONDS } from '../keys/grant-table'
 import type { KeyFile } from '../keys/key-file'
 import { findKey } from '../keys/keyring'
 import { writePasscode } from '../keys/passcode-table'
@@ -35,18 +34,6 @@ export function grantOf({ id, grant, revoked, expires }: KeyFile, now: number): 
 export function ungranted(grant: GrantRules, services: readonly Service[]): Service[] {
   const granted = grant.services.map(formatService)
   return services.filter((service) => !granted.includes(formatService(service)))
-}
-
-/** What is asked of a passcode; services and seconds are undefined where the grant says them. */
-export interface PasscodeWish {
-  readonly services?: readonly Service[] | undefined
-  readonly time?: number | undefined
-  readonly once: boolean
-}
-
-/** What a passcode opens: what is asked for, or what the grant has; at most {@link PASSCODE_SECONDS} then. */
-export function opens(grant: GrantRules, { services, time, once }: PasscodeWish): Omit<PasscodeGrant, 'pin'> {
-  return { services: services ?? grant.services, seconds: time ?? Math.min(PASSCODE_SECONDS, grant.max), once }
 }
 
 /**

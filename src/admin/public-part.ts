@@ -25,7 +25,7 @@ export function publicPart({ id, key, created, expires, revoked, host, grant, pa
 }
 
 /** What the daemon makes of a key. */
-export type KeyState = 'valid' | 'revoked' | 'expired' | "another server's"
+type KeyState = 'valid' | 'revoked' | 'expired' | "another server's"
 
 /**
  * What the daemon makes of a key.

@@ -1,6 +1,6 @@
 import type { Command, Option } from 'commander'
 import { Argument } from 'commander'
-import { walk } from './client/meant'
+import { walk } from './meant'
 import { subcommand } from './options'
 
 /* What a shell needs to complete our commands, made from the same definitions as --help. */

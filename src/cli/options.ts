@@ -2,7 +2,7 @@ import { Command, Option } from 'commander'
 import { version } from '../../package.json'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
-import { pathOf, refuseWord } from './client/meant'
+import { pathOf, refuseWord } from './meant'
 import { complain } from './voice'
 
 /** A program or subcommand with the manners that all of ours share. */

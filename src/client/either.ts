@@ -24,7 +24,7 @@ interface EitherEnded<A, T> {
 }
 
 /** What a result is worth: an end to both knocks; or to be told of, since somebody has answered, before one of which there is only silence; or nothing. */
-export type Worth = 'end' | 'told' | 'nothing'
+type Worth = 'end' | 'told' | 'nothing'
 
 /** What it is worth how a knocking has ended. */
 export function worthOf(result: WaitResult | Socket): Worth {

@@ -53,8 +53,3 @@ export function isSameName(one: string, other: string): boolean {
   const bare = (name: string) => name.toLowerCase().replace(/\.$/, '')
   return bare(one) === bare(other)
 }
-
-/** Whether an address is this machine's own, which no network lies in front of. */
-export function isLoopback(address: string): boolean {
-  return address.startsWith('127.') || address === '::1'
-}

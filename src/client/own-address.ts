@@ -6,7 +6,7 @@ import { isTranslated } from './nat64'
 import { askStun } from './stun'
 
 /** Whom to ask for this machine's address, as others see it: somebody whom the user has named. A STUN server, only where they trust the way to it. */
-export type AddressSource =
+type AddressSource =
   | { readonly stun: { readonly host: string; readonly port: number }; readonly url?: undefined }
   | { readonly url: URL; readonly stun?: undefined }
 

@@ -1,5 +1,5 @@
 import type { Socket } from 'node:net'
-import { isLoopback } from './host'
+import { isLoopback } from '../protocol/address'
 import { failureOf } from './look'
 
 /**

@@ -1,15 +1,9 @@
-import { bytesToHex } from '@noble/hashes/utils.js'
-import type { Now } from '../gate/clock'
 import { ClockWatch } from '../gate/clock-watch'
-import type { Lock } from '../gate/firewall'
 import type { Knock } from '../gate/knock'
-import type { Passcodes } from '../gate/passcodes/passcodes'
 import { boundAddress, decide } from '../gate/policy'
-import { Quiet } from '../gate/quiet'
 import { passcodeKey, type ServerKey } from '../gate/server-key'
 import type { Tap } from '../gate/tap'
 import type { Cidr } from '../protocol/address'
-import { datagramIdentity } from '../protocol/datagram'
 import { reason } from '../system/fault'
 import { clockJumped } from './ahead'
 import { CurrentKeys } from './current-keys'
@@ -17,9 +11,6 @@ import { Enforcement } from './enforcement'
 import { BUSY, LookTimer } from './look-timer'
 import { Refusals } from './refusals'
 import type { Stages } from './stages'
-
-/** That passcodes wait is said once in so many milliseconds: who guesses must not fill the log. */
-const QUIET = 60_000
 
 /**
  * The daemon: tap source → listener → ledger → policy → leases → firewall. It answers nobody; what it says, it says to its log.
@@ -31,7 +22,6 @@ export class Daemon {
   readonly #refusals: Refusals
   readonly #enforcement: Enforcement
   readonly #clock = new ClockWatch()
-  readonly #quiet = new Quiet(QUIET)
   /** Knocks that are on their way. */
   readonly #running = new Set<Promise<void>>()
   readonly #looks = new LookTimer(() => this.tick())
@@ -50,25 +40,13 @@ export class Daemon {
     if (this.#looks.isLate(at.steady)) this.tick()
     // Asked first, so that the text of a stranger's address need not be written.
     const lock = leases.locks > 0 ? leases.locked(tap.source) : undefined
-    if (lock) this.#ignore(tap, lock)
-    else if (passcodes?.hears(tap.port)) this.#hearPasscode(passcodes, tap, at)
-    else this.#take(listener.hear(tap, at))
+    if (lock) this.#refusals.ofTap(tap, lock)
+    else if (passcodes?.hears(tap.port)) {
+      // A passcode is a knock whose request stands in the key's file.
+      this.#take(passcodes.hear(tap, at))
+      if (passcodes.waits(at)) this.#refusals.ofPasscodes(at)
+    } else this.#take(listener.hear(tap, at))
     if (listener.busy) this.#looks.hurry()
-  }
-
-  /** A tap from a locked address: no news where it belongs to the knock that locked, as its rest and its second pass do. */
-  #ignore(tap: Tap, lock: Lock): void {
-    const { listener, now } = this.#stages
-    const { payload } = tap
-    const isRepeated = payload ? bytesToHex(datagramIdentity(payload)).startsWith(lock.id) : listener.repeats(tap, now())
-    if (!isRepeated) this.#refusals.ofTap(tap.source, lock)
-  }
-
-  /** Passcodes → ledger and so on: a passcode is a knock whose request stands in the key's file. */
-  #hearPasscode(passcodes: Passcodes, tap: Tap, at: Now): void {
-    this.#take(passcodes.hear(tap, at))
-    if (passcodes.waits(at) && this.#quiet.may('passcodes wait', at.steady))
-      this.#stages.log.warn('too many passcodes were wrong: all of them wait for the next window')
   }
 
   /** Admits what was opened. Nobody waits for it here: a disk or a firewall that takes its time holds up no tap. */

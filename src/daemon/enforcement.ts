@@ -1,8 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
-import type { Lease, Lock } from '../gate/firewall'
+import { isLease, type Lease, type Lock } from '../gate/firewall'
 import type { Knock } from '../gate/knock'
-import { isLease } from '../gate/leases'
 import type { Grant } from '../gate/policy'
 import type { ServerKey } from '../gate/server-key'
 import { SHARE, SHARE_RATE, Shares } from '../gate/share'
@@ -15,7 +14,7 @@ import type { Outcome } from './doors/waiting'
 import type { Stages } from './stages'
 
 /** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed. */
-export type Enforced = { readonly refused: string } | { readonly told: Promise<void> }
+type Enforced = { readonly refused: string } | { readonly told: Promise<void> }
 
 /** What every line of the log about a grant says. */
 interface About {

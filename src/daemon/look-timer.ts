@@ -29,10 +29,12 @@ export class LookTimer {
     return steady - this.#looked >= IDLE
   }
 
+  /** A look is being taken. */
   began(steady: number): void {
     this.#looked = steady
   }
 
+  /** Has the next look taken in time. @param daemon what it does until then */
   next(daemon: keyof typeof PACES): void {
     this.#set(PACES[daemon])
   }

@@ -1,3 +1,5 @@
+import { bytesToHex } from '@noble/hashes/utils.js'
+import type { Now } from '../gate/clock'
 import type { Lock } from '../gate/firewall'
 import type { Knock } from '../gate/knock'
 import type { Claim } from '../gate/ledger'
@@ -5,18 +7,20 @@ import type { Refusal } from '../gate/policy'
 import { Quiet } from '../gate/quiet'
 import type { ServerKey } from '../gate/server-key'
 import { REFUSAL_RATE, REFUSALS, Shares } from '../gate/share'
+import type { Tap } from '../gate/tap'
 import { isZeroAddress } from '../protocol/address'
+import { datagramIdentity } from '../protocol/datagram'
 import { formatService } from '../protocol/service'
 import { isoTime } from '../system/time'
 import { whyAhead } from './ahead'
 import type { Stages } from './stages'
 
-/** A refusal is said once a minute for each knock, so that nobody fills the log by repeating one. */
+/** A refusal is said once a minute for each knock, and so is it that passcodes wait: who repeats or guesses must not fill the log. */
 const QUIET = 60_000
 
 /** Tells the log what is refused, and keeps it from being filled: nobody's refusals take the place of what others should read. */
 export class Refusals {
-  readonly #stages: Pick<Stages, 'ledger' | 'log' | 'now'>
+  readonly #stages: Pick<Stages, 'listener' | 'ledger' | 'log' | 'now'>
   readonly #quiet = new Quiet(QUIET)
   /** How many of each key's refusals are said. */
   readonly #shares = new Shares(REFUSALS, REFUSAL_RATE)
@@ -25,13 +29,22 @@ export class Refusals {
   /** Knocks that their own source has said again. */
   retransmits = 0
 
-  constructor(stages: Pick<Stages, 'ledger' | 'log' | 'now'>) {
+  constructor(stages: Pick<Stages, 'listener' | 'ledger' | 'log' | 'now'>) {
     this.#stages = stages
   }
 
-  /** A tap from a locked address. */
-  ofTap(source: string, { key, until }: Lock): void {
-    this.#say('locked', { key, source, until: isoTime(until * 1000) }, `locked ${source}`)
+  /** A tap from a locked address: no news where it belongs to the knock that locked, as its rest and its second pass do. */
+  ofTap(tap: Tap, { id, key, until }: Lock): void {
+    const { listener, now } = this.#stages
+    const { source, payload } = tap
+    const isRepeated = payload ? bytesToHex(datagramIdentity(payload)).startsWith(id) : listener.repeats(tap, now())
+    if (!isRepeated) this.#say('locked', { key, source, until: isoTime(until * 1000) }, `locked ${source}`)
+  }
+
+  /** Passcodes, of which so many were wrong that all of them wait. */
+  ofPasscodes({ steady }: Now): void {
+    if (this.#quiet.may('passcodes wait', steady))
+      this.#stages.log.warn('too many passcodes were wrong: all of them wait for the next window')
   }
 
   /** A knock that was understood. @param why what to say beyond the refusal's word */

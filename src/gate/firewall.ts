@@ -28,6 +28,9 @@ export interface Lock {
 
 export type Entry = Lease | Lock
 
+/** Tells a lease from a lock. */
+export const isLease = (entry: Entry): entry is Lease => 'port' in entry
+
 /** What is to be added and taken away in one step: all of it, or nothing. */
 export interface Batch {
   readonly add: readonly Entry[]
@@ -73,5 +76,5 @@ export class Refused extends Error {}
 
 /** What tells an entry from every other: a lease that is made longer keeps its id, and has another end. */
 export function nameOf(entry: Entry): string {
-  return `${'port' in entry ? 'lease' : 'lock'} ${entry.fingerprint} ${entry.id} ${entry.until}`
+  return `${isLease(entry) ? 'lease' : 'lock'} ${entry.fingerprint} ${entry.id} ${entry.until}`
 }

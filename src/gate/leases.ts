@@ -1,7 +1,7 @@
 import { type Cidr, inCidr, parseCidr } from '../protocol/address'
 import type { Service } from '../protocol/service'
 import type { Now } from './clock'
-import type { Entry, Lease, Lock } from './firewall'
+import { type Entry, isLease, type Lease, type Lock } from './firewall'
 import type { Grant } from './policy'
 
 /** Leases in force, of all keys: a bound on rules, far above what people ask. */
@@ -256,8 +256,6 @@ export class Leases {
     else this.#lockedBy.delete(entry.address)
   }
 }
-
-export const isLease = (entry: Entry): entry is Lease => 'port' in entry
 
 function endOf(until: number | null, now: Now): number {
   return until === null ? Infinity : now.steady + until * 1000 - now.wall

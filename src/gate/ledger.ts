@@ -26,7 +26,7 @@ export interface LedgerFile {
  * What a ledger knows of a knock. `retransmitted`: it is spent, and its own source says it again; `stale`: it lies below the floor, where
  * nobody knows any more; `unknown`: it has not been spent.
  */
-export type Known = 'replayed' | 'retransmitted' | 'stale' | 'unknown'
+type Known = 'replayed' | 'retransmitted' | 'stale' | 'unknown'
 
 /** What became of a claim. `spent`: it was free and is now this knock's own, once `durable` resolves. */
 export type Claim =

@@ -1,4 +1,4 @@
-import { ipv4Number, ipv4Text } from '../protocol/address'
+import { addressBytes, ipv4Number, ipv4Text } from '../protocol/address'
 
 /** One packet seen on one port: what a tap source delivers. Addresses are canonical text (RFC 5952, IPv4-mapped as IPv4). */
 export interface Tap {
@@ -26,6 +26,12 @@ export class Ipv4Tap implements Tap {
   get source(): string {
     return ipv4Text(this.ipv4)
   }
+}
+
+/** The /64 of an IPv6 address, which one host has whole, so that its addresses count as one; null for IPv4, where each is one by itself. */
+export function prefixOf(source: string): string | null {
+  const bytes = source.includes(':') ? addressBytes(source) : null
+  return bytes ? bytes.subarray(0, 8).join(':') : null
 }
 
 /** What taps that count together are told by: the same source and destination have the same name, and no others have it. */

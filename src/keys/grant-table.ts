@@ -2,7 +2,7 @@ import * as v from 'valibot'
 import { type GrantRules, MIN_OPEN_PREFIX, MIN_OPEN_PREFIX6, type PasscodeGrant } from '../gate/server-key'
 import { formatAddress, formatCidr, parseCidr } from '../protocol/address'
 import { MAX_PIN_DIGITS } from '../protocol/passcode'
-import { formatService, parseService } from '../protocol/service'
+import { formatService, parseService, type Service } from '../protocol/service'
 import { formatDuration, parseLifetime } from '../system/time'
 import { leadingTo } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
@@ -89,7 +89,7 @@ export function describeGrant(grant: GrantRules) {
 }
 
 /** How long a passcode opens for if nothing else is said, in seconds; never longer than the grant's longest. */
-export const PASSCODE_SECONDS = 300
+const PASSCODE_SECONDS = 300
 const PIN_RULE = `0 to ${MAX_PIN_DIGITS} digits in quotes`
 
 /** The table [passcode]. */
@@ -100,17 +100,27 @@ export const passcodeSchema = v.strictObject({
   once: v.optional(v.boolean(), true),
 })
 
+/** What is asked of a passcode; services and seconds are undefined where its key's grant says them. */
+export interface PasscodeWish {
+  readonly services?: readonly Service[] | undefined
+  readonly time?: number | undefined
+  readonly once: boolean
+}
+
+/** What a passcode opens: what is asked for, or what the grant has; for at most {@link PASSCODE_SECONDS} then. */
+export function passcodeOpens(
+  { services, time, once }: PasscodeWish,
+  grant: Pick<GrantRules, 'services' | 'max'>,
+): Omit<PasscodeGrant, 'pin'> {
+  return { services: services ?? grant.services, seconds: time ?? Math.min(PASSCODE_SECONDS, grant.max), once }
+}
+
 /** What a table [passcode] says, beside its key's grant. */
 export function readPasscode(
-  { pin, services, time, once }: v.InferOutput<typeof passcodeSchema>,
+  table: v.InferOutput<typeof passcodeSchema>,
   grant: Pick<GrantRules, 'services' | 'max'>,
 ): PasscodeGrant {
-  return {
-    pin,
-    services: services ?? grant.services,
-    seconds: time ?? Math.min(PASSCODE_SECONDS, grant.max),
-    once,
-  }
+  return { pin: table.pin, ...passcodeOpens(table, grant) }
 }
 
 /** What a passcode opens, as the table of a key file, but for its PIN. */

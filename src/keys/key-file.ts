@@ -2,7 +2,7 @@ import { base32nopad } from '@scure/base'
 import { stringify } from 'smol-toml'
 import * as v from 'valibot'
 import { askedOf, type GrantRules, type PasscodeGrant } from '../gate/server-key'
-import { deriveKey, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
+import { deriveKey, KEY_ID, KEY_ID_RULE, type Key, labelFault, MAX_PERIOD, MIN_PERIOD, SECRET_BYTES } from '../protocol/key'
 import { DEFAULT_POOL, formatPool } from '../protocol/pool'
 import { formatService, type Service } from '../protocol/service'
 import type { Read } from '../system/fault'
@@ -55,10 +55,6 @@ export interface GrantHint {
 export function hintOf({ grant, hint }: Pick<KeyFile, 'grant' | 'hint'>): GrantHint | null {
   return grant ?? hint ?? null
 }
-
-/** What names a key: short and plain enough for a file's name and for a rule's comment. */
-export const KEY_ID = /^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$/
-export const KEY_ID_RULE = '1 to 32 letters, digits, dots, dashes or underscores, the first a letter or digit'
 
 export const serverLabel = v.pipe(
   v.string(),

@@ -83,6 +83,11 @@ export function isZeroAddress(text: string): boolean {
   return bytes !== null && unmapped(bytes).every((byte) => byte === 0)
 }
 
+/** Whether an address, in its canonical form, is this machine's own, which no network lies in front of. */
+export function isLoopback(address: string): boolean {
+  return address.startsWith('127.') || address === '::1'
+}
+
 /** An IPv4-mapped IPv6 address counts as IPv4 (docs/protocol.md, "Request"). */
 function unmapped(bytes: Uint8Array): Uint8Array {
   const mapped = bytes.length === 16 && bytes[10] === 0xff && bytes[11] === 0xff && bytes.subarray(0, 10).every((b) => b === 0)

@@ -6,7 +6,8 @@ import { Doors } from '../../src/daemon/doors/doors'
 import type { Outcome } from '../../src/daemon/doors/waiting'
 import { iptablesFirewall } from '../../src/daemon/firewall/iptables'
 import { iptables, readTable } from '../../src/daemon/firewall/table'
-import { isLease, Leases } from '../../src/gate/leases'
+import { isLease } from '../../src/gate/firewall'
+import { Leases } from '../../src/gate/leases'
 import { scratch } from '../system/scratch'
 
 /* A rule that the kernel itself refuses, and not iptables: of one key, beside those of others. */

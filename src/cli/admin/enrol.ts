@@ -6,13 +6,12 @@ import {
   grantOf,
   type Misfit,
   misfitOf,
-  opens,
-  type PasscodeWish,
   pinDigitsOf,
   takePasscode,
   ungranted,
 } from '../../admin/passcode'
 import type { PasscodeGrant } from '../../gate/server-key'
+import { type PasscodeWish, passcodeOpens } from '../../keys/grant-table'
 import type { KeyFile } from '../../keys/key-file'
 import type { Key } from '../../protocol/key'
 import { CODE_DIGITS } from '../../protocol/passcode'
@@ -68,7 +67,7 @@ function within(file: KeyFile, wish: PasscodeWish): Omit<PasscodeGrant, 'pin'> {
   }
   if (time !== undefined && time > grant.max)
     throw new UsageFault(`--time expected at most ${formatDuration(grant.max)}, the key's longest, got ${formatDuration(time)}`)
-  return opens(grant, wish)
+  return passcodeOpens(wish, grant)
 }
 
 /** Draws a URI for the app: the one moment at which the secret is shown. */

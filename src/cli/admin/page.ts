@@ -20,6 +20,7 @@ import { checkFree, writeNew } from '../../system/files'
 import { formatDuration, parseLifetime } from '../../system/time'
 import { checkId, reading, subcommand, whole } from '../options'
 import { noteOf } from '../voice'
+import { listOf } from './lists'
 import { newPassphrase } from './new-passphrase'
 import { keysOption } from './places'
 import { NAME, print, warn } from './voice'
@@ -177,12 +178,11 @@ async function resolveBoth(host: string): Promise<string[]> {
 }
 
 function readAddresses(text: string): string[] | null {
-  const addresses = text.split(',').map((address) => canonicalAddress(address.trim()))
-  if (addresses.length > MAX_ADDRESSES || !addresses.every((address) => address !== null)) return null
-  return [...new Set(addresses)]
+  const addresses = listOf(canonicalAddress)(text)
+  return addresses && addresses.length <= MAX_ADDRESSES ? [...new Set(addresses)] : null
 }
 
 function readServices(text: string): Service[] | null {
-  const services = text.split(',').map((service) => readService(service))
-  return services.length <= MAX_DOORS && services.every((service) => service !== null) ? services : null
+  const services = listOf(readService)(text)
+  return services && services.length <= MAX_DOORS ? services : null
 }

@@ -5,13 +5,13 @@ import { parseStun } from '../../client/stun'
 import { canonicalAddress } from '../../protocol/address'
 import { UsageFault } from '../../system/fault'
 import { reading } from '../options'
+import type { AimOptions } from './aim'
 import { refuseWithout } from './option-rules'
 
 /* The address to open for, on the command line. */
 
 export interface AddressOptions extends OpenFor {
   stunTrusted?: boolean
-  dryRun?: boolean
 }
 
 /** Gives a command the options of {@link AddressOptions}. */
@@ -39,7 +39,7 @@ export function withAddress(command: Command): Command {
 
 /** Checks what of a command's options does not go together. @throws {UsageFault} */
 export function checkAddress(command: Command): void {
-  const { address, dryRun, stun, stunTrusted, addressUrl } = command.opts<AddressOptions>()
+  const { address, dryRun, stun, stunTrusted, addressUrl } = command.opts<AddressOptions & AimOptions>()
   if (address !== AUTO) {
     refuseWithout(command, 'address', '-i auto: nobody is asked without')
     return

@@ -33,6 +33,7 @@ export interface AimOptions extends Families {
   passes: number
   parity: number
   timeOffset: number
+  dryRun?: boolean
   quiet?: boolean
   verbose?: boolean
 }

@@ -63,7 +63,7 @@ export const OPTIONS = table({
 })
 
 /** An option by its attribute. */
-export type OptionName = keyof typeof OPTIONS
+type OptionName = keyof typeof OPTIONS
 export const OPTION_NAMES = Object.keys(OPTIONS) as readonly OptionName[]
 
 /** The options of which this is so. */

@@ -11,10 +11,9 @@ import { printSequence, speaker, whatOf } from './words'
 
 const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
 
-export interface PasscodeOptions extends AimOptions {
+interface PasscodeOptions extends AimOptions {
   passcodeBase: number
   pinDigits: number
-  dryRun?: boolean
 }
 
 /**

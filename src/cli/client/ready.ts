@@ -16,7 +16,7 @@ import { printSequence, printSequenceAsJson, type Say } from './words'
 /* What every command that knocks does before its first packet, and nothing else: that is what its user waits for. */
 
 /** The options that it reads. */
-export interface ReadyOptions extends AimOptions, AddressOptions {
+interface ReadyOptions extends AimOptions, AddressOptions {
   wait?: number
   force?: boolean
   json?: boolean

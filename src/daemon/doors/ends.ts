@@ -1,6 +1,5 @@
 import type { Logger } from 'pino'
-import type { Entry, Lease } from '../../gate/firewall'
-import { isLease } from '../../gate/leases'
+import { type Entry, isLease, type Lease } from '../../gate/firewall'
 import { formatService } from '../../protocol/service'
 
 /** Tells the log of each lease that has stood in a table how it has ended: once, however often it was made longer. */

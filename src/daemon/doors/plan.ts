@@ -1,6 +1,6 @@
 import type { Now } from '../../gate/clock'
-import { type Batch, type Entry, type Lease, nameOf, type Table } from '../../gate/firewall'
-import { isLease, type Leases, type Why } from '../../gate/leases'
+import { type Batch, type Entry, isLease, type Lease, nameOf, type Table } from '../../gate/firewall'
+import type { Leases, Why } from '../../gate/leases'
 
 /** What the kernel has ended by itself is swept up when nobody waits for a door, or when it has lain there for so many milliseconds. */
 const LATEST_SWEEP = 10_000
@@ -99,6 +99,7 @@ export class Plan {
     this.#due.set(nameOf(due.entry), { ...due, notBefore })
   }
 
+  /** Strikes an entry out, whatever stands. */
   giveUp(entry: Entry): void {
     this.#due.delete(nameOf(entry))
   }
@@ -110,19 +111,18 @@ export class Plan {
 
   /**
    * Notes what stands there and should not, and what does not and should, as far as it is not on its way.
-   * @param lose told of each lease for one connection that is gone: it is not put back
-   * @returns whether there is anything else
+   * @returns each lease for one connection that is gone, which is not to be put back; and whether there is anything else
    */
-  compare(now: Now, lose: (lease: Lease) => void): boolean {
+  compare(now: Now): { gone: Lease[]; isOther: boolean } {
     const lost = this.wanted().filter((entry) => !this.stands(entry) && !this.dueOf(entry))
     // The kernel has forgotten who has had the one connection: another one would be one too many.
     const isOver = (entry: Entry): entry is Lease => isLease(entry) && entry.once && this.#leases.hasStood(entry)
-    for (const lease of lost.filter(isOver)) lose(lease)
+    const gone = lost.filter(isOver)
     const missing = lost.filter((entry) => !isOver(entry))
     for (const entry of missing) this.note(entry, 'lost', now)
     const strays = [...this.#standing.values()].filter((entry) => !this.#leases.wants(entry) && !this.dueOf(entry))
     for (const entry of strays) this.note(entry, 'stray', now)
-    return missing.length + strays.length > 0
+    return { gone, isOther: missing.length + strays.length > 0 }
   }
 
   // ---- what to change next

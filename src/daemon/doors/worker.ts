@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { Now } from '../../gate/clock'
-import { type Batch, type Entry, nameOf, Refused, type Table } from '../../gate/firewall'
-import { isLease, type Leases, type Why } from '../../gate/leases'
+import { type Batch, type Entry, isLease, nameOf, Refused, type Table } from '../../gate/firewall'
+import type { Leases, Why } from '../../gate/leases'
 import type { Quiet } from '../../gate/quiet'
 import { reason } from '../../system/fault'
 import type { Stages } from '../stages'
@@ -267,10 +267,11 @@ export class TableWorker {
     }
     this.#isUnknown = false
     const isSingle = this.#plan.stand(found.entries)
-    const isOther = this.#plan.compare(now, (lease) => {
+    const { gone, isOther } = this.#plan.compare(now)
+    for (const lease of gone) {
       this.#leases.lose(lease)
       this.#ends.ended(lease, 'closed', { reason: 'another program has taken its rule away' })
-    })
+    }
     this.#isBroken ||= !found.isWhole || !isSingle
     if (!isOthers || !(this.#isBroken || isOther)) return
     this.#news ||= 'another program has changed the firewall: our rules are put back'

@@ -1,5 +1,5 @@
 import { writeSync } from 'node:fs'
-import { type Entry, type Firewall, nameOf } from '../../gate/firewall'
+import { type Entry, type Firewall, isLease, nameOf } from '../../gate/firewall'
 import { isoTime } from '../../system/time'
 
 /** Says on standard output what it would do, one JSON line each, written before the call returns. */
@@ -13,11 +13,11 @@ export function dryRunFirewall(): Firewall {
   }
   const add = (entry: Entry) => {
     standing.set(nameOf(entry), entry)
-    say('port' in entry ? 'open' : 'lock', entry)
+    say(isLease(entry) ? 'open' : 'lock', entry)
   }
   const remove = (entry: Entry, why: string) => {
     standing.delete(nameOf(entry))
-    if (why !== 'replaced') say(why === 'expired' || !('port' in entry) ? 'expire' : 'close', entry)
+    if (why !== 'replaced') say(why === 'expired' || !isLease(entry) ? 'expire' : 'close', entry)
   }
   return [
     {

@@ -1,4 +1,4 @@
-import type { Entry, Lease, Lock } from '../../gate/firewall'
+import { type Entry, isLease, type Lease, type Lock } from '../../gate/firewall'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../../protocol/key'
 import { isoTime } from '../../system/time'
@@ -11,7 +11,7 @@ import { ADMIT } from './table'
  * @param ends whether the kernel has that clock to offer (xt_time): else the rule only says when it ends, and the daemon sees to it
  */
 export function ruleOf(entry: Entry, ends = true): string {
-  return ('port' in entry ? leaseRule(entry, ends) : lockRule(entry, ends)).join(' ')
+  return (isLease(entry) ? leaseRule(entry, ends) : lockRule(entry, ends)).join(' ')
 }
 
 function leaseRule(lease: Lease, ends: boolean): string[] {

@@ -1,6 +1,6 @@
 import { createReadStream } from 'node:fs'
 import { endianness } from 'node:os'
-import { canonicalAddress, formatAddress } from '../../protocol/address'
+import { canonicalAddress, formatAddress, isLoopback } from '../../protocol/address'
 import { errorCode, Fault, reason } from '../../system/fault'
 import { lineSplitter } from '../taps/lines'
 import { isConnected } from './chains'
@@ -80,7 +80,6 @@ export async function servicesInPool({ ranges, datagrams = [] }: TapRules): Prom
 }
 
 const inRanges = (port: number, ranges: TapRules['ranges']): boolean => ranges.some(([low, high]) => port >= low && port <= high)
-const isLoopback = (address: string): boolean => address.startsWith('127.') || address === '::1'
 
 /**
  * The sockets of this machine, both families, one by one: a local user can have very many. By way of /proc/self, since the unit's

@@ -12,7 +12,7 @@ const MARK = 512
 /** Most bytes that are caught up with: half a minute of the worst flood, and seconds to read. */
 export const MAX_UNREAD = 256 * 1024 * 1024
 
-/** Who is told what of a followed file: each line; that a piece was read; that it was cut; why it can't be read, once. */
+/** Told of a followed file: each line; that a piece was read; that it was cut; that too much is skipped; why it can't be read, once. */
 export interface Ears {
   line(text: string): void
   read(): void

@@ -30,7 +30,7 @@ const SLOTS = 1_000 / SLOT
 const BOOK = 8
 
 /** Why there is nothing left in this slot: for anybody, for what is no first attempt, or for this candidate. */
-export type Spent = 'all' | 'candidate'
+type Spent = 'all' | 'candidate'
 
 /** What of one thing has been used in a slot. */
 interface Used {

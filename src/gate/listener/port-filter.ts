@@ -1,4 +1,4 @@
-/* docs/protocol.md, "Receiving" 3: the same for a session that has no tally (candidates.ts). */
+/* docs/protocol.md, "Receiving" 3: what tally.ts tells, for a session that has no room for one (candidates.ts). */
 
 /** Slots of a filter, a byte each: with at most 256 ports in it, one answer in thirty-two is "perhaps" without need. */
 const SLOTS = 8_192

@@ -1,4 +1,4 @@
-import { addressBytes } from '../../protocol/address'
+import { prefixOf } from '../tap'
 import { type Budget, FIRST_ATTEMPTS } from './budget'
 import { type Attempt, type Group, isForgotten, MAX_SESSION_DECODES, type Session, TAP_LIFE } from './session'
 
@@ -47,6 +47,7 @@ export class Queue {
     this.#front = Math.min(this.#front, session.row)
   }
 
+  /** Has a session wait no more. */
   leave(session: Session): void {
     this.#parked.delete(session)
     this.#waiting[session.row].delete(session)
@@ -139,11 +140,4 @@ export class Queue {
 
 function rowOf({ firsts, decodes }: Group, isFirst: boolean): number {
   return isFirst && firsts < FIRST_ATTEMPTS ? firsts : Math.min(FIRST_ATTEMPTS + decodes, ROWS - 1)
-}
-
-/** The /64 of an IPv6 address, or null for IPv4, where each address is one by itself. */
-function prefixOf(source: string): string | null {
-  if (!source.includes(':')) return null
-  const bytes = addressBytes(source)
-  return bytes ? bytes.subarray(0, 8).join(':') : null
 }

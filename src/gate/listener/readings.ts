@@ -41,22 +41,24 @@ export function* readings(
   guesses: number,
   random: () => number,
 ): Generator<Reading, void> {
-  const tallies = horizonStarts(touches, newest, book.ports.subarray(0, RENDEZVOUS)).map((start) => tally(touches, start, book))
+  const counts = horizonStarts(touches, newest, book.ports.subarray(0, RENDEZVOUS)).map((start) =>
+    countPages(touches, start, book),
+  )
   for (const k of SEALED_LENGTHS) {
-    for (const counted of tallies) {
+    for (const counted of counts) {
       const reading = settled(counted, k, k + PARITY)
       if (reading) yield reading
     }
   }
   if (guesses === 0) return
   for (const k of SEALED_LENGTHS) {
-    for (const counted of tallies) {
+    for (const counted of counts) {
       // Where nobody sent, only noise can be: the pages beyond the default parity come last.
       const reading = counted.highest >= k + PARITY && settled(counted, k, MAX_PAGES)
       if (reading) yield reading
     }
   }
-  const tied = SEALED_LENGTHS.flatMap((k) => tallies.filter((counted) => mayGuess(counted, k)).map((counted) => ({ k, counted })))
+  const tied = SEALED_LENGTHS.flatMap((k) => counts.filter((counted) => mayGuess(counted, k)).map((counted) => ({ k, counted })))
   for (let i = 0; tied.length > 0 && i < guesses; i++) {
     const { k, counted } = tied[i % tied.length]
     const reading = settled(counted, k, k + PARITY, random)
@@ -76,7 +78,7 @@ export function* eagerReadings(
 ): Generator<Reading, void> {
   const starts = [rendezvousStart(touches, book.ports.subarray(0, RENDEZVOUS)), newest - (HORIZONS.at(-1) as number)]
   for (const start of distinct(touches, starts)) {
-    const reading = settled(tally(touches, start, book), k, k + PARITY)
+    const reading = settled(countPages(touches, start, book), k, k + PARITY)
     if (reading) yield reading
   }
 }
@@ -88,13 +90,13 @@ export function rendezvousStart(touches: ReadonlyMap<number, Touch>, rendezvous:
 }
 
 /** What each page says since some moment. */
-interface Tally {
+interface Counted {
   /** page → its most-touched symbols; more than one is a tie, which leaves the page open */
   readonly symbols: number[][]
   readonly highest: number
 }
 
-function tally(touches: ReadonlyMap<number, Touch>, start: number, book: Codebook): Tally {
+function countPages(touches: ReadonlyMap<number, Touch>, start: number, book: Codebook): Counted {
   const most = new Uint32Array(MAX_PAGES)
   const symbols: number[][] = new Array(MAX_PAGES)
   let highest = -1
@@ -113,7 +115,7 @@ function tally(touches: ReadonlyMap<number, Touch>, start: number, book: Codeboo
 }
 
 /** The pages below `limit` as a reading, or null with fewer than k of them. With `random`, an open page gives one of its ties, or none. */
-function settled({ symbols }: Tally, k: number, limit: number, random?: () => number): Reading | null {
+function settled({ symbols }: Counted, k: number, limit: number, random?: () => number): Reading | null {
   const places: number[] = []
   const values: number[] = []
   for (let page = 0; page < limit && page < MAX_PAGES; page++) {
@@ -127,7 +129,7 @@ function settled({ symbols }: Tally, k: number, limit: number, random?: () => nu
   return places.length < k ? null : { k, places: Uint8Array.from(places), symbols: Uint8Array.from(values) }
 }
 
-function mayGuess({ symbols }: Tally, k: number): boolean {
+function mayGuess({ symbols }: Counted, k: number): boolean {
   const said = symbols.slice(0, k + PARITY).filter(Boolean)
   return said.length >= k && said.some((page) => page.length > 1)
 }

@@ -8,7 +8,7 @@ const SLICE = 16
 const MARGIN = 1
 
 /** A key that has a passcode. */
-export type PasscodeKey = Required<Pick<ServerKey, 'key' | 'passcode'>>
+type PasscodeKey = Required<Pick<ServerKey, 'key' | 'passcode'>>
 
 /** Whose a passcode is, and of which window. */
 export interface Whose {

@@ -1,5 +1,5 @@
-import { addressBytes } from '../../protocol/address'
 import { CODE_DIGITS } from '../../protocol/passcode'
+import { prefixOf } from '../tap'
 
 /* How often one may guess at passcodes, and what that comes to (docs/protocol.md, "Passcode knock"). */
 
@@ -74,6 +74,5 @@ export class Failures {
 
 /** Whose failures count together: an IPv4 address, or the /64 of an IPv6 address, which one host has whole. */
 function groupOf(source: string): string {
-  const bytes = addressBytes(source)
-  return bytes?.length === 16 ? bytes.subarray(0, 8).join(':') : source
+  return prefixOf(source) ?? source
 }

@@ -13,7 +13,7 @@ import { type Session, Sessions } from './sessions'
 const NONE: Knock[] = []
 
 /** Where passcodes are heard, and in how many windows. */
-export interface PasscodeRules {
+interface PasscodeRules {
   /** The first passcode port. */
   readonly base: number
   readonly pinDigits: number

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import type { Command } from 'commander'
-import { readTyped } from '../../protocol/service'
-import { quoted, UsageFault } from '../../system/fault'
+import { readTyped } from '../protocol/service'
+import { quoted, UsageFault } from '../system/fault'
 
 /* What hands type where something else is meant, and what to type for it. */
 

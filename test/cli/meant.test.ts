@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import { meantByWords } from '../../../src/cli/client/meant'
-import { scratch } from '../../system/scratch'
-import { type Program, run } from '../programs'
+import { meantByWords } from '../../src/cli/meant'
+import { scratch } from '../system/scratch'
+import { type Program, run } from './programs'
 
 const server = (line: string) => `to knock at a server of that name, type "${line}"`
 
