@@ -275,6 +275,9 @@ async function projects(names, enter, { label = names.join(', '), more = [], env
   }
 }
 
+/** The first lines of what a test says, as one. @param {string} said */
+const firstOf = (said) => said.split('\n').slice(0, 3).join(' ').slice(0, 400)
+
 /**
  * What has failed, a line each: its file, its name and what it said first.
  * @param {{testResults?: {name: string, status: string, message?: string, assertionResults: {status: string, fullName: string, failureMessages?: string[]}[]}[]}} report
@@ -285,8 +288,8 @@ function failures({ testResults = [] }) {
     stripVTControlCharacters(`failed: ${relative(root, file)}: ${said.join(': ')}`)
   return testResults.flatMap(({ name, status, message = '', assertionResults }) => {
     const tests = assertionResults.filter((test) => test.status === 'failed')
-    if (status === 'failed' && tests.length === 0) return [line(name, message.split('\n')[0] ?? '')]
-    return tests.map(({ fullName, failureMessages: [first = ''] = [] }) => line(name, fullName, first.split('\n')[0] ?? ''))
+    if (status === 'failed' && tests.length === 0) return [line(name, firstOf(message))]
+    return tests.map(({ fullName, failureMessages: [first = ''] = [] }) => line(name, fullName, firstOf(first)))
   })
 }
 

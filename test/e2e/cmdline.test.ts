@@ -28,12 +28,18 @@ beforeAll(async () => {
     const real = (await server.must(['sh', '-c', `command -v ${name}`])).trim()
     writeFileSync(
       join(bin, name),
-      `#!/bin/sh
-here=$(readlink /proc/self/ns/net)
-for pid in /proc/[0-9]*; do
-  [ "$(readlink $pid/ns/net 2>/dev/null)" = "$here" ] && { tr '\\0' ' ' < $pid/cmdline; echo; } 2>/dev/null
-done >> ${seen}
-exec ${real} "$@"
+      // One process for all of it: the daemon gives its commands seconds, and a busy machine has hundreds of processes.
+      `#!/usr/bin/perl
+my $here = readlink '/proc/self/ns/net';
+open my $seen, '>>', '${seen}' or die;
+for my $process (glob '/proc/[0-9]*') {
+  next if (readlink("$process/ns/net") // '') ne $here;
+  open my $file, '<', "$process/cmdline" or next;
+  my $line = join ' ', map { split /\\0/ } <$file>;
+  print $seen "$line\\n";
+}
+close $seen;
+exec { '${real}' } '${real}', @ARGV;
 `,
       { mode: 0o755 },
     )
