@@ -68,9 +68,9 @@ export class Budget {
     return this.#take(candidate, isFirst, 1)
   }
 
-  /** Takes what it costs to compute a candidate's codebook. @returns as {@link Budget.takeAttempt} */
-  takeBook(candidate: Candidate, isFirst: boolean): Spent | null {
-    return this.#take(candidate, isFirst, BOOK)
+  /** Takes what it costs to compute a candidate's codebook, which a first attempt needs, too. @returns as {@link Budget.takeAttempt} */
+  takeBook(candidate: Candidate): Spent | null {
+    return this.#take(candidate, true, BOOK)
   }
 
   #take(candidate: Candidate, isFirst: boolean, cost: number): Spent | null {

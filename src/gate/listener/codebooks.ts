@@ -42,7 +42,7 @@ export class Codebooks {
   }
 
   #compute(candidate: Candidate): Codebook | null {
-    if (this.#budget.takeBook(candidate, true)) return null
+    if (this.#budget.takeBook(candidate)) return null
     const book = codebook(candidate.key, candidate.window)
     this.#books.set(candidate, book)
     if (this.#books.size > MAX_CODEBOOKS) this.#books.delete(this.#books.keys().next().value as Candidate)
