@@ -92,10 +92,12 @@ export async function openOurs(
 
 export const knockturn: Maker = { name: 'knockturn', commands: [], knockPorts: POOL, open: (stage) => openOurs(stage) }
 
+const ACCEPT_ESTABLISHED = ['iptables', '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT']
+
 /** What every administrator has. */
 async function shutAll({ server }: Stage) {
   await server.must(['iptables', '-P', 'INPUT', 'DROP'])
-  await server.must(['iptables', '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT'])
+  await server.must(ACCEPT_ESTABLISHED)
 }
 
 /** Ends a daemon with all that it has started, as whoever looks after it does. */
@@ -154,17 +156,7 @@ stop_command = iptables -w 5 -D ${rule}
       end: (signal) => running.end(signal),
       async reboot() {
         await stage.server.must(['iptables', '-F', 'INPUT'])
-        await stage.server.must([
-          'iptables',
-          '-A',
-          'INPUT',
-          '-m',
-          'conntrack',
-          '--ctstate',
-          'ESTABLISHED,RELATED',
-          '-j',
-          'ACCEPT',
-        ])
+        await stage.server.must(ACCEPT_ESTABLISHED)
       },
       lines: () => running.daemon.lines,
     }
@@ -206,17 +198,7 @@ export const fwknop: Maker = {
       async reboot() {
         rmSync(run, { recursive: true, force: true })
         await stage.server.must(['iptables', '-F'])
-        await stage.server.must([
-          'iptables',
-          '-A',
-          'INPUT',
-          '-m',
-          'conntrack',
-          '--ctstate',
-          'ESTABLISHED,RELATED',
-          '-j',
-          'ACCEPT',
-        ])
+        await stage.server.must(ACCEPT_ESTABLISHED)
       },
       lines: () => running.daemon.lines,
     }
