@@ -30,7 +30,8 @@ export default defineConfig({
   test: {
     ...LIMITS,
     projects: [
-      project('unit', ['test/**/*.test.ts'], [...E2E, ...LONG, ...FULL], 2),
+      // What decides by an argument comes out the same each time.
+      project('unit', ['test/**/*.test.ts'], [...E2E, ...LONG, ...FULL], 2, 0),
       project('long', LONG, [], 2),
       project('e2e', E2E, ALONE, SIDE_BY_SIDE),
       project('alone', ALONE, [], 1),
