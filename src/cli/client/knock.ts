@@ -10,11 +10,11 @@ import type { Given } from '../../client/profiles'
 import type { Outgoing, Sent } from '../../client/sending'
 import type { KeyFile } from '../../keys/key-file'
 import type { Opening } from '../../protocol/opening'
-import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../../protocol/passcode'
 import { type Action, AS_SEEN } from '../../protocol/request'
 import type { TypedService } from '../../protocol/service'
 import { Fault, UsageFault } from '../../system/fault'
-import { program, reading, whole } from '../options'
+import { program } from '../options'
+import { passcodeBaseOption, pinDigitsOption } from '../passcode-options'
 import { EXIT, noteOf } from '../voice'
 import { DRY_RUN, forceOption, hasMeantHost, NAME } from './aim'
 import { pinned, recording } from './entries'
@@ -53,22 +53,8 @@ export function knockCommand(): Command {
         optionsThat(({ isSealed }) => isSealed ?? false),
       ),
     )
-    .addOption(
-      reading(
-        '--passcode-base <port>',
-        "the server's first passcode port",
-        whole(1, LAST_PASSCODE_BASE),
-        `a port from 1 to ${LAST_PASSCODE_BASE}`,
-      ).default(PASSCODE_BASE),
-    )
-    .addOption(
-      reading(
-        '--pin-digits <n>',
-        "how many digits the server's PINs have",
-        whole(0, MAX_PIN_DIGITS),
-        `a number from 0 to ${MAX_PIN_DIGITS}`,
-      ).default(MAX_PIN_DIGITS),
-    )
+    .addOption(passcodeBaseOption())
+    .addOption(pinDigitsOption())
   const typed = recording(command)
   return command.action(async (name: string | undefined) => {
     if (command.args.length > 1) throw await tooMany(command, command.args)
