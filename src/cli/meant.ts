@@ -13,7 +13,7 @@ const HOST = /^(?:[\w.-]+@)?([\w.:-]+)$/
 const HOST_AND_PORT = /^(?:[\w.-]+@)?(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d+)$/i
 /** What tells how things are, by program. */
 const STATUS: Readonly<Record<string, string>> = {
-  knockclient: 'no server tells its clients what is open: knock with --wait, which tries the port',
+  knockclient: 'a server never answers: knock with --wait, which tries the port',
   knockturn: '"knockturn firewall show" shows what is open, and "knockdaemon --check" what is wrong',
   knockdaemon: '"systemctl status knockdaemon" tells whether it runs, and "knockdaemon --check" what is wrong',
 }

@@ -84,7 +84,10 @@ export function reading<T>(flags: string, description: string, read: (text: stri
 export function alsoCalled(command: Command, flags: string, option: Option): void {
   const former = new Option(flags).hideHelp()
   command.addOption(option).addOption(former)
-  command.on(`option:${former.name()}`, (text: string) => command.emit(`option:${option.name()}`, text))
+  command.on(`option:${former.name()}`, (text: string) => {
+    const value = option.parseArg ? option.parseArg(text, undefined) : text
+    command.setOptionValueWithSource(option.attributeName(), value, 'cli')
+  })
 }
 
 /**
