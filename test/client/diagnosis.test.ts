@@ -95,7 +95,7 @@ describe('of the network', () => {
     ['something came back at the service', { services: new Map([[22, 'refused']]) }],
     ['something came back at the ports of the knock', { knocked: [...SILENT.slice(1), 'refused'] }],
     ['nobody was reached', { seen: new Set(['EHOSTUNREACH']) }],
-    ['IPv4 was tried, too, or there is none', { mayTry4: false }],
+    ['IPv4 would not do, or was tried, too', { mayTry4: false }],
   ])('it does not say so where %s', (_, evidence) => {
     expect(said({ mayTry4: true, ...evidence }).join('\n')).not.toMatch('by IPv6')
   })
