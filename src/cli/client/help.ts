@@ -13,6 +13,7 @@ const RARE = ['version', 'completion']
 export function withShortHelp(program: Command): Command {
   let isAll = false
   const whole = new Help()
+  const usual = program.configureHelp()
   const isShort = (command: Command) => command === program && !isAll
   return program
     .option('--help-all', 'print the help with all options and exit')
@@ -21,11 +22,13 @@ export function withShortHelp(program: Command): Command {
       program.help()
     })
     .configureHelp({
-      ...program.configureHelp(),
+      ...usual,
       visibleOptions: (command) => {
         const all = whole.visibleOptions(command).toSorted((a, b) => rankOf(a) - rankOf(b))
         return isShort(command) ? all.filter((option) => rankOf(option) !== OTHERS && !RARE.includes(option.name())) : all
       },
+      subcommandTerm: (command) =>
+        command.parent === program && !isAll ? command.name() : (usual.subcommandTerm?.(command) ?? command.name()),
       visibleArguments: (command) => (isShort(command) ? [] : whole.visibleArguments(command)),
       visibleCommands: (command) => whole.visibleCommands(command).filter((one) => !isShort(command) || !RARE.includes(one.name())),
     })
