@@ -141,6 +141,27 @@ describe.each(PROGRAMS)('the page of %s', (program) => {
   })
 })
 
+describe('the page of knockclient', () => {
+  /** Text as it can be compared, whatever is bold, quoted or wrapped. */
+  const bare = (text: string) =>
+    plain(text)
+      .toLowerCase()
+      .replace(/"/g, '')
+      .replace(/\s+/g, ' ')
+      .replace(/ (?=[,;:.)])/g, '')
+  const entries = section(readPage(PAGES.knockclient), 'OPTIONS')
+    .split(/^\.TP\n/m)
+    .map((entry) => ({ options: optionsIn(plain(entry.split('\n')[0])), text: bare(entry) }))
+
+  it.each(HELPS.filter(({ program }) => program === 'knockclient'))('has of each option the words of the help of $name', ({ text }) => {
+    const lines = text.replace(/\n {10,}/g, ' ').matchAll(/^ {2}(-[^\s,]+).*? {2,}(\S.*?)(?: \(default: .*\))?$/gm)
+    const different = [...lines].filter(([, option, words]) =>
+      entries.every(({ options, text }) => !options.includes(option) || !text.includes(bare(words))),
+    )
+    expect(different.map(([, option, words]) => [option, words])).toEqual([])
+  })
+})
+
 describe('the page of knockdaemon', () => {
   const page = readPage(PAGES.knockdaemon)
 
