@@ -294,6 +294,48 @@ describe('profile save', () => {
     expect(at.config()).toBe(`${OTHERS}\n[profile.gate]\nservices = [ "22" ]\n`)
   })
 
+  describe('of ports that the key, by its file, does not open', () => {
+    /** A home whose only key says what it may open. */
+    function limited() {
+      const at = home()
+      const path = join(at.keys, 'alice.key')
+      writeFileSync(path, `services = ["22/tcp", "53/udp"]\n${readFileSync(path, 'utf8')}`)
+      return at
+    }
+    const save = (at: Home, ...args: string[]) => at.client('profile', 'save', 'gate', ...args)
+
+    it.each<[string[], string]>([
+      [['-p', '22,443'], '443'],
+      [['-p', '22', '--protocol', 'udp'], '22/udp'],
+      [['-p', '80,443/tcp', '-k', 'alice'], '80, 443/tcp'],
+    ])('warns, and saves them: %j', async (args, ports) => {
+      const at = limited()
+      const { code, stderr } = await save(at, ...args)
+      expect([code, stderr.split('\n')]).toEqual([
+        0,
+        [`knockclient: warning: the key alice may not open ${ports}`, expect.stringMatching(/^hint: change the grant /), ''],
+      ])
+      expect(at.config()).toContain('[profile.gate]')
+    })
+
+    it.each<[string, string[]]>([
+      ['of a port that it opens', ['-p', '22,53/udp']],
+      ['of all ports', ['-p', '0']],
+      ['of what closes', ['-p', '443', '--close']],
+      ['without ports', ['-t', '15m']],
+      ['of a key that is not there yet', ['-p', '443', '-k', 'bob']],
+    ])('says nothing %s', async (_, args) => {
+      expect(await save(limited(), ...args)).toMatchObject({ code: 0, stderr: '' })
+    })
+
+    it('says nothing where the key is under a passphrase, and asks for none', async () => {
+      const at = limited()
+      put(at.keys, 'alice.key.age', 'age-encryption.org/v1\n')
+      rmSync(join(at.keys, 'alice.key'))
+      expect(await save(at, '-p', '443')).toMatchObject({ code: 0, stderr: '' })
+    })
+  })
+
   it('refuses a name that is taken', async () => {
     const at = home(OTHERS)
     const outcome = await at.client('profile', 'save', 'home', '-p', '23')
