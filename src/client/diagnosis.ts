@@ -113,7 +113,7 @@ function ofRefusals(evidence: Evidence): Finding[] {
 
 function ofKey({ ended }: Evidence): Finding[] {
   if (ended === null) return []
-  return [{ seen: `the key expired at ${isoTime(ended)}, by its file`, hint: 'ask for a new key: it is made on the server' }]
+  return [{ seen: `the key expired at ${isoTime(ended)}, by its file`, hint: 'make a new key on the server, or ask for one' }]
 }
 
 function isUnreachable(saw: string): boolean {
@@ -193,9 +193,8 @@ function ofSilence(evidence: Evidence): Finding[] {
   const untried = [...(udp ? [] : ['--udp']), ...(pace < PACE ? [`--pace ${PACE}`] : []), '--datagram 443']
   return [
     {
-      seen: 'the ports of the knock are silent',
-      unknown:
-        'a server that hears knocks is silent, and so is a network that drops them, some for minutes after what looks like a port scan, and longer with each pass',
+      seen: 'the ports of the knock are silent: either the server hears them, or this network drops them',
+      unknown: 'some networks drop them for minutes after what looks like a port scan, and longer with each pass',
       hint: `try ${untried.join(', then ')}, or another network`,
     },
   ]

@@ -410,7 +410,7 @@ describe('a failure', () => {
   it('is a host that is not there', async () => {
     const { code, stdout, stderr } = await knock('-p', '22', '-r', 'no such host')
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/^knockclient: error: no such host: found no address: [^\n]+\nhint: give the name or address alone, without port or brackets\n$/)
+    expect(stderr).toMatch(/^knockclient: error: no such host: cannot be resolved: [^\n]+\nhint: give the name or address alone, without port or brackets\n$/)
   })
 
   it.each([

@@ -272,8 +272,8 @@ describe('a host', () => {
   it.each([
     ['127.0.0.1', 6, 'expected an IPv6 address, got an IPv4 one', 'leave out -6'],
     ['::1', 4, 'expected an IPv4 address, got an IPv6 one', 'leave out -4'],
-    ['no such host', 0, 'found no address: ', 'give the name or address alone, without port or brackets'],
-    ['gate.example:22', 0, 'found no address: ', 'give the name or address alone, without port or brackets'],
+    ['no such host', 0, 'cannot be resolved: ', 'give the name or address alone, without port or brackets'],
+    ['gate.example:22', 0, 'cannot be resolved: ', 'give the name or address alone, without port or brackets'],
   ] as const)('%s has no address of family %i', async (host, family, what, hint) => {
     const message = expect.stringMatching(new RegExp(`^${host}: ${what}`))
     await expect(resolveHost(host, family)).rejects.toMatchObject({ message, hint })

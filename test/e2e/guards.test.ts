@@ -22,8 +22,8 @@ const above = (rate: number) =>
 const wait = (seconds: number, ...options: string[]) =>
   client.run(knock(gate, '-p', String(SSH), '--wait', String(seconds), ...options), { timeoutMs: 60_000 })
 const SILENT = [
-  'knockclient: note: the ports of the knock are silent',
-  'knockclient: note: a server that hears knocks is silent, and so is a network that drops them, some for minutes after what looks like a port scan, and longer with each pass',
+  'knockclient: note: the ports of the knock are silent: either the server hears them, or this network drops them',
+  'knockclient: note: some networks drop them for minutes after what looks like a port scan, and longer with each pass',
   'hint: try --udp, then --pace 60, then --datagram 443, or another network',
 ]
 /** What of it is said. */

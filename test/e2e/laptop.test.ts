@@ -245,7 +245,7 @@ describe('where nothing opens', () => {
   it('it says that the network may drop such ports', async () => {
     await whileForwarding(['-j', 'DROP'], async () => {
       expect(await fruitless(inside, ntp.right)).toMatch(
-        /the ports of the knock are silent\n.*this clock and that of ntp:\S+ differ by 0\.\d s, .*\n(.*\n)*.*port 22 is silent/,
+        /the ports of the knock are silent: .*\n.*this clock and that of ntp:\S+ differ by 0\.\d s, .*\n(.*\n)*.*port 22 is silent/,
       )
     })
   })
