@@ -13,9 +13,15 @@ const HOST = /^(?:[\w.-]+@)?([\w.:-]+)$/
 const HOST_AND_PORT = /^(?:[\w.-]+@)?(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d+)$/i
 /** What tells how things are, by program. */
 const STATUS: Readonly<Record<string, string>> = {
-  knockclient: 'no server tells its clients what is open: knock with --wait, which tries the port',
+  knockclient: 'a server never answers: knock with --wait, which tries the port',
   knockturn: '"knockturn firewall show" shows what is open, and "knockdaemon --check" what is wrong',
   knockdaemon: '"systemctl status knockdaemon" tells whether it runs, and "knockdaemon --check" what is wrong',
+}
+
+/** The commands of another program that are typed to one, and whose they are. */
+const ANOTHERS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
+  knockclient: ['knockturn', ['key', 'firewall', 'ledger', 'page']],
+  knockturn: ['knockclient', ['connect', 'exec', 'profile']],
 }
 
 /** The name of a command, behind those of its parents. */
@@ -36,6 +42,8 @@ export function walk(command: Command): Command[] {
 export function meantByWord(command: Command, word: string, of?: string): string | undefined {
   const program = pathOf(command).split(' ')[0]
   if (word === 'status') return STATUS[program]
+  const [other, theirs = []] = ANOTHERS[program] ?? []
+  if (theirs.includes(word)) return `"${word}" is a command of ${other}: run "${other} ${word}"`
   const topic = word === 'help' ? command.commands.find((one) => one.name() === of) : undefined
   if (topic) return meantByWord(topic, word)
   const below = walk(command).filter((one) => one !== command && one.name() === word)

@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander'
+import { type Argument, Command, type HelpConfiguration, Option } from 'commander'
 import { version } from '../../package.json'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
@@ -10,11 +10,41 @@ export function program(name: string, description: string, example: string): Com
   const command = new Command(name)
     .description(description)
     .version(version, '-V, --version', 'print the version and exit')
-    .helpOption('-h, --help', 'print this help and exit')
+    .helpOption('-h, --help', 'print the help and exit')
+    .configureHelp(IN_OUR_WORDS)
     .showSuggestionAfterError(false)
     .exitOverride()
     .addHelpText('after', `\nExample:\n  ${example}`)
   return withPointer(command)
+}
+
+/** What {@link Option} and {@link Argument} share. */
+interface Described {
+  readonly description: string
+  readonly argChoices?: readonly string[]
+  readonly defaultValue?: unknown
+  readonly defaultValueDescription?: string
+}
+
+/** What --help says of something: its choices and its default behind the description, in plain words. */
+function describe({ description, argChoices, defaultValue, defaultValueDescription }: Described): string {
+  const usual = defaultValueDescription ?? (typeof defaultValue === 'boolean' ? undefined : defaultValue)
+  const more = [argChoices && `one of: ${argChoices.join(', ')}`, usual !== undefined && `default: ${usual}`].filter(Boolean)
+  return more.length > 0 ? `${description} (${more.join('; ')})` : description
+}
+
+/** In the place of commander's own words, some of which are for programmers. */
+const IN_OUR_WORDS: HelpConfiguration = {
+  optionDescription: describe,
+  argumentDescription: describe,
+  subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(placeholder)].join(' '),
+  subcommandDescription: (command) =>
+    command.name() === 'help' ? 'print the help of a command' : command.summary() || command.description(),
+}
+
+function placeholder(argument: Argument): string {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`
+  return argument.required ? `<${name}>` : `[${name}]`
 }
 
 /** Has a command's faults point to its own help, and a word that is no command of it refused with what to type. */
@@ -48,15 +78,28 @@ export function reading<T>(flags: string, description: string, read: (text: stri
 }
 
 /**
+ * Has an option understood by its former name, too, which no help shows.
+ * @param flags the former ones
+ */
+export function alsoCalled(command: Command, flags: string, option: Option): void {
+  const former = new Option(flags).hideHelp()
+  command.addOption(option).addOption(former)
+  command.on(`option:${former.name()}`, (text: string) => {
+    const value = option.parseArg ? option.parseArg(text, undefined) : text
+    command.setOptionValueWithSource(option.attributeName(), value, 'cli')
+  })
+}
+
+/**
  * Refuses options that are typed where they have nothing to say. From a profile they may come all the same: they are for another time.
  * @param names of their attributes
- * @param company what they go with
+ * @param required what they have nothing to say without
  * @throws {UsageFault}
  */
-export function refuseIdle(command: Command, names: readonly string[], company: string): void {
+export function refuseIdle(command: Command, names: readonly string[], required: string): void {
   const isTyped = (option: Option) => command.getOptionValueSource(option.attributeName()) === 'cli'
   const idle = command.options.find((option) => names.includes(option.attributeName()) && isTyped(option))
-  if (idle) throw new UsageFault(`${idle.long} goes with ${company}`)
+  if (idle) throw new UsageFault(`${idle.long} requires ${required}`)
 }
 
 /** Checks a key's id that stands where a command has its argument. @throws {UsageFault} */

@@ -12,13 +12,13 @@ import style from '../../browser/style.css'
 import { resolveHost } from '../../client/host'
 import { canonicalAddress } from '../../protocol/address'
 import { MAX_PERIOD, MIN_PERIOD } from '../../protocol/key'
-import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../../protocol/passcode'
 import { formatPool } from '../../protocol/pool'
 import { formatService, readService, type Service } from '../../protocol/service'
 import { Fault, quoted, UsageFault } from '../../system/fault'
 import { checkFree, writeNew } from '../../system/files'
 import { formatDuration, parseLifetime } from '../../system/time'
-import { checkId, reading, subcommand, whole } from '../options'
+import { alsoCalled, checkId, reading, subcommand, whole } from '../options'
+import { passcodeBaseOption, pinDigitsOption } from '../passcode-options'
 import { noteOf } from '../voice'
 import { listOf } from './lists'
 import { newPassphrase } from './new-passphrase'
@@ -40,7 +40,7 @@ interface Options {
   services?: Service[]
   time: number
   passcode?: boolean
-  base: number
+  passcodeBase: number
   pinDigits: number
   period: number
 }
@@ -98,24 +98,11 @@ function withDoors(command: Command): void {
 
 /** What a page without a key has to know. */
 function withPasscode(command: Command): Command {
+  command.option('--passcode', 'no key in the page: fields for PIN and code')
+  // As 0.1.0 called it.
+  alsoCalled(command, '--base <port>', passcodeBaseOption())
   return command
-    .option('--passcode', 'no key in the page: fields for PIN and code')
-    .addOption(
-      reading(
-        '--base <port>',
-        "passcodes: the server's first port for them",
-        whole(1, LAST_PASSCODE_BASE),
-        `a port from 1 to ${LAST_PASSCODE_BASE}`,
-      ).default(PASSCODE_BASE),
-    )
-    .addOption(
-      reading(
-        '--pin-digits <n>',
-        'passcodes: digits of the PIN',
-        whole(0, MAX_PIN_DIGITS),
-        `a number from 0 to ${MAX_PIN_DIGITS}`,
-      ).default(MAX_PIN_DIGITS),
-    )
+    .addOption(pinDigitsOption())
     .addOption(
       reading(
         '--period <seconds>',
@@ -152,7 +139,7 @@ async function keyPage(id: string | undefined, options: Options): Promise<KeyPag
 
 async function passcodePage(id: string | undefined, options: Options): Promise<PasscodePage> {
   if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out ${quoted(id)}`)
-  const { base, pinDigits, period, services: doors = DEFAULT_DOORS } = options
+  const { passcodeBase: base, pinDigits, period, services: doors = DEFAULT_DOORS } = options
   const { host, addresses } = await findPlace(options.host, options)
   const address = addressForCode(addresses)
   const family = isIP(address)
