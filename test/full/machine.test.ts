@@ -56,12 +56,15 @@ beforeAll(async () => {
   machine = new Machine(lab)
   await start(() => machine.boot())
   // docs/operating.md, word for word; test/full/install.mjs has followed its first commands.
-  const [, user = '', check = ''] = commands('Install')
+  const [, , user = ''] = commands('Install')
   await machine.follow(user)
+  const [newKey = ''] = commands('Make the first key')
+  await machine.follow(newKey)
+  const [check = ''] = commands('Check the installation')
   firstCheck = await machine.run(['sh', '-c', `cd /opt/knockturn; ${check}`])
-  const [bySystemd = ''] = commands('Run it')
+  const [bySystemd = ''] = commands('Start the daemon')
   await machine.follow(bySystemd)
-  const [shut = '', , save = ''] = commands('Your own firewall rules')
+  const [shut = '', , save = ''] = commands('Close the guarded ports')
   await machine.follow(shut + save)
   machine.write('/etc/systemd/system/own-rules.service', OWN_RULES)
   await machine.must(['systemctl', 'enable', 'own-rules'])
@@ -119,7 +122,7 @@ describe('installed by the manual', () => {
   })
 
   it('there is no fault any more', async () => {
-    const [check = ''] = commands('Is it shut?')
+    const [check = ''] = commands('Is it closed?')
     expect(await machine.run(['bash', '-c', `cd /opt/knockturn; ${check}`])).toMatchObject({ code: 0 })
   })
 
