@@ -299,10 +299,7 @@ describe('a fault of usage', () => {
     [['-p', '22', '-i', 'auto'], /-i auto requires a server to ask for your address$/],
     [['-p', '22', '-i', 'auto', '--stun', 'a', '--address-url', 'https://b'], /--stun cannot be used with --address-url$/],
     [['-p', '22', '--stun', 'a'], /--stun requires -i auto$/],
-    [
-      ['-p', '22', '-i', 'auto', '--stun', 'a'],
-      /--stun requires --stun-trusted: anyone on the path can forge the answer/,
-    ],
+    [['-p', '22', '-i', 'auto', '--stun', 'a'], /--stun requires --stun-trusted: anyone on the path can forge the answer/],
     [['-p', '22', '--stun-trusted'], /--stun-trusted requires -i auto$/],
     [['-p', '22', '-i', 'auto', '--address-url', 'https://b', '--stun-trusted'], /--stun-trusted requires --stun$/],
     [['-p', '22', '--address-url', 'https://b', '-i', '198.51.100.7'], /--address-url requires -i auto$/],
@@ -345,12 +342,9 @@ describe('a fault of usage', () => {
     expect(stderr.split('\n')[0]).toMatch(message)
   })
 
-  it.each([[['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])(
-    'in %j is one line',
-    async (args) => {
-      expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
-    },
-  )
+  it.each([[['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])('in %j is one line', async (args) => {
+    expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+  })
 
   it.each([
     [['-p', '22', '-t', '256'], 'write 256s or 256m'],
@@ -364,7 +358,10 @@ describe('a fault of usage', () => {
   it('is a key without a host, and no -r', async () => {
     const bare = put(scratch(), 'bare.key', keyText({ grant: '' }))
     const { code, stderr } = await run('knockclient', ['-k', bare, '-p', '22'])
-    expect({ code, stderr }).toMatchObject({ code: 2, stderr: 'knockclient: error: no server to knock at: the key names no host\nhint: name it with -r\n' })
+    expect({ code, stderr }).toMatchObject({
+      code: 2,
+      stderr: 'knockclient: error: no server to knock at: the key names no host\nhint: name it with -r\n',
+    })
   })
 
   it('shows no control characters', async () => {
@@ -410,7 +407,9 @@ describe('a failure', () => {
   it('is a host that is not there', async () => {
     const { code, stdout, stderr } = await knock('-p', '22', '-r', 'no such host')
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/^knockclient: error: no such host: cannot be resolved: [^\n]+\nhint: give the name or address alone, without port or brackets\n$/)
+    expect(stderr).toMatch(
+      /^knockclient: error: no such host: cannot be resolved: [^\n]+\nhint: give the name or address alone, without port or brackets\n$/,
+    )
   })
 
   it.each([
@@ -623,7 +622,9 @@ describe('sending', () => {
     const { code, stderr } = await send('-r', '255.255.255.255', '--passes', '1')
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(/^knockclient: error: 255\.255\.255\.255: nothing could be sent: [^\n]+\nhint: check this machine's network\n$/),
+      stderr: expect.stringMatching(
+        /^knockclient: error: 255\.255\.255\.255: nothing could be sent: [^\n]+\nhint: check this machine's network\n$/,
+      ),
     })
   })
 
