@@ -267,7 +267,7 @@ function spoiledFile({ times }: Scale): Promise<Outcome> {
       const { warnings, end } = await startOnFile(world, path)
       const isTold =
         warnings.length === 1 && warnings[0].startsWith(`${path}: the ledger is damaged: nothing that was sent before`)
-      tally.promise(isWhole ? warnings.length === 0 : isTold, `warnings about a damaged ledger: ${warnings.join('; ')}`)
+      tally.promise(isWhole ? warnings.length === 0 : isTold, `of a spoiled ledger the daemon says: ${warnings.join('; ')}`)
       tally.promise(isWhole || readFileSync(`${path}.damaged`).equals(variants[i]), 'the damaged ledger is not kept')
       await playAll(tally, world, knocks, isWhole)
       await end()
@@ -305,7 +305,7 @@ function stuckFile({ times }: Scale): Promise<Outcome> {
       await last.end()
       const told = [...first.warnings, ...last.warnings].map((line) => line.replace(`${path}: `, '').replace(/:.*/, ''))
       const expected = ['the ledger cannot be written, and nothing opens until it can', 'the ledger can be written again']
-      tally.promise(told.join() === expected.join(), `warnings about a ledger that cannot be written: ${told.join('; ')}`)
+      tally.promise(told.join() === expected.join(), `of a ledger that can't be written the daemon says: ${told.join('; ')}`)
     }
     return tally
   })

@@ -144,7 +144,7 @@ export const crashes: Attack[] = [
         tried += played.tried
         opened += played.opened
         const seen = await endHaving(door)
-        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon saw only ${seen} taps`)
+        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon has seen ${seen} taps only`)
         const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: nothing that was sent before`
         const told = door
           .lines()

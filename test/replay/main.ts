@@ -123,7 +123,11 @@ async function attack(): Promise<void> {
       [
         ...table(rows),
         '',
-        "opened: tries that opened a door, of all tries; honest: users' knocks that opened; knockd, fwknop: the same for them, with their users' knocks in brackets; logged: what our daemon logged, and how often",
+        'opened          tries that opened a door, of all tries',
+        "honest          users' knocks that opened",
+        'knockd, fwknop  the same for them: opened (honest)',
+        'logged          what our daemon logged, and how often',
+        '',
         lost.length === 0
           ? `All ${rows.length} attacks were held off.`
           : `Not held off: ${lost.map(({ name }) => name).join('; ')}`,
