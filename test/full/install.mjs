@@ -3,7 +3,7 @@
 //
 //     node test/full/install.mjs FOLDER     # becomes a layer of the image; test/bootstrap.mjs runs it, in a mount namespace
 //
-// It is what needs the network, which the machines that boot have not: the rest of the manual is followed in there.
+// Only this part needs the network, which the booted machines do not have: the rest of the manual is followed in there.
 
 import { execFileSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync } from 'node:fs'
@@ -15,7 +15,7 @@ import { commands } from './manual.mjs'
 import { bind, ENVIRONMENT, furnish, LENT_CERTIFICATES, lendNetwork, mountRoot } from './root.mjs'
 
 const TREE = fileURLToPath(new URL('../..', import.meta.url))
-/** Where the machine has the repository: what lies here, committed or not. */
+/** The repository on the machine: what is in this clone, committed or not. */
 const REPOSITORY = '/srv/knockturn'
 
 const [folder = ''] = process.argv.slice(2)

@@ -34,12 +34,12 @@ let client: Host
 let stranger: Host
 /** The client's copy of the key. */
 let key: string
-/** What the first `knockdaemon --check` has said, before anything was shut. */
+/** What the first `knockdaemon --check` printed, before anything was closed. */
 let firstCheck: Awaited<ReturnType<Machine['run']>>
 /** The journal of the unit, as it comes. */
 let journal: Child
 
-/** Boots it, or boots it anew; something listens behind its door. */
+/** Boots it, or reboots it; something listens behind its door. */
 async function start(boot: () => Promise<void>) {
   await boot()
   await machine.host.startAgent()
@@ -90,7 +90,7 @@ const rules = () => machine.must(['iptables', '-S'])
 const leasesIn = (text: string) => text.split('\n').filter((line) => line.startsWith('-A KNOCKTURN-LEASES '))
 const count = async (name: string) => Number((await machine.run(['pgrep', '--count', '--exact', name])).stdout)
 
-/** A knock that opens for the client, as somebody on the wire has it afterwards. */
+/** A knock that opens for the client, as an attacker on the wire has recorded it. */
 async function overheard() {
   const { touches } = await compose(client, key, ...door())
   expect(await verdict(journal, () => client.replay(touches, machine.host.ipv4))).toMatchObject({ msg: 'accepted' })
