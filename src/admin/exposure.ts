@@ -1,6 +1,6 @@
 import { readConfig } from '../daemon/config'
 import { grantedServices, lookForStrangers } from '../daemon/exposure/look'
-import { Fault } from '../system/fault'
+import { Fault, inOneLine } from '../system/fault'
 import { readKeys } from './keyring'
 
 /**
@@ -16,6 +16,6 @@ export async function exposedServices(file: string): Promise<string[]> {
     return [...open, ...unknown]
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return [`whether strangers reach the services cannot be known: ${error.message}`]
+    return [`cannot tell whether strangers reach the services: ${inOneLine(error)}`]
   }
 }

@@ -41,7 +41,7 @@ export async function planInstallation(
 ): Promise<Installation> {
   const warnOnce = (message: string) => warn([message])
   const emptyTable = (family: Family, error: unknown) => {
-    warnOnce(`${reason(error)}: what is printed is for an empty table`)
+    warnOnce(`${reason(error)}: printing the rules for an empty table`)
     return parseTable(family, '')
   }
   const taps = await tapRules(config, warnOnce)
@@ -105,7 +105,7 @@ async function shutByPool(tables: readonly FilterTable[], taps: TapRules): Promi
   return reached.flatMap((table) =>
     acceptedInPool(table, taps).map(
       (rule) =>
-        `${table.family}: the rule "${rule}" accepts ports of the pool: no new connection from outside will reach them; make keys with another pool, or move the service`,
+        `${table.family}: the rule "${rule}" accepts ports of the pool, but no new connection from outside will reach them: make keys with another pool, or move the service`,
     ),
   )
 }

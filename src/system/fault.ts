@@ -1,6 +1,6 @@
-/** Something that the user can mend. Its message is the one clear line: what was expected, what came, where, what to do next. */
+/** Something that the user can fix. Its message is the one clear line of what is wrong, and where. */
 export class Fault extends Error {
-  /** What to do or to type, where that needs a line of its own. */
+  /** What to do or to type, where there is a remedy: a line of its own. */
   readonly hint: string | undefined
 
   constructor(message: string, { hint, ...options }: ErrorOptions & { readonly hint?: string | undefined } = {}) {
@@ -41,6 +41,11 @@ export function reason(error: unknown): string {
 /** Node's error code, such as ENOENT, or undefined. */
 export function errorCode(error: unknown): string | undefined {
   return error instanceof Error && 'code' in error ? String(error.code) : undefined
+}
+
+/** A fault in one line, as a warning has it: what is wrong, and what to do. */
+export function inOneLine({ message, hint }: Fault): string {
+  return hint === undefined ? message : `${message}: ${hint}`
 }
 
 /** Characters of what somebody has typed that are said back: enough to know which word is meant. */

@@ -298,17 +298,17 @@ describe('a fault of usage', () => {
     [['-p', '53/udp', '--wait'], /--wait expected one TCP port/],
     [['-p', '22', '-i', 'auto'], /-i auto expected somebody to ask/],
     [['-p', '22', '-i', 'auto', '--stun', 'a', '--address-url', 'https://b'], /expected --stun or --address-url, got both$/],
-    [['-p', '22', '--stun', 'a'], /--stun goes with -i auto: nobody is asked without$/],
+    [['-p', '22', '--stun', 'a'], /--stun requires -i auto: nobody is asked without$/],
     [
       ['-p', '22', '-i', 'auto', '--stun', 'a'],
       /--stun expected --stun-trusted beside it, as anybody on the way can forge the answer/,
     ],
-    [['-p', '22', '--stun-trusted'], /--stun-trusted goes with -i auto: nobody is asked without$/],
-    [['-p', '22', '-i', 'auto', '--address-url', 'https://b', '--stun-trusted'], /--stun-trusted goes with --stun$/],
-    [['-p', '22', '--address-url', 'https://b', '-i', '198.51.100.7'], /--address-url goes with -i auto/],
-    [['-p', '22', '--time-source', 'ntp://a'], /--time-source goes with --wait$/],
-    [['-p', '22', '--passcode-base', '700'], /--passcode-base goes with --passcode$/],
-    [['-p', '22', '--pin-digits', '3'], /--pin-digits goes with --passcode$/],
+    [['-p', '22', '--stun-trusted'], /--stun-trusted requires -i auto: nobody is asked without$/],
+    [['-p', '22', '-i', 'auto', '--address-url', 'https://b', '--stun-trusted'], /--stun-trusted requires --stun$/],
+    [['-p', '22', '--address-url', 'https://b', '-i', '198.51.100.7'], /--address-url requires -i auto/],
+    [['-p', '22', '--time-source', 'ntp://a'], /--time-source requires --wait$/],
+    [['-p', '22', '--passcode-base', '700'], /--passcode-base requires --passcode$/],
+    [['-p', '22', '--pin-digits', '3'], /--pin-digits requires --passcode$/],
     [['-p', '22', '--stun', 'stun:a'], /--stun expected a host, or host:port, got "stun:a"$/],
     [['-p', '22', '--address-url', 'http://a'], /--address-url expected an https URL, got "http:\/\/a"$/],
     [['-p', '22', '--time-source', 'a'], /--time-source expected ntp:\/\/HOST or https:\/\/HOST, got "a"$/],
@@ -321,7 +321,7 @@ describe('a fault of usage', () => {
     [['-p', '22', '-4', '-6'], /expected -4 or -6, got both$/],
     [['-p', '22', '--datagram', '0'], /--datagram expected a port from 1 to 65535, got "0"$/],
     [['-p', '22', '--datagram', '53', '--udp'], /expected --udp or --datagram, got both$/],
-    [['-p', '22', '--json'], /--json goes with --dry-run$/],
+    [['-p', '22', '--json'], /--json requires --dry-run$/],
     [['--close', '--once'], /--once goes with opening only$/],
     [['--lock', '-t', '255'], /-t 255 means close/],
     [['--close', '--wait'], /--wait goes with opening only$/],
@@ -346,9 +346,9 @@ describe('a fault of usage', () => {
   })
 
   it.each([[['-p', '22', '-t', '256']], [['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])(
-    'in %j is one line',
+    'in %j is one line, and one that points to the help',
     async (args) => {
-      expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+      expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\nhint: see "knockclient --help"\n$/)
     },
   )
 

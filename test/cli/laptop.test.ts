@@ -116,7 +116,7 @@ once = true
     expect(outcome).toMatchObject({ code: 2, stdout: '' })
     expect(fault(outcome).split('\n')).toEqual([
       `${at.path}: expected a profile "gaet", and it has gate, home`,
-      'hint: to knock at a server of that name, type "knockclient -r gaet"',
+      'hint: to knock at a server of that name, run "knockclient -r gaet"',
     ])
   })
 
@@ -126,7 +126,7 @@ once = true
     expect([outcome.code, ...fault(outcome).split('\n')]).toEqual([
       2,
       `${at.path}: expected a profile "gate", and it has none`,
-      'hint: "knockclient profile save gate" makes that profile; to knock at a server of that name, type "knockclient -r gate"',
+      'hint: to make that profile, run "knockclient profile save gate"; to knock at a server of that name, run "knockclient -r gate"',
     ])
   })
 
@@ -338,10 +338,10 @@ describe('profile save', () => {
     [['profile', '-p', '22'], /<name> expected a name that is no command's/],
     [['gate', '-p', 'ssh'], /-p expected a port/],
     [['gate', '--dry-run'], /unknown option/],
-    [['gate', '-p', '22', '--key-fd', '3'], /--key-fd goes with one knock: .* name the key with -k/],
+    [['gate', '-p', '22', '--key-fd', '3'], /--key-fd requires one knock: .* name the key with -k/],
     [['gate', '-p', '22', '-i', 'auto', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
     [['gate', '-p', '22', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
-    [['gate', '-p', '22', '--stun-trusted'], /--stun-trusted goes with --stun/],
+    [['gate', '-p', '22', '--stun-trusted'], /--stun-trusted requires --stun/],
   ])('of %j is a fault of usage', async (args, message) => {
     const at = home()
     const { code, stderr } = await at.client('profile', 'save', ...args)

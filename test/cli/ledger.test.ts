@@ -68,12 +68,12 @@ describe('ledger rebase', () => {
     const { stdout, stderr } = await rebase()
     expect(stdout).toMatch(
       new RegExp(
-        `^${ledger}: had the base ${ISO}, and has ${ISO} now: nothing that was sent before the next minute or so opens\nwhat is spent stays so \\(2 knocks\\), and so do the floors of keys; next: start the daemon\n$`,
+        `^${ledger}: the base is now ${ISO} \\(it was ${ISO}\\): nothing sent before the next minute or so opens\nspent knocks stay spent \\(2\\), and the floors of keys stay\nnext: start the daemon\n$`,
       ),
     )
     expect(stderr).toMatch(
       new RegExp(
-        `^knockturn: warning: keys that have knocked while the clock was ahead open nothing till then, and need new ones in their place: 00112233 before ${ISO}\n$`,
+        `^knockturn: warning: keys that knocked while the clock was ahead open nothing for now: make new keys in their place: 00112233 \\(until ${ISO}\\)\n$`,
       ),
     )
   })
@@ -131,7 +131,7 @@ describe('ledger rebase', () => {
   it('keeps the bytes of a damaged one aside, as a daemon does', async () => {
     const damaged = text(records()).slice(0, -5)
     const { ledger, rebase } = server(damaged)
-    const kept = `knockturn: warning: ${ledger}: the ledger was damaged, and what it held is kept as ${ledger}.damaged\n`
+    const kept = `knockturn: warning: ${ledger}: the ledger was damaged: its old content is kept as ${ledger}.damaged\n`
     expect(await rebase()).toMatchObject({ code: 0, stderr: expect.stringContaining(kept) })
     expect(readFileSync(`${ledger}.damaged`, 'latin1')).toBe(damaged)
     expect(readLedger(readFileSync(ledger))).toMatchObject({ state: 'whole', records: { length: 4 } })

@@ -9,6 +9,7 @@ import type { ServerKey } from '../../src/gate/server-key'
 import { formatKeyFile, parseKeyFile } from '../../src/keys/key-file'
 import { writePasscode } from '../../src/keys/passcode-table'
 import { parsePool } from '../../src/protocol/pool'
+import { inOneLine } from '../../src/system/fault'
 import { keyText, put, scratch } from '../system/scratch'
 
 const GRANT = 'services = ["22/tcp", "443/tcp"]\nmax = "30m"'
@@ -44,12 +45,16 @@ describe('a fault of a passcode', () => {
     ['pin = "041x"', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
     ['pin = "04171"', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
     ['pin = 9417', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
-    ['pin = "0417"\nservices = ["25/tcp"]', GRANT, /"passcode\.services" expected services of the grant, got "25\/tcp"/],
+    ['pin = "0417"\nservices = ["25/tcp"]', GRANT, /"passcode\.services" expected services of \[grant\], got "25\/tcp"/],
     ['pin = "0417"\nservices = []', GRANT, /"passcode\.services" expected at least one service/],
-    ['pin = "0417"\ntime = "31m"', GRANT, /"passcode\.time" expected at most 30m, the grant's max, got "31m"/],
+    ['pin = "0417"\ntime = "31m"', GRANT, /"passcode\.time" expected at most 30m \(max in \[grant\]\), got "31m"/],
     ['pin = "0417"\ntime = "0s"', GRANT, /"passcode\.time" expected a duration such as "5m"/],
     ['pin = "0417"\nport = 22', GRANT, /unknown entry "passcode\.port"/],
-    ['pin = "0417"', `${GRANT}\nrequire_address = true`, /"passcode" expected no require_address = true in \[grant\]/],
+    [
+      'pin = "0417"',
+      `${GRANT}\nrequire_address = true`,
+      /"passcode" expected require_address = false in \[grant\], as a passcode cannot name an address/,
+    ],
   ])('is one line that quotes no PIN: %j', (passcode, grant, message) => {
     const faults = (parse(passcode, grant).faults ?? []).map((fault) => fault.message)
     expect(faults).toEqual([expect.stringMatching(message)])
@@ -58,7 +63,7 @@ describe('a fault of a passcode', () => {
 
   it('is a client’s copy that has one', () => {
     const { faults } = parseKeyFile('/k', keyText({ grant: '', more: '[passcode]\npin = "0417"\n' }))
-    expect(faults?.map(({ message }) => message)).toEqual([expect.stringMatching(/expected a table \[grant\] beside it/)])
+    expect(faults?.map(({ message }) => message)).toEqual([expect.stringMatching(/expected a table \[grant\] in the same file/)])
   })
 
   it('is no table, and what stands there is not quoted', () => {
@@ -76,7 +81,7 @@ describe('writing a passcode', () => {
   const written = async (text: string, passcode: typeof PASSCODE | null) => {
     const folder = scratch()
     const path = put(folder, 'alice.key', text)
-    const fault = await writePasscode(folder, 'alice', passcode).catch((error: Error) => error.message)
+    const fault = await writePasscode(folder, 'alice', passcode).catch(inOneLine)
     return { fault, text: readFileSync(path, 'utf8'), path }
   }
 
@@ -102,7 +107,7 @@ describe('writing a passcode', () => {
   it('changes nothing where it is written in another form', async () => {
     const before = keyText({ more: 'passcode.pin = "1111"\n' })
     const { fault, text, path } = await written(before, PASSCODE)
-    expect(fault).toBe(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
+    expect(fault).toBe(`${path}: its passcode is not a plain table [passcode]: remove it from the file by hand first`)
     expect(text).toBe(before)
   })
 })

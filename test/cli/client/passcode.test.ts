@@ -46,7 +46,7 @@ describe('key passcode', () => {
     const { enrol, material, text } = server()
     const before = text()
     const { code, stderr } = await enrol(answers(material), '--services', '22/tcp', '--time', '2m', '--no-once')
-    expect([code, stderr]).toEqual([0, 'Scan this with an authenticator app. Whoever sees it can make the codes, too.\n'])
+    expect([code, stderr]).toEqual([0, 'Scan this with an authenticator app. Anyone who sees it can make the codes too.\n'])
     const table = '[passcode]\npin = "0417"\nservices = [ "22/tcp" ]\ntime = "2m"\nonce = false\n'
     expect(text()).toBe(`${before.trimEnd()}\n\n${table}`)
   })
@@ -98,11 +98,23 @@ describe('key passcode', () => {
     [
       'a code that does not fit',
       () => '00000000\n'.repeat(3),
-      /expected a code of this key, and it does not fit: nothing is written/,
+      /error: the code does not match this key: nothing was written\nhint: scan the QR code shown above\n$/,
     ],
-    ['a code of six digits', () => '123456\n'.repeat(3), /it has not 8 digits: an app that shows fewer can't be used/],
-    ['a code of five minutes ago', (key: Key) => `${codeOf(key, -10)}\n`.repeat(3), /it is the code of (300|330) s ago/],
-    ['two PINs', (key: Key) => `${codeOf(key)}\n${'0417\n0418\n'.repeat(3)}`, /expected the same PIN twice, got two/],
+    [
+      'a code of six digits',
+      () => '123456\n'.repeat(3),
+      /error: the code does not have 8 digits: nothing was written\nhint: use an app that shows 8 digits\n$/,
+    ],
+    [
+      'a code of five minutes ago',
+      (key: Key) => `${codeOf(key, -10)}\n`.repeat(3),
+      /error: the code is from (300|330) s ago: nothing was written\nhint: set the clocks of the phone and the server\n$/,
+    ],
+    [
+      'two PINs',
+      (key: Key) => `${codeOf(key)}\n${'0417\n0418\n'.repeat(3)}`,
+      /error: the two PINs differ: nothing was written\n$/,
+    ],
     [
       'a PIN of another length',
       (key: Key) => `${codeOf(key)}\n${'041\n'.repeat(3)}`,
@@ -123,9 +135,15 @@ describe('key passcode', () => {
       {},
       ['--services', '25/tcp'],
       2,
-      /--services expected some of the key's own, 22\/tcp,443\/tcp/,
+      /--services: the key may not open 25\/tcp \(it may open: 22\/tcp,443\/tcp\)\nhint: choose from those, or change services in \[grant\] of \S+alice\.key\n$/,
     ],
-    ['a time beyond the key’s', {}, ['--time', '2h'], 2, /--time expected at most 1h, the key's longest, got 2h/],
+    [
+      'a time beyond the key’s',
+      {},
+      ['--time', '2h'],
+      2,
+      /--time expected at most 1h \(max of the key\), got 2h\nhint: choose a shorter time, or change max in \[grant\] of \S+alice\.key\n$/,
+    ],
     [
       'a key that wants its address named',
       { grant: 'services = ["22/tcp"]\nrequire_address = true' },
@@ -133,8 +151,20 @@ describe('key passcode', () => {
       1,
       /has require_address = true/,
     ],
-    ['a client’s copy', { grant: '' }, [], 1, /alice has no table \[grant\]/],
-    ['a key that is revoked', { more: 'revoked = 2026-01-01T00:00:00Z\n' }, [], 1, /has been revoked or has expired/],
+    [
+      'a client’s copy',
+      { grant: '' },
+      [],
+      1,
+      /alice has no table \[grant\]: it is a client's copy\nhint: run this with the server's keyring\n$/,
+    ],
+    [
+      'a key that is revoked',
+      { more: 'revoked = 2026-01-01T00:00:00Z\n' },
+      [],
+      1,
+      /alice is revoked or expired\nhint: make a new key with "knockturn key new"\n$/,
+    ],
     [
       'ports in the pool',
       { config: '[passcode]\nbase = 50000\n' },
@@ -158,14 +188,14 @@ describe('key passcode', () => {
     const { key, toml } = server()
     const { code, stdout, stderr } = await key('passcode', '--config', toml)
     expect([code, stdout]).toEqual([1, ''])
-    expect(stderr).toMatch(/^knockturn: error: standard output is no terminal, .* give --print-secret\n$/)
+    expect(stderr).toMatch(/^knockturn: error: standard output is not a terminal, [^\n]*\nhint: .* add --print-secret\n$/)
   })
 
   it('--remove takes it away, and may be said again', async () => {
     const { enrol, key, material, text } = server()
     const before = text()
     await enrol(answers(material))
-    expect((await key('passcode', '--remove')).stdout).toBe('alice has no passcode any more\n')
+    expect((await key('passcode', '--remove')).stdout).toBe('removed the passcode of alice\n')
     expect((await key('passcode', '--remove')).stdout).toBe('alice has no passcode\n')
     expect(text().trimEnd()).toBe(before.trimEnd())
   })
