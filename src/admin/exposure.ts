@@ -16,6 +16,6 @@ export async function exposedServices(file: string): Promise<string[]> {
     return [...open, ...unknown]
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return [`cannot tell whether strangers reach the services: ${inOneLine(error)}`]
+    return [`cannot tell whether the services are open to everyone: ${inOneLine(error)}`]
   }
 }

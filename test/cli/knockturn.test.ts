@@ -482,8 +482,8 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
     expect(await runBy(node)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
   })
 
-  it.each(['12.22.12', '20.18.3'])('says in one line that Node %s is too old', async (node) => {
-    const stderr = `${program}: error: expected Node ${engines.node.replace('>=', '')} or later, got ${node}, which is ${process.execPath}\n`
+  it.each(['12.22.12', '20.18.3'])('reports that Node %s is too old, and what to do', async (node) => {
+    const stderr = `${program}: error: expected Node ${engines.node.replace('>=', '')} or later, got ${node}, which is ${process.execPath}\nhint: install a newer Node for all users, or put it first in PATH\n`
     expect(await runBy(node)).toEqual({ code: 1, stdout: '', stderr })
   })
 
@@ -492,7 +492,7 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
     cpSync(dirname(programPath(program)), join(folder, 'bin'), { recursive: true })
     const { code, stdout, stderr } = await run({ path: join(folder, 'bin', program) }, ['--version'])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(new RegExp(`^${program}: error: [^\n]*dist/${program}\\.cjs: [^\n]*run "npm run build"\n$`))
+    expect(stderr).toMatch(new RegExp(`^${program}: error: [^\n]*dist/${program}\\.cjs: the built program is missing\nhint: run "npm run build"\n$`))
   })
 })
 
