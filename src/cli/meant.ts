@@ -14,7 +14,7 @@ const HOST = /^(?:[\w.-]+@)?([\w.:-]+)$/
 const HOST_AND_PORT = /^(?:[\w.-]+@)?(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d+)$/i
 /** How to see the state of things, by program. */
 const STATUS: Readonly<Record<string, string>> = {
-  knockclient: 'a server never reports what is open: knock with --wait, which tries the port',
+  knockclient: 'a server never answers: knock with --wait, which tries the port',
   knockturn: 'run "knockturn firewall show" to see what is open, or "knockdaemon --check" to see what is wrong',
   knockdaemon: 'run "systemctl status knockdaemon" to see whether it runs, or "knockdaemon --check" to see what is wrong',
 }

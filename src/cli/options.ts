@@ -1,4 +1,4 @@
-import { Command, Option } from 'commander'
+import { type Argument, Command, type HelpConfiguration, Option } from 'commander'
 import { version } from '../../package.json'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
@@ -12,11 +12,41 @@ export function program(name: string, description: string, example: string): Com
     .description(description)
     .version(version, '-V, --version', 'print the version and exit')
     .helpOption('-h, --help', 'print this help and exit')
+    .configureHelp(IN_OUR_WORDS)
     .showSuggestionAfterError(false)
     .exitOverride()
     .addHelpText('after', `\nExample:\n  ${example}`)
   pointTo(command)
   return withPointer(command)
+}
+
+/** What {@link Option} and {@link Argument} share. */
+interface Described {
+  readonly description: string
+  readonly argChoices?: readonly string[]
+  readonly defaultValue?: unknown
+  readonly defaultValueDescription?: string
+}
+
+/** What --help says of something: its choices and its default behind the description, in plain words. */
+function describe({ description, argChoices, defaultValue, defaultValueDescription }: Described): string {
+  const usual = defaultValueDescription ?? (typeof defaultValue === 'boolean' ? undefined : defaultValue)
+  const more = [argChoices && `one of: ${argChoices.join(', ')}`, usual !== undefined && `default: ${usual}`].filter(Boolean)
+  return more.length > 0 ? `${description} (${more.join('; ')})` : description
+}
+
+/** In the place of commander's own words, some of which are for programmers. */
+const IN_OUR_WORDS: HelpConfiguration = {
+  optionDescription: describe,
+  argumentDescription: describe,
+  subcommandTerm: (command) => [command.name(), ...command.registeredArguments.map(placeholder)].join(' '),
+  subcommandDescription: (command) =>
+    command.name() === 'help' ? 'print the help of a command' : command.summary() || command.description(),
+}
+
+function placeholder(argument: Argument): string {
+  const name = `${argument.name()}${argument.variadic ? '...' : ''}`
+  return argument.required ? `<${name}>` : `[${name}]`
 }
 
 /** Has a command's usage faults point to its own help, and a word that is none of its commands refused with what to type. */
@@ -46,6 +76,19 @@ export function reading<T>(flags: string, description: string, read: (text: stri
     const value = read(text)
     if (value === null) throw new UsageFault(`${option.short ?? option.long} expected ${expected}, got ${quoted(text)}`)
     return value
+  })
+}
+
+/**
+ * Has an option understood by its former name, too, which no help shows.
+ * @param flags the former ones
+ */
+export function alsoCalled(command: Command, flags: string, option: Option): void {
+  const former = new Option(flags).hideHelp()
+  command.addOption(option).addOption(former)
+  command.on(`option:${former.name()}`, (text: string) => {
+    const value = option.parseArg ? option.parseArg(text, undefined) : text
+    command.setOptionValueWithSource(option.attributeName(), value, 'cli')
   })
 }
 

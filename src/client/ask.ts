@@ -28,7 +28,7 @@ export function askUdp<T>(
   return new Promise((resolve, reject) => {
     const socket = createSocket(isIP(address) === 6 ? 'udp6' : 'udp4')
     let again: NodeJS.Timeout | undefined
-    let last = 'no answer'
+    let last = ''
     const end = (done: () => void) => {
       clearTimeout(again)
       clearTimeout(limit)
@@ -36,7 +36,7 @@ export function askUdp<T>(
       done()
     }
     const give = (error: unknown) => end(() => reject(error))
-    const late = () => give(new Fault(`${name} (${address}): expected an answer within ${seconds(within)} s, got none: ${last}`))
+    const late = () => give(new Fault(`${name} (${address}) has not answered within ${seconds(within)} s${last && `: ${last}`}`))
     const limit = setTimeout(late, Math.max(within, 0))
     // A refusal may be forged, and pass: the time limit alone ends the waiting.
     socket.on('error', (error) => {
@@ -46,7 +46,7 @@ export function askUdp<T>(
       try {
         const value = read(answer)
         if (value !== null) end(() => resolve(value))
-        else last = 'what came was no answer to it'
+        else last = 'what came was no answer to this question'
       } catch (error) {
         give(error instanceof Fault ? new Fault(`${name}: ${error.message}`) : error)
       }
@@ -64,8 +64,8 @@ export function askUdp<T>(
   })
 }
 
-/** What an HTTPS server has said. */
-export interface Said {
+/** What an HTTPS server has answered. */
+export interface HttpsAnswer {
   readonly text: string
   /** Its Date header. */
   readonly date: string | undefined
@@ -77,13 +77,13 @@ export interface Said {
  * @param limit milliseconds
  * @throws {Fault}
  */
-export async function askHttps(url: URL, method: 'GET' | 'HEAD', family: 0 | 4 | 6, limit: number): Promise<Said> {
+export async function askHttps(url: URL, method: 'GET' | 'HEAD', family: 0 | 4 | 6, limit: number): Promise<HttpsAnswer> {
   const { request } = process.getBuiltinModule('node:https')
   return new Promise((resolve, reject) => {
     const give = (why: string) => reject(new Fault(`${url.origin}: ${why}`))
     const signal = AbortSignal.timeout(Math.max(Math.ceil(limit), 0))
     const failed = (error: Error) =>
-      give(signal.aborted ? `expected an answer within ${seconds(limit)} s, got none` : `cannot be asked: ${reason(error)}`)
+      give(signal.aborted ? `no answer within ${seconds(limit)} s` : `cannot be asked: ${reason(error)}`)
     const lookup: LookupFunction = (name, { all }, done) => {
       lookUp(name, family, limit).then(
         (found) =>

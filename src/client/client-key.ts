@@ -26,6 +26,7 @@ const TRIES = 3
  * the first line of it.
  */
 
+const CHOOSE = 'choose one with -k'
 const NO_KEY = 'put a key there, or give its file with -k'
 
 /**
@@ -58,8 +59,8 @@ export async function keyForHost(name: string, at: string): Promise<KeyFile> {
   if (found.length === 1) return found[0]
   // A key that can't be read may be the one.
   if (faulty.length > 0) throw faulty[0].faults[0]
-  const got = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ') || 'none (their names end in .key)'
-  throw new Fault(`${folder}: expected one key for ${name}, got ${got}: say which with -k`)
+  const [what, ids] = found.length > 0 ? ['several keys', found] : ['no key', keys]
+  throw new Fault(`${folder}: ${what} for ${name} (there are: ${ids.map(({ id }) => id).join(', ')})`, { hint: CHOOSE })
 }
 
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
@@ -68,7 +69,7 @@ export async function findClientKey(folder: string, id: string, typed = false): 
   if (existsSync(path)) return findKey(folder, id)
   if (orSealed(path) !== path) return loadClientKey(path, typed)
   const { keys, ignored } = await readKeyring(folder, NO_KEY)
-  throw new Fault(`${folder}: expected a key "${id}", and it has ${namesOf(keys, ignored)}`)
+  throw new Fault(`${folder}: no key "${id}" (there are: ${namesOf(keys, ignored) || 'none'})`)
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */
@@ -77,14 +78,15 @@ export async function onlyClientKey(folder: string, typed = false): Promise<KeyF
   if (faulty.length > 0) throw faulty[0].faults[0]
   const sealed = ignored.filter((path) => path.endsWith(SEALED_NAME))
   if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0], typed)
-  const next = keys.length + sealed.length === 0 ? NO_KEY : 'say which with -k'
-  throw new Fault(`${folder}: expected one key, got ${namesOf(keys, ignored)}: ${next}`)
+  const names = namesOf(keys, ignored)
+  if (names === '') throw new Fault(`${folder}: there is no key (their names end in .key)`, { hint: NO_KEY })
+  throw new Fault(`${folder}: there are several keys (${names})`, { hint: CHOOSE })
 }
 
 /** The names of keys, those under a passphrase too. */
 function namesOf(keys: readonly KeyFile[], others: readonly string[]): string {
   const sealed = others.filter((path) => path.endsWith(SEALED_NAME)).map((path) => basename(path, SEALED_NAME))
-  return [...keys.map(({ id }) => id), ...sealed].join(', ') || 'none (their names end in .key)'
+  return [...keys.map(({ id }) => id), ...sealed].join(', ')
 }
 
 /**
@@ -96,6 +98,22 @@ export async function loadClientKey(named: string, typed = false): Promise<KeyFi
   const path = orSealed(named)
   const bytes = await readBytes(path, MAX_FILE)
   return isSealed(bytes) ? unseal(path, bytes, typed) : loadKeyFile(path, checkClientSecret)
+}
+
+/**
+ * The key that {@link chosenKey} would read, as far as that asks for nothing and fails for nothing: to look at what it says of itself.
+ * @returns null where it is under a passphrase, can't be read, or is not one alone
+ */
+export async function glimpsedKey(name: string | undefined): Promise<KeyFile | null> {
+  const isId = name !== undefined && KEY_ID.test(name) && !existsSync(name)
+  try {
+    if (name !== undefined) return await loadKeyFile(isId ? keyPath(clientKeys(), name) : name, checkClientSecret)
+    const { keys, ignored } = await readKeyring(clientKeys(), NO_KEY)
+    return keys.length === 1 && !ignored.some((path) => path.endsWith(SEALED_NAME)) ? keys[0] : null
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    return null
+  }
 }
 
 /**
@@ -115,7 +133,7 @@ export async function readKeyFrom(fd: number, typed = false): Promise<KeyFile> {
     // Standard input and the outputs stay, or the next file would take their number.
     if (fd > 2) await promisify(close)(fd)
   } catch (error) {
-    throw new Fault(`${path}: cannot be read: ${reason(error)}: open a key there, as in "${path} ${fd}< alice.key"`)
+    throw new Fault(`${path}: cannot be read: ${reason(error)}`, { hint: `open a key there, as in "${path} ${fd}< alice.key"` })
   }
   if (length > MAX_FILE) throw new Fault(`${path}: expected at most ${MAX_FILE} bytes, got more`)
   const content = bytes.subarray(0, length)
@@ -138,9 +156,9 @@ async function unseal(path: string, bytes: Uint8Array, typed: boolean): Promise<
   for (let left = typed || isTyped() ? TRIES : 1; left > 0; left--) {
     const text = await open(await askSecret(`passphrase of ${basename(path)}: `, 'the passphrase', typed))
     if (text) return parse(path, text)
-    if (left > 1) tell('wrong passphrase: once more\n')
+    if (left > 1) tell('wrong passphrase, try again\n')
   }
-  throw new Fault(`${path}: wrong passphrase: try again, or export the key anew`)
+  throw new Fault(`${path}: wrong passphrase`, { hint: 'try again, or export the key again' })
 }
 
 /** Reads a key file's bytes, and overwrites them. */
@@ -160,6 +178,10 @@ function checkClientSecret(path: string, stats: Stats): void {
   try {
     checkSecret(path, stats)
   } catch (error) {
-    throw new Fault(`${reason(error)}; where that can't be, as on a USB stick, export the key with --passphrase`)
+    const hints = [
+      error instanceof Fault && error.hint,
+      'on a USB stick, which knows no modes, use a key exported with --passphrase',
+    ]
+    throw new Fault(reason(error), { hint: hints.filter(Boolean).join('; ') })
   }
 }

@@ -29,7 +29,7 @@ export interface Told {
  * @throws {Fault} when the clock can't be true
  */
 export function prepare(sending: Sending, wall: number): Sequence {
-  checkClock(wall + sending.timeOffset * 1000, 'set it, or give --time-offset in seconds')
+  checkClock(wall + sending.timeOffset * 1000, 'set the clock, or correct it with --time-offset')
   const window = windowNow(sending, wall)
   const request = { ...sending.request, salt: Math.floor(sending.random() * 0x10000) }
   const { key, datagram, parity } = sending

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net'
 import { hasEnded } from '../keys/grant-hint'
 import type { KeyFile } from '../keys/key-file'
 import { isLoopback, isZeroAddress } from '../protocol/address'
@@ -23,19 +24,28 @@ interface Knocked {
   readonly address: string
   readonly key: KeyFile
   readonly sequence: Sequence
+  /** Whether it was knocked by the server's address of the other family, too. */
+  readonly byBoth: boolean
+}
+
+/** One thing that was found out: what was seen, what that leaves open, and what to do about it. */
+export interface Finding {
+  readonly seen?: string
+  readonly unknown?: string
+  readonly hint?: string
 }
 
 /**
- * What can be found out of why not all has opened, one line each: see {@link findings}.
+ * What can be found out of why not all has opened: see {@link findings}.
  * @param sending the manner of the knock
  * @param timeSource whom the user has named for the time; undefined: nobody is asked
  */
 export async function diagnose(
-  { host, address, key, sequence }: Knocked,
+  { host, address, key, sequence, byBoth }: Knocked,
   { outcomes, seen, touched }: WaitResult,
   { datagram, udp, pace, timeOffset }: Pick<Sending, 'datagram' | 'udp' | 'pace' | 'timeOffset'>,
   timeSource: URL | undefined,
-): Promise<string[]> {
+): Promise<Finding[]> {
   const opened = [...outcomes].flatMap(([port, outcome]) => (outcome === 'opened' ? port : []))
   const services = new Map([...outcomes].filter(([, outcome]) => !isOpening(outcome)))
   // A datagram has touched no port that could show itself by TCP, and those of this machine tell nothing of a network.
@@ -49,63 +59,78 @@ export async function diagnose(
   const ended = hasEnded({ revoked: null, expires }, Date.now() + timeOffset * 1000) ? expires : null
   const { address: asked } = sequence.request
   const named = isZeroAddress(asked) ? null : asked
-  return findings({ ...found, host, datagram, udp, pace, opened, seen, period, timeOffset, named, ended })
+  // What is named by its address has no other one, and a door for an address of ours opens by no other family.
+  const mayTry4 = isIP(address) === 6 && isIP(host) === 0 && named === null && !byBoth && !isLoopback(address)
+  return findings({ ...found, host, datagram, udp, pace, opened, seen, period, timeOffset, named, ended, mayTry4 })
 }
 
-/** What follows from it, one line each: first the likeliest cause, with what to do, and nothing that is not known. */
-export function findings(evidence: Evidence): string[] {
+/** What follows from it: first the likeliest cause, and nothing that is not known. */
+export function findings(evidence: Evidence): Finding[] {
   // What has opened one port tells that key and clock are right, and that knocks get through: not that the other port does.
   const finds =
     evidence.opened.length > 0
       ? [ofGrant, ofRefusals]
-      : [ofKey, ofProxy, ofWay, ofRejected, ofRefusals, ofWrongClock, ofSilence, ofClock, ofAddress, ofServices]
+      : [ofKey, ofProxy, ofWay, ofRejected, ofRefusals, ofWrongClock, ofFamily, ofSilence, ofClock, ofAddress, ofServices]
   return finds.flatMap((find) => find(evidence))
 }
 
 const called = (ports: readonly number[]) => `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
+const READ_THE_LOG = "read the server's log: it says whether it heard the knock, and what it refused"
+const LOG_IN = 'log in to this network first, if it has a login page'
 
 /** The ports that have shown something. */
 function showing({ services }: Evidence, shown: string): number[] {
   return [...services].flatMap(([port, saw]) => (saw === shown ? port : []))
 }
 
-function ofGrant(evidence: Evidence): string[] {
+function ofGrant(evidence: Evidence): Finding[] {
   const silent = showing(evidence, 'silence')
   if (silent.length === 0) return []
   return [
-    `does the key grant ${called(silent)}? ${called(evidence.opened)} opened, so key and clock are right; or this network lets nothing out to ${called(silent)}; the server's log says what it refused`,
+    {
+      seen: `${called(evidence.opened)} opened, so key and clock are right`,
+      unknown: `${called(silent)} did not: the key may not grant ${theyOrIt(silent)}, or this network may block ${theyOrIt(silent)}`,
+      hint: "read the server's log: it says what it refused",
+    },
   ]
 }
 
-function ofRefusals(evidence: Evidence): string[] {
+const theyOrIt = ({ length }: readonly number[]) => (length === 1 ? 'it' : 'them')
+
+function ofRefusals(evidence: Evidence): Finding[] {
   const refused = showing(evidence, 'refused')
   // Who rejects the knock's ports rejects the service's, too, and is not the server.
   if (refused.length === 0 || isRejected(evidence.knocked)) return []
   // A datagram touches no port that could show who rejects.
-  const login =
-    evidence.datagram !== undefined && evidence.opened.length === 0
-      ? 'log in to this network first, if it has a login page; else '
-      : ''
+  const login = evidence.datagram !== undefined && evidence.opened.length === 0 ? `${LOG_IN}; else ` : ''
   return [
-    `${login}start the service on ${called(refused)}; or, if a firewall there rejects what it does not let in, see what the server's log says of the knock`,
+    {
+      unknown: `either no service listens on ${called(refused)}, or a firewall rejects what it does not let in`,
+      hint: `${login}start the service on ${called(refused)}, or read the server's log`,
+    },
   ]
 }
 
-function ofKey({ ended }: Evidence): string[] {
-  return ended === null ? [] : [`the key has ended, at ${isoTime(ended)} by its file: a new one is made on the server`]
+function ofKey({ ended }: Evidence): Finding[] {
+  if (ended === null) return []
+  return [{ seen: `the key expired at ${isoTime(ended)}, by its file`, hint: 'ask for a new key: it is made on the server' }]
 }
 
 function isUnreachable(saw: string): boolean {
   return UNREACHABLE.includes(saw)
 }
 
-function ofWay({ host, services, seen }: Evidence): string[] {
+function ofWay({ host, services, seen }: Evidence): Finding[] {
   // A network may reject the knock's ports alone; where its service is not reached either, it is the way.
   const tried = [...services.values(), ...seen]
   const unreachable = tried.find(isUnreachable)
-  return unreachable && !tried.includes('refused') && !tried.includes('open')
-    ? [`${host} cannot be reached (${unreachable}): is it up, is this network online, is -4 or -6 the way to it?`]
-    : []
+  if (!unreachable || tried.includes('refused') || tried.includes('open')) return []
+  return [
+    {
+      seen: `${host} cannot be reached (${unreachable})`,
+      hint: 'check that this network is online and that the server is up, or try -4 or -6',
+    },
+  ]
 }
 
 /** Some are enough: routers send no more than a few such messages a second. */
@@ -114,15 +139,21 @@ function isRejected(knocked: Iterable<string>): boolean {
 }
 
 /** What the touches of a knock tell by what they came back with, with what to do; nothing where that is nothing. */
-export function ofTouches(touched: Iterable<string>, ways: string): string[] {
+export function ofTouches(touched: Iterable<string>, ways: string): Finding[] {
   const shown = [...touched]
   if (shown.includes('open'))
     return [
-      `somebody on the way answers every connection, so the knock may not have gone on, and an answer proves nothing: try ${ways}; or log in to this network first, if it has a login page`,
+      {
+        seen: 'something on the path answers every connection: an answer proves nothing, and the knock may not have got through',
+        hint: `try ${ways}; or ${LOG_IN}`,
+      },
     ]
   if (isRejected(shown))
     return [
-      `log in to this network first, if it has a login page: the ports of the knock are rejected at once, where a server that hears knocks is silent; else try ${ways}, or another network`,
+      {
+        seen: 'the ports of the knock are rejected at once, and a server that hears knocks is silent there',
+        hint: `${LOG_IN}; else try ${ways}, or another network`,
+      },
     ]
   return []
 }
@@ -133,25 +164,40 @@ export const OTHER_WAYS = '--udp, or --datagram 443'
 /** Those that it has not gone by already. */
 const untriedWays = ({ udp }: Evidence) => (udp ? '--datagram 443' : OTHER_WAYS)
 
-function ofProxy(evidence: Evidence): string[] {
+function ofProxy(evidence: Evidence): Finding[] {
   return evidence.knocked.includes('open') ? ofTouches(evidence.knocked, untriedWays(evidence)) : []
 }
 
-function ofRejected(evidence: Evidence): string[] {
+function ofRejected(evidence: Evidence): Finding[] {
   return evidence.knocked.includes('open') ? [] : ofTouches(evidence.knocked, untriedWays(evidence))
 }
 
-function ofSilence(evidence: Evidence): string[] {
+/** Where IPv6 leads nowhere, all looks as where a guard drops the knock, and is cured by IPv4. */
+function ofFamily({ mayTry4, services, knocked, seen }: Evidence): Finding[] {
+  const shown = [...services.values(), ...knocked, ...seen]
+  if (!mayTry4 || shown.some((saw) => saw !== 'silence')) return []
+  return [{ seen: 'nothing came back by IPv6', hint: 'try -4: IPv6 may not work in this network' }]
+}
+
+function ofSilence(evidence: Evidence): Finding[] {
   const { datagram, knocked, udp, pace } = evidence
   if (ofWay(evidence).length > 0 || hasAnswered(evidence)) return []
   if (datagram !== undefined)
     return [
-      `whether the server hears datagrams on port ${datagram} is not known: it does with that port in [datagram] of its config, after "knockturn firewall install" and a restart of the daemon`,
+      {
+        unknown: `whether the server hears datagrams on port ${datagram} is not known`,
+        hint: `on the server, add port ${datagram} to [datagram] in its config, run "knockturn firewall install" and restart the daemon`,
+      },
     ]
   if (knocked.length === 0 || !knocked.every((saw) => saw === 'silence')) return []
   const untried = [...(udp ? [] : ['--udp']), ...(pace < PACE ? [`--pace ${PACE}`] : []), '--datagram 443']
   return [
-    `the ports of the knock are silent: so they are where the server hears, and where this network drops them, some for minutes after what looks like a port scan, and longer with each pass: try ${untried.join(', then ')}, or another network`,
+    {
+      seen: 'the ports of the knock are silent',
+      unknown:
+        'a server that hears knocks is silent, and so is a network that drops them, some for minutes after what looks like a port scan, and longer with each pass',
+      hint: `try ${untried.join(', then ')}, or another network`,
+    },
   ]
 }
 
@@ -160,7 +206,7 @@ function hasAnswered({ services }: Evidence): boolean {
   return [...services.values()].every((saw) => saw === 'refused' || saw === ANSWERED)
 }
 
-function ofWrongClock(evidence: Evidence): string[] {
+function ofWrongClock(evidence: Evidence): Finding[] {
   const { clock, period, timeOffset } = evidence
   if (!clock || typeof clock.offset === 'string') return []
   const { source, offset } = clock
@@ -168,16 +214,24 @@ function ofWrongClock(evidence: Evidence): string[] {
   if (Math.abs(offset) <= period * 1000) return []
   if (!isProved(source))
     return [
-      `${differing(evidence, 0)}, and somebody in this network may have given that answer, as nothing proves one by ntp: ask with --time-source https://HOST`,
+      {
+        seen: differing(evidence, 0),
+        unknown: 'nothing proves an answer by ntp: anyone in this network may have forged it',
+        hint: 'ask with --time-source https://HOST',
+      },
     ]
   const seconds = Math.round(offset / 1000)
-  const how = `${whose(evidence)} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}`
+  const seen = `${whose(evidence)} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}`
   // What was added already counts: an answer that lies a little each time would add up.
   if (isTooMuch(timeOffset + seconds, period))
     return [
-      `${how}: if you believe that, set it: a correction of more than ${MOST_WINDOWS} windows of the key, ${MOST_WINDOWS * period} s, would leave knocks for who hears them to play later`,
+      {
+        seen,
+        unknown: `a correction of more than ${MOST_WINDOWS} windows of the key (${MOST_WINDOWS * period} s) would let anyone who hears the knock send it again later`,
+        hint: 'set the clock, if you trust that answer',
+      },
     ]
-  return [`${how}: set it, or knock with --time-offset ${timeOffset + seconds}`]
+  return [{ seen, hint: `set the clock, or knock with --time-offset ${timeOffset + seconds}` }]
 }
 
 /** Whether nobody in this network can have given the answer of a time source. */
@@ -191,30 +245,36 @@ function differing(evidence: Evidence, digits: number): string {
 
 const whose = ({ timeOffset }: Evidence) => (timeOffset === 0 ? 'this clock' : 'this clock, as --time-offset corrects it,')
 
-function ofClock(evidence: Evidence): string[] {
+const THEIRS = "the server's clock may be wrong"
+
+function ofClock(evidence: Evidence): Finding[] {
   const { clock } = evidence
   if (ofWrongClock(evidence).length > 0 || (!clock && hasAnswered(evidence))) return []
-  if (!clock) return ['whether this clock is right is not known: name somebody to ask, such as --time-source https://HOST']
+  const unknown = 'whether this clock is right is not known'
+  if (!clock) return [{ unknown, hint: 'check the clock with --time-source https://HOST' }]
   const { source, offset } = clock
-  if (typeof offset === 'string') return [`whether this clock is right is not known: ${offset}`]
+  if (typeof offset === 'string') return [{ unknown: `${unknown}: ${offset}` }]
   if (!isProved(source))
-    return [`${differing(evidence, 1)}, if nobody in this network has given that answer: the server's may be wrong`]
-  return [`${whose(evidence)} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, by ${source}: the server's may be wrong`]
+    return [{ seen: `${differing(evidence, 1)}, unless somebody in this network forged that answer`, unknown: THEIRS }]
+  return [{ seen: `${whose(evidence)} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, by ${source}`, unknown: THEIRS }]
 }
 
-function ofAddress({ named }: Evidence): string[] {
-  return named === null
-    ? []
-    : [`the door was to open for ${named}: if the server sees another address of this machine, it stays shut from here`]
+function ofAddress({ named }: Evidence): Finding[] {
+  if (named === null) return []
+  return [
+    {
+      unknown: `the knock opens for ${named}: if the server sees another address of this machine, the port stays closed from here`,
+      hint: "leave out -i, or give it the source that the server's log shows",
+    },
+  ]
 }
 
-function ofServices({ services }: Evidence): string[] {
-  return [...services].flatMap(([port, saw]) => {
-    if (saw === 'open') return [`port ${port} has just answered: it was a matter of time`]
+function ofServices({ services }: Evidence): Finding[] {
+  return [...services].flatMap(([port, saw]): Finding[] => {
+    if (saw === 'open')
+      return [{ seen: `port ${port} has just answered: it needed more time`, hint: 'try again with a longer --wait' }]
     if (saw === 'silence')
-      return [
-        `port ${port} is silent: the door is shut, or this network lets nothing out to that port; the server's log tells whether it heard the knock, and what it refused`,
-      ]
+      return [{ unknown: `port ${port} is silent: it is closed, or this network blocks it`, hint: READ_THE_LOG }]
     return []
   })
 }

@@ -60,7 +60,7 @@ export async function knockByEither<A extends Aimed<A>, T>(
 
   const two = first.other().then((second) => {
     // Its address may have had to be asked for.
-    if (performance.now() >= end) throw new TimeFault(`no time is left to knock by ${familyOf(second)}`)
+    if (performance.now() >= end) throw new TimeFault(`no time left to knock by ${familyOf(second)}`)
     first.say?.(`no answer by ${familyOf(first)}: knocking at ${placeOf(first.host, second.address)}, too`)
     return run(second)
   })
@@ -75,7 +75,7 @@ export async function knockByEither<A extends Aimed<A>, T>(
     // Where neither could be sent, of the first.
     const [first = await one] = sent
     const ended = sent.find(({ result }) => worth(result) === 'told') ?? first
-    return { ...ended, note: sent.length > 1 ? 'it was knocked by IPv4 and by IPv6, and neither has opened' : null }
+    return { ...ended, note: sent.length > 1 ? 'knocked by IPv4 and by IPv6, and neither opened' : null }
   }
   stop.abort()
   // The other one may have come to something by now, too.
@@ -93,5 +93,5 @@ const familyOf = ({ address }: Placed) => `IPv${isIP(address)}`
 
 function noteOf(silent: Placed, open: Placed): string {
   const option = `-${isIP(open.address)}`
-  return `${open.host} answers by ${familyOf(open)} (${open.address}), and not by ${familyOf(silent)} (${silent.address}): ${option} knocks so at once, and other programs may have to be told (ssh ${option})`
+  return `${open.host} answers by ${familyOf(open)} (${open.address}), and not by ${familyOf(silent)} (${silent.address}): use ${option} next time; other programs may need it, too (ssh ${option})`
 }

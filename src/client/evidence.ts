@@ -38,6 +38,8 @@ export interface Evidence {
   readonly named: string | null
   /** When the key ended, by its file, in Unix milliseconds; null: it holds. */
   readonly ended: number | null
+  /** Whether it knocked by IPv6 alone, and IPv4 might do. */
+  readonly mayTry4: boolean
 }
 
 /** Looks at what can be seen from here. Takes up to five seconds, on Windows six. */

@@ -9,7 +9,7 @@ import { formatDuration, isoTime } from '../system/time'
 
 /** Services that are named in one line. */
 const NAMED = 8
-const ALL_THE_SAME = 'if the grant has changed since, export the key again, or send all the same with --force'
+const IF_CHANGED = 'if the grant has changed since, export the key again, or send anyway with --force'
 
 /** Of a request, what a key's file can tell something about. */
 export type Asked = Pick<Request, 'action' | 'port' | 'protocol' | 'seconds'>
@@ -25,22 +25,23 @@ export function checkForeseen(key: KeyFile, requests: readonly Asked[], wall: nu
   if (hasEnded(key, wall)) {
     const end = revoked !== null ? `was revoked at ${isoTime(revoked)}` : `expired at ${isoTime(expires ?? 0)}`
     throw new Fault(`the key ${id} ${end}, by its file`, {
-      hint: 'ask for a new key; if this clock is wrong, set it, or send all the same with --force',
+      hint: 'ask for a new key; if this clock is wrong, set it, or send anyway with --force',
     })
   }
   const { services, max } = hintOf(key) ?? NOTHING_KNOWN
-  const refused = requests.filter((asked) => asked.action === 'open' && grantedBy(key, asked)?.length === 0)
+  const refused = beyond(
+    key,
+    requests.filter(({ action }) => action === 'open'),
+  )
   if (services && refused.length > 0)
-    throw new UsageFault(`the key ${id} may not open ${refused.map(nameOf).join(', ')}: it opens ${named(services)}`, {
-      hint: ALL_THE_SAME,
+    throw new UsageFault(`the key ${id} may not open ${refused.join(', ')}: it opens ${named(services)}`, {
+      hint: IF_CHANGED,
     })
   const longest = Math.max(...requests.map(({ action, seconds }) => (action === 'close' ? 0 : seconds)))
   if (max !== null && longest > max)
     throw new UsageFault(
-      `-t expected at most ${formatDuration(max)}, the longest of the key ${id}, got ${formatDuration(longest)}`,
-      {
-        hint: ALL_THE_SAME,
-      },
+      `-t expected at most ${formatDuration(max)}, the longest time of the key ${id}, got ${formatDuration(longest)}`,
+      { hint: IF_CHANGED },
     )
 }
 
@@ -52,18 +53,24 @@ export function usualTime(usual: number, key: KeyFile): number {
 }
 
 /**
- * The only service that a key opens, to be opened where nobody says another.
+ * The only service that a key opens, to be opened where no other is named.
  * @param protocol what it must be
- * @param expected what to say
  * @throws {UsageFault} where there is not one alone, or nobody can tell
  */
-export function onlyService(key: KeyFile, protocol: Request['protocol'], expected: string): Service {
+export function onlyService(key: KeyFile, protocol: Request['protocol']): Service {
   const services = hintOf(key)?.services
   const fitting = grantedBy(key, { port: 0, protocol }) ?? []
   if (fitting.length === 1) return fitting[0]
-  throw new UsageFault(expected, {
-    hint: services ? `the key ${key.id} opens ${named(services)}: type -p ${(fitting[0] ?? services[0]).port}` : undefined,
+  throw new UsageFault('no port to open: -p is missing', {
+    hint: services
+      ? `the key ${key.id} opens ${named(services)}: add -p ${(fitting[0] ?? services[0]).port}`
+      : 'add -p with the port, such as -p 22',
   })
+}
+
+/** Those of some services of which a key's file says that it may not open them, as they are named in a message. */
+export function beyond(key: KeyFile, services: readonly Pick<Asked, 'port' | 'protocol'>[]): string[] {
+  return services.filter((asked) => grantedBy(key, asked)?.length === 0).map(nameOf)
 }
 
 /** Whether a request to open can open a TCP port, which a connection would show. */
@@ -76,7 +83,7 @@ export function isShownByTcp({ port, protocol }: TypedService, otherwise: Protoc
   return port !== 0 && (protocol ?? otherwise) !== 'udp'
 }
 
-function nameOf({ port, protocol }: Asked): string {
+function nameOf({ port, protocol }: Pick<Asked, 'port' | 'protocol'>): string {
   if (port === 0) return `anything by ${protocol}`
   return protocol === 'any' ? String(port) : formatService({ port, protocol })
 }

@@ -29,7 +29,7 @@ export async function handOver(socket: Socket, where: string): Promise<boolean> 
         // Nobody at a terminal has more to say to somebody who has hung up.
         if (stdin.isTTY) socket.end()
       })
-      socket.on('error', (error) => reject(new Fault(`${where}: the connection has broken: ${reason(error)}`)))
+      socket.on('error', (error) => reject(new Fault(`${where}: the connection broke: ${reason(error)}`)))
       socket.on('close', () => resolve(written))
       // Whoever has set up the program would leave at once, and something may be left to do.
       stdout.removeAllListeners('error').on('error', giveUp)

@@ -25,27 +25,25 @@ export async function resolveAll(
   preferred: 0 | 4 | 6,
   limit: number,
 ): Promise<readonly string[]> {
-  const what = required === 0 ? 'an address' : `an IPv${required} address`
   const literal = isIP(host)
   if (literal && required && literal !== required)
-    throw new Fault(`${host}: expected ${what}, got one of IPv${literal}: leave out -${required}`)
+    throw new Fault(`${host}: expected an IPv${required} address, got an IPv${literal} one`, { hint: `leave out -${required}` })
   try {
     const rank = (address: string) => Number(isIP(address) !== preferred)
     return (await lookUp(host, required, Math.min(limit, NAME_LIMIT))).toSorted((a, b) => rank(a) - rank(b))
   } catch (error) {
-    throw new Fault(`${host}: expected a host with ${what}: ${reason(error)}: ${unresolved(host, required, errorCode(error))}`, {
+    throw new Fault(`${host}: found no address: ${reason(error)}`, {
       cause: error,
+      hint: unresolved(host, required, errorCode(error)),
     })
   }
 }
 
 /** What to do for a name that has no address. */
 function unresolved(host: string, required: 0 | 4 | 6, code: string | undefined): string {
-  if (/[:/@[\]\s]/.test(host)) return 'give its name or address alone, without port or brackets'
-  const unheard = "check this machine's network, or give an address"
-  if (code === NO_ANSWER) return unheard
-  if (code === 'EAI_AGAIN') return `no name server answers: ${unheard}`
-  return `check how it is spelled${required === 0 ? '' : `, or leave out -${required}`}`
+  if (/[:/@[\]\s]/.test(host)) return 'give the name or address alone, without port or brackets'
+  if (code === NO_ANSWER || code === 'EAI_AGAIN') return "check this machine's network, or give an address"
+  return `check the spelling${required === 0 ? '' : `, or leave out -${required}`}`
 }
 
 /** Whether two names of hosts are one: case means nothing, and a final dot only that a name is whole. */

@@ -19,5 +19,5 @@ export function wayTo(address: string): string | undefined {
   const own = Object.values(networkInterfaces()).flatMap((all) => all?.filter(({ internal }) => !internal) ?? [])
   const isOnly6 = own.every(({ family }) => family === 'IPv6') && own.some(({ address }) => !address.startsWith('fe80:'))
   if (isIP(address) !== 4 || !isOnly6) return undefined
-  return `this machine has IPv6 only: knock at the server's name, if that has an IPv6 address, or with -r ${PREFIX}${address}, if the network has NAT64`
+  return `this machine has IPv6 only: use the server's name if it has an IPv6 address, or -r ${PREFIX}${address} if the network has NAT64`
 }

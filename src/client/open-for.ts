@@ -43,7 +43,7 @@ export async function askedAddress({ address, stun, addressUrl }: OpenFor, serve
   return ownAddress(stun ? { stun } : { url: addressUrl as URL }, server, limit).catch((error) => {
     // Where it was not the user's time that is up, more of that would not help.
     if (!(error instanceof Fault) || limit >= ASK_LIMIT || performance.now() < end - EARLY) throw error
-    const hint = error.hint ?? 'that was all the time of --wait: give it more, or your address with -i'
+    const hint = error.hint ?? 'the time of --wait was too short for it: give it more, or give your address with -i'
     throw new TimeFault(error.message, { cause: error, hint })
   })
 }
@@ -71,7 +71,7 @@ export async function askedByEither(
     const found = await ask({ ...place, address: other, other: null }).catch(() => {
       throw error
     })
-    note(`${error.message}: asked and knocked by IPv${isIP(other)}`)
+    note(`${error.message}: asked and knocked by IPv${isIP(other)} instead`)
     return found
   }
 }

@@ -11,7 +11,7 @@ type AddressSource =
   | { readonly url: URL; readonly stun?: undefined }
 
 const TRANSLATED =
-  'is an IPv4 host behind NAT64: it sees an IPv4 address of the network, which only somebody without IPv6 can tell: ask such a one, name the address with -i, or leave -i out'
+  'is an IPv4 host behind NAT64 and sees an IPv4 address: ask a service that has IPv4 only, give the address with -i, or leave -i out'
 
 /**
  * The address from which a server sees this machine come; others are asked for it, by the family by which it will knock.

@@ -44,7 +44,7 @@ export async function findHost(
   aim: Aim,
   preferred: 0 | 4 | 6,
   end: number,
-  warn: (message: string) => void,
+  warn: (message: string, hint: string) => void,
 ): Promise<Place> {
   const limit = end - performance.now()
   try {
@@ -52,7 +52,10 @@ export async function findHost(
   } catch (error) {
     // Where it was not the user's time that is up, more of that would not help.
     if (!(error instanceof Fault) || errorCode(error.cause) !== NO_ANSWER || limit >= NAME_LIMIT) throw error
-    throw new TimeFault(error.message, { cause: error, hint: 'that was all the time of --wait: give it more, or an address' })
+    throw new TimeFault(error.message, {
+      cause: error,
+      hint: 'the time of --wait was too short for it: give it more, or give an address',
+    })
   }
 }
 
@@ -61,15 +64,16 @@ async function findWithin(
   { key, host: named, isMeant }: Aim,
   preferred: 0 | 4 | 6,
   limit: number,
-  warn: (message: string) => void,
+  warn: (message: string, hint: string) => void,
 ): Promise<Place> {
   const host = named ?? key?.host
-  if (!host) throw new UsageFault('-r expected: the key names no host, so say which server to knock at')
+  if (!host) throw new UsageFault('no server to knock at: the key names no host', { hint: 'name it with -r' })
   if (key !== null && !isMeant && key.host !== null && !isSameName(host, key.host))
     return placeAt(host, await resolveShared(host, key.host, key.id, required, preferred, limit), preferred)
   if (key !== null && !isMeant && key.host === null)
     warn(
-      `the key ${key.id} names no host, so nothing tells whether ${host} is its server: add host = "…" to its file, or make keys with "knockturn key new --host"`,
+      `the key ${key.id} names no host: cannot check that ${host} is its server`,
+      `add host = "${host}" to the key's file, if that is its server, or make keys with "knockturn key new --host"`,
     )
   return placeAt(host, await resolveAll(host, required, preferred, limit), preferred)
 }
@@ -101,13 +105,13 @@ async function resolveShared(
   const ofKey = new Set(its.map(canonical))
   const shared = own.filter((address) => ofKey.has(canonical(address)))
   if (shared.length > 0) return shared
-  const why = failure
-    ? `whether ${host} is that can't be told (${reason(failure.reason.cause ?? failure.reason)})`
-    : `${host} is another host`
-  throw new UsageFault(
-    `the key ${id} is for ${expected}, and ${why}: knock with another key, or with -r ${host} if you mean that host`,
-    { cause: failure?.reason.cause },
-  )
+  const but = failure
+    ? `, and whether ${host} is that host is not known (${reason(failure.reason.cause ?? failure.reason)})`
+    : `, and ${host} is another host`
+  throw new UsageFault(`the key ${id} is for ${expected}${but}`, {
+    cause: failure?.reason.cause,
+    hint: `use another key, or -r ${host} if you mean that host`,
+  })
 }
 
 /** The only family that will do, or 0. */

@@ -132,12 +132,13 @@ export async function saveProfile(
   })
   await changeProfiles(path, entries, (before, old) => {
     if (old.has(name) && !force)
-      throw new Fault(`${path}: has a profile "${name}" already: choose another name, or replace it with --force`)
+      throw new Fault(`${path}: has a profile "${name}" already`, { hint: 'choose another name, or replace it with --force' })
     const table = formatProfile(name, given)
     return {
       text: old.has(name) ? replaceTable(before, name, table) : append(before, table),
       profiles: new Map([...old, [name, given]]),
-      otherwise: `the profile "${name}" cannot be put in without harm to what is there: write it by hand:\n${table}`,
+      failure: `cannot add the profile "${name}" without changing what else is there`,
+      hint: `write it by hand: ${table.trimEnd().replaceAll('\n', '; ')}`,
     }
   })
 }
@@ -150,15 +151,17 @@ export async function removeProfile(path: string, name: string, entries: readonl
   await changeProfiles(path, entries, (before, old) => ({
     text: withoutTable(before, name),
     profiles: new Map([...old].filter(([other]) => other !== name)),
-    otherwise: `the profile "${name}" cannot be taken out without harm to what is there: take it out by hand`,
+    failure: `cannot remove the profile "${name}" without changing what else is there`,
+    hint: 'remove it by hand',
   }))
 }
 
-/** A config as it is to be, what profiles it has then, and what to say where it has not. */
+/** A config as it is to be, what profiles it has then, and what is wrong and to be done where it has not. */
 interface Change {
   readonly text: string | null
   readonly profiles: ReadonlyMap<string, Given>
-  readonly otherwise: string
+  readonly failure: string
+  readonly hint: string
 }
 
 async function changeProfiles(
@@ -169,9 +172,10 @@ async function changeProfiles(
   // Where the config is a link, such as into a folder of dotfiles, it stays one.
   await changeText(await realpath(path).catch(() => path), async () => {
     const before = (await readOrNone(path)) ?? ''
-    const { text, profiles, otherwise } = change(before, parseProfiles(path, before, entries))
+    const { text, profiles, failure, hint } = change(before, parseProfiles(path, before, entries))
     // A table may be written in ways that a look at its lines does not understand: then nothing is touched.
-    if (text === null || !isDeepStrictEqual(readBack(path, text, entries), profiles)) throw new Fault(`${path}: ${otherwise}`)
+    if (text === null || !isDeepStrictEqual(readBack(path, text, entries), profiles))
+      throw new Fault(`${path}: ${failure}`, { hint })
     return text
   })
 }
@@ -222,7 +226,7 @@ function aroundTable(before: string, name: string): { above: string[]; below: st
  */
 export async function readLast(entries: readonly Entry[]): Promise<Given> {
   const last = (await readProfiles(lastKnock(), entries)).get(LAST)
-  if (!last) throw new Fault(`${lastKnock()}: expected the last knock, and there is none: knock once without --last`)
+  if (!last) throw new Fault(`${lastKnock()}: there is no last knock`, { hint: 'knock once without --last' })
   return last
 }
 

@@ -22,7 +22,7 @@ export function runCommand([program, ...args]: readonly string[]): Promise<numbe
       })
     child = spawn(program, args, { stdio: 'inherit' })
     child.on('error', (error) =>
-      reject(new Fault(`${program}: the command cannot be run: ${reason(error)}: is it installed, and in PATH?`)),
+      reject(new Fault(`${program}: cannot be run: ${reason(error)}`, { hint: 'check that it is installed, and in PATH' })),
     )
     child.on('exit', (code, signal) => resolve(code ?? 128 + constants.signals[signal as NodeJS.Signals]))
   })

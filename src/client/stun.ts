@@ -90,10 +90,9 @@ export async function askStun(
 ): Promise<string> {
   const end = performance.now() + limit
   const address = await resolveHost(host, family, 0, limit).catch((error) => {
-    const cause = reason(error).split(': ')[2] ?? reason(error)
-    throw new Fault(
-      `--stun ${host}: expected a server with an IPv${family} address, as the knock goes by that: ${cause}: knock with -${family === 4 ? 6 : 4}, or name another`,
-    )
+    throw new Fault(`--stun ${host}: has no IPv${family} address, by which the knock goes: ${reason(error.cause ?? error)}`, {
+      hint: `name another server, or knock with -${family === 4 ? 6 : 4}`,
+    })
   })
   // Each try is the same transaction: whichever of them is answered, it is the answer.
   const transaction = crypto.getRandomValues(new Uint8Array(TRANSACTION))

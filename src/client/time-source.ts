@@ -45,7 +45,7 @@ export function ntpOffset(answer: Uint8Array, cookie: Uint8Array, sent: number, 
   if (packet.length < NTP_PACKET || !packet.subarray(24, 32).equals(cookie)) return null
   const [leap, version, mode, stratum] = [packet[0] >> 6, (packet[0] >> 3) & 7, packet[0] & 7, packet[1]]
   if (mode !== 4 || version < 3 || version > 4) return null
-  if (leap === 3 || stratum === 0 || stratum > 15) throw new Fault('the NTP server says that it has no time to give')
+  if (leap === 3 || stratum === 0 || stratum > 15) throw new Fault('the NTP server has no valid time')
   const [arrived, left] = [ntpTime(packet, 32, received), ntpTime(packet, 40, received)]
   return (arrived - sent + (left - received)) / 2
 }
@@ -75,7 +75,7 @@ export async function clockOffset(source: URL): Promise<number> {
     const sent = Date.now()
     const { date } = await askHttps(source, 'HEAD', 0, ASK_LIMIT)
     const theirs = Date.parse(date ?? '')
-    if (Number.isNaN(theirs)) throw new Fault(`${source.origin}: expected a Date in its answer, got none`)
+    if (Number.isNaN(theirs)) throw new Fault(`${source.origin}: its answer has no Date`)
     return theirs + HALF_SECOND - (sent + Date.now()) / 2
   }
   const name = source.hostname.replace(/^\[|\]$/g, '')

@@ -110,5 +110,6 @@ export function inZoneOf(address: string, local: string): string {
 }
 
 function nothingSent(address: string, error: Error): Fault {
-  return new Fault(`${address}: nothing could be sent: ${reason(error)}: check this machine's network`, { hint: wayTo(address) })
+  const hint = wayTo(address) ?? "check this machine's network"
+  return new Fault(`${address}: nothing could be sent: ${reason(error)}`, { hint })
 }

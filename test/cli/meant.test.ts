@@ -60,7 +60,7 @@ describe('what hands type', () => {
     ['knockclient', ['help'], 'run "knockclient --help"'],
     ['knockclient', ['help', 'connect'], 'run "knockclient connect --help"'],
     ['knockclient', ['list'], 'run "knockclient profile list"'],
-    ['knockclient', ['status'], 'a server never reports what is open: knock with --wait, which tries the port'],
+    ['knockclient', ['status'], 'a server never answers: knock with --wait, which tries the port'],
     ['knockclient', ['close'], 'run "knockclient --close"'],
     ['knockclient', ['version'], 'run "knockclient --version"'],
     ['knockturn', ['list'], 'run "knockturn key list"'],

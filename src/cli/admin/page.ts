@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { isIP } from 'node:net'
-import type { Command, Option } from 'commander'
+import type { Command } from 'commander'
 // The page's script, which the build has bundled before.
 import script from '../../../dist/page.txt'
 import { readKey } from '../../admin/keyring'
@@ -12,13 +12,13 @@ import style from '../../browser/style.css'
 import { resolveHost } from '../../client/host'
 import { canonicalAddress } from '../../protocol/address'
 import { MAX_PERIOD, MIN_PERIOD } from '../../protocol/key'
-import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../../protocol/passcode'
 import { formatPool } from '../../protocol/pool'
 import { formatService, readService, type Service } from '../../protocol/service'
 import { Fault, quoted, UsageFault } from '../../system/fault'
 import { checkFree, writeNew } from '../../system/files'
 import { formatDuration, parseLifetime } from '../../system/time'
-import { checkId, reading, subcommand, whole } from '../options'
+import { alsoCalled, checkId, reading, subcommand, whole } from '../options'
+import { passcodeBaseOption, pinDigitsOption } from '../passcode-options'
 import { noteOf } from '../voice'
 import { listOf } from './lists'
 import { newPassphrase } from './new-passphrase'
@@ -41,8 +41,6 @@ interface Options {
   time: number
   passcode?: boolean
   passcodeBase: number
-  /** The old name of `passcodeBase`. */
-  base?: number
   pinDigits: number
   period: number
 }
@@ -100,38 +98,20 @@ function withDoors(command: Command): void {
 
 /** What a page without a key has to know. */
 function withPasscode(command: Command): Command {
-  return (
-    command
-      .option('--passcode', 'make a page without a key, which asks for PIN and code')
-      .addOption(baseOption('--passcode-base <port>').default(PASSCODE_BASE))
-      // Its name up to 0.1.0; goes with the release after the next.
-      .addOption(baseOption('--base <port>').hideHelp())
-      .addOption(
-        reading(
-          '--pin-digits <n>',
-          'with --passcode: digits of the PIN',
-          whole(0, MAX_PIN_DIGITS),
-          `a number from 0 to ${MAX_PIN_DIGITS}`,
-        ).default(MAX_PIN_DIGITS),
-      )
-      .addOption(
-        reading(
-          '--period <seconds>',
-          'with --passcode: how long a code lasts, in seconds',
-          whole(MIN_PERIOD, MAX_PERIOD),
-          `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
-        ).default(30),
-      )
-  )
+  command.option('--passcode', 'make a page without a key, which asks for PIN and code')
+  // As 0.1.0 called it.
+  alsoCalled(command, '--base <port>', passcodeBaseOption())
+  return command
+    .addOption(pinDigitsOption())
+    .addOption(
+      reading(
+        '--period <seconds>',
+        'with --passcode: how long a code lasts, in seconds',
+        whole(MIN_PERIOD, MAX_PERIOD),
+        `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
+      ).default(30),
+    )
 }
-
-const baseOption = (flags: string): Option =>
-  reading(
-    flags,
-    "with --passcode: the server's first passcode port",
-    whole(1, LAST_PASSCODE_BASE),
-    `a port from 1 to ${LAST_PASSCODE_BASE}`,
-  )
 
 async function writePage(id: string | undefined, options: Options): Promise<void> {
   const { out, passcode } = options
@@ -163,7 +143,7 @@ async function passcodePage(id: string | undefined, options: Options): Promise<P
     throw new UsageFault('--passcode makes a page without a key, and a key was named', {
       hint: `leave out ${quoted(id)}, or leave out --passcode`,
     })
-  const { base = options.passcodeBase, pinDigits, period, services: doors = DEFAULT_DOORS } = options
+  const { passcodeBase: base, pinDigits, period, services: doors = DEFAULT_DOORS } = options
   const { host, addresses } = await findPlace(options.host, options)
   const address = addressForCode(addresses)
   const family = isIP(address)

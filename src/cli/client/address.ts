@@ -20,36 +20,32 @@ export function withAddress(command: Command): Command {
     .addOption(
       reading(
         '-i, --address <address>',
-        'the address to open for (default: the one that the server sees); auto: this machine, as --address-url or --stun sees it',
+        'address to open for (default: the one that the server sees); auto: ask --address-url or --stun for it',
         (text) => (text === AUTO ? AUTO : canonicalAddress(text)),
         'an IPv4 or IPv6 address',
       ),
     )
-    .addOption(reading('--address-url <url>', 'with -i auto: the address service to ask', parseHttps, 'an https URL'))
     .addOption(
-      reading(
-        '--stun <server>',
-        'with -i auto: the STUN server to ask, where nobody on the way can forge its answer',
-        parseStun,
-        'a host, or host:port',
-      ),
+      reading('--address-url <url>', 'with -i auto: HTTPS service that answers with your address', parseHttps, 'an https URL'),
     )
-    .option('--stun-trusted', 'with --stun: nobody can, as inside a VPN')
+    .addOption(
+      reading('--stun <server>', 'with -i auto: STUN server to ask; requires --stun-trusted', parseStun, 'a host, or host:port'),
+    )
+    .option('--stun-trusted', 'with --stun: nobody on the path can forge its answer, as inside a VPN')
 }
 
 /** Checks what of a command's options does not go together. @throws {UsageFault} */
 export function checkAddress(command: Command): void {
   const { address, dryRun, stun, stunTrusted, addressUrl } = command.opts<AddressOptions & AimOptions>()
   if (address !== AUTO) {
-    refuseWithout(command, 'address', '-i auto: nobody is asked without')
+    refuseWithout(command, 'address', '-i auto')
     return
   }
-  if (dryRun) throw new UsageFault('--dry-run asks nobody: give an address with -i in the place of auto')
+  if (dryRun)
+    throw new UsageFault('-i auto cannot be used with --dry-run, which asks nobody', { hint: 'give an address with -i' })
   if (!stun && !addressUrl)
-    throw new UsageFault(
-      '-i auto expected somebody to ask for your address: name a service with --address-url, or a server with --stun',
-    )
-  if (stun && addressUrl) throw new UsageFault('expected --stun or --address-url, got both')
+    throw new UsageFault('-i auto requires a server to ask for your address', { hint: 'name one with --address-url or --stun' })
+  if (stun && addressUrl) throw new UsageFault('--stun cannot be used with --address-url')
   if (!stun) refuseWithout(command, 'stun', '--stun')
   checkTrust(stun !== undefined, stunTrusted ?? false)
 }
@@ -62,6 +58,9 @@ export function checkAddress(command: Command): void {
 export function checkTrust(hasStun: boolean, isTrusted: boolean): void {
   if (!hasStun || isTrusted) return
   throw new UsageFault(
-    '--stun expected --stun-trusted beside it, as anybody on the way can forge the answer and have your knock open for them: ask with --address-url, or trust a server that is reached through a VPN (in a profile: stun_trusted = true)',
+    '--stun requires --stun-trusted: anyone on the path can forge the answer and have your knock open for them',
+    {
+      hint: 'use --address-url, or trust a server that you reach through a VPN (in a profile: stun_trusted = true)',
+    },
   )
 }

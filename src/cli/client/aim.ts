@@ -15,10 +15,13 @@ const MAX_PASSES = 10
 /** Highest number of an open file that a system gives out. */
 const MAX_FD = 1_048_575
 
-/** What is said of --dry-run. */
-export const DRY_RUN = 'send and resolve nothing; print the ports of one knock, which is good for whoever sees it now'
+/** The description of --dry-run. */
+export const DRY_RUN = 'send and resolve nothing; print the ports of one knock, which anyone who sees them can send now'
 
-/** Seconds for which to knock, unless --wait says others, and at most. */
+/** The description of -t. */
+export const TIME = 'how long to open it, such as 90s, 15m or 1d'
+
+/** Seconds for which to knock, unless --wait names others, and at most. */
 export const DEFAULT_WAIT = 30
 export const MAX_WAIT = 3_600
 
@@ -41,23 +44,28 @@ export interface AimOptions extends Families {
 /** Gives a command the options that say with which key and where to knock; {@link withWay} gives it the others. */
 export function withTarget(command: Command): Command {
   return command
-    .option('-r, --server <host>', "the server (default: the key's host)")
-    .option('-k, --key <key>', "the key: its file, or its name in the client's keyring (default: the only one there)")
+    .option('-r, --server <host>', "server (default: the key's host)")
+    .option('-k, --key <key>', 'key file, or name in the keyring (default: the only one)')
     .addOption(
-      reading('--key-fd <n>', 'read the key from this open file', whole(0, MAX_FD), 'the number of an open file, such as 3'),
+      reading(
+        '--key-fd <n>',
+        'read the key from this open file descriptor',
+        whole(0, MAX_FD),
+        'the number of an open file, such as 3',
+      ),
     )
 }
 
-/** Gives a command the options that say how to knock, and how much to say of it: what few need, and so the last. */
+/** Gives a command the options that say how to knock, and how much to report: what few need, and so the last. */
 export function withWay(command: Command): Command {
   return command
     .option('-4, --ipv4', 'knock by IPv4')
     .option('-6, --ipv6', 'knock by IPv6')
-    .option('--udp', 'knock by UDP instead of TCP')
+    .option('--udp', 'touch the ports by UDP, not TCP; without --wait, UDP shows nothing')
     .addOption(
       reading(
         '--datagram <port>',
-        'send the whole knock in one UDP datagram to this port, where the server hears those',
+        'send the knock in one UDP datagram to this port, if the server hears those',
         whole(1, 65535),
         'a port from 1 to 65535',
       ),
@@ -69,7 +77,7 @@ export function withWay(command: Command): Command {
     .addOption(
       reading(
         '--parity <n>',
-        'ports beyond those needed: more stand more loss',
+        'extra ports per knock, against packet loss',
         whole(0, MAX_PARITY),
         `a number from 0 to ${MAX_PARITY}`,
       ).default(PARITY),
@@ -77,25 +85,25 @@ export function withWay(command: Command): Command {
     .addOption(
       reading(
         '--time-offset <seconds>',
-        "what to add to this machine's clock",
+        "seconds to add to this machine's clock",
         readOffset,
         'whole seconds, such as 90 or -3600',
       ).default(0),
     )
-    .option('--quiet', 'say nothing but errors')
-    .option('-v, --verbose', 'say more')
+    .option('--quiet', 'print errors only')
+    .option('-v, --verbose', 'print what it does')
 }
 
 /** The option that has a knock sent which the key's file says will be refused. */
 export function forceOption(): Option {
-  return new Option('--force', "send the knock though the key's file says that the server will refuse it")
+  return new Option('--force', "send the knock even if the key's file says that the server will refuse it")
 }
 
 /** Checks what of the options does not go together. @throws {UsageFault} */
 export function checkAim(options: AimOptions): void {
-  if (options.ipv4 && options.ipv6) throw new UsageFault('expected -4 or -6, got both')
-  if (options.key !== undefined && options.keyFd !== undefined) throw new UsageFault('expected -k or --key-fd, got both')
-  if (options.udp && options.datagram !== undefined) throw new UsageFault('expected --udp or --datagram, got both')
+  if (options.ipv4 && options.ipv6) throw new UsageFault('-4 cannot be used with -6')
+  if (options.key !== undefined && options.keyFd !== undefined) throw new UsageFault('-k cannot be used with --key-fd')
+  if (options.udp && options.datagram !== undefined) throw new UsageFault('--udp cannot be used with --datagram')
 }
 
 /** Whether -r stands on the command line: in a profile it is a name like any other. */

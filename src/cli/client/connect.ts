@@ -14,7 +14,7 @@ import { tellOnStandardError, tellWhereShown } from '../../system/tell'
 import { subcommand } from '../options'
 import { EXIT, noteOf } from '../voice'
 import { NAME } from './aim'
-import { close, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
+import { close, type DoorOptions, fillFromProfile, findDoor, HOST, readPort, type Target, tellPass, withDoor } from './door'
 import type { Ready } from './ready'
 import { reportUnopened } from './unopened'
 import type { Say } from './words'
@@ -29,16 +29,19 @@ interface Options extends DoorOptions {
 /** Gives knockclient the subcommand `connect`. */
 export function addConnect(parent: Command): void {
   const description =
-    'knock, connect to a service, and hand the connection over to standard input and output: for ssh, as its ProxyCommand'
+    'Knock, connect to a service, and join the connection to standard input and output: for ssh, as its ProxyCommand.'
   // Before its options are read, which may be faulty.
   parent.hook('preSubcommand', (_, command) => {
     if (command.name() === 'connect') tellWhereShown()
   })
-  withDoor(subcommand(parent, 'connect', description, 'connect gate.example 22'), DEFAULT_SECONDS)
-    .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
-    .argument('<port>', 'the port of the service', readPort)
+  const command = subcommand(parent, 'connect', description, 'connect gate.example 22').summary(
+    'knock and connect, as the ProxyCommand of ssh',
+  )
+  withDoor(command, DEFAULT_SECONDS, 'close the port when the connection ends')
+    .argument('<host>', HOST)
+    .argument('<port>', 'port of the service', readPort)
     .option('--no-once', 'open for more than one connection')
-    .option('--renew', 'keep the door open for as long as the connection lives, and not for one connection only')
+    .option('--renew', 'keep the port open while the connection lives, for any number of connections')
     .action(async (host: string, port: number, _options: Options, command: Command) => {
       process.exitCode = await connect(await fillFromProfile(command, host), port, command)
     })

@@ -12,7 +12,7 @@ import { formatDuration, parseLifetime } from '../../system/time'
 import { reading, whole } from '../options'
 import { warnOf } from '../voice'
 import { type AddressOptions, checkAddress, withAddress } from './address'
-import { checkAim, DEFAULT_WAIT, DRY_RUN, forceOption, hasMeantHost, MAX_WAIT, NAME, withTarget, withWay } from './aim'
+import { checkAim, DEFAULT_WAIT, DRY_RUN, forceOption, hasMeantHost, MAX_WAIT, NAME, TIME, withTarget, withWay } from './aim'
 import { entriesOf, fill } from './entries'
 import { guardSecrets, makeReady, type Ready, seal } from './ready'
 import { timeSourceOption, type WaitOptions } from './unopened'
@@ -35,22 +35,31 @@ export interface Door {
   readonly ready: Ready<Outgoing>
 }
 
-/** Gives a command the options of {@link DoorOptions}. @param seconds the lifetime that is asked for unless -t says another */
-export function withDoor(command: Command, seconds: number): Command {
-  withTarget(command).addOption(
-    reading('-t, --time <time>', `how long: ${TIME_RULE}`, readTime, TIME_RULE).default(seconds, formatDuration(seconds)),
-  )
+/** The description of what stands on the command line in a host's place. */
+export const HOST = 'server, profile, or name of a key (which stands for its host)'
+
+/**
+ * Gives a command the options of {@link DoorOptions}.
+ * @param seconds the lifetime that is asked for unless -t names another
+ * @param closing the description of --close
+ */
+export function withDoor(command: Command, seconds: number, closing: string): Command {
+  withTarget(command).addOption(reading('-t, --time <time>', TIME, readTime, TIME_RULE).default(seconds, formatDuration(seconds)))
   withAddress(command)
     .addOption(
-      reading('--wait <seconds>', 'how long to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(DEFAULT_WAIT),
+      reading('--wait <seconds>', 'how many seconds to knock', whole(1, MAX_WAIT), `seconds from 1 to ${MAX_WAIT}`).default(
+        DEFAULT_WAIT,
+      ),
     )
     .addOption(timeSourceOption())
-    .option('--close', 'close the door at the end')
+    .option('--close', closing)
     .option('--dry-run', DRY_RUN)
     .addOption(forceOption())
     .hook('preAction', ({ parent }) => {
       const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
-      if (stray) throw new UsageFault(`${stray.short ?? stray.long} expected behind "${command.name()}", got it in front`)
+      if (!stray) return
+      const flag = stray.short ?? stray.long
+      throw new UsageFault(`${flag} stands in front of "${command.name()}"`, { hint: `put ${flag} after "${command.name()}"` })
     })
   return withWay(command)
 }
@@ -58,7 +67,7 @@ export function withDoor(command: Command, seconds: number): Command {
 /** A port to connect to. */
 export const readPort = (text: string): number => {
   const { port, protocol } = readTyped(text) ?? { port: 0, protocol: null }
-  if (port === 0 || protocol === 'udp') throw new UsageFault(`the port expected a number from 1 to 65535, got ${quoted(text)}`)
+  if (port === 0 || protocol === 'udp') throw new UsageFault(`expected a port from 1 to 65535, got ${quoted(text)}`)
   return port
 }
 
@@ -102,7 +111,7 @@ export async function fillFromProfile(command: Command, name: string): Promise<T
     fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, wait === true ? ['wait'] : [])
   } catch (error) {
     // Such as a time without end, which a plain knock may ask for.
-    throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`) : error
+    throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`, { hint: error.hint }) : error
   }
   const { services = '', protocol } = profile
   const read = entries.find((entry) => entry.name === 'services')?.read
@@ -127,7 +136,7 @@ export async function findDoor(target: Target, asked: number | null, once: boole
   guardSecrets(options)
   const aim = await aimAt(target, command)
   const { key } = aim
-  const port = asked ?? onlyService(key, 'tcp', '-p expected: say which port to open').port
+  const port = asked ?? onlyService(key, 'tcp').port
   const isUsual = command.getOptionValueSource('time') === 'default'
   const seconds = isUsual ? usualTime(options.time, key) : options.time
   const request = { action: 'open', protocol: 'tcp', once, port, seconds } as const
@@ -140,18 +149,18 @@ export async function findDoor(target: Target, asked: number | null, once: boole
   return { key, ready }
 }
 
-/** Says of a pass that it has been sent. */
+/** Reports that a pass has been sent. */
 export function tellPass({ outgoing: [{ sending, sequence }], say }: Ready<Outgoing>): (pass: number) => void {
   return (pass) => say?.(`sent ${whatOf([sequence], sending.udp)}, pass ${pass}`)
 }
 
-/** Closes a door; where that can't be said, it shuts by itself when its time is up. */
+/** Closes a door; where that can't be sent, it closes by itself when its time is up. */
 export async function close(sending: Sending, address: string, say: Say | null): Promise<void> {
   try {
     await knockToClose(sending, address)
     say?.('knocked to close the door')
   } catch (error) {
-    warnOf(NAME, `the door could not be closed and shuts when its time is up: ${reason(error)}`)
+    warnOf(NAME, `could not close the port, which stays open until its time is up: ${reason(error)}`)
   }
 }
 

@@ -7,9 +7,9 @@ import { localAddressTo } from '../../client/transport'
 import type { Beside } from '../../client/wait-result'
 import { quoted, UsageFault } from '../../system/fault'
 import { subcommand } from '../options'
-import { EXIT, noteOf } from '../voice'
+import { EXIT, hintAt, noteOf } from '../voice'
 import { NAME } from './aim'
-import { close, type DoorOptions, fillFromProfile, findDoor, readPort, type Target, tellPass, withDoor } from './door'
+import { close, type DoorOptions, fillFromProfile, findDoor, HOST, readPort, type Target, tellPass, withDoor } from './door'
 import { openingOf } from './outcome'
 import type { Ready } from './ready'
 import { reportUnopened } from './unopened'
@@ -18,7 +18,7 @@ import { reportUnopened } from './unopened'
 const DEFAULT_SECONDS = 5 * 60
 /** What parts our words from those of the command. */
 const SEPARATOR = '--'
-const BEHIND = 'the command and its options expected behind "--"'
+const BEHIND = 'put the command and its options after "--"'
 
 interface Options extends DoorOptions {
   port?: number
@@ -26,25 +26,23 @@ interface Options extends DoorOptions {
 
 /** Gives knockclient the subcommand `exec`. */
 export function addExec(parent: Command): void {
-  const description = 'knock, wait until the service answers, and run a command, whose exit code it takes'
+  const description = 'Knock, wait until the service answers, and run a command. The exit code is that of the command.'
   const example = 'exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/'
-  const command = subcommand(parent, 'exec', description, example)
+  const command = subcommand(parent, 'exec', description, example).summary('knock, wait for the service and run a command')
   const { outputError } = command.configureOutput()
-  withDoor(command, DEFAULT_SECONDS)
+  withDoor(command, DEFAULT_SECONDS, 'close the port when the command ends')
     // What is meant for the command is no option of ours.
     .configureOutput({
       outputError: (text, write) => {
-        const isTheirs = text.includes('unknown option') && !process.argv.includes(SEPARATOR)
-        outputError?.(isTheirs ? `${text.trim()}: ${BEHIND}` : text, write)
+        outputError?.(text, write)
+        if (text.includes('unknown option') && !process.argv.includes(SEPARATOR)) hintAt(BEHIND)
       },
     })
     .usage('[options] <host> [-p <port>] -- <command> [args...]')
-    .argument('<host>', "the server, or a profile, or the name of a key, which stands for the key's host")
-    .argument('<command...>', 'the command and its arguments, behind --')
+    .argument('<host>', HOST)
+    .argument('<command...>', 'command and its arguments, after --')
     .addOption(
-      new Option('-p, --port <port>', "the port to open (default: the profile's first, or the key's only one)").argParser(
-        readPort,
-      ),
+      new Option('-p, --port <port>', "port to open (default: the profile's first, or the key's only one)").argParser(readPort),
     )
     .action(async (host: string, words: string[], _options: Options, command: Command) => {
       checkSeparated(words)
@@ -57,7 +55,7 @@ export function addExec(parent: Command): void {
 function checkSeparated(words: readonly string[]): void {
   const at = process.argv.indexOf(SEPARATOR)
   const behind = at < 0 ? 0 : process.argv.length - at - 1
-  if (words.length > behind) throw new UsageFault(`${BEHIND}, got ${quoted(words[0])} in front`)
+  if (words.length > behind) throw new UsageFault(`${quoted(words[0])} does not stand after "--"`, { hint: BEHIND })
 }
 
 async function exec(target: Target, asked: number | null, words: readonly string[], command: Command): Promise<number> {
@@ -79,7 +77,7 @@ async function exec(target: Target, asked: number | null, words: readonly string
   }
 }
 
-/** Says of a pass that it has been sent, and of the port that it is open. */
+/** Reports that a pass has been sent, and that the port is open. */
 function tellOf(ready: Ready<Outgoing>): Told {
   return { pass: tellPass(ready), opened: (port, opening) => ready.say?.(`${ready.host} ${openingOf(port, opening)}`) }
 }

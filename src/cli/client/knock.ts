@@ -10,15 +10,16 @@ import type { Given } from '../../client/profiles'
 import type { Outgoing, Sent } from '../../client/sending'
 import type { KeyFile } from '../../keys/key-file'
 import type { Opening } from '../../protocol/opening'
-import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../../protocol/passcode'
 import { type Action, AS_SEEN } from '../../protocol/request'
 import type { TypedService } from '../../protocol/service'
-import { Fault, UsageFault } from '../../system/fault'
-import { program, reading, whole } from '../options'
+import { Fault } from '../../system/fault'
+import { program } from '../options'
+import { passcodeBaseOption, pinDigitsOption } from '../passcode-options'
 import { EXIT, noteOf } from '../voice'
 import { DRY_RUN, forceOption, hasMeantHost, NAME } from './aim'
 import { pinned, recording } from './entries'
-import { checkOptions, type KnockOptions, UNWATCHED, withKnock } from './knock-options'
+import { withShortHelp } from './help'
+import { checkOptions, type KnockOptions, unwatched, withKnock } from './knock-options'
 import { optionsThat } from './option-rules'
 import { openingOf } from './outcome'
 import { byProfile, tooMany } from './profile'
@@ -29,46 +30,26 @@ import { correction, describe, type Say, speaker, whatOf } from './words'
 /* The plain knock: knockclient without a subcommand. */
 
 const DEFAULT_SECONDS = 5 * 60
-const UNSAID = '-p expected: say which port to open, 0 for all that the key grants'
 
 /** The program, but for its subcommands. */
 export function knockCommand(): Command {
-  const command = withKnock(
-    program(
-      NAME,
-      'Knocks at a server: one burst of connection attempts that says, to those who share the key, which port to open for whom.',
-      `${NAME} -r gate.example -p 22 -t 15 && ssh gate.example`,
-    ),
-  )
+  const example = `${NAME} -r gate.example -p 22 --wait && ssh gate.example`
+  const command = withKnock(withShortHelp(program(NAME, 'Send a knock to a server, so that it opens a port for you.', example)))
     .enablePositionalOptions()
-    .argument('[profile]', 'options by their name in the config: see "profile"')
+    .argument('[profile]', 'use the options saved under this name (see "profile")')
     // They are told what to type in its place.
     .allowExcessArguments()
-    .option('--last', 'the options of the last knock')
+    .option('--last', 'use the options of the last knock')
     .option('--dry-run', DRY_RUN)
-    .option('--json', 'with --dry-run: print as JSON')
+    .option('--json', 'with --dry-run: print JSON')
     .addOption(forceOption())
     .addOption(
-      new Option('--passcode', 'knock by a PIN and the code of an authenticator app: asks for both, and needs no key').conflicts(
+      new Option('--passcode', 'knock without a key: ask for a PIN and the code of an authenticator app').conflicts(
         optionsThat(({ isSealed }) => isSealed ?? false),
       ),
     )
-    .addOption(
-      reading(
-        '--passcode-base <port>',
-        "the server's first passcode port",
-        whole(1, LAST_PASSCODE_BASE),
-        `a port from 1 to ${LAST_PASSCODE_BASE}`,
-      ).default(PASSCODE_BASE),
-    )
-    .addOption(
-      reading(
-        '--pin-digits <n>',
-        "how many digits the server's PINs have",
-        whole(0, MAX_PIN_DIGITS),
-        `a number from 0 to ${MAX_PIN_DIGITS}`,
-      ).default(MAX_PIN_DIGITS),
-    )
+    .addOption(passcodeBaseOption())
+    .addOption(pinDigitsOption())
   const typed = recording(command)
   return command.action(async (name: string | undefined) => {
     if (command.args.length > 1) throw await tooMany(command, command.args)
@@ -105,8 +86,8 @@ function requestsOf(options: KnockOptions, action: Action, key: KeyFile) {
   /** Whether a connection shows that a door of this key has opened. */
   const isSeen = (door: TypedService) => isShownByTcp(door, protocol) && (force || mayOpenTcp(key, door.port))
   const seconds = typeof time === 'number' ? time : action === 'open' ? usualTime(DEFAULT_SECONDS, key) : 0
-  const asked = doors ?? [action === 'open' ? onlyService(key, protocol, UNSAID) : { port: 0, protocol: null }]
-  if (wait !== undefined && !asked.some(isSeen)) throw new UsageFault(UNWATCHED)
+  const asked = doors ?? [action === 'open' ? onlyService(key, protocol) : { port: 0, protocol: null }]
+  if (wait !== undefined && !asked.some(isSeen)) throw unwatched()
   return asked.map((door) => ({
     request: { action, protocol: door.protocol ?? protocol, once, port: door.port, seconds },
     watched: isSeen(door) ? door.port : null,
@@ -173,6 +154,6 @@ async function remember(given: Given, id: string, say: Say | null): Promise<void
   if (!existsSync(dirname(clientConfig()))) return
   await writeLast(pinned(given, id)).catch((error) => {
     if (!(error instanceof Fault)) throw error
-    say?.(`not kept for --last: ${error.message}`)
+    say?.(`not saved for --last: ${error.message}`)
   })
 }

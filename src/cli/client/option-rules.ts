@@ -60,6 +60,7 @@ export const OPTIONS = table({
   pinDigits: { kept: 'never', goesWith: ['passcode'] },
   renew: { kept: 'never' },
   version: { kept: 'never' },
+  helpAll: { kept: 'never' },
 })
 
 /** An option by its attribute. */

@@ -9,8 +9,8 @@ const CALLED: Readonly<Record<Opening | typeof ANSWERED | 'refused', readonly [s
   opened: ['has opened', 'have opened'],
   unclear: ['is open', 'are open'],
   answered: [
-    'answers, and so do the shut ports of the knock: somebody on the way answers for the server',
-    'answer, and so do the shut ports of the knock: somebody on the way answers for the server',
+    'answers, and so do the closed ports of the knock: something on the path answers for the server',
+    'answer, and so do the closed ports of the knock: something on the path answers for the server',
   ],
   refused: ['refuses connections', 'refuse connections'],
 }
@@ -19,7 +19,7 @@ const isCalled = (outcome: Outcome): outcome is keyof typeof CALLED => Object.ha
 /** What is said of a port as soon as it is open. */
 export function openingOf(port: number, opening: Opening): string {
   const said = `port ${port} ${CALLED[opening][0]}`
-  return opening === 'opened' ? said : `${said}: only the server's log knows whether this knock was taken`
+  return opening === 'opened' ? said : `${said}: only the server's log shows whether it accepted this knock`
 }
 
 /** What is said of all ports at the end: which are open, which refuse, which are silent. @param wait seconds for which that was waited for */

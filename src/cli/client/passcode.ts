@@ -9,7 +9,7 @@ import { type Draft, guardSecrets, makeReady } from './ready'
 import { warnOfTouches } from './unopened'
 import { printSequence, speaker, whatOf } from './words'
 
-const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
+const OTHER_LENGTH = "if this server's PINs have another length, give it with --pin-digits"
 
 interface PasscodeOptions extends AimOptions {
   passcodeBase: number
@@ -23,7 +23,8 @@ interface PasscodeOptions extends AimOptions {
 export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   const { server: host, udp = false, pace, passes, dryRun } = options
   checkAim(options)
-  if (host === undefined && !dryRun) throw new UsageFault('-r expected: a passcode has no key that names a host')
+  if (host === undefined && !dryRun)
+    throw new UsageFault('no server to knock at: a passcode names none', { hint: 'name it with -r' })
   // A PIN is no less a secret than a key.
   guardSecrets(options)
   const ports = await ask(options)
@@ -46,14 +47,14 @@ export async function knockByPasscode(options: PasscodeOptions): Promise<void> {
   })
   // A passcode is never a datagram.
   await warnOfTouches(options, touched, '--udp')
-  say?.(`the server never answers a passcode: now try your connection, by IPv${isIP(address)}`)
+  say?.(`the server never answers a passcode: try your connection now, by IPv${isIP(address)}`)
 }
 
 async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number[]> {
   const pin = pinDigits === 0 ? '' : (await askSecret('PIN: ', 'the PIN')).trim()
   // A digit too few puts all behind it in wrong places, and that is in the way for a minute.
   if (pin.length !== pinDigits || /\D/.test(pin))
-    throw new Fault(`the PIN expected ${pinDigits} digits, got something else (not shown): ${OTHER_LENGTH}`)
+    throw new Fault(`expected a PIN of ${pinDigits} digits, got something else (not shown)`, { hint: OTHER_LENGTH })
   const code = await askSecret('Code: ', 'the code')
   try {
     return passcodePorts(pin, code.replaceAll(' ', ''), passcodeBase)

@@ -1,10 +1,12 @@
 import type { Command } from 'commander'
 import { isShownByTcp } from '../../client/foreseen'
-import type { Given } from '../../client/profiles'
+import type { Entry, Given } from '../../client/profiles'
+import type { Protocol } from '../../protocol/request'
+import type { TypedService } from '../../protocol/service'
 import { quoted, UsageFault } from '../../system/fault'
 import { meantByWord, meantByWords } from '../meant'
-import { refuseIdle, subcommand } from '../options'
-import { printTable } from '../voice'
+import { subcommand } from '../options'
+import { hintAt, printTable, warnOf } from '../voice'
 import { checkTrust } from './address'
 import { NAME } from './aim'
 import { apply, entriesOf, keepable, merge, recording } from './entries'
@@ -18,31 +20,33 @@ export function addProfile(command: Command): void {
   const profile = subcommand(
     command,
     'profile',
-    'save, list and remove profiles: options of a knock by a name of your own',
+    'Save, list and remove profiles: sets of options under a name of your own.',
     'profile list',
-  )
+  ).summary('save, list and remove sets of options')
   const save = withKnock(
-    subcommand(profile, 'save <name>', 'save options as a profile', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
+    subcommand(profile, 'save <name>', 'Save options as a profile.', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
   )
-    .option('--last', 'those of the last knock, too')
-    .option('--force', 'in the place of a profile that has the name already')
+    .option('--last', 'save the options of the last knock, too')
+    .option('--force', 'replace an existing profile')
   // Not offered, and told why all the same.
   save.options.find(({ long }) => long === '--key-fd')?.hideHelp()
   const toSave = recording(save)
   save.action(async (name: string, { last, force }: { last?: boolean; force?: boolean }) => {
     if (command.commands.some((other) => other.name() === name))
-      throw new UsageFault(`<name> expected a name that is no command's, got "${name}"`)
-    refuseIdle(save, ['keyFd'], 'one knock: nothing will be open there the next time, so name the key with -k')
+      throw new UsageFault(`"${name}" is a command`, { hint: 'choose another name' })
+    if (save.getOptionValueSource('keyFd') === 'cli')
+      throw new UsageFault('--key-fd cannot be saved: nothing will be open there next time', { hint: 'name the key with -k' })
     const { clientConfig, readLast, saveProfile } = await import('../../client/profiles')
     const entries = entriesOf(command)
     const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)
-    if (Object.keys(given).length === 0) throw new UsageFault('expected options to save, got none: give them, or --last')
+    if (Object.keys(given).length === 0) throw new UsageFault('no options to save', { hint: 'give some, or --last' })
     if (given.stun === undefined) refuseWithout(save, 'stun', '--stun')
     checkTrust(given.stun !== undefined, given.stun_trusted === true)
     await saveProfile(clientConfig(), name, given, entries, force ?? false)
-    process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks\n`)
+    process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks with these options\n`)
+    await warnOfServices(given, entries)
   })
-  subcommand(profile, 'list', 'list the profiles', 'profile list').action(async () => {
+  subcommand(profile, 'list', 'List the profiles.', 'profile list').action(async () => {
     const { clientConfig, readProfiles } = await import('../../client/profiles')
     const profiles = await readProfiles(clientConfig(), entriesOf(command))
     const rows = [...profiles].map(([name, { host, services, key }]) =>
@@ -51,7 +55,7 @@ export function addProfile(command: Command): void {
     if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
     else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
   })
-  subcommand(profile, 'rm <profile>', 'remove a profile', 'profile rm gate').action(async (name: string) => {
+  subcommand(profile, 'rm <profile>', 'Remove a profile.', 'profile rm gate').action(async (name: string) => {
     const { clientConfig, readProfiles, removeProfile } = await import('../../client/profiles')
     const path = clientConfig()
     const profiles = await readProfiles(path, entriesOf(command))
@@ -61,9 +65,22 @@ export function addProfile(command: Command): void {
   })
 }
 
+/** Warns of ports that are saved and that the key, by its file, does not open: the profile may be for another time, when it does. */
+async function warnOfServices({ services, key, protocol, close, lock }: Given, entries: readonly Entry[]): Promise<void> {
+  if (typeof services !== 'string' || close || lock) return
+  const doors = entries.find(({ name }) => name === 'services')?.read(services) as TypedService[]
+  const [{ glimpsedKey }, { beyond }] = await Promise.all([import('../../client/client-key'), import('../../client/foreseen')])
+  const file = await glimpsedKey(typeof key === 'string' ? key : undefined)
+  const asked = doors.map((door) => ({ port: door.port, protocol: door.protocol ?? ((protocol ?? 'any') as Protocol) }))
+  const refused = file === null ? [] : beyond(file, asked)
+  if (file === null || refused.length === 0) return
+  warnOf(NAME, `the key ${file.id} may not open ${refused.join(', ')}`)
+  hintAt('change the grant on the server, and export the key again; or save the profile with other ports')
+}
+
 /** Takes options from a profile, or from the last knock, where the command line does not say otherwise. @returns all of them */
 export async function byProfile(command: Command, name: string | undefined, typed: Given): Promise<Given> {
-  if (name !== undefined && command.opts<KnockOptions>().last) throw new UsageFault('expected a profile or --last, got both')
+  if (name !== undefined && command.opts<KnockOptions>().last) throw new UsageFault('a profile cannot be used with --last')
   const { clientConfig, keyOfProfile, readLast, readProfiles } = await import('../../client/profiles')
   const entries = entriesOf(command)
   const path = clientConfig()
@@ -86,7 +103,7 @@ export async function byProfile(command: Command, name: string | undefined, type
 }
 
 function noProfile(path: string, name: string, there: readonly string[], hint?: string): UsageFault {
-  return new UsageFault(`${path}: expected a profile ${quoted(name)}, and it has ${there.join(', ') || 'none'}`, { hint })
+  return new UsageFault(`${path}: no profile ${quoted(name)} (there are: ${there.join(', ') || 'none'})`, { hint })
 }
 
 /** What is wrong with several words, of which the first stands where a profile does. */
@@ -94,5 +111,5 @@ export async function tooMany(command: Command, words: readonly string[]): Promi
   const { clientConfig, readProfiles } = await import('../../client/profiles')
   const profiles = await readProfiles(clientConfig(), entriesOf(command))
   const hint = meantByWord(command, words[0], words[1]) ?? meantByWords(NAME, words, [...profiles.keys()])
-  return new UsageFault(`too many arguments. Expected 1 argument but got ${words.length}: see "${NAME} --help"`, { hint })
+  return new UsageFault(`too many arguments: expected 1, got ${words.length}`, { hint: hint ?? `see "${NAME} --help"` })
 }

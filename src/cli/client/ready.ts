@@ -8,7 +8,7 @@ import type { KeyFile } from '../../keys/key-file'
 import type { Request } from '../../protocol/request'
 import { forbidCoreDumps } from '../../system/core-dumps'
 import { UsageFault } from '../../system/fault'
-import { noteOf, warnOf } from '../voice'
+import { hintAt, noteOf, warnOf } from '../voice'
 import type { AddressOptions } from './address'
 import { type AimOptions, MAX_KNOCK_MS, NAME } from './aim'
 import { printSequence, printSequenceAsJson, type Say } from './words'
@@ -42,7 +42,7 @@ export interface Ready<S extends Sent> {
   readonly end: number
   /** The same by the server's address of the other family; null: there is none that would do. */
   readonly other: (() => Promise<Ready<S>>) | null
-  /** What it does is said here, or nowhere. */
+  /** What it does is reported here, or nowhere. */
   readonly say: Say | null
 }
 
@@ -103,10 +103,14 @@ export async function makeReady<S extends Sent>(
   }
   // Names and addresses, too, take from the time of --wait.
   const end = performance.now() + (options.wait ?? Infinity) * 1000
-  const unlessQuiet = (say: (program: string, message: string) => void) => (message: string) =>
-    options.quiet || say(NAME, message)
-  const place = await findHost(options, aim, preferredFamily(options), end, unlessQuiet(warnOf))
-  const { host, address, other, own } = await askedByEither(options, place, end, unlessQuiet(noteOf))
+  const warn = (message: string, hint: string) => {
+    if (options.quiet) return
+    warnOf(NAME, message)
+    hintAt(hint)
+  }
+  const note = (message: string) => options.quiet || noteOf(NAME, message)
+  const place = await findHost(options, aim, preferredFamily(options), end, warn)
+  const { host, address, other, own } = await askedByEither(options, place, end, note)
   // A slow resolver must not age the window.
   const outgoing = (own === null ? drafts : knocksInTimeFor(own)).map(upToDate)
   const ready = { host, address, outgoing, end, other: null, say: speak() }
@@ -118,12 +122,11 @@ export async function makeReady<S extends Sent>(
   return { ...ready, other: () => readyAt(other) }
 }
 
-/** Checks that a knock of these ports is over in time. @throws {UsageFault} */
+/** Checks that a knock of these ports ends in time. @throws {UsageFault} */
 function checkPace({ pace }: AimOptions, { length }: readonly number[]): void {
   if (length * pace <= MAX_KNOCK_MS) return
-  throw new UsageFault(
-    `--pace expected at most ${Math.floor(MAX_KNOCK_MS / length)} for ${length} ports: a knock must fit into 10 s`,
-  )
+  const most = Math.floor(MAX_KNOCK_MS / length)
+  throw new UsageFault(`--pace expected at most ${most} ms for ${length} ports, which must fit into 10 s, got ${pace}`)
 }
 
 /** Warns of a correction of the clock that leaves knocks for who hears them: the server may not know their windows yet. */
@@ -131,8 +134,9 @@ function warnOfOffset({ timeOffset, quiet }: AimOptions, { id, key: { period } }
   if (quiet || !isTooMuch(timeOffset, period)) return
   warnOf(
     NAME,
-    `--time-offset ${timeOffset} is more than ${MOST_WINDOWS} windows of the key ${id}, ${MOST_WINDOWS * period} s: who hears this knock may be able to play it when its time comes: set the clock`,
+    `--time-offset ${timeOffset} is more than ${MOST_WINDOWS} windows of the key ${id} (${MOST_WINDOWS * period} s): anyone who hears this knock may be able to send it again later`,
   )
+  hintAt('set the clock instead')
 }
 
 /** The way of a knock, but for its request. */

@@ -19,12 +19,12 @@ export interface WaitOptions extends AimOptions {
 
 /** The option that names whom to ask for the time. */
 export function timeSourceOption(): Option {
-  const description = 'whom to ask for the time when --wait has run out'
+  const description = 'server to check the clock against when --wait runs out'
   return reading('--time-source <url>', description, parseTimeSource, 'ntp://HOST or https://HOST')
 }
 
 /**
- * Says how the ports have ended where not all have opened, and behind it what can be found out about the reason: on standard error alone.
+ * Reports how the ports have ended where not all have opened, and behind it what can be found out about the reason: on standard error alone.
  * @param by the knocks that were in vain
  * @param also what else is known; null: nothing
  * @returns the exit code
@@ -40,9 +40,11 @@ export async function reportUnopened(
   const code = result.isFinal ? EXIT.failure : EXIT.timeLimit
   if (quiet) return code
   const { diagnose } = await import('../../client/diagnosis')
-  const [hint, ...notes] = await diagnose({ host, address, key, sequence }, result, sending, timeSource)
-  if (hint !== undefined) hintAt(hint)
-  for (const note of also === null ? notes : [...notes, also]) noteOf(NAME, note)
+  const found = await diagnose({ host, address, key, sequence, byBoth: also !== null }, result, sending, timeSource)
+  // First what was seen, then what is not known, and last, where the eye is, what to do.
+  const notes = [...found.map(({ seen }) => seen), also, ...found.map(({ unknown }) => unknown)]
+  for (const note of notes) if (note) noteOf(NAME, note)
+  for (const hint of new Set(found.map(({ hint }) => hint))) if (hint) hintAt(hint)
   return code
 }
 
@@ -53,5 +55,8 @@ export async function reportUnopened(
 export async function warnOfTouches({ quiet }: AimOptions, touched: ReadonlySet<string>, ways?: string): Promise<void> {
   if (quiet || touched.size === 0) return
   const { OTHER_WAYS, ofTouches } = await import('../../client/diagnosis')
-  for (const line of ofTouches(touched, ways ?? OTHER_WAYS)) warnOf(NAME, line)
+  for (const { seen, hint } of ofTouches(touched, ways ?? OTHER_WAYS)) {
+    if (seen) warnOf(NAME, seen)
+    if (hint) hintAt(hint)
+  }
 }

@@ -28,10 +28,10 @@ export async function describe(outgoing: readonly Outgoing[], host: string, addr
   const time =
     request.seconds === 0
       ? request.action === 'lock'
-        ? 'as long as the key may'
+        ? 'as long as the key allows'
         : 'until closed'
       : humanDuration(request.seconds)
-  if (request.action === 'lock') return `knocking at ${at}: lock out ${whom}, ${time}`
+  if (request.action === 'lock') return `knocking at ${at}: ban ${whom}, ${time}`
   return `knocking at ${at}: open ${door} for ${whom}, ${request.once ? 'one connection, ' : ''}${time}`
 }
 
