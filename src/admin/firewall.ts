@@ -41,7 +41,7 @@ export async function planInstallation(
 ): Promise<Installation> {
   const warnOnce = (message: string) => warn([message])
   const emptyTable = (family: Family, error: unknown) => {
-    warnOnce(`${reason(error)}: what is printed is for an empty table`)
+    warnOnce(`${inOneLine(error)}: what is printed is for an empty table`)
     return parseTable(family, '')
   }
   const taps = await tapRules(config, warnOnce)
@@ -95,7 +95,7 @@ async function cutOff(tables: readonly FilterTable[], taps: TapRules, isUnattend
 
 /** What can't be looked at is said in the place of what it would have shown. */
 function reasons(error: unknown): string[] {
-  if (error instanceof Fault) return [error.message]
+  if (error instanceof Fault) return [inOneLine(error)]
   throw error
 }
 

@@ -19,10 +19,10 @@ export async function tapRules(file: string, warn: (message: string) => void): P
   const { keys: folder, taps, datagram, passcode } = config
   const { keys: all, faulty } = await readKeys(folder)
   // As the daemon does: the other keys still open doors.
-  for (const { message } of faulty.flatMap(({ faults }) => faults)) warn(message)
+  for (const fault of faulty.flatMap(({ faults }) => faults)) warn(inOneLine(fault))
   const usable = all.filter((key) => {
     const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
-    if (fault) warn(fault.message)
+    if (fault) warn(inOneLine(fault))
     return !fault
   })
   if (usable.length === 0)
@@ -30,7 +30,7 @@ export async function tapRules(file: string, warn: (message: string) => void): P
   const pool = unite(usable.map(({ key }) => key.pool))
   const having = usable.filter((key) => key.passcode)
   const fault = having.length > 0 ? passcodeFault(usable, having, config) : null
-  if (fault) warn(`${fault.message}: passcodes are left out`)
+  if (fault) warn(`${inOneLine(fault)}: passcodes are left out`)
   const ranges = [...poolRanges(pool), ...(having.length > 0 && !fault ? [passcodeRange(passcode.base, passcode.pinDigits)] : [])]
   return { ranges, target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }
