@@ -4,7 +4,7 @@ import type { TapRules } from '../daemon/firewall/log-rules'
 import { connectionsAtRisk, servicesInPool } from '../daemon/firewall/sockets'
 import { type Family, type FilterTable, parseTable, readReached, readTables, restore } from '../daemon/firewall/table'
 import { tryAbilities } from '../daemon/firewall/trial'
-import { Fault, reason } from '../system/fault'
+import { Fault, inOneLine } from '../system/fault'
 import { tapRules } from './tap-rules'
 
 /** What is to be done to the filter table of a family, as input for its iptables-restore. */

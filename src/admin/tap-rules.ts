@@ -4,7 +4,7 @@ import { poolFault } from '../daemon/server-keys'
 import { keyPath } from '../keys/keyring'
 import { passcodeRange } from '../protocol/passcode'
 import { poolRanges, unite } from '../protocol/pool'
-import { Fault } from '../system/fault'
+import { Fault, inOneLine } from '../system/fault'
 import { wholeConfig } from './config'
 import { readKeys } from './keyring'
 

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { errorCode, Fault, reason, UsageFault } from '../system/fault'
+import { errorCode, Fault, hintOf, reason, UsageFault } from '../system/fault'
 import {
   changeText,
   checkPrivate,
@@ -133,9 +133,13 @@ export async function checkTaken(
   isDone: (read: ReadKey) => boolean,
   promised: string,
 ): Promise<void> {
-  const failed = (why: string) => new Fault(`${promised} for the daemon, which sees this: ${why}`)
-  const read = await readBack(folder, id).catch((error) => Promise.reject(failed(reason(error))))
-  if (!isDone(read)) throw failed(read.faulty?.faults[0].message ?? `${keyPath(folder, id)}: has been changed meanwhile`)
+  const failed = (why: string, cause?: unknown) =>
+    new Fault(`${promised} for the daemon, which sees this: ${why}`, { hint: hintOf(cause) })
+  const read = await readBack(folder, id).catch((error) => Promise.reject(failed(reason(error), error)))
+  if (!isDone(read)) {
+    const fault = read.faulty?.faults[0]
+    throw failed(fault?.message ?? `${keyPath(folder, id)}: has been changed meanwhile`, fault)
+  }
 }
 
 /**
@@ -177,7 +181,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
   const text = formatKeyFile(key)
   // What could not be read again is not written.
   const { faults } = parseKeyFile(path, text)
-  if (faults) throw new UsageFault(faults[0].message)
+  if (faults) throw new UsageFault(faults[0].message, { hint: faults[0].hint })
   try {
     // The keyring alone is private: a daemon of its own user has to get through /etc/knockturn.
     await mkdir(dirname(folder), { recursive: true })

@@ -90,7 +90,6 @@ describe('what hands type', () => {
     ['knockturn', ['key', 'lose'], 'key'],
     ['knockturn', ['key', 'new'], 'key new'],
     ['knockturn', ['firewall', 'install', '--loud'], 'firewall install'],
-    ['knockdaemon', ['completion'], 'completion'],
   ])('wrong of a subcommand of %s points to its own help: %j', async (program, args, path) => {
     expect(await said(program, ...args)).toEqual([
       expect.stringMatching(`^${program}: error: .*: see "${program} ${path} --help"$`),

@@ -5,21 +5,21 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { parseKeyFile } from '../../src/keys/key-file'
 import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/keys/keyring'
 import { writePasscode } from '../../src/keys/passcode-table'
-import { Fault } from '../../src/system/fault'
+import { Fault, inOneLine } from '../../src/system/fault'
 import { checkPrivate } from '../../src/system/files'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 
-/** The message of the fault that a promise is rejected with; anything else fails. */
+/** The message and the hint of the fault that a promise is rejected with; anything else fails. */
 async function faultOf(promise: Promise<unknown>): Promise<string> {
   const error = await promise.then(
     () => new Error('expected a fault, and there is none'),
     (reason) => reason,
   )
   if (!(error instanceof Fault)) throw error
-  return error.message
+  return inOneLine(error)
 }
 const faultyOf = async (folder: string) =>
-  (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(({ message }) => message))
+  (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(inOneLine))
 
 function parsed(text: string) {
   const { value } = parseKeyFile('', text)
@@ -53,7 +53,7 @@ describe('a key file', () => {
   ])('that is %s is refused at once', async (_, make) => {
     const path = join(scratch(), 'alice.key')
     make(path)
-    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: expected a file, got something else`)
+    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: is not a regular file`)
   })
 
   it('that is a link to nothing is refused', async () => {
@@ -88,7 +88,7 @@ describe('a key file', () => {
       'alice.key',
       Buffer.concat([Buffer.from('# '), Buffer.from(bytes), Buffer.from(`\n${keyText()}`)]),
     )
-    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: expected UTF-8 text, got other bytes`)
+    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: is not UTF-8 text`)
   })
 })
 
@@ -103,10 +103,10 @@ describe('an owner', () => {
 
   it('who is somebody else is refused with the remedy', () => {
     expect(() => checkPrivate('/k', owned(1001), 0o600)).toThrow(
-      new Fault(
-        '/k: expected owner 1000 (you) or root, got 1001: ' +
-          'run this as that user, or as root; or, for it to be yours, as root "chown 1000 /k", then "chmod 600 /k"',
-      ),
+      expect.objectContaining({
+        message: '/k: expected owner 1000 (you) or root, got 1001',
+        hint: 'run this as that user or as root; or, to make it yours, run as root "chown 1000 /k", then "chmod 600 /k"',
+      }),
     )
   })
 
@@ -291,7 +291,7 @@ describe('adding a key', () => {
     const folder = scratch()
     const before = '# not even a key\n'
     const path = put(folder, 'alice.key', before)
-    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain(`${path}: cannot be written: it is there already`)
+    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain(`${path}: already exists and is not overwritten`)
     expect(readFileSync(path, 'utf8')).toBe(before)
   })
 
@@ -299,7 +299,7 @@ describe('adding a key', () => {
     const folder = scratch()
     const aim = join(scratch(), 'aim')
     symlinkSync(aim, join(folder, 'alice.key'))
-    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain('it is there already')
+    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain('already exists')
     expect(statSync(aim, { throwIfNoEntry: false })).toBeUndefined()
   })
 

@@ -102,7 +102,7 @@ export async function fillFromProfile(command: Command, name: string): Promise<T
     fill(command, typeof key === 'string' ? { ...profile, key: keyOfProfile(path, key) } : profile, wait === true ? ['wait'] : [])
   } catch (error) {
     // Such as a time without end, which a plain knock may ask for.
-    throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`) : error
+    throw error instanceof Fault ? new Fault(`${path}: profile "${name}": ${error.message}`, { hint: error.hint }) : error
   }
   const { services = '', protocol } = profile
   const read = entries.find((entry) => entry.name === 'services')?.read

@@ -13,7 +13,7 @@ import type { Opening } from '../../protocol/opening'
 import { LAST_PASSCODE_BASE, MAX_PIN_DIGITS, PASSCODE_BASE } from '../../protocol/passcode'
 import { type Action, AS_SEEN } from '../../protocol/request'
 import type { TypedService } from '../../protocol/service'
-import { Fault, UsageFault } from '../../system/fault'
+import { Fault, inOneLine, UsageFault } from '../../system/fault'
 import { program, reading, whole } from '../options'
 import { EXIT, noteOf } from '../voice'
 import { DRY_RUN, forceOption, hasMeantHost, NAME } from './aim'
@@ -173,6 +173,6 @@ async function remember(given: Given, id: string, say: Say | null): Promise<void
   if (!existsSync(dirname(clientConfig()))) return
   await writeLast(pinned(given, id)).catch((error) => {
     if (!(error instanceof Fault)) throw error
-    say?.(`not kept for --last: ${error.message}`)
+    say?.(`not kept for --last: ${inOneLine(error)}`)
   })
 }

@@ -113,7 +113,7 @@ describe('knockturn page', () => {
       1,
       /the passphrase: expected one that takes 10\^14 guesses/,
     ],
-    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: none was given/],
+    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: nothing was entered/],
     ['a key that is not there', ['bob', ...HERE], {}, 1, /expected a key "bob", and there is none/],
     [
       'a revoked key',
