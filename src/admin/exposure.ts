@@ -13,7 +13,7 @@ export async function exposedServices(file: string): Promise<string[]> {
     if (value?.firewall.backend !== 'iptables') return []
     const { keys } = await readKeys(value.keys)
     const { open, unknown } = await lookForStrangers(grantedServices(keys, Date.now()))
-    return [...open, ...unknown]
+    return [...open.map(inOneLine), ...unknown]
   } catch (error) {
     if (!(error instanceof Fault)) throw error
     return [`cannot tell whether the services are open to everyone: ${inOneLine(error)}`]

@@ -189,7 +189,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
   const text = formatKeyFile(key)
   // What could not be read again is not written.
   const { faults } = parseKeyFile(path, text)
-  if (faults) throw new UsageFault(faults[0].message)
+  if (faults) throw new UsageFault(faults[0].message, { hint: faults[0].hint })
   try {
     // The keyring alone is private: a daemon of its own user has to get through /etc/knockturn.
     await mkdir(dirname(folder), { recursive: true })

@@ -102,7 +102,7 @@ describe('ledger rebase', () => {
     expect(await rebase()).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockturn: error: ${ledger}: a daemon holds the ledger: end it first, since it goes by what it has read\n`,
+      stderr: `knockturn: error: ${ledger}: a daemon uses the ledger\nhint: stop it first: it works with what it has already read\n`,
     })
     expect(readFileSync(ledger)).toEqual(before)
   })
@@ -112,7 +112,7 @@ describe('ledger rebase', () => {
     expect(await rebase()).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockturn: error: ${ledger}: there is no ledger: start the daemon, which makes one by the clock of then\n`,
+      stderr: `knockturn: error: ${ledger}: there is no ledger\nhint: start the daemon: it creates one, by the clock of that moment\n`,
     })
     expect(readdirSync(folder)).not.toContain('ledger')
   })
@@ -123,7 +123,7 @@ describe('ledger rebase', () => {
     const before = readFileSync(ledger)
     expect(await rebase()).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^knockturn: error: \S+: the ledger cannot be written, and is as it was: EEXIST[^\n]*\n$/),
+      stderr: expect.stringMatching(/^knockturn: error: \S+: the ledger cannot be written and is unchanged: EEXIST[^\n]*\n$/),
     })
     expect(readFileSync(ledger)).toEqual(before)
   })

@@ -116,7 +116,6 @@ describe('what hands type', () => {
     ['knockturn', ['ledger', 'lose'], 'ledger'],
     ['knockturn', ['ledger', 'rebase', 'now'], 'ledger rebase'],
     ['knockturn', ['completion', 'fish'], 'completion'],
-    ['knockdaemon', ['completion'], 'completion'],
   ])('wrong of a subcommand of %s points to its own help: %j', async (program, args, path) => {
     expect(await said(program, ...args)).toEqual([
       expect.stringMatching(`^${program}: error: `),

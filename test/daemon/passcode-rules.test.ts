@@ -41,7 +41,7 @@ describe('the passcode of a key file', () => {
 
 describe('a fault of a passcode', () => {
   it.each([
-    ['services = ["22/tcp"]', GRANT, /expected "passcode\.pin", and it is missing/],
+    ['services = ["22/tcp"]', GRANT, /"passcode\.pin" is missing/],
     ['pin = "041x"', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
     ['pin = "04171"', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
     ['pin = 9417', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
@@ -127,7 +127,7 @@ describe('passcodes', () => {
   const judged = async (keys: ServerKey[], passcode = '') => {
     const { keys: usable, faults } = judgePasscodes(keys, await config(passcode), Date.now())
     const having = usable.filter((key) => key.passcode).map(({ id }) => id)
-    return { ids: usable.map(({ id }) => id), having, faults: faults.map(({ message }) => message) }
+    return { ids: usable.map(({ id }) => id), having, faults: faults.map(inOneLine) }
   }
 
   it('that can be used stay', async () => {
@@ -135,12 +135,12 @@ describe('passcodes', () => {
   })
 
   it('with a PIN of another length are refused, and others are not', async () => {
-    const fault = 'key "b": expected a PIN of 4 digits (pin_digits of the config): run "knockturn key passcode b"'
+    const fault = 'key "b": its PIN must have 4 digits (pin_digits in the config): run "knockturn key passcode b"'
     expect(await judged([keyOf('a'), keyOf('b', { pin: '041' })])).toEqual({ ids: ['a', 'b'], having: ['a'], faults: [fault] })
   })
 
   it('are refused where their ports lie in a pool, and the keys stay', async () => {
-    const fault = '[passcode] base: the passcode ports 48000-48119 lie in the pool of key "b": set another base'
+    const fault = 'the passcode ports 48000-48119 overlap the pool of key "b": set another [passcode] base'
     const keys = [keyOf('a'), keyOf('b', { pool: '48119-65535' })]
     expect(await judged(keys)).toEqual({ ids: ['a', 'b'], having: [], faults: [fault] })
   })

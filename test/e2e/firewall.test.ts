@@ -425,7 +425,7 @@ describe('a daemon', () => {
   it('says that a key has a pool which the log rules do not hear', async () => {
     const since = daemon.lines.length
     await gate.newKey('elsewhere', '--pool', '20000-39999')
-    await daemon.line(logged('the log rules do not hear the pools of all keys: run "knockturn firewall install"'), since)
+    await daemon.line(logged('the log rules do not cover the pools of all keys: run "knockturn firewall install"'), since)
     await gate.knockturn('key', 'revoke', 'elsewhere', '--keys', gate.keys)
   })
 
@@ -446,7 +446,7 @@ describe('a daemon', () => {
     expect(others).toEqual([])
     const since = daemon.lines.length
     process.kill(tcpdump, 'SIGKILL')
-    await daemon.line(logged('tcpdump hears again'), since)
+    await daemon.line(logged('tcpdump restarted'), since)
     expect([await open(), await sees()]).toMatchObject([{ msg: 'accepted' }, 'open'])
   })
 

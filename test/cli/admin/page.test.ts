@@ -151,7 +151,7 @@ describe('knockturn page', () => {
       1,
       /the passphrase is too easy to guess: expected at least 10\^14 guesses/,
     ],
-    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: none was given/],
+    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: nothing was entered/],
     ['a key that is not there', ['bob', ...HERE], {}, 1, /no key "bob" \(there are: alice\)/],
     [
       'a revoked key',

@@ -353,7 +353,7 @@ describe('knockdaemon', () => {
 
   it('refuses passcodes that are too easily guessed, says what to do, and serves', async () => {
     const daemon = await new RunningDaemon(['--config', server(TOO_SHORT).toml, '--new-ledger']).ready()
-    const line = await daemon.log.find(({ msg }) => msg === 'passcodes are refused, and sealed knocks are not')
+    const line = await daemon.log.find(({ msg }) => msg === 'passcodes disabled (ordinary knocks still work)')
     expect(line).toMatchObject({ level: 50, reason: expect.stringContaining(LUCKY) })
   })
 
