@@ -35,7 +35,7 @@ export function nextStep(host: string, port: number, way = ''): { readonly line:
 }
 
 /** What to report of a port that answers when that proves nothing about the knock. */
-export const UNPROVEN = 'only the server’s log shows whether this knock was accepted.'
+export const UNPROVEN = 'only the server’s log shows whether it accepted this knock.'
 
 /**
  * What a page reports of a knock when it can't see whether it opens, by why.

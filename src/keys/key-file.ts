@@ -89,9 +89,8 @@ const keyEntries = v.strictObject({
 const hintAlone = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, addIssue }) => {
   if (!dataset.typed || dataset.issues || !dataset.value.grant) return
   const { value } = dataset
-  const outside = describeHint({ services: value.services ?? null, max: value.max ?? null })
-  for (const [entry, input] of Object.entries(outside))
-    addIssue({ message: 'only inside [grant]', input, path: leadingTo(value, entry) })
+  for (const entry of ['services', 'max'] as const)
+    if (value[entry] !== undefined) addIssue({ message: 'must be inside [grant]', path: leadingTo(value, entry) })
 })
 
 /** A passcode opens nothing that its key may not, and can't name an address. */
@@ -106,9 +105,9 @@ const passcodeWithin = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, 
       path: entry ? leadingTo(value, 'passcode', entry) : leadingTo(value, 'passcode'),
     })
   const { grant } = value
-  if (!grant) return expect('a table [grant] in the same file', undefined, passcode)
+  if (!grant) return expect('requires a table [grant] in the same file', undefined, passcode)
   if (grant.require_address)
-    expect('require_address = false in [grant], as a passcode cannot name an address', undefined, passcode)
+    expect('must not be used with require_address = true: a passcode cannot name an address', undefined, passcode)
   const beyond = passcode.services?.filter((service) => askedOf(grant.services, service).length === 0) ?? []
   if (beyond.length > 0) expect('services of [grant]', 'services', beyond.map(formatService).join(','))
   if (passcode.time !== undefined && passcode.time > grant.max)

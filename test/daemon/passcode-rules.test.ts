@@ -53,7 +53,7 @@ describe('a fault of a passcode', () => {
     [
       'pin = "0417"',
       `${GRANT}\nrequire_address = true`,
-      /"passcode" expected require_address = false in \[grant\], as a passcode cannot name an address/,
+      /"passcode" must not be used with require_address = true: a passcode cannot name an address$/,
     ],
   ])('is one line that quotes no PIN: %j', (passcode, grant, message) => {
     const faults = (parse(passcode, grant).faults ?? []).map((fault) => fault.message)
@@ -63,7 +63,9 @@ describe('a fault of a passcode', () => {
 
   it('is a client’s copy that has one', () => {
     const { faults } = parseKeyFile('/k', keyText({ grant: '', more: '[passcode]\npin = "0417"\n' }))
-    expect(faults?.map(({ message }) => message)).toEqual([expect.stringMatching(/expected a table \[grant\] in the same file/)])
+    expect(faults?.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/"passcode" requires a table \[grant\] in the same file$/),
+    ])
   })
 
   it('is no table, and what stands there is not quoted', () => {
