@@ -6,7 +6,7 @@ import { describe, expect, it } from 'vitest'
 import { man } from '../package.json'
 import { openingOf, outcomesOf } from '../src/cli/client/outcome'
 import { EXIT } from '../src/cli/voice'
-import { findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
+import { type Finding, findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
 import type { Evidence } from '../src/client/evidence'
 import { readConfig } from '../src/daemon/config'
 import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
@@ -59,7 +59,9 @@ interface Help {
 
 /** The help of a program, and that of each of its commands. */
 async function helps(program: Program, path: string[] = []): Promise<Help[]> {
-  const { stdout: text } = await run(program, [...path, '--help'])
+  // One program has so many options that its help shows the everyday ones alone.
+  const all = program === 'knockclient' && path.length === 0 ? '--help-all' : '--help'
+  const { stdout: text } = await run(program, [...path, all])
   const names = [...text.matchAll(/^ {2}(-\S+?)(?:, (--\S+))?(?: |$)/gm)].map(([, ...all]) => all.filter(Boolean))
   const commands = /^Commands:\n((?: .*\n)+)/m.exec(text)?.[1] ?? ''
   const own = [...commands.matchAll(/^ {2}(\w+)/gm)].map(([, name]) => name).filter((name) => name !== 'help')
@@ -75,6 +77,27 @@ const ACTING = ['knockclient', 'knockdaemon']
 const LEAVES = HELPS.filter(({ name }) => ACTING.includes(name) || !HELPS.some((other) => other.name.startsWith(`${name} `)))
 /** The options that every command has. */
 const COMMON = ['-h', '--help', '-V', '--version']
+
+describe('knockclient --help', async () => {
+  const { stdout: short } = await run('knockclient', ['--help'])
+  const whole = HELPS.find(({ name }) => name === 'knockclient')?.text ?? ''
+  const optionLines = (text: string) => text.replace(/\n {10,}/g, ' ').split('\n').filter((line) => /^ {2}-/.test(line))
+
+  it('fits a terminal of 24 lines and 80 columns', () => {
+    expect(short.trimEnd().split('\n').length).toBeLessThanOrEqual(24)
+    expect(short.split('\n').filter((line) => line.length > 80)).toEqual([])
+  })
+
+  it('has each option in one line, in the words and the order of the whole help', () => {
+    const words = (text: string) => optionLines(text).map((line) => line.trim().replace(/ {2,}/, ' '))
+    const shown = words(short)
+    expect(words(whole).filter((line) => shown.includes(line))).toEqual(shown)
+  })
+
+  it('names where the rest is', () => {
+    expect(optionLines(short).at(-1)).toMatch(/^ {2}--help-all +print the help with all options and exit$/)
+  })
+})
 
 describe('docs/man', () => {
   it('has the pages that package.json installs', () => {
@@ -115,6 +138,27 @@ describe.each(PROGRAMS)('the page of %s', (program) => {
   it('has every exit status', () => {
     const statuses = Object.values(EXIT).filter((status) => status !== EXIT.timeLimit || program === 'knockclient')
     expect(tags(section(page, 'EXIT STATUS'))).toEqual(statuses.map(String))
+  })
+})
+
+describe('the page of knockclient', () => {
+  /** Text as it can be compared, whatever is bold, quoted or wrapped. */
+  const bare = (text: string) =>
+    plain(text)
+      .toLowerCase()
+      .replace(/"/g, '')
+      .replace(/\s+/g, ' ')
+      .replace(/ (?=[,;:.)])/g, '')
+  const entries = section(readPage(PAGES.knockclient), 'OPTIONS')
+    .split(/^\.TP\n/m)
+    .map((entry) => ({ options: optionsIn(plain(entry.split('\n')[0])), text: bare(entry) }))
+
+  it.each(HELPS.filter(({ program }) => program === 'knockclient'))('has of each option the words of the help of $name', ({ text }) => {
+    const lines = text.replace(/\n {10,}/g, ' ').matchAll(/^ {2}(-[^\s,]+).*? {2,}(\S.*?)(?: \(default: .*\))?$/gm)
+    const different = [...lines].filter(([, option, words]) =>
+      entries.every(({ options, text }) => !options.includes(option) || !text.includes(bare(words))),
+    )
+    expect(different.map(([, option, words]) => [option, words])).toEqual([])
   })
 })
 
@@ -306,7 +350,7 @@ describe('an example', () => {
 it('knockclient.1 and --help warn that what --dry-run prints is a knock', () => {
   expect(readPage('knockclient.1')).toContain('What is printed is a knock that opens now')
   const printing = HELPS.filter(({ program, text }) => program === 'knockclient' && text.includes('--dry-run'))
-  expect(printing.map(({ text }) => text.replace(/\s+/g, ' ').includes('good for whoever sees it now'))).toEqual([
+  expect(printing.map(({ text }) => text.replace(/\s+/g, ' ').includes('which anyone who sees them can send now'))).toEqual([
     true,
     true,
     true,
@@ -331,18 +375,19 @@ describe('docs/cafe.md', () => {
 
   const silent: Evidence = {
     ...{ host: 'gate.example', datagram: undefined, udp: false, pace: 0, opened: [], services: new Map([[22, 'silence']]) },
-    ...{ knocked: ['silence'], seen: new Set(), period: 30, clock: null, timeOffset: 0, named: null, ended: null },
+    ...{ knocked: ['silence'], seen: new Set(), period: 30, clock: null, timeOffset: 0, named: null, ended: null, mayTry4: false },
   }
+  const linesOf = ({ seen, unknown, hint }: Finding) => [seen, unknown, hint].filter(Boolean).join('\n')
   const clock = (offset: number, scheme = 'https') => ({ clock: { source: `${scheme}://time.example/`, offset } })
   const found: Partial<Evidence>[] = [
     ...[{}, { datagram: 443, knocked: [] }, { services: new Map([[22, 'open']]) }, { seen: new Set(['ENETUNREACH']) }],
-    ...[{ knocked: ['open'] }, { knocked: ['refused'] }, { named: '203.0.113.7' }],
+    ...[{ knocked: ['open'] }, { knocked: ['refused'] }, { named: '203.0.113.7' }, { mayTry4: true }],
     ...[95_000, -95_000, 950_000, 400].map((offset) => clock(offset)),
     ...[95_000, 400].map((offset) => clock(offset, 'ntp')),
   ]
   it.each([
-    ...found.flatMap((evidence) => findings({ ...silent, ...evidence })),
-    ...ofTouches(['open'], OTHER_WAYS).map((line) => `warning: ${line}`),
+    ...found.flatMap((evidence) => findings({ ...silent, ...evidence })).map(linesOf),
+    ...ofTouches(['open'], OTHER_WAYS).map((finding) => `warning: ${linesOf(finding)}`),
     ...(['silence', 'refused', 'answered'] as const).map((outcome) => outcomesOf(new Map([[22, outcome]]), 30)),
     ...(['before', 'unclear'] as const).map((opening) => openingOf(22, opening)),
   ])('says what to type where the client says "%s"', (line) => {

@@ -19,6 +19,12 @@ const STATUS: Readonly<Record<string, string>> = {
   knockdaemon: 'run "systemctl status knockdaemon" to see whether it runs, or "knockdaemon --check" to see what is wrong',
 }
 
+/** The commands of another program that are typed to one, and whose they are. */
+const ANOTHERS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
+  knockclient: ['knockturn', ['key', 'firewall', 'ledger', 'page']],
+  knockturn: ['knockclient', ['connect', 'exec', 'profile']],
+}
+
 /** A command and all below it. */
 export function walk(command: Command): Command[] {
   return [command, ...command.commands.flatMap(walk)]
@@ -32,6 +38,8 @@ export function walk(command: Command): Command[] {
 export function meantByWord(command: Command, word: string, of?: string): string | undefined {
   const program = pathOf(command).split(' ')[0]
   if (word === 'status') return STATUS[program]
+  const [other, theirs = []] = ANOTHERS[program] ?? []
+  if (theirs.includes(word)) return `"${word}" is a command of ${other}: run "${other} ${word}"`
   const topic = word === 'help' ? command.commands.find((one) => one.name() === of) : undefined
   if (topic) return meantByWord(topic, word)
   const below = walk(command).filter((one) => one !== command && one.name() === word)

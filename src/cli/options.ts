@@ -11,7 +11,7 @@ export function program(name: string, description: string, example: string): Com
   const command = new Command(name)
     .description(description)
     .version(version, '-V, --version', 'print the version and exit')
-    .helpOption('-h, --help', 'print this help and exit')
+    .helpOption('-h, --help', 'print the help and exit')
     .configureHelp(IN_OUR_WORDS)
     .showSuggestionAfterError(false)
     .exitOverride()

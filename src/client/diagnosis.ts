@@ -24,8 +24,8 @@ interface Knocked {
   readonly address: string
   readonly key: KeyFile
   readonly sequence: Sequence
-  /** Whether it was knocked by the server's address of the other family, too. */
-  readonly byBoth: boolean
+  /** Whether the user has asked for IPv6 alone. */
+  readonly isOnly6: boolean
 }
 
 /** One thing that was found out: what was seen, what that leaves open, and what to do about it. */
@@ -41,7 +41,7 @@ export interface Finding {
  * @param timeSource whom the user has named for the time; undefined: nobody is asked
  */
 export async function diagnose(
-  { host, address, key, sequence, byBoth }: Knocked,
+  { host, address, key, sequence, isOnly6 }: Knocked,
   { outcomes, seen, touched }: WaitResult,
   { datagram, udp, pace, timeOffset }: Pick<Sending, 'datagram' | 'udp' | 'pace' | 'timeOffset'>,
   timeSource: URL | undefined,
@@ -60,7 +60,7 @@ export async function diagnose(
   const { address: asked } = sequence.request
   const named = isZeroAddress(asked) ? null : asked
   // What is named by its address has no other one, and a door for an address of ours opens by no other family.
-  const mayTry4 = isIP(address) === 6 && isIP(host) === 0 && named === null && !byBoth && !isLoopback(address)
+  const mayTry4 = isOnly6 && isIP(host) === 0 && named === null && !isLoopback(address)
   return findings({ ...found, host, datagram, udp, pace, opened, seen, period, timeOffset, named, ended, mayTry4 })
 }
 
@@ -113,7 +113,7 @@ function ofRefusals(evidence: Evidence): Finding[] {
 
 function ofKey({ ended }: Evidence): Finding[] {
   if (ended === null) return []
-  return [{ seen: `the key expired at ${isoTime(ended)}, by its file`, hint: 'ask for a new key: it is made on the server' }]
+  return [{ seen: `the key expired at ${isoTime(ended)}, by its file`, hint: 'make a new key on the server, or ask for one' }]
 }
 
 function isUnreachable(saw: string): boolean {
@@ -193,9 +193,8 @@ function ofSilence(evidence: Evidence): Finding[] {
   const untried = [...(udp ? [] : ['--udp']), ...(pace < PACE ? [`--pace ${PACE}`] : []), '--datagram 443']
   return [
     {
-      seen: 'the ports of the knock are silent',
-      unknown:
-        'a server that hears knocks is silent, and so is a network that drops them, some for minutes after what looks like a port scan, and longer with each pass',
+      seen: 'the ports of the knock are silent: either the server hears them, or this network drops them',
+      unknown: 'some networks drop them for minutes after what looks like a port scan, and longer with each pass',
       hint: `try ${untried.join(', then ')}, or another network`,
     },
   ]

@@ -38,7 +38,7 @@ export interface Evidence {
   readonly named: string | null
   /** When the key ended, by its file, in Unix milliseconds; null: it holds. */
   readonly ended: number | null
-  /** Whether it knocked by IPv6 alone, and IPv4 might do. */
+  /** Whether it knocked by IPv6 because the user asked for that, and IPv4 might do. */
   readonly mayTry4: boolean
 }
 

@@ -32,7 +32,7 @@ export async function resolveAll(
     const rank = (address: string) => Number(isIP(address) !== preferred)
     return (await lookUp(host, required, Math.min(limit, NAME_LIMIT))).toSorted((a, b) => rank(a) - rank(b))
   } catch (error) {
-    throw new Fault(`${host}: found no address: ${reason(error)}`, {
+    throw new Fault(`${host}: cannot be resolved: ${reason(error)}`, {
       cause: error,
       hint: unresolved(host, required, errorCode(error)),
     })

@@ -90,7 +90,7 @@ export async function askStun(
 ): Promise<string> {
   const end = performance.now() + limit
   const address = await resolveHost(host, family, 0, limit).catch((error) => {
-    throw new Fault(`--stun ${host}: has no IPv${family} address, by which the knock goes: ${reason(error.cause ?? error)}`, {
+    throw new Fault(`--stun ${host}: cannot be asked by IPv${family}, by which the knock goes: ${reason(error.cause ?? error)}`, {
       hint: `name another server, or knock with -${family === 4 ? 6 : 4}`,
     })
   })

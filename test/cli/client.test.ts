@@ -223,7 +223,7 @@ describe('a long name', () => {
 
   it('is there for every short one', async () => {
     for (const command of [[], ['connect'], ['exec'], ['profile', 'save']]) {
-      const { stdout } = await run('knockclient', [...command, '--help'])
+      const { stdout } = await run('knockclient', [...command, command.length === 0 ? '--help-all' : '--help'])
       expect(stdout.match(/^ {2}-[^-\s,](?!, --)/gm)).toBeNull()
     }
   })
@@ -248,9 +248,9 @@ describe('a copy that says what its key may open', () => {
 
   it.each<[string[], number, string]>([
     [['-p', '443'], 2, 'the key alice may not open 443: it opens 22/tcp'],
-    [['-t', '1h'], 2, '-t expected at most 2m, the longest of the key alice, got 1h'],
-    [['--lock', '-t', '1h'], 2, '-t expected at most 2m, the longest of the key alice, got 1h'],
-    [['--protocol', 'udp'], 2, '-p expected: say which port to open, 0 for all that the key grants'],
+    [['-t', '1h'], 2, '-t expected at most 2m, the longest time of the key alice, got 1h'],
+    [['--lock', '-t', '1h'], 2, '-t expected at most 2m, the longest time of the key alice, got 1h'],
+    [['--protocol', 'udp'], 2, 'no port to open: -p is missing'],
   ])('has %j told in two lines before anything is sent or resolved', async (args, code, message) => {
     const outcome = await run('knockclient', ['-k', copyWith(HINTS), ...args])
     expect(outcome).toMatchObject({ code, stdout: '' })
@@ -272,14 +272,14 @@ describe('a copy that says what its key may open', () => {
 
   it('does not have a port waited for that only UDP has', async () => {
     const { code, stderr } = await dry('services = ["53/udp"]\n', '--wait')
-    expect([code, stderr]).toEqual([2, expect.stringContaining('--wait expected one TCP port')])
+    expect([code, stderr]).toEqual([2, expect.stringContaining('--wait requires a TCP port in -p')])
     expect((await dry('services = ["53/udp"]\n', '-p', '53', '--wait')).code).toBe(2)
   })
 })
 
 describe('a fault of usage', () => {
   it.each<[string[], RegExp]>([
-    [['-p', '22', '-t', '256'], /-t expected a unit for a number over 255, got "256": write 256s or 256m$/],
+    [['-p', '22', '-t', '256'], /-t expected a unit for a number over 255, got "256"$/],
     [['-p', '22', '-t', '1440'], /a unit .* got "1440"/],
     [['-p', '22', '-t', '16777216s'], /-t expected .*at most 2\^24-1 s\), got "16777216s"$/],
     [['-p', '22', '-t', '0s'], /-t expected .*, got "0s"$/],
@@ -287,25 +287,25 @@ describe('a fault of usage', () => {
     [['-p', '22', '-t', '-5'], /-t expected .*, got "-5"$/],
     [['-p', '22', '-t', '1.5'], /-t expected .*, got "1.5"$/],
     [['-p', '22', '-t', ''], /-t expected .*, got ""$/],
-    [[], /-p expected/],
+    [[], /no port to open: -p is missing$/],
     [['-p', '65536'], /-p expected a port from 0 to 65535 such as 22 or 22\/tcp, got "65536"$/],
     [['-p', '-1'], /-p expected a port from 0 to 65535 such as 22 or 22\/tcp, got "-1"$/],
     [['-p', '22,'], /-p expected a port from 0 to 65535 such as 22 or 22\/tcp, got "22,"$/],
     [['-p', '22/sctp'], /-p expected a port from 0 to 65535 such as 22 or 22\/tcp, got "22\/sctp"$/],
-    [['-p', '22,0'], /-p expected 0 alone/],
+    [['-p', '22,0'], /-p expected 0 alone, as it means all ports$/],
     [['-p', Array.from({ length: 17 }, (_, n) => n + 1).join()], /-p expected at most 16 ports, got 17$/],
-    [['-p', '22/tcp', '--protocol', 'udp'], /--protocol udp expected no other protocol in -p/],
-    [['-p', '53/udp', '--wait'], /--wait expected one TCP port/],
-    [['-p', '22', '-i', 'auto'], /-i auto expected somebody to ask/],
-    [['-p', '22', '-i', 'auto', '--stun', 'a', '--address-url', 'https://b'], /expected --stun or --address-url, got both$/],
-    [['-p', '22', '--stun', 'a'], /--stun requires -i auto: nobody is asked without$/],
+    [['-p', '22/tcp', '--protocol', 'udp'], /--protocol udp contradicts the protocol in -p$/],
+    [['-p', '53/udp', '--wait'], /--wait requires a TCP port in -p: /],
+    [['-p', '22', '-i', 'auto'], /-i auto requires a server to ask for your address$/],
+    [['-p', '22', '-i', 'auto', '--stun', 'a', '--address-url', 'https://b'], /--stun cannot be used with --address-url$/],
+    [['-p', '22', '--stun', 'a'], /--stun requires -i auto$/],
     [
       ['-p', '22', '-i', 'auto', '--stun', 'a'],
-      /--stun expected --stun-trusted beside it, as anybody on the way can forge the answer/,
+      /--stun requires --stun-trusted: anyone on the path can forge the answer/,
     ],
-    [['-p', '22', '--stun-trusted'], /--stun-trusted requires -i auto: nobody is asked without$/],
+    [['-p', '22', '--stun-trusted'], /--stun-trusted requires -i auto$/],
     [['-p', '22', '-i', 'auto', '--address-url', 'https://b', '--stun-trusted'], /--stun-trusted requires --stun$/],
-    [['-p', '22', '--address-url', 'https://b', '-i', '198.51.100.7'], /--address-url requires -i auto/],
+    [['-p', '22', '--address-url', 'https://b', '-i', '198.51.100.7'], /--address-url requires -i auto$/],
     [['-p', '22', '--time-source', 'ntp://a'], /--time-source requires --wait$/],
     [['-p', '22', '--passcode-base', '700'], /--passcode-base requires --passcode$/],
     [['-p', '22', '--pin-digits', '3'], /--pin-digits requires --passcode$/],
@@ -317,27 +317,27 @@ describe('a fault of usage', () => {
     [['-p', '22', '-i', '198.51.100.256'], /-i expected an IPv4 or IPv6 address/],
     [['-p', '22', '-i', '198.51.100.0/24'], /-i expected an IPv4 or IPv6 address/],
     [['-p', '22', '-i', 'fe80::1%eth0'], /-i expected an IPv4 or IPv6 address/],
-    [['--close', '--lock'], /expected --close or --lock, got both$/],
-    [['-p', '22', '-4', '-6'], /expected -4 or -6, got both$/],
+    [['--close', '--lock'], /--close cannot be used with --lock$/],
+    [['-p', '22', '-4', '-6'], /-4 cannot be used with -6$/],
     [['-p', '22', '--datagram', '0'], /--datagram expected a port from 1 to 65535, got "0"$/],
-    [['-p', '22', '--datagram', '53', '--udp'], /expected --udp or --datagram, got both$/],
+    [['-p', '22', '--datagram', '53', '--udp'], /--udp cannot be used with --datagram$/],
     [['-p', '22', '--json'], /--json requires --dry-run$/],
-    [['--close', '--once'], /--once goes with opening only$/],
-    [['--lock', '-t', '255'], /-t 255 means close/],
-    [['--close', '--wait'], /--wait goes with opening only$/],
-    [['-p', '0', '--wait'], /--wait expected one TCP port/],
-    [['-p', '22', '--protocol', 'udp', '--wait'], /--wait expected one TCP port/],
-    [['-p', '22', '--once', '--wait'], /--wait would use up the one connection/],
+    [['--close', '--once'], /--once cannot be used with --close or --lock$/],
+    [['--lock', '-t', '255'], /-t 255 means close, and cannot be used with --lock$/],
+    [['--close', '--wait'], /--wait cannot be used with --close or --lock$/],
+    [['-p', '0', '--wait'], /--wait requires a TCP port in -p: /],
+    [['-p', '22', '--protocol', 'udp', '--wait'], /--wait requires a TCP port in -p: /],
+    [['-p', '22', '--once', '--wait'], /--wait would use up the one connection of --once$/],
     [['-p', '22', '--wait', '0'], /--wait expected seconds from 1 to 3600, got "0"$/],
     [['-p', '22', '--passes', '0'], /--passes expected a number from 1 to 10, got "0"$/],
     [['-p', '22', '--passes', '11'], /--passes expected a number from 1 to 10, got "11"$/],
     [['-p', '22', '--parity', '36'], /--parity expected a number from 0 to 35, got "36"$/],
     [['-p', '22', '--pace', '-1'], /--pace expected milliseconds/],
-    [['-p', '22', '--pace', '193'], /--pace expected at most 192 for 52 ports: a knock must fit into 10 s$/],
+    [['-p', '22', '--pace', '193'], /--pace expected at most 192 ms for 52 ports, which must fit into 10 s, got 193$/],
     [['-p', '22', '--time-offset', '1h'], /--time-offset expected whole seconds.*, got "1h"$/],
     [['-p', '22', '--protocol', 'sctp'], /--protocol .*sctp/],
     [['-p', '22', '--loud'], /unknown option '--loud'/],
-    [['-p', '22', 'gate', 'more'], /too many arguments. Expected 1 argument but got 2: see "knockclient --help"$/],
+    [['-p', '22', 'gate', 'more'], /too many arguments: expected 1, got 2$/],
     [['-p'], /argument missing/],
   ])('in %j is told, with exit code 2', async (args, message) => {
     const { code, stdout, stderr } = await knock(...args)
@@ -345,17 +345,26 @@ describe('a fault of usage', () => {
     expect(stderr.split('\n')[0]).toMatch(message)
   })
 
-  it.each([[['-p', '22', '-t', '256']], [['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])(
+  it.each([[['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])(
     'in %j is one line, and one that points to the help',
     async (args) => {
       expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\nhint: see "knockclient --help"\n$/)
     },
   )
 
+  it.each([
+    [['-p', '22', '-t', '256'], 'write 256s or 256m'],
+    [['-p', '22', '--once', '--wait'], 'leave one of them out'],
+    [['-p', '22', 'gate', 'more'], 'see "knockclient --help"'],
+    [[], 'add -p with the port, such as -p 22'],
+  ])('in %j says on a second line what to do', async (args, hint) => {
+    expect((await knock(...args)).stderr.split('\n').slice(1)).toEqual([`hint: ${hint}`, ''])
+  })
+
   it('is a key without a host, and no -r', async () => {
     const bare = put(scratch(), 'bare.key', keyText({ grant: '' }))
     const { code, stderr } = await run('knockclient', ['-k', bare, '-p', '22'])
-    expect({ code, stderr }).toMatchObject({ code: 2, stderr: expect.stringMatching(/^knockclient: error: -r expected/) })
+    expect({ code, stderr }).toMatchObject({ code: 2, stderr: 'knockclient: error: no server to knock at: the key names no host\nhint: name it with -r\n' })
   })
 
   it('shows no control characters', async () => {
@@ -401,7 +410,7 @@ describe('a failure', () => {
   it('is a host that is not there', async () => {
     const { code, stdout, stderr } = await knock('-p', '22', '-r', 'no such host')
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/^knockclient: error: no such host: expected a host with an address: [^\n]+\n$/)
+    expect(stderr).toMatch(/^knockclient: error: no such host: cannot be resolved: [^\n]+\nhint: give the name or address alone, without port or brackets\n$/)
   })
 
   it.each([
@@ -454,14 +463,14 @@ describe('the key', () => {
   })
 
   it.each([
-    [[], 'none (their names end in .key): put a key there, or give its file with -k'],
-    [['alice', 'bob'], 'alice, bob: say which with -k'],
+    [[], 'there is no key (their names end in .key)\nhint: put a key there, or give its file with -k'],
+    [['alice', 'bob'], 'there are several keys (alice, bob)\nhint: choose one with -k'],
   ])('must be named where there are %j', async (ids, told) => {
     const { config, keys } = keyring(ids)
     const { code, stderr } = await dry({ XDG_CONFIG_HOME: config })
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: `knockclient: error: ${keys}: expected one key, got ${told}\n`,
+      stderr: `knockclient: error: ${keys}: ${told}\n`,
     })
   })
 
@@ -614,7 +623,7 @@ describe('sending', () => {
     const { code, stderr } = await send('-r', '255.255.255.255', '--passes', '1')
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(/^knockclient: error: 255\.255\.255\.255: nothing could be sent: [^\n]+\n$/),
+      stderr: expect.stringMatching(/^knockclient: error: 255\.255\.255\.255: nothing could be sent: [^\n]+\nhint: check this machine's network\n$/),
     })
   })
 
@@ -640,7 +649,7 @@ describe('sending', () => {
       // Where this machine is held up for a second, it can't be told from a SYN that was said again.
       expect(stderr).toMatch(
         new RegExp(
-          `ms {2}127\\.0\\.0\\.1 port ${port} (was already|is) open: only the server's log knows whether this knock was taken\\n$`,
+          `ms {2}127\\.0\\.0\\.1 port ${port} (was already|is) open: only the server's log shows whether it accepted this knock\\n$`,
         ),
       )
     })
@@ -649,7 +658,7 @@ describe('sending', () => {
       const { code, stdout, stderr } = await run('knockclient', ['-k', file, '-p', '1', '--wait', '1'])
       expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
       expect(stderr).toMatch(
-        /^knockclient: error: 127\.0\.0\.1 port 1 refuses connections\nhint: start the service on port 1; or, [^\n]+\n$/,
+        /^knockclient: error: 127\.0\.0\.1 port 1 refuses connections\nknockclient: note: either no service listens on port 1, or [^\n]+\nhint: start the service on port 1, or [^\n]+\n$/,
       )
     })
 

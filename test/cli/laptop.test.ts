@@ -115,7 +115,7 @@ once = true
     const outcome = await at.client('gaet')
     expect(outcome).toMatchObject({ code: 2, stdout: '' })
     expect(fault(outcome).split('\n')).toEqual([
-      `${at.path}: expected a profile "gaet", and it has gate, home`,
+      `${at.path}: no profile "gaet" (there are: gate, home)`,
       'hint: to knock at a server of that name, run "knockclient -r gaet"',
     ])
   })
@@ -125,7 +125,7 @@ once = true
     const outcome = await at.client('gate')
     expect([outcome.code, ...fault(outcome).split('\n')]).toEqual([
       2,
-      `${at.path}: expected a profile "gate", and it has none`,
+      `${at.path}: no profile "gate" (there are: none)`,
       'hint: to make that profile, run "knockclient profile save gate"; to knock at a server of that name, run "knockclient -r gate"',
     ])
   })
@@ -179,7 +179,7 @@ once = true
   it('with -i auto and nobody to ask is a fault of usage', async () => {
     expect(await home('[profile.gate]\nservices = 22\naddress = "auto"\n').client('gate')).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/-i auto expected somebody to ask for your address: name a service with --address-url/),
+      stderr: expect.stringMatching(/-i auto requires a server to ask for your address\nhint: name one with --address-url or --stun/),
     })
   })
 
@@ -192,19 +192,19 @@ once = true
   ])('does not have %s ask a STUN server that it does not trust', async (_, words) => {
     const outcome = await home(AUTO).client(...words)
     expect(outcome).toMatchObject({ code: 2, stdout: '' })
-    expect(fault(outcome)).toMatch(/^--stun expected --stun-trusted beside it, .* \(in a profile: stun_trusted = true\)$/)
+    expect(fault(outcome)).toMatch(/^--stun requires --stun-trusted: .*\nhint: .* \(in a profile: stun_trusted = true\)$/)
   })
 
   it('may trust its STUN server, and no other', async () => {
     const at = home(`${AUTO}stun_trusted = true\n`)
-    expect(fault(await at.client('gate'))).toMatch(/^127\.0\.0\.1 \(127\.0\.0\.1\): expected an answer within 5 s, got none/)
-    expect(fault(await at.client('gate', '--stun', '127.0.0.1:2'))).toMatch(/^--stun expected --stun-trusted beside it/)
+    expect(fault(await at.client('gate'))).toMatch(/^127\.0\.0\.1 \(127\.0\.0\.1\) has not answered within 5 s/)
+    expect(fault(await at.client('gate', '--stun', '127.0.0.1:2'))).toMatch(/^--stun requires --stun-trusted: /)
     const url = ['--address-url', 'https://127.0.0.1:1/']
     expect(fault(await at.client('gate', ...url))).toMatch(/^https:\/\/127\.0\.0\.1:1: cannot be asked/)
   })
 
   it.each([
-    ['is up', '1', 3, 'that was all the time of --wait: give it more, or your address with -i'],
+    ['is up', '1', 3, 'the time of --wait was too short for it: give it more, or give your address with -i'],
     ['is not', '30', 1, undefined],
   ])(
     'has a STUN server that does not answer told by the exit status where the time of --wait %s',
@@ -245,7 +245,7 @@ describe('--time-offset', () => {
     ['connect that is printed', ['connect', HERE, '1', '--dry-run']],
   ])('is warned of beyond four windows of the key, by %s', async (_, words) => {
     const warning =
-      /^knockclient: warning: --time-offset \d+ is more than 4 windows of the key alice, 120 s: who hears this knock/m
+      /^knockclient: warning: --time-offset \d+ is more than 4 windows of the key alice \(120 s\): anyone who hears this knock .*\nhint: set the clock instead$/m
     const at = home()
     expect((await at.client(...words, '--time-offset', '121')).stderr).toMatch(warning)
     expect((await at.client(...words, '--time-offset', '120')).stderr).not.toMatch(warning)
@@ -257,7 +257,7 @@ describe('--time-offset', () => {
     const words = ['-k', key, '-p', '22', '--dry-run']
     const { stderr } = await at.client(...words, '--time-offset', '41')
     expect([stderr, (await at.client(...words, '--time-offset', '40')).stderr]).toEqual([
-      expect.stringMatching(/^knockclient: warning: --time-offset 41 is more than 4 windows of the key short, 40 s: /),
+      expect.stringMatching(/^knockclient: warning: --time-offset 41 is more than 4 windows of the key short \(40 s\): /),
       '',
     ])
   })
@@ -278,7 +278,7 @@ describe('profile save', () => {
       '--time-offset',
       '-90',
     )
-    expect({ code, stdout }).toEqual({ code: 0, stdout: `saved in ${at.path}: "knockclient gate" knocks\n` })
+    expect({ code, stdout }).toEqual({ code: 0, stdout: `saved in ${at.path}: "knockclient gate" knocks with these options\n` })
     expect(statSync(at.path).mode & 0o777).toBe(0o600)
     expect(await requests(at, 'gate')).toMatchObject([
       { port: 22, protocol: 'tcp', seconds: 900, once: true },
@@ -294,11 +294,53 @@ describe('profile save', () => {
     expect(at.config()).toBe(`${OTHERS}\n[profile.gate]\nservices = [ "22" ]\n`)
   })
 
+  describe('of ports that the key, by its file, does not open', () => {
+    /** A home whose only key says what it may open. */
+    function limited() {
+      const at = home()
+      const path = join(at.keys, 'alice.key')
+      writeFileSync(path, `services = ["22/tcp", "53/udp"]\n${readFileSync(path, 'utf8')}`)
+      return at
+    }
+    const save = (at: Home, ...args: string[]) => at.client('profile', 'save', 'gate', ...args)
+
+    it.each<[string[], string]>([
+      [['-p', '22,443'], '443'],
+      [['-p', '22', '--protocol', 'udp'], '22/udp'],
+      [['-p', '80,443/tcp', '-k', 'alice'], '80, 443/tcp'],
+    ])('warns, and saves them: %j', async (args, ports) => {
+      const at = limited()
+      const { code, stderr } = await save(at, ...args)
+      expect([code, stderr.split('\n')]).toEqual([
+        0,
+        [`knockclient: warning: the key alice may not open ${ports}`, expect.stringMatching(/^hint: change the grant /), ''],
+      ])
+      expect(at.config()).toContain('[profile.gate]')
+    })
+
+    it.each<[string, string[]]>([
+      ['of a port that it opens', ['-p', '22,53/udp']],
+      ['of all ports', ['-p', '0']],
+      ['of what closes', ['-p', '443', '--close']],
+      ['without ports', ['-t', '15m']],
+      ['of a key that is not there yet', ['-p', '443', '-k', 'bob']],
+    ])('says nothing %s', async (_, args) => {
+      expect(await save(limited(), ...args)).toMatchObject({ code: 0, stderr: '' })
+    })
+
+    it('says nothing where the key is under a passphrase, and asks for none', async () => {
+      const at = limited()
+      put(at.keys, 'alice.key.age', 'age-encryption.org/v1\n')
+      rmSync(join(at.keys, 'alice.key'))
+      expect(await save(at, '-p', '443')).toMatchObject({ code: 0, stderr: '' })
+    })
+  })
+
   it('refuses a name that is taken', async () => {
     const at = home(OTHERS)
     const outcome = await at.client('profile', 'save', 'home', '-p', '23')
     expect(outcome.code).toBe(1)
-    expect(fault(outcome)).toMatch(/has a profile "home" already: choose another name, or replace it with --force$/)
+    expect(fault(outcome)).toMatch(/has a profile "home" already\nhint: choose another name, or replace it with --force$/)
     expect(at.config()).toBe(OTHERS)
   })
 
@@ -317,7 +359,7 @@ describe('profile save', () => {
     const at = home(config)
     const outcome = await at.client('profile', 'save', 'home', '-p', '23', '--force')
     expect(outcome.code).toBe(1)
-    expect(outcome.stderr).toMatch(/cannot be put in without harm to what is there: write it by hand/)
+    expect(outcome.stderr).toMatch(/cannot add the profile "home" without changing what else is there\nhint: write it by hand: \[profile\.home\]; services = \[ "23" \]\n/)
     expect(at.config()).toBe(config)
   })
 
@@ -333,14 +375,14 @@ describe('profile save', () => {
   })
 
   it.each<[string[], RegExp]>([
-    [['gate'], /expected options to save, got none/],
+    [['gate'], /no options to save\nhint: give some, or --last/],
     [['a/b', '-p', '22'], /<name> expected 1 to 32 letters/],
-    [['profile', '-p', '22'], /<name> expected a name that is no command's/],
+    [['profile', '-p', '22'], /"profile" is a command\nhint: choose another name/],
     [['gate', '-p', 'ssh'], /-p expected a port/],
     [['gate', '--dry-run'], /unknown option/],
-    [['gate', '-p', '22', '--key-fd', '3'], /--key-fd requires one knock: .* name the key with -k/],
-    [['gate', '-p', '22', '-i', 'auto', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
-    [['gate', '-p', '22', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
+    [['gate', '-p', '22', '--key-fd', '3'], /--key-fd cannot be saved: .*\nhint: name the key with -k/],
+    [['gate', '-p', '22', '-i', 'auto', '--stun', 'a'], /--stun requires --stun-trusted: /],
+    [['gate', '-p', '22', '--stun', 'a'], /--stun requires --stun-trusted: /],
     [['gate', '-p', '22', '--stun-trusted'], /--stun-trusted requires --stun/],
   ])('of %j is a fault of usage', async (args, message) => {
     const at = home()
@@ -395,13 +437,13 @@ describe('profile rm', () => {
   it('is told that there is no such profile', async () => {
     const at = home(THREE)
     const outcome = await at.client('profile', 'rm', 'gaet')
-    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: expected a profile "gaet", and it has home, office, gate`])
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gaet" (there are: home, office, gate)`])
   })
 
   it('is told that there is none', async () => {
     const at = home()
     const outcome = await at.client('profile', 'rm', 'gate')
-    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: expected a profile "gate", and it has none`])
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gate" (there are: none)`])
     expect(existsSync(at.path)).toBe(false)
   })
 
@@ -414,7 +456,7 @@ describe('profile rm', () => {
     const outcome = await at.client('profile', 'rm', 'home')
     expect([outcome.code, fault(outcome)]).toEqual([
       1,
-      expect.stringMatching(/cannot be taken out without harm to what is there/),
+      expect.stringMatching(/cannot remove the profile "home" without changing what else is there\nhint: remove it by hand$/),
     ])
     expect(at.config()).toBe(config)
   })
@@ -472,7 +514,7 @@ describe('--last', () => {
     put(dirname(at.last), 'last.toml', '[profile.last]\nservices = 22\naddress = "auto"\nstun = "127.0.0.1:1"\n')
     for (const words of [['--last'], ['profile', 'save', 'gate', '--last']]) {
       const outcome = await at.client(...words)
-      expect([outcome.code, fault(outcome)]).toEqual([2, expect.stringMatching(/^--stun expected --stun-trusted beside it/)])
+      expect([outcome.code, fault(outcome)]).toEqual([2, expect.stringMatching(/^--stun requires --stun-trusted: /)])
     }
     expect(existsSync(at.path)).toBe(false)
     expect(await at.client('profile', 'save', 'gate', '--last', '--stun-trusted')).toMatchObject({ code: 0 })
@@ -484,7 +526,7 @@ describe('--last', () => {
     const outcome = await at.client('--last')
     expect([outcome.code, fault(outcome)]).toEqual([
       1,
-      `${at.last}: expected the last knock, and there is none: knock once without --last`,
+      `${at.last}: there is no last knock\nhint: knock once without --last`,
     ])
   })
 
@@ -504,7 +546,7 @@ describe('--last', () => {
     writeFileSync(join(at.folder, '.local'), '')
     expect(await at.client('-p', '22', '--passes', '1')).toEqual({ code: 0, stdout: '', stderr: '' })
     expect((await at.client('-p', '22', '--passes', '1', '-v')).stderr).toMatch(
-      /not kept for --last: .*last\.toml: cannot be written/,
+      /not saved for --last: .*last\.toml: cannot be written/,
     )
   })
 
@@ -625,7 +667,7 @@ describe('a server that is asked by HTTPS', () => {
     ['a page', '/page', /expected this machine's IPv4 address and nothing else, got "<html>198/],
     ['a flood', '/long', /expected at most 1024 bytes, got more$/],
     ['an address of the other family', '/other', /expected this machine's IPv4 address and nothing else, got "2001:db8::7"$/],
-    ['silence', '/silent', /expected an answer within 5 s, got none$/],
+    ['silence', '/silent', /no answer within 5 s$/],
     ['control characters', '/control', /got "\\u001b\[2J"$/],
   ])('refuses %s', async (_, path, message) => {
     const outcome = await ask(path)
@@ -841,6 +883,6 @@ if ('${platform}' === 'win32')
 
   it('connect says why nothing has opened', () => {
     const { status, stderr } = bare(home(), 'connect', HERE, '1', '--wait', '1')
-    expect([status, stderr]).toEqual([3, expect.stringMatching(/^knockclient: error: .*\nhint: .*\n$/)])
+    expect([status, stderr]).toEqual([3, expect.stringMatching(/^knockclient: error: .*\nknockclient: note: .*\nhint: .*\n$/)])
   })
 })

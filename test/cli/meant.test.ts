@@ -74,6 +74,9 @@ describe('what hands type', () => {
       ['status'],
       'run "systemctl status knockdaemon" to see whether it runs, or "knockdaemon --check" to see what is wrong',
     ],
+    ['knockclient', ['key', 'new', 'alice'], '"key" is a command of knockturn: run "knockturn key"'],
+    ['knockclient', ['firewall'], '"firewall" is a command of knockturn: run "knockturn firewall"'],
+    ['knockturn', ['connect', 'gate', '22'], '"connect" is a command of knockclient: run "knockclient connect"'],
   ])('is told in %s what to type for %j', async (program, args, hint) => {
     expect(await said(program, ...args)).toEqual([expect.stringMatching(`^${program}: error: `), `hint: ${hint}`])
   })

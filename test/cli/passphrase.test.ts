@@ -183,7 +183,8 @@ describe('knockclient -k with a key under a passphrase', () => {
   it('asks three times', async () => {
     const wrong: Turn[] = Array.from({ length: 3 }, () => [ASKED, 'wrong\r'])
     const { code, shown } = await typed('knockclient', ['-k', stick, ...DRY], wrong)
-    expect([code, ends(shown)]).toEqual([1, `knockclient: error: ${stick}: wrong passphrase: try again, or export the key anew`])
+    expect([code, ends(shown)]).toEqual([1, 'hint: try again, or export the key again'])
+    expect(shown).toContain(`knockclient: error: ${stick}: wrong passphrase\r\n`)
   })
 
   it('takes the third', async () => {
@@ -278,7 +279,7 @@ describe('knockclient -k with a key under a passphrase', () => {
     expect(await run('knockclient', ['-k', stick, ...DRY], { input: 'wrong\n' })).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockclient: error: ${stick}: wrong passphrase: try again, or export the key anew\n`,
+      stderr: `knockclient: error: ${stick}: wrong passphrase\nhint: try again, or export the key again\n`,
     })
   })
 

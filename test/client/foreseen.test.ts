@@ -5,7 +5,7 @@ import { Fault, UsageFault } from '../../src/system/fault'
 import { keyText } from '../system/scratch'
 
 const NOW = Date.UTC(2026, 10, 22)
-const STALE = 'if the grant has changed since, export the key again, or send all the same with --force'
+const STALE = 'if the grant has changed since, export the key again, or send anyway with --force'
 
 /** A client's copy that says this. */
 function copy(more: string): KeyFile {
@@ -85,7 +85,7 @@ describe('a knock that the key’s file says is not granted', () => {
     ['open', open(22, 'tcp', 3601)],
     ['lock', { action: 'lock', port: 0, protocol: 'any', seconds: 3601 }],
   ])('is told where it is too long to %s', (_, asked) => {
-    expect(said(COPY, [asked])).toEqual(['-t expected at most 1h, the longest of the key alice, got 1h1s', STALE, true])
+    expect(said(COPY, [asked])).toEqual(['-t expected at most 1h, the longest time of the key alice, got 1h1s', STALE, true])
   })
 
   it('is told of the server’s own file as of a copy', () => {
@@ -95,7 +95,7 @@ describe('a knock that the key’s file says is not granted', () => {
 })
 
 describe('a key that is over', () => {
-  const HINT = 'ask for a new key; if this clock is wrong, set it, or send all the same with --force'
+  const HINT = 'ask for a new key; if this clock is wrong, set it, or send anyway with --force'
   const CLOSE: Asked = { action: 'close', port: 0, protocol: 'any', seconds: 0 }
 
   it.each<[string, Asked]>([
@@ -116,23 +116,23 @@ describe('a key that is over', () => {
 
 describe('where nothing is said', () => {
   it('the only service is opened', () => {
-    expect(onlyService(copy('services = ["53/udp"]'), 'any', '')).toEqual({ port: 53, protocol: 'udp' })
-    expect(onlyService(copy('services = ["22/tcp", "53/udp"]'), 'tcp', '')).toEqual({ port: 22, protocol: 'tcp' })
+    expect(onlyService(copy('services = ["53/udp"]'), 'any')).toEqual({ port: 53, protocol: 'udp' })
+    expect(onlyService(copy('services = ["22/tcp", "53/udp"]'), 'tcp')).toEqual({ port: 22, protocol: 'tcp' })
   })
 
-  it.each<[string, KeyFile, Asked['protocol'], string | undefined]>([
-    ['several', COPY, 'any', 'the key alice opens 22/tcp, 53/udp, 80/tcp, 80/udp: type -p 22'],
-    ['several of a protocol', COPY, 'udp', 'the key alice opens 22/tcp, 53/udp, 80/tcp, 80/udp: type -p 53'],
-    ['nobody knows how many', BARE, 'any', undefined],
+  it.each<[string, KeyFile, Asked['protocol'], string]>([
+    ['several', COPY, 'any', 'the key alice opens 22/tcp, 53/udp, 80/tcp, 80/udp: add -p 22'],
+    ['several of a protocol', COPY, 'udp', 'the key alice opens 22/tcp, 53/udp, 80/tcp, 80/udp: add -p 53'],
+    ['nobody knows how many', BARE, 'any', 'add -p with the port, such as -p 22'],
   ])('a port is asked for where there are %s', (_, key, protocol, hint) => {
     const fault = (() => {
       try {
-        return onlyService(key, protocol, '-p expected')
+        return onlyService(key, protocol)
       } catch (error) {
         return error
       }
     })()
-    expect(fault).toMatchObject({ message: '-p expected', hint })
+    expect(fault).toMatchObject({ message: 'no port to open: -p is missing', hint })
     expect(fault).toBeInstanceOf(UsageFault)
   })
 

@@ -109,7 +109,7 @@ describe('a host that is named', () => {
 
   it('is refused where the key’s host has no address', async () => {
     await expect(goes(GATE, 'nobody.example')).rejects.toThrow(
-      `whether ${GATE} is that can't be told (the system knows no address of nobody.example): `,
+      `whether ${GATE} is that host is not known (the system knows no address of nobody.example)`,
     )
   })
 

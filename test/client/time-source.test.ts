@@ -61,7 +61,7 @@ describe('a server without the time', () => {
     ['that wants no more questions', answer({ stratum: 0 })],
     ['of no stratum', answer({ stratum: 16 })],
   ])('%s, is told of', (_, packet) => {
-    expect(() => offset(packet)).toThrow('has no time to give')
+    expect(() => offset(packet)).toThrow('has no valid time')
   })
 })
 

@@ -191,7 +191,8 @@ describe('touching by TCP', () => {
   it('fails when nothing could be sent', async () => {
     const touching = touchTcp(NOWHERE, [50_000, 50_001], 0, new Touches(HERE))
     await expect(touching).rejects.toThrow(Fault)
-    await expect(touching).rejects.toThrow(/^255\.255\.255\.255: nothing could be sent: .*: check this machine's network$/)
+    await expect(touching).rejects.toThrow(/^255\.255\.255\.255: nothing could be sent: [^:]*$/)
+    await expect(touching).rejects.toMatchObject({ hint: "check this machine's network" })
   })
 })
 
@@ -228,7 +229,8 @@ describe('touching by UDP', () => {
   it('fails when nothing could be sent', async () => {
     const touching = touchUdp(NOWHERE, [50_000, 50_001], 0, new Touches(NOWHERE))
     await expect(touching).rejects.toThrow(Fault)
-    await expect(touching).rejects.toThrow(/^255\.255\.255\.255: nothing could be sent: .*: check this machine's network$/)
+    await expect(touching).rejects.toThrow(/^255\.255\.255\.255: nothing could be sent: [^:]*$/)
+    await expect(touching).rejects.toMatchObject({ hint: "check this machine's network" })
   })
 })
 
@@ -268,11 +270,12 @@ describe('a host', () => {
   })
 
   it.each([
-    ['127.0.0.1', 6, 'an IPv6 address'],
-    ['::1', 4, 'an IPv4 address'],
-    ['no such host', 0, 'an address.* without port or brackets$'],
-    ['gate.example:22', 0, 'an address.* without port or brackets$'],
-  ] as const)('%s has no address of family %i', async (host, family, what) => {
-    await expect(resolveHost(host, family)).rejects.toThrow(new RegExp(`^${host}: expected .*${what}`))
+    ['127.0.0.1', 6, 'expected an IPv6 address, got an IPv4 one', 'leave out -6'],
+    ['::1', 4, 'expected an IPv4 address, got an IPv6 one', 'leave out -4'],
+    ['no such host', 0, 'cannot be resolved: ', 'give the name or address alone, without port or brackets'],
+    ['gate.example:22', 0, 'cannot be resolved: ', 'give the name or address alone, without port or brackets'],
+  ] as const)('%s has no address of family %i', async (host, family, what, hint) => {
+    const message = expect.stringMatching(new RegExp(`^${host}: ${what}`))
+    await expect(resolveHost(host, family)).rejects.toMatchObject({ message, hint })
   })
 })

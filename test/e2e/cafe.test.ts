@@ -22,9 +22,16 @@ const NEAR = 40
 const FAR = 80
 const BIN = join(import.meta.dirname, '../../bin')
 
-const CLOSED = 'and so do the shut ports of the knock: somebody on the way answers for the server'
-const ANSWERED = /^hint: somebody on the way answers every connection, .*: try --udp, or --datagram 443; or log in/
-const LOGIN = /^hint: log in to this network first, if it has a login page: /
+const CLOSED = 'and so do the closed ports of the knock: something on the path answers for the server'
+/** What was seen, and what to do. */
+const ANSWERED = [
+  /^knockclient: note: something on the path answers every connection: /,
+  /^hint: try --udp, or --datagram 443; or log in/,
+] as const
+const LOGIN = [
+  /^knockclient: note: the ports of the knock are rejected at once, /,
+  /^hint: log in to this network first, if it has a login page; else try /,
+] as const
 
 const { server, router, near, far, gate } = useGate(['router', 'near', 'far'], {
   serve: [SSH],
@@ -58,12 +65,15 @@ type Family = 4 | 6
 const at = (host: Host, family: Family) => (family === 4 ? host.ipv4 : host.ipv6)
 const wait = (host: Host, family: Family, seconds: number, ...options: string[]) =>
   host.run(knock(gate, '-r', at(server, family), '-p', String(SSH), '--wait', String(seconds), ...options), { timeoutMs: 60_000 })
-/** Ends with this code and says this error, with a hint. */
-const complaint = (family: Family, code: number, said: string, hint: RegExp) => [
+/** Ends with this code and reports this error, first what was seen, and as its first hint what to do about that. */
+const complaint = (family: Family, code: number, said: string, [seen, hint]: readonly [RegExp, RegExp]) => [
   ...[code, `knockclient: error: ${at(server, family)} port ${SSH} ${said}`],
-  expect.stringMatching(hint),
+  ...[expect.stringMatching(seen), expect.stringMatching(hint)],
 ]
-const complaintOf = ({ code, stderr }: { code: number | null; stderr: string }) => [code, ...stderr.split('\n').slice(0, 2)]
+const complaintOf = ({ code, stderr }: { code: number | null; stderr: string }) => {
+  const lines = stderr.split('\n')
+  return [code, ...lines.slice(0, 2), lines.find((line) => line.startsWith('hint: '))]
+}
 
 describe.each<[number, Family]>([
   [NEAR, 4],
@@ -96,7 +106,7 @@ describe.each<[number, Family]>([
     await gate.daemon.line(logged('accepted', { source: at(router, family) }), since)
     expect([code, stderr]).toEqual([
       0,
-      expect.stringMatching(/^knockclient: warning: somebody on the way answers every connection/),
+      expect.stringMatching(/^knockclient: warning: something on the path answers every connection/),
     ])
   })
 
@@ -141,7 +151,7 @@ describe('a passcode through a proxy at 80 ms', () => {
     const input = `${PIN}\n${passcode(key, windowAt(Date.now() / 1000, key.period))}\n`
     const { stderr } = await guest(FAR).host.run([join(BIN, 'knockclient'), '--passcode', '-r', server.ipv4], { input })
     await gate.daemon.line(logged('accepted', { source: router.ipv4 }), since)
-    expect(stderr).toMatch(/^knockclient: warning: somebody on the way answers every connection, .*: try --udp; or log in/m)
+    expect(stderr).toMatch(/^knockclient: warning: something on the path answers every connection: .*\nhint: try --udp; or log in/m)
   })
 })
 
@@ -168,7 +178,7 @@ describe.each<[string, Family]>([
 
   it('has the user warned of it behind a plain knock', async () => {
     const { code, stderr } = await guest(NEAR).host.run(knock(gate, '-r', at(server, family), '-p', String(SSH)))
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/^knockclient: warning: log in to this network first/)])
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/^knockclient: warning: the ports of the knock are rejected at once.*\nhint: log in to this network first/)])
   })
 })
 
@@ -182,12 +192,12 @@ describe.each<[string, Family]>([
 
   it('has the user warned of it behind a plain knock', async () => {
     const { code, stderr } = await guest(NEAR).host.run(knock(gate, '-r', at(server, family), '-p', String(SSH)))
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/^knockclient: warning: log in to this network first/)])
+    expect([code, stderr]).toEqual([0, expect.stringMatching(/^knockclient: warning: the ports of the knock are rejected at once.*\nhint: log in to this network first/)])
   })
 
   it('has the user sent to its login page where nothing has opened', async () => {
     const { code, stderr } = await wait(guest(NEAR).host, family, 5)
-    expect([code, stderr]).toEqual([3, expect.stringMatching(/^(hint|knockclient: note): log in to this network first/m)])
+    expect([code, stderr]).toEqual([3, expect.stringMatching(/^hint: log in to this network first/m)])
   })
 })
 

@@ -44,7 +44,7 @@ const named = (argv: string[], options: RunOptions = {}, host = client) =>
   })
 const wait = (...options: string[]) => named(knock(gate, '-r', NAME, '-p', String(SSH), ...options))
 const note = () =>
-  `knockclient: note: ${NAME} answers by IPv4 (${server.ipv4}), and not by IPv6 (${server.ipv6}): -4 knocks so at once, and other programs may have to be told (ssh -4)`
+  `knockclient: note: ${NAME} answers by IPv4 (${server.ipv4}), and not by IPv6 (${server.ipv6}): use -4 next time; other programs may need it, too (ssh -4)`
 const said = (stderr: string) => stderr.split('\n').map((line) => line.replace(/^ *\d+ ms {2}/, ''))
 /** The families by which ports were touched, while something is done. */
 async function touched(work: () => Promise<unknown>) {
@@ -114,7 +114,7 @@ describe('where IPv6 leads nowhere', () => {
       expect([code, stderr]).toEqual([
         0,
         expect.stringMatching(
-          /^knockclient: note: stun\.example .*: expected an answer within [\d.]+ s, .*: asked and knocked by IPv4\n$/,
+          /^knockclient: note: stun\.example .*: has not answered within [\d.]+ s.*: asked and knocked by IPv4 instead\n$/,
         ),
       ])
     })
@@ -133,18 +133,27 @@ describe('where IPv6 leads nowhere', () => {
       ['connect', () => [KNOCKCLIENT, 'connect', NAME, String(SSH), '-k', gate.key, '-r', NAME]],
     ])('%s has that told, and its remedy', async (_, command) => {
       const { code, stderr } = await named([...command(), '--wait', '8'], {}, guest)
-      const [error, hint, ...notes] = stderr.trimEnd().split('\n')
-      expect([code, error, hint, notes.at(-1)]).toEqual([
+      const [error, seen, ...rest] = stderr.trimEnd().split('\n')
+      expect([code, error, seen, rest.filter((line) => line.includes('IPv6')), rest.find((line) => line.startsWith('hint'))]).toEqual([
         3,
-        `knockclient: error: ${NAME} (${server.ipv4}) port ${SSH} answers, and so do the shut ports of the knock: somebody on the way answers for the server`,
-        expect.stringMatching(/^hint: somebody on the way answers every connection, .*: try --udp, or --datagram 443; or log in/),
-        'knockclient: note: it was knocked by IPv4 and by IPv6, and neither has opened',
+        `knockclient: error: ${NAME} (${server.ipv4}) port ${SSH} answers, and so do the closed ports of the knock: something on the path answers for the server`,
+        expect.stringMatching(/^knockclient: note: something on the path answers every connection: /),
+        ['knockclient: note: knocked by IPv4 and by IPv6, and neither opened'],
+        expect.stringMatching(/^hint: try --udp, or --datagram 443; or log in/),
       ])
     })
   })
 
   it('-6 means it', async () => {
-    expect(await touched(() => wait('--wait', '5', '-6'))).toEqual([6])
+    let lines: string[] = []
+    const families = await touched(async () => {
+      lines = (await wait('--wait', '5', '-6')).stderr.split('\n')
+    })
+    expect(families).toEqual([6])
+    expect([lines[1], lines.find((line) => line.startsWith('hint: '))]).toEqual([
+      'knockclient: note: nothing came back by IPv6',
+      'hint: try -4: IPv6 may not work in this network',
+    ])
   })
 
   it('so does an address to open for', async () => {
@@ -164,9 +173,7 @@ describe('where both lead to the server', () => {
       ;({ stderr } = await named(knock(gate, '-r', NAME, '-p', String(port), '--wait', '6', '--force')))
     })
     expect(families).toEqual([6, 4])
-    expect(stderr.trimEnd().split('\n').at(-1)).toBe(
-      'knockclient: note: it was knocked by IPv4 and by IPv6, and neither has opened',
-    )
+    expect(stderr.split('\n')).toContain('knockclient: note: knocked by IPv4 and by IPv6, and neither opened')
   })
 })
 
@@ -187,7 +194,7 @@ describe('a network that has IPv6 only', () => {
     expect({ code, error, hint }).toEqual({
       code: 1,
       error: expect.stringContaining(`knockclient: error: ${server.ipv4}: nothing could be sent: `),
-      hint: `hint: this machine has IPv6 only: knock at the server's name, if that has an IPv6 address, or with -r ${translated()}, if the network has NAT64`,
+      hint: `hint: this machine has IPv6 only: use the server's name if it has an IPv6 address, or -r ${translated()} if the network has NAT64`,
     })
   })
 
@@ -200,7 +207,7 @@ describe('a network that has IPv6 only', () => {
     const { code, stderr } = await knocks('-r', translated(), ...asking)
     expect([code, stderr.split('\n')[1]]).toEqual([
       1,
-      `hint: ${translated()} is an IPv4 host behind NAT64: it sees an IPv4 address of the network, which only somebody without IPv6 can tell: ask such a one, name the address with -i, or leave -i out`,
+      `hint: ${translated()} is an IPv4 host behind NAT64 and sees an IPv4 address: ask a service that has IPv4 only, give the address with -i, or leave -i out`,
     ])
   })
 

@@ -142,7 +142,7 @@ describe('a grant that has changed since the copy was made', () => {
     expect(await client.run(knock({ key }, ...ask))).toMatchObject({
       code: 2,
       stdout: '',
-      stderr: `knockclient: error: the key widened may not open ${SSH}: it opens ${DNS}/udp\nhint: if the grant has changed since, export the key again, or send all the same with --force\n`,
+      stderr: `knockclient: error: the key widened may not open ${SSH}: it opens ${DNS}/udp\nhint: if the grant has changed since, export the key again, or send anyway with --force\n`,
     })
     expect(await knocked(client, gate.daemon, key, ...ask, '--force')).toMatchObject({ msg: 'accepted', service: `${SSH}/tcp` })
     expect(await sees(client)).toBe('open')

@@ -19,7 +19,7 @@ const MAX_FD = 1_048_575
 export const DRY_RUN = 'send and resolve nothing; print the ports of one knock, which anyone who sees them can send now'
 
 /** The description of -t. */
-export const TIME = 'how long to open it, such as 90s, 15m or 1d'
+export const TIME = 'how long: 90s, 15m, 1h30m, 1d, or minutes'
 
 /** Seconds for which to knock, unless --wait names others, and at most. */
 export const DEFAULT_WAIT = 30
@@ -72,7 +72,7 @@ export function withWay(command: Command): Command {
     )
     .addOption(reading('--pace <ms>', 'milliseconds between two ports', whole(0, MAX_KNOCK_MS), 'milliseconds').default(0))
     .addOption(
-      reading('--passes <n>', 'how often to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
+      reading('--passes <n>', 'how many times to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
     )
     .addOption(
       reading(

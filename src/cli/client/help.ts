@@ -5,16 +5,16 @@ import type { OPTIONS } from './option-rules'
 
 /** The options of the short help, which come first in every other, too; those that each command has stand behind them. */
 const EVERYDAY: readonly (keyof typeof OPTIONS)[] = ['server', 'port', 'time', 'key', 'wait', 'once', 'close', 'last', 'verbose']
-const GENERAL = ['helpAll', 'help']
-/** What is needed once. */
-const RARE = 'completion'
+const GENERAL = ['version', 'help', 'helpAll']
+/** What is needed once, an option or a command. */
+const RARE = ['version', 'completion']
 
 /** Has a program and its subcommands show their everyday options first, and `--help` of the program no others. */
 export function withShortHelp(program: Command): Command {
   let isAll = false
   const whole = new Help()
+  const usual = program.configureHelp()
   const isShort = (command: Command) => command === program && !isAll
-  const sorted = (options: readonly Option[]) => options.toSorted((a, b) => rankOf(a) - rankOf(b))
   return program
     .option('--help-all', 'print the help with all options and exit')
     .on('option:help-all', () => {
@@ -22,11 +22,15 @@ export function withShortHelp(program: Command): Command {
       program.help()
     })
     .configureHelp({
-      ...program.configureHelp(),
-      visibleOptions: (command) =>
-        sorted(whole.visibleOptions(command)).filter((option) => !isShort(command) || rankOf(option) !== OTHERS),
+      ...usual,
+      visibleOptions: (command) => {
+        const all = whole.visibleOptions(command).toSorted((a, b) => rankOf(a) - rankOf(b))
+        return isShort(command) ? all.filter((option) => rankOf(option) !== OTHERS && !RARE.includes(option.name())) : all
+      },
+      subcommandTerm: (command) =>
+        command.parent === program && !isAll ? command.name() : (usual.subcommandTerm?.(command) ?? command.name()),
       visibleArguments: (command) => (isShort(command) ? [] : whole.visibleArguments(command)),
-      visibleCommands: (command) => whole.visibleCommands(command).filter((one) => !isShort(command) || one.name() !== RARE),
+      visibleCommands: (command) => whole.visibleCommands(command).filter((one) => !isShort(command) || !RARE.includes(one.name())),
     })
 }
 

@@ -59,7 +59,7 @@ export function withKnock(command: Command): Command {
     .addOption(
       reading(
         '--wait [seconds]',
-        `knock until the service answers, ${DEFAULT_WAIT} s unless given`,
+        `knock until the service answers (default: ${DEFAULT_WAIT} s)`,
         whole(1, MAX_WAIT),
         `seconds from 1 to ${MAX_WAIT}`,
       ).preset(String(DEFAULT_WAIT)),

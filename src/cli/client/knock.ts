@@ -25,7 +25,7 @@ import { openingOf } from './outcome'
 import { byProfile, tooMany } from './profile'
 import { guardSecrets, makeReady, type Ready, seal } from './ready'
 import { reportUnopened, warnOfTouches } from './unopened'
-import { correction, describe, type Say, speaker, whatOf } from './words'
+import { correction, describe, type Say, speaker, unansweredBy, whatOf } from './words'
 
 /* The plain knock: knockclient without a subcommand. */
 
@@ -73,8 +73,8 @@ async function knockAsAsked(command: Command, options: KnockOptions, given: Give
   const code = await (options.wait === undefined ? send(options, key, ready) : sendUntilOpen(options, key, ready))
   if (code !== EXIT.ok) return code
   const { say } = ready
-  if (action === 'close' && knownAddress(options) === AS_SEEN)
-    say?.('the server never answers: what was opened from another address of yours stays open until its time is up')
+  const unanswered = unansweredBy(action, knownAddress(options) !== AS_SEEN, options.wait !== undefined)
+  if (unanswered) say?.(`the server never answers: ${unanswered}`)
   // What closes is not wanted again in the next café, and a key from a descriptor is not there again.
   if (action === 'open' && options.keyFd === undefined) await remember(given, key.id, options.verbose ? say : null)
   return EXIT.ok

@@ -12,6 +12,7 @@ import { NAME } from './aim'
 import { apply, entriesOf, keepable, merge, recording } from './entries'
 import { type KnockOptions, withKnock } from './knock-options'
 import { refuseWithout } from './option-rules'
+import { guardSecrets } from './ready'
 
 /* Profiles: options of a knock by a name of the user's own, and the subcommand that keeps them. */
 
@@ -44,6 +45,7 @@ export function addProfile(command: Command): void {
     checkTrust(given.stun !== undefined, given.stun_trusted === true)
     await saveProfile(clientConfig(), name, given, entries, force ?? false)
     process.stdout.write(`saved in ${clientConfig()}: "${NAME} ${name}" knocks with these options\n`)
+    guardSecrets(save.opts<KnockOptions>())
     await warnOfServices(given, entries)
   })
   subcommand(profile, 'list', 'List the profiles.', 'profile list').action(async () => {

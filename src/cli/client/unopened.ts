@@ -30,7 +30,7 @@ export function timeSourceOption(): Option {
  * @returns the exit code
  */
 export async function reportUnopened(
-  { wait, quiet, timeSource }: WaitOptions,
+  { wait, quiet, timeSource, ipv6 = false }: WaitOptions,
   key: KeyFile,
   { host, address, outgoing: [{ sending, sequence }] }: Ready<Outgoing>,
   result: WaitResult,
@@ -40,7 +40,7 @@ export async function reportUnopened(
   const code = result.isFinal ? EXIT.failure : EXIT.timeLimit
   if (quiet) return code
   const { diagnose } = await import('../../client/diagnosis')
-  const found = await diagnose({ host, address, key, sequence, byBoth: also !== null }, result, sending, timeSource)
+  const found = await diagnose({ host, address, key, sequence, isOnly6: ipv6 }, result, sending, timeSource)
   // First what was seen, then what is not known, and last, where the eye is, what to do.
   const notes = [...found.map(({ seen }) => seen), also, ...found.map(({ unknown }) => unknown)]
   for (const note of notes) if (note) noteOf(NAME, note)

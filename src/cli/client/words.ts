@@ -1,6 +1,6 @@
 import { placeOf } from '../../client/place'
 import type { Outgoing, Sent, Sequence } from '../../client/sending'
-import { AS_SEEN } from '../../protocol/request'
+import { type Action, AS_SEEN } from '../../protocol/request'
 import { printable } from '../../system/fault'
 import { tell } from '../../system/tell'
 import type { AimOptions } from './aim'
@@ -33,6 +33,17 @@ export async function describe(outgoing: readonly Outgoing[], host: string, addr
       : humanDuration(request.seconds)
   if (request.action === 'lock') return `knocking at ${at}: ban ${whom}, ${time}`
   return `knocking at ${at}: open ${door} for ${whom}, ${request.once ? 'one connection, ' : ''}${time}`
+}
+
+/**
+ * What a server does in silence with a knock that was sent well, as far as its user may not expect it; null: nothing.
+ * @param isNamed whether an address to open for was given with -i
+ * @param isSeen whether the service shows what has come of it
+ */
+export function unansweredBy(action: Action, isNamed: boolean, isSeen: boolean): string | null {
+  if (action === 'lock') return "it refuses --lock if the key's grant does not allow that, and only its log shows it"
+  if (action === 'close') return isNamed ? null : 'what was opened from another address of yours stays open until its time is up'
+  return isNamed && !isSeen ? 'if the key is bound to its source, it refuses every address but the one that it sees' : null
 }
 
 /** How the clock is corrected, behind what is said of a knock. */

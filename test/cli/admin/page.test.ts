@@ -95,14 +95,13 @@ describe('knockturn page', () => {
     expect(contents).toMatchObject({ doors: [{ port: 53, protocol: 'udp' }], max: 300 })
   })
 
-  it('makes a page for passcodes, without a key or a passphrase', async () => {
-    const { code, contents } = await page(['--passcode', ...HERE, '--passcode-base', '47000', '--pin-digits', '0'], { input: '' })
+  it.each([
+    ['--passcode-base', 'as knockclient calls it'],
+    ['--base', 'as 0.1.0 called it'],
+  ])('makes a page for passcodes, without a key or a passphrase: %s, %s', async (base) => {
+    const { code, contents } = await page(['--passcode', ...HERE, base, '47000', '--pin-digits', '0'], { input: '' })
     expect([code, contents]).toEqual([0, expect.objectContaining({ kind: 'passcode', base: 47_000, pinDigits: 0, period: 30 })])
     expect(contents).not.toHaveProperty('sealed')
-  })
-
-  it('takes --base, as 0.1.0 called --passcode-base', async () => {
-    expect((await page(['--passcode', ...HERE, '--base', '47000'], { input: '' })).contents).toMatchObject({ base: 47_000 })
   })
 
   it('takes spaces behind the commas of a list', async () => {

@@ -88,7 +88,7 @@ describe('the key for a host', () => {
     expect(await dry(host, env)).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockclient: error: ${keys}: expected one key for ${host}, got ${got}: say which with -k\n`,
+      stderr: `knockclient: error: ${keys}: ${got.includes('carol') ? 'no key' : 'several keys'} for ${host} (there are: ${got})\nhint: choose one with -k\n`,
     })
   })
 })
@@ -101,7 +101,7 @@ it('the name of a key that reads like a host’s does not stand for another host
   expect([code, stderr]).toEqual([
     2,
     expect.stringMatching(
-      /^knockclient: error: the key prod\.invalid is for 127\.0\.0\.1, and whether prod\.invalid is that can't/,
+      /^knockclient: error: the key prod\.invalid is for 127\.0\.0\.1, and whether prod\.invalid is that host is not known/,
     ),
   ])
 })
@@ -162,7 +162,7 @@ describe('a profile', () => {
   it('gives exec no service that a connection cannot be made to', async () => {
     const env = withProfile('[profile.gate]\nservices = "53/udp,22"\nprotocol = "udp"\n', 'here')
     const { code, stderr } = await run('knockclient', ['exec', 'gate', '--', 'true'], { env })
-    expect([code, stderr]).toEqual([2, expect.stringContaining('-p expected: say which port to open')])
+    expect([code, stderr]).toEqual([2, expect.stringContaining('no port to open: -p is missing')])
   })
 
   it.each([
@@ -241,7 +241,7 @@ describe('a copy that says what its key may open', () => {
       const { code, stderr } = await run('knockclient', words.toSpliced(1, 0, '-t', '1m'), { env })
       expect([code, stderr]).toEqual([
         2,
-        expect.stringContaining('-t expected at most 20s, the longest of the key here, got 1m\n'),
+        expect.stringContaining('-t expected at most 20s, the longest time of the key here, got 1m\n'),
       ])
     }
   })
@@ -255,32 +255,32 @@ describe('a copy that says what its key may open', () => {
 describe('what does not go', () => {
   it.each([
     [['connect', 'gate.example'], /missing required argument 'port'/],
-    [['connect', 'gate.example', '0'], /the port expected a number from 1 to 65535, got "0"/],
-    [['connect', 'gate.example', 'ssh'], /the port expected a number from 1 to 65535, got "ssh"/],
+    [['connect', 'gate.example', '0'], /expected a port from 1 to 65535, got "0"/],
+    [['connect', 'gate.example', 'ssh'], /expected a port from 1 to 65535, got "ssh"/],
     [['connect', 'gate.example', '22', '-t', '0'], /-t expected 1 to 254 minutes, or a duration/],
     [['connect', 'gate.example', '22', '--wait', '0'], /--wait expected seconds from 1 to 3600, got "0"/],
-    [['connect', 'gate.example', '22', '--stun', 'a'], /--stun requires -i auto: nobody is asked without/],
-    [['connect', 'gate.example', '22', '-i', 'auto', '--stun', 'a'], /--stun expected --stun-trusted beside it/],
-    [['exec', 'gate.example', '-p', '22', '-i', 'auto', '--stun', 'a', '--', 'true'], /--stun expected --stun-trusted beside it/],
+    [['connect', 'gate.example', '22', '--stun', 'a'], /--stun requires -i auto/],
+    [['connect', 'gate.example', '22', '-i', 'auto', '--stun', 'a'], /--stun requires --stun-trusted: /],
+    [['exec', 'gate.example', '-p', '22', '-i', 'auto', '--stun', 'a', '--', 'true'], /--stun requires --stun-trusted: /],
     [['connect', 'gate.example', '22', '--stun-trusted'], /--stun-trusted requires -i auto/],
-    [['connect', 'gate.example', '22', '-4', '-6'], /expected -4 or -6, got both/],
-    [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 for 52 ports/],
-    [['-k', 'alice', 'connect', 'gate.example', '22'], /error: -k expected behind "connect", got it in front/],
-    [['exec', 'gate.example', '--', 'true'], /-p expected: say which port to open/],
+    [['connect', 'gate.example', '22', '-4', '-6'], /-4 cannot be used with -6/],
+    [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 ms for 52 ports/],
+    [['-k', 'alice', 'connect', 'gate.example', '22'], /error: -k stands in front of "connect"\nhint: put -k after "connect"/],
+    [['exec', 'gate.example', '--', 'true'], /no port to open: -p is missing\nhint: add -p with the port/],
     [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
     [
       ['exec', 'gate.example', '-p', '22', 'rsync', '-a', 'x', 'y'],
-      /unknown option '-a': the command and its options expected behind "--": see/,
+      /unknown option '-a'[^]*\nhint: put the command and its options after "--"\n$/,
     ],
-    [['exec', 'gate.example', '-p', '22', '--bogus', '--', 'true'], /unknown option '--bogus': see/],
-    [['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'], /expected behind "--", got "rsync" in front$/m],
-    [['exec', 'gate.example', '-p', '22', 'x', '--', 'true'], /expected behind "--", got "x" in front$/m],
-    [['exec', 'gate.example', '-p', '0', '--', 'true'], /the port expected a number from 1 to 65535, got "0"/],
-    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v expected behind "exec", got it in front/],
+    [['exec', 'gate.example', '-p', '22', '--bogus', '--', 'true'], /unknown option '--bogus'/],
+    [['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'], /"rsync" does not stand after "--"\nhint: put the command and its options after "--"$/m],
+    [['exec', 'gate.example', '-p', '22', 'x', '--', 'true'], /"x" does not stand after "--"\nhint: put the command and its options after "--"$/m],
+    [['exec', 'gate.example', '-p', '0', '--', 'true'], /expected a port from 1 to 65535, got "0"/],
+    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v stands in front of "exec"\nhint: put -v after "exec"/],
   ])('is a usage fault: %j', async (args, message) => {
     const { code, stdout, stderr } = await run('knockclient', args, { env: keyring('alice').env })
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-    expect(stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+    expect(stderr).toMatch(/^knockclient: error: [^\n]+\n(hint: [^\n]+\n)*$/)
     expect(stderr).toMatch(message)
   })
 })
@@ -295,7 +295,7 @@ describe('the host of a key', () => {
   }
   const config = (env: { XDG_CONFIG_HOME: string }, text: string) =>
     put(join(env.XDG_CONFIG_HOME, 'knockturn'), 'config.toml', text)
-  const OTHER = `knockclient: error: the key here is for ${HERE}, and ${ELSEWHERE} is another host: knock with another key, or with -r ${ELSEWHERE} if you mean that host\n`
+  const OTHER = `knockclient: error: the key here is for ${HERE}, and ${ELSEWHERE} is another host\nhint: use another key, or -r ${ELSEWHERE} if you mean that host\n`
 
   it.each<[string, string[]]>([
     ['connect', ['connect', ELSEWHERE, '1']],
@@ -332,9 +332,9 @@ describe('the host of a key', () => {
   })
 
   it.each([
-    [['connect', 'gate.example', '1'], "whether gate.example is that can't be told (the system knows no address of ", 'here'],
-    [['connect', HERE, '1'], `whether ${HERE} is that can't be told (the system knows no address of `, 'alice'],
-    [['connect', HERE, '1', '-6'], `can't be told (${HERE}: expected an IPv6 address, got one of IPv4`, 'alice'],
+    [['connect', 'gate.example', '1'], 'whether gate.example is that host is not known (the system knows no address of ', 'here'],
+    [['connect', HERE, '1'], `whether ${HERE} is that host is not known (the system knows no address of `, 'alice'],
+    [['connect', HERE, '1', '-6'], `is not known (${HERE}: expected an IPv6 address, got an IPv4 one`, 'alice'],
   ] as const)('that nobody can find is none that was named: %j', async (words, why, id) => {
     expect(await refusal([...words], { env: keyring(id).env })).toContain(why)
   })
@@ -355,7 +355,7 @@ describe('the host of a key', () => {
       config(env, `[profile.gate]\nhost = "${HERE}"\nservices = 1\npasses = 1\n`)
       return env
     }
-    const WARNING = `knockclient: warning: the key here names no host, so nothing tells whether ${HERE} is its server: add host = "…" to its file, or make keys with "knockturn key new --host"\n`
+    const WARNING = `knockclient: warning: the key here names no host: cannot check that ${HERE} is its server\n`
 
     it.each([
       ['connect', ['connect', HERE, '1', '--wait', '1']],
@@ -396,7 +396,8 @@ describe('where nothing opens', () => {
     expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
     expect(lines).toEqual([
       `knockclient: error: ${HERE} port ${PORT} refuses connections`,
-      expect.stringMatching(/^hint: start the service on port 1; or, if a firewall/),
+      expect.stringMatching(/^knockclient: note: either no service listens on port 1, or a firewall rejects /),
+      expect.stringMatching(/^hint: start the service on port 1, or read the server's log$/),
     ])
   })
 
@@ -407,7 +408,7 @@ describe('where nothing opens', () => {
   })
 
   it.each([
-    ['has ended', -1, [expect.stringMatching(/^hint: the key has ended, at 20\d\d-/)]],
+    ['has ended', -1, [expect.stringMatching(/^knockclient: note: the key expired at 20\d\d-/)]],
     ['is about to end', 1, []],
   ])('says of a key that %s no more than is so', async (_, hours, said) => {
     const expires = new Date(Date.now() + hours * 3_600_000).toISOString().replace(/\..*/, 'Z')
@@ -417,7 +418,7 @@ describe('where nothing opens', () => {
 
   it('says that a door for a named address cannot be seen from here', async () => {
     const { lines } = await attempt(['connect', HERE, PORT, '--wait', '1', '-i', '198.51.100.7'], 'here')
-    expect(lines.join('\n')).toContain('knockclient: note: the door was to open for 198.51.100.7: ')
+    expect(lines.join('\n')).toContain('knockclient: note: the knock opens for 198.51.100.7: ')
   })
 
   it('says nothing but the error with --quiet', async () => {

@@ -6,8 +6,8 @@ import type { Opening } from '../../../src/protocol/opening'
 describe('of a port that is open', () => {
   it.each<[Opening, string]>([
     ['opened', 'port 22 has opened'],
-    ['before', "port 22 was already open: only the server's log knows whether this knock was taken"],
-    ['unclear', "port 22 is open: only the server's log knows whether this knock was taken"],
+    ['before', "port 22 was already open: only the server's log shows whether it accepted this knock"],
+    ['unclear', "port 22 is open: only the server's log shows whether it accepted this knock"],
   ])('it is said what is known of it: %s', (opening, said) => {
     expect(openingOf(22, opening)).toBe(said)
   })

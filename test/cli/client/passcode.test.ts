@@ -273,8 +273,8 @@ describe('on a terminal', () => {
 })
 
 describe('knockclient --passcode', () => {
-  const OTHER_LENGTH = "where this server's PINs have another length, say so with --pin-digits"
-  const NO_PIN = `the PIN expected 4 digits, got something else (not shown): ${OTHER_LENGTH}`
+  const OTHER_LENGTH = "if this server's PINs have another length, give it with --pin-digits"
+  const NO_PIN = `expected a PIN of 4 digits, got something else (not shown)\nhint: ${OTHER_LENGTH}`
   const client = (input: string, ...args: string[]) => run('knockclient', ['--passcode', ...args], { input })
 
   it('--dry-run prints its ports', async () => {
@@ -296,12 +296,12 @@ describe('knockclient --passcode', () => {
     ['', ['--pin-digits', '5'], 2, '--pin-digits expected a number from 0 to 4, got "5"'],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
     ['0417\n', [], 1, 'the code: none was given'],
-    ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 for 12 ports: a knock must fit into 10 s'],
+    ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834'],
     ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p, --port <ports>': see \"knockclient --help\""],
     ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k, --key <key>': see \"knockclient --help\""],
     ['', ['--force'], 2, "option '--passcode' cannot be used with option '--force': see \"knockclient --help\""],
     ['', ['--stun-trusted'], 2, "option '--passcode' cannot be used with option '--stun-trusted': see \"knockclient --help\""],
-    ['', ['-4', '-6'], 2, 'expected -4 or -6, got both'],
+    ['', ['-4', '-6'], 2, '-4 cannot be used with -6'],
     ['', ['--passcode-base', '65417'], 2, '--passcode-base expected a port from 1 to 65416, got "65417"'],
   ])('is refused: %j %j', async (input, args, code, message) => {
     const refused = await client(input, '--dry-run', ...args)
@@ -309,7 +309,7 @@ describe('knockclient --passcode', () => {
   })
 
   it('wants a host', async () => {
-    const stderr = 'knockclient: error: -r expected: a passcode has no key that names a host\n'
+    const stderr = 'knockclient: error: no server to knock at: a passcode names none\nhint: name it with -r\n'
     expect(await client(`${PIN}\n${CODE}\n`)).toEqual({ code: 2, stdout: '', stderr })
   })
 })
