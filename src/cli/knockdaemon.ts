@@ -27,7 +27,7 @@ const command = program(
   .allowExcessArguments()
   .option('--config <file>', 'the config file', SERVER_CONFIG)
   .option('--new-ledger', 'first start: create the ledger without the one-minute wait')
-  .option('--allow-root', 'run even with more privileges than needed, such as root')
+  .option('--allow-root', 'run even with more privileges than needed, such as root, and log a warning')
   .option('--check', 'report every fault in config, keys and ledger, change nothing, and exit')
   .addOption(new Option('--log-level <level>', 'least level to log').choices(['error', 'warn', 'info', 'debug']).default('info'))
 

@@ -118,7 +118,7 @@ export const checkSecret = (path: string, stats: Stats): void => checkPrivate(pa
 export function checkOwned(path: string, stats: Stats): void {
   if (process.geteuid === undefined || (stats.mode & 0o022) === 0) return
   const mode = (stats.mode & 0o777).toString(8)
-  throw new Fault(`${path}: others than its owner may write it (mode 0${mode})`, { hint: `run "chmod go-w ${path}"` })
+  throw new Fault(`${path}: users other than its owner may write it (mode 0${mode})`, { hint: `run "chmod go-w ${path}"` })
 }
 
 /** As {@link checkOwned}, and somebody else's file is refused, too. @throws {Fault} */

@@ -156,7 +156,7 @@ once = true
     const at = home(GATE)
     chmodSync(at.path, 0o666)
     expect(fault(await at.client('gate'))).toBe(
-      `${at.path}: others than its owner may write it (mode 0666)`,
+      `${at.path}: users other than its owner may write it (mode 0666)`,
     )
     chmodSync(at.path, 0o644)
     expect(await requests(at, 'gate')).toHaveLength(2)

@@ -112,7 +112,7 @@ describe('ledger rebase', () => {
     expect(await rebase()).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockturn: error: ${ledger}: there is no ledger\nhint: start the daemon: it creates one, by the clock of that moment\n`,
+      stderr: `knockturn: error: ${ledger}: there is no ledger\nhint: start the daemon: it creates one for the current time\n`,
     })
     expect(readdirSync(folder)).not.toContain('ledger')
   })

@@ -212,7 +212,7 @@ describe('a fault in the config', () => {
     const path = put(scratch(), 'knockturn.toml', ALL.join('\n'), mode)
     const { faults } = await readConfig(path)
     expect(faults?.map(inOneLine)).toEqual([
-      `${path}: others than its owner may write it (mode 0${mode.toString(8)}): run "chmod go-w ${path}"`,
+      `${path}: users other than its owner may write it (mode 0${mode.toString(8)}): run "chmod go-w ${path}"`,
     ])
   })
 

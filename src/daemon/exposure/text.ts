@@ -78,7 +78,7 @@ function reasonOf(why: Why, family: Family): string {
       return `this rule of table ${why.stage.split(' ')[0]} forwards it before INPUT decides: ${why.line}`
     case 'unread':
       return why.stage === 'filter INPUT'
-        ? cannotRead(family, why.chain).join(': ')
+        ? cannotRead(family, why.chain)
         : `iptables cannot read chain ${why.chain} of table ${why.stage.split(' ')[0]}`
     case 'policy':
       return `packets may pass all rules of ${why.stage}, and its policy accepts them`

@@ -134,8 +134,8 @@ async function readOurs(family: Family): Promise<FilterTable> {
   const ours = await Promise.all(ALL_OURS.map((chain) => readChain(family, chain)))
   const unread = ALL_OURS.filter((_, i) => ours[i] === null)
   if (unread.length > 0) {
-    const [what, next] = cannotRead(family, unread[0])
-    throw new Fault(`${family}: ${what}`, { hint: `${next} and delete that rule` })
+    const [chain] = unread
+    throw new Fault(`${family}: ${unreadable(chain)}`, { hint: `${lookAt(family, chain)} and delete that rule` })
   }
   return parseTable(family, [input, ...ours].join('\n'), false)
 }
@@ -198,7 +198,7 @@ export async function partlyRead({ family, chains }: FilterTable): Promise<strin
   const texts = await Promise.all(inTurn.map((chain) => readChain(family, chain).catch(() => null)))
   const unread = inTurn.find((_, i) => texts[i] === null)
   const where = unread
-    ? cannotRead(family, unread).join(': ')
+    ? cannotRead(family, unread)
     : `iptables cannot read a rule of the table: look at it with "nft -a list table ${nftTable(family)}"`
   return `${family}: ${where} and move that rule to a table of its own; only the chains that matter here are read`
 }
@@ -206,10 +206,13 @@ export async function partlyRead({ family, chains }: FilterTable): Promise<strin
 /** The table as nft names it. */
 const nftTable = (family: Family): string => (family === 'iptables' ? 'ip filter' : 'ip6 filter')
 
-/** What to say of a chain that iptables can't read, and what to do about it. */
-export function cannotRead(family: Family, chain: string): [what: string, next: string] {
-  return [`iptables cannot read a rule in chain ${chain}`, `look at it with "nft -a list chain ${nftTable(family)} ${chain}"`]
+/** What there is to say of a chain that iptables can't read, and to do about it. */
+export function cannotRead(family: Family, chain: string): string {
+  return `${unreadable(chain)}: ${lookAt(family, chain)}`
 }
+
+const unreadable = (chain: string): string => `iptables cannot read a rule in chain ${chain}`
+const lookAt = (family: Family, chain: string): string => `look at it with "nft -a list chain ${nftTable(family)} ${chain}"`
 
 /** Reads what `iptables -v -S` prints; nothing is an empty table. */
 export function parseTable(family: Family, text: string, isWhole = true): FilterTable {

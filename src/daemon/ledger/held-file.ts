@@ -137,7 +137,7 @@ export function ledgerRemedy(path: string, error: unknown): string {
   // Root is here to look only, before there is anything that would tell who the daemon's user is.
   const user = process.geteuid?.() || 'knockturn'
   if (errorCode(error) === 'ENOENT') return `create its folder: as root, run "install -d -m 700 -o ${user} ${folder}"`
-  if (errorCode(error) === 'EACCES') return `make them the daemon's: as root, run "chown -R ${user}: ${folder}"`
+  if (errorCode(error) === 'EACCES') return `give it to the daemon's user: as root, run "chown -R ${user}: ${folder}"`
   return 'set [ledger] path to a file that the daemon may write'
 }
 

@@ -27,7 +27,7 @@ export interface Rebase {
 export async function rebaseLedger(path: string, skew: number, wall: number): Promise<Rebase> {
   const real = await realpath(path).catch((error) => {
     if (errorCode(error) !== 'ENOENT') throw cannotOpen(path, error)
-    throw new Fault(`${path}: there is no ledger`, { hint: 'start the daemon: it creates one, by the clock of that moment' })
+    throw new Fault(`${path}: there is no ledger`, { hint: 'start the daemon: it creates one for the current time' })
   })
   const { disk, found } = await LedgerOnDisk.open(real, () => {}, false).catch((error) => {
     if (!(error instanceof HeldFault)) throw error

@@ -20,7 +20,7 @@ const MEANWHILE = 500
 const WITH_US = ['--pdeathsig', 'KILL']
 /** Takes away what we may. */
 const PLAIN = ['--ambient-caps', '-all', '--inh-caps', '-all']
-const REMEDY = 'install setpriv of util-linux 2.33 or later (that of BusyBox does not do), or set source = "file" in [taps]'
+const REMEDY = 'install setpriv of util-linux 2.33 or later (not that of BusyBox), or set source = "file" in [taps]'
 
 /** A program whose output has no end. */
 export interface Program {

@@ -15,7 +15,7 @@ const SAID = {
   unreadable:
     'packets that the firewall logs arrive, but for a minute none of them could be read: someone sends odd packets, or the log has ' +
     'another format than docs/taps.md shows',
-  'hears again': 'packets that the firewall logs are read again',
+  recovered: 'packets that the firewall logs are read again',
 }
 
 /** Looks at a source again and again, from now on until it is aborted. */

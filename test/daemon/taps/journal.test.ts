@@ -235,7 +235,7 @@ describe('journalctl', () => {
     put(folder, 'setpriv', `#!/bin/sh\ncat ${folder}/said >&2\nexit 1\n`, 0o755)
     await expect(listen('').started).rejects.toMatchObject({
       message: `setpriv cannot start journalctl: ${says}`,
-      hint: 'install setpriv of util-linux 2.33 or later (that of BusyBox does not do), or set source = "file" in [taps]',
+      hint: 'install setpriv of util-linux 2.33 or later (not that of BusyBox), or set source = "file" in [taps]',
     })
   })
 
