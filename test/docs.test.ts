@@ -264,7 +264,7 @@ function attempt([program, ...args]: string[]) {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
-    firewall: ['--config', 'knockturn.toml', ...(action === 'show' ? [] : ['--print'])],
+    firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }
   const own = {
     knockturn: more[command as keyof typeof more] ?? [],

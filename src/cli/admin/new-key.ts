@@ -115,10 +115,10 @@ function withRules(command: Command): void {
     .addOption(
       reading(
         '--open-prefix <bits>',
-        'open for the whole block of this prefix length around an IPv4 address (for carrier-grade NAT)',
+        'open for the whole block of this prefix length around an IPv4 address, for carrier-grade NAT',
         whole(MIN_OPEN_PREFIX, 32),
         `${MIN_OPEN_PREFIX} to 32 bits`,
-      ).default(32, '32: one address'),
+      ).default(32, '32, one address'),
     )
 }
 

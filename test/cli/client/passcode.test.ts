@@ -120,7 +120,7 @@ describe('key passcode', () => {
       (key: Key) => `${codeOf(key)}\n${'041\n'.repeat(3)}`,
       /expected a PIN of 4 digits, got something else/,
     ],
-    ['no PIN', (key: Key) => `${codeOf(key)}\n`, /the PIN: none was given/],
+    ['no PIN', (key: Key) => `${codeOf(key)}\n`, /the PIN: nothing was entered/],
   ])('writes nothing for %s', async (_, input, message) => {
     const { enrol, material, text } = server()
     const before = text()
@@ -170,7 +170,7 @@ describe('key passcode', () => {
       { config: '[passcode]\nbase = 50000\n' },
       [],
       1,
-      /the passcode ports 50000-50119 lie in the pool of key "alice"/,
+      /the passcode ports 50000-50119 overlap the pool of key "alice"\nhint: set another \[passcode\] base\n$/,
     ],
     [
       'no PIN',
@@ -275,6 +275,7 @@ describe('on a terminal', () => {
 describe('knockclient --passcode', () => {
   const OTHER_LENGTH = "if this server's PINs have another length, give it with --pin-digits"
   const NO_PIN = `expected a PIN of 4 digits, got something else (not shown)\nhint: ${OTHER_LENGTH}`
+  const HELP = 'hint: see "knockclient --help"'
   const client = (input: string, ...args: string[]) => run('knockclient', ['--passcode', ...args], { input })
 
   it('--dry-run prints its ports', async () => {
@@ -293,16 +294,16 @@ describe('knockclient --passcode', () => {
     ['\n12345678\n', [], 1, NO_PIN],
     ['041a\n12345678\n', [], 1, NO_PIN],
     ['0417\n12345678\n', ['--pin-digits', '2'], 1, NO_PIN.replace('4', '2')],
-    ['', ['--pin-digits', '5'], 2, '--pin-digits expected a number from 0 to 4, got "5"'],
+    ['', ['--pin-digits', '5'], 2, `--pin-digits expected a number from 0 to 4, got "5"\n${HELP}`],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
-    ['0417\n', [], 1, 'the code: none was given'],
-    ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834'],
-    ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p, --port <ports>': see \"knockclient --help\""],
-    ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k, --key <key>': see \"knockclient --help\""],
-    ['', ['--force'], 2, "option '--passcode' cannot be used with option '--force': see \"knockclient --help\""],
-    ['', ['--stun-trusted'], 2, "option '--passcode' cannot be used with option '--stun-trusted': see \"knockclient --help\""],
-    ['', ['-4', '-6'], 2, '-4 cannot be used with -6'],
-    ['', ['--passcode-base', '65417'], 2, '--passcode-base expected a port from 1 to 65416, got "65417"'],
+    ['0417\n', [], 1, 'the code: nothing was entered'],
+    ['0417\n12345678\n', ['--pace', '834'], 2, `--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834\n${HELP}`],
+    ['', ['-p', '22'], 2, `option '--passcode' cannot be used with option '-p, --port <ports>'\n${HELP}`],
+    ['', ['-k', 'alice'], 2, `option '--passcode' cannot be used with option '-k, --key <key>'\n${HELP}`],
+    ['', ['--force'], 2, `option '--passcode' cannot be used with option '--force'\n${HELP}`],
+    ['', ['--stun-trusted'], 2, `option '--passcode' cannot be used with option '--stun-trusted'\n${HELP}`],
+    ['', ['-4', '-6'], 2, `-4 cannot be used with -6\n${HELP}`],
+    ['', ['--passcode-base', '65417'], 2, `--passcode-base expected a port from 1 to 65416, got "65417"\n${HELP}`],
   ])('is refused: %j %j', async (input, args, code, message) => {
     const refused = await client(input, '--dry-run', ...args)
     expect(refused).toEqual({ code, stdout: '', stderr: `knockclient: error: ${message}\n` })
