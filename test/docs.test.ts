@@ -70,7 +70,11 @@ const COMMON = ['-h', '--help', '-V', '--version']
 describe('knockclient --help', async () => {
   const { stdout: short } = await run('knockclient', ['--help'])
   const whole = HELPS.find(({ name }) => name === 'knockclient')?.text ?? ''
-  const optionLines = (text: string) => text.replace(/\n {10,}/g, ' ').split('\n').filter((line) => /^ {2}-/.test(line))
+  const optionLines = (text: string) =>
+    text
+      .replace(/\n {10,}/g, ' ')
+      .split('\n')
+      .filter((line) => /^ {2}-/.test(line))
 
   it('fits a terminal of 24 lines and 80 columns', () => {
     expect(short.trimEnd().split('\n').length).toBeLessThanOrEqual(24)
@@ -142,13 +146,16 @@ describe('the page of knockclient', () => {
     .split(/^\.TP\n/m)
     .map((entry) => ({ options: optionsIn(plain(entry.split('\n')[0])), text: bare(entry) }))
 
-  it.each(HELPS.filter(({ program }) => program === 'knockclient'))('has of each option the words of the help of $name', ({ text }) => {
-    const lines = text.replace(/\n {10,}/g, ' ').matchAll(/^ {2}(-[^\s,]+).*? {2,}(\S.*?)(?: \(default: .*\))?$/gm)
-    const different = [...lines].filter(([, option, words]) =>
-      entries.every(({ options, text }) => !options.includes(option) || !text.includes(bare(words))),
-    )
-    expect(different.map(([, option, words]) => [option, words])).toEqual([])
-  })
+  it.each(HELPS.filter(({ program }) => program === 'knockclient'))(
+    'has of each option the words of the help of $name',
+    ({ text }) => {
+      const lines = text.replace(/\n {10,}/g, ' ').matchAll(/^ {2}(-[^\s,]+).*? {2,}(\S.*?)(?: \(default: .*\))?$/gm)
+      const different = [...lines].filter(([, option, words]) =>
+        entries.every(({ options, text }) => !options.includes(option) || !text.includes(bare(words))),
+      )
+      expect(different.map(([, option, words]) => [option, words])).toEqual([])
+    },
+  )
 })
 
 describe('the page of knockdaemon', () => {
@@ -333,7 +340,16 @@ describe('docs/cafe.md', () => {
 
   const silent: Evidence = {
     ...{ host: 'gate.example', datagram: undefined, udp: false, pace: 0, opened: [], services: new Map([[22, 'silence']]) },
-    ...{ knocked: ['silence'], seen: new Set(), period: 30, clock: null, timeOffset: 0, named: null, ended: null, mayTry4: false },
+    ...{
+      knocked: ['silence'],
+      seen: new Set(),
+      period: 30,
+      clock: null,
+      timeOffset: 0,
+      named: null,
+      ended: null,
+      mayTry4: false,
+    },
   }
   const linesOf = ({ seen, unknown, hint }: Finding) => [seen, unknown, hint].filter(Boolean).join('\n')
   const clock = (offset: number, scheme = 'https') => ({ clock: { source: `${scheme}://time.example/`, offset } })

@@ -179,7 +179,9 @@ once = true
   it('with -i auto and nobody to ask is a fault of usage', async () => {
     expect(await home('[profile.gate]\nservices = 22\naddress = "auto"\n').client('gate')).toMatchObject({
       code: 2,
-      stderr: expect.stringMatching(/-i auto requires a server to ask for your address\nhint: name one with --address-url or --stun/),
+      stderr: expect.stringMatching(
+        /-i auto requires a server to ask for your address\nhint: name one with --address-url or --stun/,
+      ),
     })
   })
 
@@ -359,7 +361,9 @@ describe('profile save', () => {
     const at = home(config)
     const outcome = await at.client('profile', 'save', 'home', '-p', '23', '--force')
     expect(outcome.code).toBe(1)
-    expect(outcome.stderr).toMatch(/cannot add the profile "home" without changing what else is there\nhint: write it by hand: \[profile\.home\]; services = \[ "23" \]\n/)
+    expect(outcome.stderr).toMatch(
+      /cannot add the profile "home" without changing what else is there\nhint: write it by hand: \[profile\.home\]; services = \[ "23" \]\n/,
+    )
     expect(at.config()).toBe(config)
   })
 
@@ -524,10 +528,7 @@ describe('--last', () => {
   it('is told where there is none', async () => {
     const at = home()
     const outcome = await at.client('--last')
-    expect([outcome.code, fault(outcome)]).toEqual([
-      1,
-      `${at.last}: there is no last knock\nhint: knock once without --last`,
-    ])
+    expect([outcome.code, fault(outcome)]).toEqual([1, `${at.last}: there is no last knock\nhint: knock once without --last`])
   })
 
   it.each<[string, string[]]>([

@@ -357,15 +357,15 @@ describe('knockclient --key-fd', () => {
     ],
     ['a pipe has no end', 'yes | KNOCKCLIENT --key-fd 0', '--key-fd 0: expected at most 131072 bytes, got more'],
     ['no key is', 'echo nonsense | KNOCKCLIENT --key-fd 0', '--key-fd 0:1: '],
-  ])('says in one line that %s', (_, script, fault) => {
+  ])('says in one line that %s, and in another what to do', (_, script, fault) => {
     const { status, stdout, stderr } = fromShell(script)
     expect([status, stdout]).toEqual([1, ''])
-    expect(stderr).toMatch(/^.*\n$/)
+    expect(stderr).toMatch(/^.*\n(hint: open a key there, as in ".*"\n)?$/)
     expect(stderr).toContain(`knockclient: error: ${fault}`)
   })
 
   it.each([
-    [['--key-fd', '3', '-k', 'alice'], 'expected -k or --key-fd, got both'],
+    [['--key-fd', '3', '-k', 'alice'], '-k cannot be used with --key-fd'],
     [['--key-fd', 'three'], '--key-fd expected the number of an open file, such as 3, got "three"'],
     [['--key-fd', '-1'], '--key-fd expected the number of an open file, such as 3, got "-1"'],
   ])('takes %j for a fault of usage', async (args, fault) => {

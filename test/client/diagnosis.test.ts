@@ -22,7 +22,9 @@ const WELL: Evidence = {
 }
 /** What was found, each as its lines. */
 const said = (evidence: Partial<Evidence>) =>
-  findings({ ...WELL, ...evidence }).map(({ seen, unknown, hint }) => [seen, unknown, hint && `hint: ${hint}`].filter(Boolean).join('\n'))
+  findings({ ...WELL, ...evidence }).map(({ seen, unknown, hint }) =>
+    [seen, unknown, hint && `hint: ${hint}`].filter(Boolean).join('\n'),
+  )
 const clock = (offset: number | string, source = 'https://time.example/') => ({ source, offset })
 
 describe('of the network', () => {
@@ -39,7 +41,9 @@ describe('of the network', () => {
     ['by ICMP messages, of which routers send few', [...SILENT.slice(1), 'EHOSTUNREACH']],
     ['by IPv6, as what is forbidden', [...SILENT.slice(1), 'EACCES']],
   ])('it says that the ports of the knock are rejected, %s', (_, knocked) => {
-    expect(said({ knocked })[0]).toMatch(/^the ports of the knock are rejected at once.*\nhint: log in to this network first.*try --udp, or --datagram 443/)
+    expect(said({ knocked })[0]).toMatch(
+      /^the ports of the knock are rejected at once.*\nhint: log in to this network first.*try --udp, or --datagram 443/,
+    )
   })
 
   it.each([
@@ -88,7 +92,9 @@ describe('of the network', () => {
     ['by ports', {}],
     ['by a datagram', { datagram: 443, knocked: [] }],
   ])('it says first that nothing came back by IPv6, where IPv4 might do: %s', (_, evidence) => {
-    expect(said({ ...evidence, mayTry4: true })[0]).toBe('nothing came back by IPv6\nhint: try -4: IPv6 may not work in this network')
+    expect(said({ ...evidence, mayTry4: true })[0]).toBe(
+      'nothing came back by IPv6\nhint: try -4: IPv6 may not work in this network',
+    )
   })
 
   it.each<[string, Partial<Evidence>]>([
@@ -107,9 +113,7 @@ describe('of the network', () => {
 
 describe('of the clock', () => {
   it('it says that it is not known where nobody was asked', () => {
-    expect(said({})[1]).toBe(
-      'whether this clock is right is not known\nhint: check the clock with --time-source https://HOST',
-    )
+    expect(said({})[1]).toBe('whether this clock is right is not known\nhint: check the clock with --time-source https://HOST')
   })
 
   it('it says why it is not known', () => {
@@ -119,7 +123,11 @@ describe('of the clock', () => {
   })
 
   it.each([
-    [95_000, 0, /^this clock is 95 s behind that of https:\/\/time\.example\/\nhint: set the clock, or knock with --time-offset 95$/],
+    [
+      95_000,
+      0,
+      /^this clock is 95 s behind that of https:\/\/time\.example\/\nhint: set the clock, or knock with --time-offset 95$/,
+    ],
     [-119_400, 0, /is 119 s ahead of that .*\nhint: .* --time-offset -119$/],
     [-200_000, 200, /^this clock, as --time-offset corrects it, is 200 s ahead .*\nhint: .* --time-offset 0$/],
     [30_000, 0, /^this clock is right to 30\.0 s/],
@@ -146,7 +154,10 @@ describe('of the clock', () => {
       /^this clock and that of ntp:\/\/time\.example differ by 95 s\nnothing proves an answer by ntp: .*\nhint: ask with --time-source https:/,
     ],
     [-95_000, /^this clock and that of ntp:\/\/time\.example differ by 95 s\n/],
-    [-240, /^this clock and that of ntp:\/\/time\.example differ by 0\.2 s, unless somebody in this network forged that answer\n/],
+    [
+      -240,
+      /^this clock and that of ntp:\/\/time\.example differ by 0\.2 s, unless somebody in this network forged that answer\n/,
+    ],
   ])('of an answer by ntp of %i ms, which nothing proves, it tells the difference alone', (offset, line) => {
     const lines = said({ clock: clock(offset, 'ntp://time.example') })
     expect(lines.find((said) => said.startsWith('this clock'))).toMatch(line)
@@ -188,7 +199,9 @@ describe('of the service', () => {
   ])
 
   it('that refuses it says first what to do, and nothing of clock and silence', () => {
-    expect(said({ services: REFUSED })).toEqual([expect.stringMatching(/^either no service listens on ports 443, 80, or .*\nhint: start the service on ports 443, 80, or /)])
+    expect(said({ services: REFUSED })).toEqual([
+      expect.stringMatching(/^either no service listens on ports 443, 80, or .*\nhint: start the service on ports 443, 80, or /),
+    ])
   })
 
   it('that refuses behind a datagram it says may be the network', () => {

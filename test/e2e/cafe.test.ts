@@ -151,7 +151,9 @@ describe('a passcode through a proxy at 80 ms', () => {
     const input = `${PIN}\n${passcode(key, windowAt(Date.now() / 1000, key.period))}\n`
     const { stderr } = await guest(FAR).host.run([join(BIN, 'knockclient'), '--passcode', '-r', server.ipv4], { input })
     await gate.daemon.line(logged('accepted', { source: router.ipv4 }), since)
-    expect(stderr).toMatch(/^knockclient: warning: something on the path answers every connection: .*\nhint: try --udp; or log in/m)
+    expect(stderr).toMatch(
+      /^knockclient: warning: something on the path answers every connection: .*\nhint: try --udp; or log in/m,
+    )
   })
 })
 
@@ -178,7 +180,12 @@ describe.each<[string, Family]>([
 
   it('has the user warned of it behind a plain knock', async () => {
     const { code, stderr } = await guest(NEAR).host.run(knock(gate, '-r', at(server, family), '-p', String(SSH)))
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/^knockclient: warning: the ports of the knock are rejected at once.*\nhint: log in to this network first/)])
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(
+        /^knockclient: warning: the ports of the knock are rejected at once.*\nhint: log in to this network first/,
+      ),
+    ])
   })
 })
 
@@ -192,7 +199,12 @@ describe.each<[string, Family]>([
 
   it('has the user warned of it behind a plain knock', async () => {
     const { code, stderr } = await guest(NEAR).host.run(knock(gate, '-r', at(server, family), '-p', String(SSH)))
-    expect([code, stderr]).toEqual([0, expect.stringMatching(/^knockclient: warning: the ports of the knock are rejected at once.*\nhint: log in to this network first/)])
+    expect([code, stderr]).toEqual([
+      0,
+      expect.stringMatching(
+        /^knockclient: warning: the ports of the knock are rejected at once.*\nhint: log in to this network first/,
+      ),
+    ])
   })
 
   it('has the user sent to its login page where nothing has opened', async () => {

@@ -134,7 +134,13 @@ describe('where IPv6 leads nowhere', () => {
     ])('%s has that told, and its remedy', async (_, command) => {
       const { code, stderr } = await named([...command(), '--wait', '8'], {}, guest)
       const [error, seen, ...rest] = stderr.trimEnd().split('\n')
-      expect([code, error, seen, rest.filter((line) => line.includes('IPv6')), rest.find((line) => line.startsWith('hint'))]).toEqual([
+      expect([
+        code,
+        error,
+        seen,
+        rest.filter((line) => line.includes('IPv6')),
+        rest.find((line) => line.startsWith('hint')),
+      ]).toEqual([
         3,
         `knockclient: error: ${NAME} (${server.ipv4}) port ${SSH} answers, and so do the closed ports of the knock: something on the path answers for the server`,
         expect.stringMatching(/^knockclient: note: something on the path answers every connection: /),

@@ -238,7 +238,9 @@ describe('where nothing opens', () => {
     ['an ICMP message', ['-j', 'REJECT', '--reject-with', 'icmp-admin-prohibited']],
   ])('it says that the network rejects such ports, by %s', async (_, target) => {
     await whileForwarding(target, async () => {
-      expect(await fruitless(inside)).toMatch(/the ports of the knock are rejected at once.*\n.*\n.*port 22 is silent.*\nhint: log in to this network first/)
+      expect(await fruitless(inside)).toMatch(
+        /the ports of the knock are rejected at once.*\n.*\n.*port 22 is silent.*\nhint: log in to this network first/,
+      )
     })
   })
 
@@ -252,9 +254,8 @@ describe('where nothing opens', () => {
 
   it('it says that the clock is wrong, and the offset that it names opens', async () => {
     const said = await fruitless(client, dated, '--time-offset', String(-WRONG))
-    const offset = /this clock, as --time-offset corrects it, is \d+ s behind that of https:[^]* --time-offset (-?[01])$/m.exec(
-      said,
-    )?.[1]
+    const offset =
+      /this clock, as --time-offset corrects it, is \d+ s behind that of https:[\s\S]* --time-offset (-?[01])$/m.exec(said)?.[1]
     expect((await client.run(knock(gate, '-p', String(SSH), '--wait', '--time-offset', offset ?? 'none'))).code).toBe(0)
   })
 
@@ -289,7 +290,9 @@ describe('where nothing opens', () => {
     const { code, stderr } = await client.run(knock(gate, '-r', '203.0.113.9', '-p', String(SSH), '--wait', '2'))
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(/^knockclient: error: 203\.0\.113\.9: nothing could be sent: .*ENETUNREACH.*\nhint: check this machine's network\n$/),
+      stderr: expect.stringMatching(
+        /^knockclient: error: 203\.0\.113\.9: nothing could be sent: .*ENETUNREACH.*\nhint: check this machine's network\n$/,
+      ),
     })
   })
 })

@@ -49,7 +49,8 @@ const wait = (host: Host, family: Family, key: string, ...options: string[]) =>
 
 describe.each<Family>(['ipv4', 'ipv6'])('a round trip of 80 ms by %s', (family) => {
   const opened = () => `${server[family]} port ${SSH} has opened`
-  const already = () => `${server[family]} port ${SSH} was already open: only the server's log shows whether it accepted this knock`
+  const already = () =>
+    `${server[family]} port ${SSH} was already open: only the server's log shows whether it accepted this knock`
 
   it('has a port that the knock opens', async () => {
     const { code, stderr } = await wait(client, family, gate.key, '10', '-p', String(SSH))
@@ -134,7 +135,9 @@ describe('a reset that is told of after 2 s', () => {
     await server.must(['iptables', '-I', ...portal])
     const stderr = await saidOn('win32')
     await server.must(['iptables', '-D', ...portal])
-    expect(stderr).toMatch(/^knockclient: note: the ports of the knock are rejected at once(.*\n)*hint: log in to this network first, if it has a login page/m)
+    expect(stderr).toMatch(
+      /^knockclient: note: the ports of the knock are rejected at once(.*\n)*hint: log in to this network first, if it has a login page/m,
+    )
   })
 })
 

@@ -295,7 +295,9 @@ describe('a machine that has moved to another network', () => {
     const since = gate.daemon.lines.length
     if (name !== 'exec') await session.line((line) => / (knocked|could not knock) again/.test(line))
     await session.end()
-    const said = session.lines.filter((line) => line.includes('could not close the port, which stays open until its time is up: '))
+    const said = session.lines.filter((line) =>
+      line.includes('could not close the port, which stays open until its time is up: '),
+    )
     expect(said).toEqual([expect.stringContaining('EADDRNOTAVAIL')])
     // What was sent before has been heard when this knock is.
     await shell(client, `knockclient -k gate -p ${SSH} --wait`)
@@ -429,6 +431,8 @@ describe('knockclient exec', () => {
   it('runs nothing where the door does not open', async () => {
     const { code, stdout, stderr } = await shell(client, exec(PRIVATE, '--force', '--wait', '1', '--', 'echo', 'run'))
     expect({ code, stdout }).toEqual({ code: 3, stdout: '' })
-    expect(stderr).toMatch(/has not answered within 1 s\n(knockclient: note: .*\n)+knockclient: note: port 8005 is silent.*\nhint: /)
+    expect(stderr).toMatch(
+      /has not answered within 1 s\n(knockclient: note: .*\n)+knockclient: note: port 8005 is silent.*\nhint: /,
+    )
   })
 })

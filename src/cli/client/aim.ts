@@ -72,7 +72,12 @@ export function withWay(command: Command): Command {
     )
     .addOption(reading('--pace <ms>', 'milliseconds between two ports', whole(0, MAX_KNOCK_MS), 'milliseconds').default(0))
     .addOption(
-      reading('--passes <n>', 'how many times to send the knock', whole(1, MAX_PASSES), `a number from 1 to ${MAX_PASSES}`).default(2),
+      reading(
+        '--passes <n>',
+        'how many times to send the knock',
+        whole(1, MAX_PASSES),
+        `a number from 1 to ${MAX_PASSES}`,
+      ).default(2),
     )
     .addOption(
       reading(

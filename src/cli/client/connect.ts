@@ -29,7 +29,7 @@ interface Options extends DoorOptions {
 /** Gives knockclient the subcommand `connect`. */
 export function addConnect(parent: Command): void {
   const description =
-    'Knock, connect to a service, and join the connection to standard input and output: for ssh, as its ProxyCommand.'
+    'knock, connect to a service, and join the connection to standard input and output: for ssh, as its ProxyCommand'
   // Before its options are read, which may be faulty.
   parent.hook('preSubcommand', (_, command) => {
     if (command.name() === 'connect') tellWhereShown()

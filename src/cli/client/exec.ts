@@ -26,7 +26,7 @@ interface Options extends DoorOptions {
 
 /** Gives knockclient the subcommand `exec`. */
 export function addExec(parent: Command): void {
-  const description = 'Knock, wait until the service answers, and run a command. The exit code is that of the command.'
+  const description = 'knock, wait until the service answers, and run a command, which gives the exit code'
   const example = 'exec gate.example -p 22 -- rsync -a photos/ gate.example:photos/'
   const command = subcommand(parent, 'exec', description, example).summary('knock, wait for the service and run a command')
   const { outputError } = command.configureOutput()

@@ -30,7 +30,8 @@ export function withShortHelp(program: Command): Command {
       subcommandTerm: (command) =>
         command.parent === program && !isAll ? command.name() : (usual.subcommandTerm?.(command) ?? command.name()),
       visibleArguments: (command) => (isShort(command) ? [] : whole.visibleArguments(command)),
-      visibleCommands: (command) => whole.visibleCommands(command).filter((one) => !isShort(command) || !RARE.includes(one.name())),
+      visibleCommands: (command) =>
+        whole.visibleCommands(command).filter((one) => !isShort(command) || !RARE.includes(one.name())),
     })
 }
 

@@ -21,11 +21,11 @@ export function addProfile(command: Command): void {
   const profile = subcommand(
     command,
     'profile',
-    'Save, list and remove profiles: sets of options under a name of your own.',
+    'save, list and remove profiles: sets of options under a name of your own',
     'profile list',
   ).summary('save, list and remove sets of options')
   const save = withKnock(
-    subcommand(profile, 'save <name>', 'Save options as a profile.', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
+    subcommand(profile, 'save <name>', 'save options as a profile', 'profile save gate -r gate.example -p 22,443 -t 15m --wait'),
   )
     .option('--last', 'save the options of the last knock, too')
     .option('--force', 'replace an existing profile')
@@ -48,7 +48,7 @@ export function addProfile(command: Command): void {
     guardSecrets(save.opts<KnockOptions>())
     await warnOfServices(given, entries)
   })
-  subcommand(profile, 'list', 'List the profiles.', 'profile list').action(async () => {
+  subcommand(profile, 'list', 'list the profiles', 'profile list').action(async () => {
     const { clientConfig, readProfiles } = await import('../../client/profiles')
     const profiles = await readProfiles(clientConfig(), entriesOf(command))
     const rows = [...profiles].map(([name, { host, services, key }]) =>
@@ -57,7 +57,7 @@ export function addProfile(command: Command): void {
     if (rows.length === 0) process.stdout.write(`${clientConfig()}: no profiles\n`)
     else printTable([['PROFILE', 'HOST', 'SERVICES', 'KEY'], ...rows])
   })
-  subcommand(profile, 'rm <profile>', 'Remove a profile.', 'profile rm gate').action(async (name: string) => {
+  subcommand(profile, 'rm <profile>', 'remove a profile', 'profile rm gate').action(async (name: string) => {
     const { clientConfig, readProfiles, removeProfile } = await import('../../client/profiles')
     const path = clientConfig()
     const profiles = await readProfiles(path, entriesOf(command))

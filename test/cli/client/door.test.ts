@@ -270,11 +270,17 @@ describe('what does not go', () => {
     [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
     [
       ['exec', 'gate.example', '-p', '22', 'rsync', '-a', 'x', 'y'],
-      /unknown option '-a'[^]*\nhint: put the command and its options after "--"\n$/,
+      /unknown option '-a'[\s\S]*\nhint: put the command and its options after "--"\n$/,
     ],
     [['exec', 'gate.example', '-p', '22', '--bogus', '--', 'true'], /unknown option '--bogus'/],
-    [['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'], /"rsync" does not stand after "--"\nhint: put the command and its options after "--"$/m],
-    [['exec', 'gate.example', '-p', '22', 'x', '--', 'true'], /"x" does not stand after "--"\nhint: put the command and its options after "--"$/m],
+    [
+      ['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'],
+      /"rsync" does not stand after "--"\nhint: put the command and its options after "--"$/m,
+    ],
+    [
+      ['exec', 'gate.example', '-p', '22', 'x', '--', 'true'],
+      /"x" does not stand after "--"\nhint: put the command and its options after "--"$/m,
+    ],
     [['exec', 'gate.example', '-p', '0', '--', 'true'], /expected a port from 1 to 65535, got "0"/],
     [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v stands in front of "exec"\nhint: put -v after "exec"/],
   ])('is a usage fault: %j', async (args, message) => {
