@@ -29,7 +29,12 @@ interface Documented {
 const PROGRAMS: readonly Documented[] = [
   {
     program: 'knockdaemon',
-    from: ['daemon', 'gate', 'cli/knockdaemon.ts', ...['commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`)],
+    from: [
+      'daemon',
+      'gate',
+      'cli/knockdaemon.ts',
+      ...['commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`),
+    ],
     but: ['daemon/firewall/sockets.ts', 'daemon/ledger/rebase.ts'],
     pages: {
       'knockdaemon.8': { log: 'LOG', fault: 'DIAGNOSTICS' },

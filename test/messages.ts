@@ -74,7 +74,8 @@ export class Messages {
       const texts = message ? this.#texts(message, source) : [HOLE]
       for (const text of texts) if (/\p{L}{2}/u.test(text)) messages.push({ kind, text })
       const isSeen = texts.every((text) => /\p{L}{2}/u.test(text))
-      if (!isSeen) escapes.push(`${relative(this.#root, source.path)}: ${source.text.slice(node.start, node.end).replace(/\s+/g, ' ')}`)
+      if (!isSeen)
+        escapes.push(`${relative(this.#root, source.path)}: ${source.text.slice(node.start, node.end).replace(/\s+/g, ' ')}`)
     }
     walk(source.root, (node, above) => {
       if (isLogCall(node)) take('log', node, node.arguments.at(-1), above)
@@ -92,7 +93,8 @@ export class Messages {
     const source: Source = { path, text, root, named: new Map(), assigned: new Map(), imports: new Map() }
     const add = (map: Map<string, Node[]>, name: string, node: Node) => map.set(name, [...(map.get(name) ?? []), node])
     walk(root, (node) => {
-      if (node.type === 'VariableDeclarator' && node.id.type === 'Identifier' && node.init) add(source.named, node.id.name, node.init)
+      if (node.type === 'VariableDeclarator' && node.id.type === 'Identifier' && node.init)
+        add(source.named, node.id.name, node.init)
       if (node.type === 'FunctionDeclaration') add(source.named, node.id.name, node)
       if (node.type === 'ForOfStatement' && node.left.declarations?.[0].id.type === 'Identifier')
         add(source.named, node.left.declarations[0].id.name, { type: 'ElementOf', of: node.right })
@@ -113,7 +115,10 @@ export class Messages {
       case 'Literal':
         return typeof node.value === 'string' ? [node.value] : [HOLE]
       case 'TemplateLiteral': {
-        const parts = node.quasis.flatMap(({ value }: Node, i: number) => [[value.cooked], ...(node.expressions[i] ? [texts(node.expressions[i])] : [])])
+        const parts = node.quasis.flatMap(({ value }: Node, i: number) => [
+          [value.cooked],
+          ...(node.expressions[i] ? [texts(node.expressions[i])] : []),
+        ])
         return joined(parts)
       }
       case 'BinaryExpression':
@@ -197,7 +202,8 @@ export class Messages {
       const [first] = node.elements
       return first && first.type !== 'SpreadElement' ? this.#texts(first, source, depth) : ['']
     }
-    const found = node.type === 'CallExpression' && node.callee.type === 'Identifier' ? this.#functionOf(node.callee.name, source) : null
+    const found =
+      node.type === 'CallExpression' && node.callee.type === 'Identifier' ? this.#functionOf(node.callee.name, source) : null
     return found ? distinct(returnsOf(found.node).flatMap((one) => this.#list(one, found.source, depth + 1))) : ['']
   }
 
@@ -208,7 +214,9 @@ export class Messages {
     switch (node.type) {
       case 'ArrayExpression':
         return distinct(
-          node.elements.flatMap((one: Node) => (one.type === 'SpreadElement' ? elements(one.argument) : this.#texts(one, source, depth + 1))),
+          node.elements.flatMap((one: Node) =>
+            one.type === 'SpreadElement' ? elements(one.argument) : this.#texts(one, source, depth + 1),
+          ),
         )
       case 'ConditionalExpression':
         return distinct([...elements(node.consequent), ...elements(node.alternate)])
@@ -250,7 +258,8 @@ function walk(node: Node, visit: (node: Node, above: readonly Node[]) => void, a
   for (const part of Object.values(node ?? {})) if (part !== null && typeof part === 'object') walk(part, visit, next)
 }
 
-const isFunction = ({ type }: Node): boolean => ['FunctionDeclaration', 'FunctionExpression', 'ArrowFunctionExpression'].includes(type)
+const isFunction = ({ type }: Node): boolean =>
+  ['FunctionDeclaration', 'FunctionExpression', 'ArrowFunctionExpression'].includes(type)
 
 /** A call of a logger's method. */
 function isLogCall({ type, callee }: Node): boolean {

@@ -161,11 +161,7 @@ describe('key new', () => {
 
     it.each([
       ['is not there', (config: string) => rmSync(config), 'ENOENT'],
-      [
-        'has no label',
-        (config: string) => put(dirname(config), 'knockturn.toml', 'keys = "keys"\n'),
-        '"server" is missing',
-      ],
+      ['has no label', (config: string) => put(dirname(config), 'knockturn.toml', 'keys = "keys"\n'), '"server" is missing'],
     ])('makes none where the config that was named %s', async (_, spoil, says) => {
       const { keys, key, config } = configured()
       spoil(config)
@@ -176,7 +172,11 @@ describe('key new', () => {
     it('refuses a pool with a port of its datagrams, and makes nothing', async () => {
       const { keys, key } = configured('[datagram]\nports = [50000]\n')
       const { code, stderr } = await key('new', 'alice')
-      expect([code, stderr, existsSync(keys)]).toEqual([1, expect.stringContaining('contains port 50000, which [datagram] ports has'), false])
+      expect([code, stderr, existsSync(keys)]).toEqual([
+        1,
+        expect.stringContaining('contains port 50000, which [datagram] ports has'),
+        false,
+      ])
       const made = await key('new', 'alice', '--pool', '20000-40000')
       expect(made).toMatchObject({ code: 0, stderr: '' })
       expect(made.stdout).toMatch(/\nnext: "knockturn firewall install", so that its pool is heard\n$/)

@@ -299,9 +299,7 @@ describe('a fault in a key file', () => {
 
   it('is a grant without services, on the line of its table', () => {
     const faults = faultsOf(replaced('services', ''))
-    expect(faults).toEqual([
-      expect.stringMatching(`^${PATH}:${lineOf('[grant]')}: "grant.services" is missing$`),
-    ])
+    expect(faults).toEqual([expect.stringMatching(`^${PATH}:${lineOf('[grant]')}: "grant.services" is missing$`)])
   })
 
   it.each([

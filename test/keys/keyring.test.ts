@@ -18,8 +18,7 @@ async function faultOf(promise: Promise<unknown>): Promise<string> {
   if (!(error instanceof Fault)) throw error
   return inOneLine(error)
 }
-const faultyOf = async (folder: string) =>
-  (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(inOneLine))
+const faultyOf = async (folder: string) => (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(inOneLine))
 
 function parsed(text: string) {
   const { value } = parseKeyFile('', text)
