@@ -23,7 +23,7 @@ export interface Message {
 /** What a source file says. */
 export interface Said {
   readonly messages: readonly Message[]
-  /** Calls whose message is not to be seen there, as `file: source`. */
+  /** Messages that are not to be seen where they are made, as `file: expression`, the dollar signs of templates left out. */
   readonly escapes: readonly string[]
 }
 
@@ -31,6 +31,8 @@ export interface Said {
 const MAX_TEXTS = 64
 /** What takes the text of a warning, by the names that it has with us. */
 const TAKERS = ['warn', 'warnOnce', 'warnOf', 'tell']
+/** What puts a value into a message. */
+const FORMATS = ['isoTime', 'listed']
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
 
 interface Source {
@@ -74,8 +76,8 @@ export class Messages {
       const texts = message ? this.#texts(message, source) : [HOLE]
       for (const text of texts) if (/\p{L}{2}/u.test(text)) messages.push({ kind, text })
       const isSeen = texts.every((text) => /\p{L}{2}/u.test(text))
-      if (!isSeen)
-        escapes.push(`${relative(this.#root, source.path)}: ${source.text.slice(node.start, node.end).replace(/\s+/g, ' ')}`)
+      const written = source.text.slice((message ?? node).start, (message ?? node).end)
+      if (!isSeen) escapes.push(`${relative(this.#root, source.path)}: ${written.replace(/\$(?=\{)/g, '').replace(/\s+/g, ' ')}`)
     }
     walk(source.root, (node, above) => {
       if (isLogCall(node)) take('log', node, node.arguments.at(-1), above)
@@ -172,7 +174,7 @@ export class Messages {
       return this.#list(callee.object, source, depth + 1).map((text) => (text === '' ? HOLE : `${text}${separator}${HOLE}`))
     }
     const found = callee.type === 'Identifier' ? this.#functionOf(callee.name, source) : null
-    if (!found) return [HOLE]
+    if (!found || FORMATS.includes(callee.name)) return [HOLE]
     return distinct(returnsOf(found.node).flatMap((one) => this.#texts(one, found.source, depth + 1)))
   }
 
