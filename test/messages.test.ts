@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { plain, section, tags } from './man'
 import { isNamedBy, Messages } from './messages'
+import { put, scratch } from './system/scratch'
 
 /* Every line of the log, every warning and every error of our programs is in a manual page, and no page has one that there is not. */
 
@@ -29,13 +30,32 @@ interface Documented {
 const PROGRAMS: readonly Documented[] = [
   {
     program: 'knockdaemon',
-    from: ['daemon', 'gate', 'cli/knockdaemon.ts', ...['commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`)],
+    from: [
+      'daemon',
+      'gate',
+      'cli/knockdaemon.ts',
+      ...['begin-again', 'commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`),
+    ],
     but: ['daemon/firewall/sockets.ts', 'daemon/ledger/rebase.ts'],
     pages: {
       'knockdaemon.8': { log: 'LOG', fault: 'DIAGNOSTICS' },
       'knockturn.toml.5': { fault: 'DIAGNOSTICS' },
     },
-    passed: [],
+    passed: [
+      'daemon/ahead.ts: message',
+      'daemon/config.ts: error.message',
+      'daemon/doors/ends.ts: why',
+      'daemon/exposure/watch.ts: line',
+      'daemon/reload.ts: reason(error)',
+      'daemon/serve.ts: reason(error)',
+      'daemon/server-keys.ts: `{folder}: {reason(error)}`',
+      'daemon/taps/file.ts: inOneLine(explain(this.#path, error))',
+      'daemon/taps/file.ts: message',
+      "system/commands.ts: `{command} {args.slice(0, SHOWN_ARGS).join(' ')}: {line || 'it failed'}`",
+      'system/files.ts: path',
+      'system/toml.ts: `{path}:{error.line}: {message}`',
+      'system/toml.ts: describe(path, text, issue, secrets)',
+    ],
     chosen: [['daemon/ahead.ts', 'ownAhead'], ['daemon/ahead.ts', 'baseAhead'], 'closed', 'expired'],
     isOn: true,
   },
@@ -63,6 +83,45 @@ function filesIn(name: string): string[] {
   const files = readdirSync(path, { recursive: true, encoding: 'utf8' })
   return files.filter((file) => file.endsWith('.ts') && !file.endsWith('.d.ts')).map((file) => join(name, file))
 }
+
+describe('what a source file says', () => {
+  const said = (text: string) => {
+    const folder = scratch()
+    put(folder, 'a.ts', text)
+    const { messages, escapes } = new Messages(folder).of(['a.ts'])
+    return [...messages.map(({ kind, text }) => `${kind}: ${text}`), ...escapes]
+  }
+
+  it.each([
+    ["log.error(\n  { a },\n  'over\\n' +\n    'lines',\n)", ['log: over\nlines']],
+    [`const X = "it" as string\nthis.#log.warn(\`\${X} is \${x}\`)`, ['log: it is …']],
+    ["log.info({}, is ? 'one' : 'two')", ['log: one', 'log: two']],
+    ["const warn = (message: string) => log.warn(message)\nwarn('to a helper')", ['log: to a helper']],
+    ["const say = (message: string) => log.warn(message)\nsay('to one that nobody knows')", ['a.ts: message']],
+    ["function make() {\n  return ['first', ...rest].join(': ')\n}\nthis.#warn(make())", ['log: first: …']],
+    ["const ALL = { a: 'one thing', b: 'another' }\nwarn(ALL[which])", ['log: one thing', 'log: another']],
+    ["for (const line of [...(is ? ['a line'] : [])]) log.warn(line)", ['log: a line']],
+    ["this.#news ||= 'late news'\nlog.warn(this.#news)", ['log: late news']],
+    [`throw new UsageFault(\`\${path}: is wrong\`, { hint })`, ['fault: …: is wrong']],
+    ["class OwnFault extends Fault {\n  constructor() {\n    super('its own')\n  }\n}", ['fault: its own']],
+    ['throw new Fault(error.message)', ['a.ts: error.message']],
+  ])('is read from %j', (text, messages) => {
+    expect(said(text)).toEqual(messages)
+  })
+
+  it.each([
+    ['one line', 'one line', true],
+    ['another line', 'one line', false],
+    ['one line', 'one line: and what to do', true],
+    ['one line: and what', 'one line: and what to do', false],
+    ['one line of ... s', 'one line of … s', true],
+    ['tcpdump is gone', '… is gone: …', true],
+    ['is gone', '…: is gone', true],
+    ['gone', '…: is gone', false],
+  ])('is named by %j: %j (%j)', (tag, text, is) => {
+    expect(isNamedBy(tag, text)).toBe(is)
+  })
+})
 
 describe.each(PROGRAMS.filter(({ isOn }) => isOn))('the manual of $program', ({ from, but = [], pages, passed, chosen }) => {
   const files = from.flatMap(filesIn).filter((file) => !but.includes(file))

@@ -23,7 +23,7 @@ export interface Message {
 /** What a source file says. */
 export interface Said {
   readonly messages: readonly Message[]
-  /** Calls whose message is not to be seen there, as `file: source`. */
+  /** Messages that are not to be seen where they are made, as `file: expression`, the dollar signs of templates left out. */
   readonly escapes: readonly string[]
 }
 
@@ -31,6 +31,8 @@ export interface Said {
 const MAX_TEXTS = 64
 /** What takes the text of a warning, by the names that it has with us. */
 const TAKERS = ['warn', 'warnOnce', 'warnOf', 'tell']
+/** What puts a value into a message. */
+const FORMATS = ['isoTime', 'listed']
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
 
 interface Source {
@@ -74,7 +76,8 @@ export class Messages {
       const texts = message ? this.#texts(message, source) : [HOLE]
       for (const text of texts) if (/\p{L}{2}/u.test(text)) messages.push({ kind, text })
       const isSeen = texts.every((text) => /\p{L}{2}/u.test(text))
-      if (!isSeen) escapes.push(`${relative(this.#root, source.path)}: ${source.text.slice(node.start, node.end).replace(/\s+/g, ' ')}`)
+      const written = source.text.slice((message ?? node).start, (message ?? node).end)
+      if (!isSeen) escapes.push(`${relative(this.#root, source.path)}: ${written.replace(/\$(?=\{)/g, '').replace(/\s+/g, ' ')}`)
     }
     walk(source.root, (node, above) => {
       if (isLogCall(node)) take('log', node, node.arguments.at(-1), above)
@@ -92,7 +95,8 @@ export class Messages {
     const source: Source = { path, text, root, named: new Map(), assigned: new Map(), imports: new Map() }
     const add = (map: Map<string, Node[]>, name: string, node: Node) => map.set(name, [...(map.get(name) ?? []), node])
     walk(root, (node) => {
-      if (node.type === 'VariableDeclarator' && node.id.type === 'Identifier' && node.init) add(source.named, node.id.name, node.init)
+      if (node.type === 'VariableDeclarator' && node.id.type === 'Identifier' && node.init)
+        add(source.named, node.id.name, node.init)
       if (node.type === 'FunctionDeclaration') add(source.named, node.id.name, node)
       if (node.type === 'ForOfStatement' && node.left.declarations?.[0].id.type === 'Identifier')
         add(source.named, node.left.declarations[0].id.name, { type: 'ElementOf', of: node.right })
@@ -113,7 +117,10 @@ export class Messages {
       case 'Literal':
         return typeof node.value === 'string' ? [node.value] : [HOLE]
       case 'TemplateLiteral': {
-        const parts = node.quasis.flatMap(({ value }: Node, i: number) => [[value.cooked], ...(node.expressions[i] ? [texts(node.expressions[i])] : [])])
+        const parts = node.quasis.flatMap(({ value }: Node, i: number) => [
+          [value.cooked],
+          ...(node.expressions[i] ? [texts(node.expressions[i])] : []),
+        ])
         return joined(parts)
       }
       case 'BinaryExpression':
@@ -167,7 +174,7 @@ export class Messages {
       return this.#list(callee.object, source, depth + 1).map((text) => (text === '' ? HOLE : `${text}${separator}${HOLE}`))
     }
     const found = callee.type === 'Identifier' ? this.#functionOf(callee.name, source) : null
-    if (!found) return [HOLE]
+    if (!found || FORMATS.includes(callee.name)) return [HOLE]
     return distinct(returnsOf(found.node).flatMap((one) => this.#texts(one, found.source, depth + 1)))
   }
 
@@ -197,7 +204,8 @@ export class Messages {
       const [first] = node.elements
       return first && first.type !== 'SpreadElement' ? this.#texts(first, source, depth) : ['']
     }
-    const found = node.type === 'CallExpression' && node.callee.type === 'Identifier' ? this.#functionOf(node.callee.name, source) : null
+    const found =
+      node.type === 'CallExpression' && node.callee.type === 'Identifier' ? this.#functionOf(node.callee.name, source) : null
     return found ? distinct(returnsOf(found.node).flatMap((one) => this.#list(one, found.source, depth + 1))) : ['']
   }
 
@@ -208,7 +216,9 @@ export class Messages {
     switch (node.type) {
       case 'ArrayExpression':
         return distinct(
-          node.elements.flatMap((one: Node) => (one.type === 'SpreadElement' ? elements(one.argument) : this.#texts(one, source, depth + 1))),
+          node.elements.flatMap((one: Node) =>
+            one.type === 'SpreadElement' ? elements(one.argument) : this.#texts(one, source, depth + 1),
+          ),
         )
       case 'ConditionalExpression':
         return distinct([...elements(node.consequent), ...elements(node.alternate)])
@@ -250,7 +260,8 @@ function walk(node: Node, visit: (node: Node, above: readonly Node[]) => void, a
   for (const part of Object.values(node ?? {})) if (part !== null && typeof part === 'object') walk(part, visit, next)
 }
 
-const isFunction = ({ type }: Node): boolean => ['FunctionDeclaration', 'FunctionExpression', 'ArrowFunctionExpression'].includes(type)
+const isFunction = ({ type }: Node): boolean =>
+  ['FunctionDeclaration', 'FunctionExpression', 'ArrowFunctionExpression'].includes(type)
 
 /** A call of a logger's method. */
 function isLogCall({ type, callee }: Node): boolean {

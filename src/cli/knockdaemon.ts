@@ -21,7 +21,7 @@ interface Options {
 
 const command = program(
   NAME,
-  'Reads knocks from the firewall\'s log, and opens ports for those who may. It listens on no port and answers nobody.',
+  "Reads knocks from the firewall's log, and opens ports for those who may. It listens on no port and answers nobody.",
   `${NAME} --check --config ${SERVER_CONFIG}`,
 )
   .allowExcessArguments()

@@ -88,7 +88,9 @@ export async function checkDaemon(file: string): Promise<Findings> {
 async function isHeldByDaemon(path: string, { faults, warnings, unchecked }: Findings): Promise<boolean> {
   const holder = await findHolder(path)
   if (!holder) {
-    unchecked.push(`which process uses ${path}, and whether taps arrive: run this as root to see; if it is the daemon, all is well`)
+    unchecked.push(
+      `which process uses ${path}, and whether taps arrive: run this as root to see; if it is the daemon, all is well`,
+    )
     return true
   }
   const { pid, name, isDaemon } = holder
@@ -155,7 +157,8 @@ async function checkLog(path: string): Promise<string[]> {
     return []
   } catch (error) {
     if (error instanceof Fault) throw error
-    if (errorCode(error) === 'ENOENT') return [`${path}: does not exist yet: the daemon waits for it and receives no knocks until then`]
+    if (errorCode(error) === 'ENOENT')
+      return [`${path}: does not exist yet: the daemon waits for it and receives no knocks until then`]
     throw new Fault(`${path}: cannot be read: ${reason(error)}`)
   }
 }

@@ -17,9 +17,7 @@ export interface JudgedKeys {
 export function judgePasscodes(keys: readonly ServerKey[], { passcode, skew }: Config, wall: number): JudgedKeys {
   const { pinDigits } = passcode
   const isMisfit = (key: ServerKey) => key.passcode !== undefined && key.passcode.pin.length !== pinDigits
-  const faults = keys
-    .filter(isMisfit)
-    .map(({ id }) => misfit(id, pinDigits))
+  const faults = keys.filter(isMisfit).map(({ id }) => misfit(id, pinDigits))
   const fitting = keys.map((key) => (isMisfit(key) ? without(key) : key))
   const having = fitting.filter((key) => key.passcode && !isOver(key, wall))
   const fault = passcodeFault(keys, having, { passcode, skew })
@@ -60,7 +58,9 @@ function overlap(keys: readonly Pick<ServerKey, 'id' | 'key'>[], { base, pinDigi
     const isInside = inside.get(pool) ?? pool.some((port) => port >= low && port <= high)
     inside.set(pool, isInside)
     if (isInside)
-      return new Fault(`the passcode ports ${low}-${high} overlap the pool of key "${id}"`, { hint: 'set another [passcode] base' })
+      return new Fault(`the passcode ports ${low}-${high} overlap the pool of key "${id}"`, {
+        hint: 'set another [passcode] base',
+      })
   }
   return null
 }

@@ -41,7 +41,8 @@ export async function rehearse({ taps, datagram, firewall }: Config, isHeld: boo
   const { missing: lacking } = await ownPrivileges({ firewall: isFirewall, capture: isCapture })
   /** Whether we may try it; else it is noted. */
   const may = (what: string) => {
-    if (lacking.length > 0) found.unchecked.push(`${what}: this requires ${lacking.map((name) => `cap_${name}`)}: run this as root`)
+    if (lacking.length > 0)
+      found.unchecked.push(`${what}: this requires ${lacking.map((name) => `cap_${name}`)}: run this as root`)
     return lacking.length === 0
   }
 

@@ -149,8 +149,7 @@ export class Reloader {
     const { value, faults = [] } = await readConfig(this.#file).catch(unread)
     for (const fault of faults) log.error(explained(fault), 'invalid config: last good version kept')
     if (!value) return
-    if (!sameButForLocks(this.#config, value))
-      log.warn('config changes need a restart: only never_lock was applied')
+    if (!sameButForLocks(this.#config, value)) log.warn('config changes need a restart: only never_lock was applied')
     this.#neverLock = value.neverLock
   }
 

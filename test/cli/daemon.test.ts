@@ -608,7 +608,9 @@ describe('the daemon', () => {
     const { code, stderr } = await run('knockdaemon', ['--config', file])
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(new RegExp(`^knockdaemon: error: ${file}: cannot be read: ENOENT[^\n]*\nhint: write one with [^\n]*\n$`)),
+      stderr: expect.stringMatching(
+        new RegExp(`^knockdaemon: error: ${file}: cannot be read: ENOENT[^\n]*\nhint: write one with [^\n]*\n$`),
+      ),
     })
   })
 
@@ -624,11 +626,14 @@ describe('the daemon', () => {
     )
   })
 
-  it.each([[['--log-level', 'loud']], [['--loud']], [['now']], [['completion', 'bash']], [['--config']]])('takes %j for a fault of usage', async (args) => {
-    const { code, stdout, stderr } = await run('knockdaemon', args)
-    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-    expect(stderr).toMatch(/^knockdaemon: error: [^\n]+\n$/)
-  })
+  it.each([[['--log-level', 'loud']], [['--loud']], [['now']], [['completion', 'bash']], [['--config']]])(
+    'takes %j for a fault of usage',
+    async (args) => {
+      const { code, stdout, stderr } = await run('knockdaemon', args)
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+      expect(stderr).toMatch(/^knockdaemon: error: [^\n]+\n$/)
+    },
+  )
 })
 
 describe('input that is no text', () => {

@@ -28,7 +28,9 @@ describe('knockturn firewall install', () => {
   it('warns of a key whose pool holds such a port, and leaves it out, as the daemon does', async () => {
     const { code, stdout, stderr } = await install(server([443], '49152-65535', '400-12000'))
     expect(code).toBe(0)
-    expect(stderr).toContain('/keys/user1.key: the pool 400-12000 contains port 443, which [datagram] ports has, too: set another port')
+    expect(stderr).toContain(
+      '/keys/user1.key: the pool 400-12000 contains port 443, which [datagram] ports has, too: set another port',
+    )
     expect([stdout.includes('--dport 49152:65535'), stdout.includes('--dport 400:')]).toEqual([true, false])
   })
 

@@ -155,9 +155,7 @@ once = true
   it('is not read from a file that others may write', async () => {
     const at = home(GATE)
     chmodSync(at.path, 0o666)
-    expect(fault(await at.client('gate'))).toBe(
-      `${at.path}: users other than its owner may write it (mode 0666)`,
-    )
+    expect(fault(await at.client('gate'))).toBe(`${at.path}: users other than its owner may write it (mode 0666)`)
     chmodSync(at.path, 0o644)
     expect(await requests(at, 'gate')).toHaveLength(2)
   })
@@ -167,9 +165,7 @@ once = true
     const at = home(GATE)
     chmodSync(at.path, 0o644)
     chownSync(at.path, 65_534, 65_534)
-    expect(fault(await at.client('gate', '--dry-run'))).toBe(
-      `${at.path}: expected owner 0 (you) or root, got 65534`,
-    )
+    expect(fault(await at.client('gate', '--dry-run'))).toBe(`${at.path}: expected owner 0 (you) or root, got 65534`)
   })
 
   it('is not read from a file that is too large', async () => {

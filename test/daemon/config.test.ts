@@ -152,9 +152,7 @@ describe('the config', () => {
 describe('a fault in the config', () => {
   it('is a datagram port among those of passcodes', async () => {
     const faults = await faultsOf('server = "x"\n[datagram]\nports = [53, 48119]\n')
-    expect(faults).toEqual([
-      expect.stringMatching(/^3: "datagram\.ports" must not contain a passcode port \(48000 to 48119\)$/),
-    ])
+    expect(faults).toEqual([expect.stringMatching(/^3: "datagram\.ports" must not contain a passcode port \(48000 to 48119\)$/)])
   })
 
   it.each([

@@ -119,9 +119,7 @@ describe('a clock that is set back by two hours', () => {
     const { hears, knock, set, warnings } = await daemon()
     await hears(knock())
     await set(-2 * HOUR)
-    expect(warnings()).toEqual([
-      `the clock jumped back by 7200 s: keys whose floor is ahead of it open nothing before ${FLOOR}`,
-    ])
+    expect(warnings()).toEqual([`the clock jumped back by 7200 s: keys whose floor is ahead of it open nothing before ${FLOOR}`])
   })
 
   it('is told with the remedy where the ledger was begun before, which helps keys that have not knocked', async () => {
@@ -261,7 +259,9 @@ describe('a knock whose window is over', () => {
   it('is stale, with the reason and without a clock, when it has been forgotten', async () => {
     const { hears, hearsLate, knock, ports } = await accepted()
     await hears(knock())
-    const reason = expect.stringMatching(/^its window \(1\d\d s ago\) is below the floor: the ledger no longer knows which knocks were spent there$/)
+    const reason = expect.stringMatching(
+      /^its window \(1\d\d s ago\) is below the floor: the ledger no longer knows which knocks were spent there$/,
+    )
     expect(await hearsLate(ports, OTHER)).toEqual([{ refusal: 'stale', reason }])
   })
 

@@ -46,7 +46,9 @@ describe('the keys of a daemon', () => {
     put(folder, 'alice.key', keyText({ more, grant: '' }))
     const loaded = await load(folder)
     expect(idsOf(loaded)).toEqual([])
-    expect(messagesOf(loaded)).toEqual([expect.stringContaining('alice.key: the table [grant] is missing: this may be a client's copy')])
+    expect(messagesOf(loaded)).toEqual([
+      expect.stringContaining("alice.key: the table [grant] is missing: this may be a client's copy"),
+    ])
   })
 
   it('are neither of two with one fingerprint', async () => {

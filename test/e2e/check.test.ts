@@ -116,7 +116,9 @@ describe('--check of a server in order', () => {
     const since = running.lines.length
     const { code, notes, faults } = await check({}, before)
     expect([code, notes.at(-1), faults]).toEqual([0, WELL().notes[0], []])
-    expect(notes.slice(0, -1)).toEqual([expect.stringMatching(/^note: a daemon is running \(process \d+\): it uses the ledger and/)])
+    expect(notes.slice(0, -1)).toEqual([
+      expect.stringMatching(/^note: a daemon is running \(process \d+\): it uses the ledger and/),
+    ])
     expect((await knocked(client, running, gate.key, '-p', String(SSH))).msg).toBe('accepted')
     expect(running.lines.slice(since).map((line) => JSON.parse(line).msg)).toEqual(['accepted'])
   })
@@ -150,7 +152,9 @@ describe('--check of a server in order', () => {
     it('judges keys and ledger as the daemon’s user, also for root', async () => {
       chmodSync(gate.config, 0o600)
       try {
-        expect(await check({}, [])).toEqual(fault(/knockturn\.toml: the daemon's user cannot read it: EACCES/, /^hint: run "chmod a\+r .*"$/))
+        expect(await check({}, [])).toEqual(
+          fault(/knockturn\.toml: the daemon's user cannot read it: EACCES/, /^hint: run "chmod a\+r .*"$/),
+        )
       } finally {
         chmodSync(gate.config, 0o644)
       }
@@ -206,10 +210,14 @@ describe('--check names what is wrong, and its remedy, where', () => {
       FAMILIES.flatMap((one) => [one, `${one}-restore`]).map((one) => [one, script.replace('iptables-restore', one)]),
     )
     const { notes, ...found } = await check(shadow(both))
-    expect({ ...found, notes: [] }).toEqual(fault(/cannot create rules with "hashlimit", which ours need: /, /^hint: load the kernel's xt_hashlimit/),
-   )
+    expect({ ...found, notes: [] }).toEqual(
+      fault(/cannot create rules with "hashlimit", which ours need: /, /^hint: load the kernel's xt_hashlimit/),
+    )
     // Nor can be told what they let in.
-    expect(notes.map((note) => /cannot tell whether the services are open to everyone over IPv\d: /.test(note))).toEqual([true, true])
+    expect(notes.map((note) => /cannot tell whether the services are open to everyone over IPv\d: /.test(note))).toEqual([
+      true,
+      true,
+    ])
   })
 
   it('setpriv is BusyBox’s', async () => {

@@ -67,7 +67,9 @@ describe('where ip6tables has no table', () => {
 
     it('--check says that this could not be looked at', async () => {
       const { stdout } = await check(env)
-      expect(stdout).toMatch(/^note: cannot tell whether the services are open to everyone over IPv6: ip6tables .*can't initialize/m)
+      expect(stdout).toMatch(
+        /^note: cannot tell whether the services are open to everyone over IPv6: ip6tables .*can't initialize/m,
+      )
     })
   })
 

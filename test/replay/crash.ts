@@ -265,8 +265,7 @@ function spoiledFile({ times }: Scale): Promise<Outcome> {
       const world = await World.begin()
       world.kill()
       const { warnings, end } = await startOnFile(world, path)
-      const isTold =
-        warnings.length === 1 && warnings[0].startsWith(`${path}: the ledger is damaged: no knock opens anything`)
+      const isTold = warnings.length === 1 && warnings[0].startsWith(`${path}: the ledger is damaged: no knock opens anything`)
       tally.promise(isWhole ? warnings.length === 0 : isTold, `of a spoiled ledger the daemon says: ${warnings.join('; ')}`)
       tally.promise(isWhole || readFileSync(`${path}.damaged`).equals(variants[i]), 'what was found is not kept aside')
       await playAll(tally, world, knocks, isWhole)

@@ -54,9 +54,7 @@ export async function lookForStrangers(services: readonly Service[]): Promise<Ex
     unknown: [
       ...new Set(looks.flatMap(({ failure }) => failure ?? [])),
       ...said.unknown,
-      ...(rest > 0
-        ? [`${rest} more services are not checked: keys grant more than ${MAX_SERVICES}`]
-        : []),
+      ...(rest > 0 ? [`${rest} more services are not checked: keys grant more than ${MAX_SERVICES}`] : []),
     ],
   }
 }

@@ -52,8 +52,7 @@ class IptablesTable implements Table {
     if (table.taps.length > 0) this.#taps = table.taps
     const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
     for (const { line, entry } of rules)
-      if (!entry && !this.#others.includes(line))
-        this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
+      if (!entry && !this.#others.includes(line)) this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
     this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
     const entries = rules.flatMap(({ entry }) => entry ?? [])
     this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))

@@ -22,7 +22,9 @@ export function leftOut(
   const hasPasscodes = keys.some((key) => key.passcode)
   return [
     ...(isLacking((table) => hearsPool(table, pool)) ? [`the log rules do not cover the pools of all keys: ${INSTALL}`] : []),
-    ...(hasPasscodes && isLacking((table) => hears(table, passcodes)) ? [`the log rules do not cover the passcode ports: ${INSTALL}`] : []),
+    ...(hasPasscodes && isLacking((table) => hears(table, passcodes))
+      ? [`the log rules do not cover the passcode ports: ${INSTALL}`]
+      : []),
     ...(isLacking((table) => hearsDatagrams(table, datagram.ports))
       ? [`the log rules do not match [datagram] ports: ${INSTALL}`]
       : []),

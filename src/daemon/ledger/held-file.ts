@@ -83,8 +83,7 @@ async function holdIfSame(path: string, file: FileHandle): Promise<boolean> {
   const stats = await file.stat()
   if (!stats.isFile()) throw new Fault(`${path}: is not a regular file`)
   // Compaction puts another file in its place, and the other name would keep the old one.
-  if (stats.nlink > 1)
-    throw new Fault(`${path}: has ${stats.nlink} hard links`, { hint: 'give the ledger a file of its own' })
+  if (stats.nlink > 1) throw new Fault(`${path}: has ${stats.nlink} hard links`, { hint: 'give the ledger a file of its own' })
   checkPrivate(path, stats, 0o600)
   await hold(path, file)
   return sameFile(stats, await stat(path).catch(() => null))

@@ -51,7 +51,8 @@ class FileSource implements TapSource {
           'let logrotate "create" a new file instead of "copytruncate", or set [taps] source = "nflog"',
       )
     },
-    skipped: () => this.#warn(`${this.#path}: has more than ${MAX_UNREAD} unread bytes, skipping them: find out what writes so much`),
+    skipped: () =>
+      this.#warn(`${this.#path}: has more than ${MAX_UNREAD} unread bytes, skipping them: find out what writes so much`),
     failed: (error) => this.#warn(inOneLine(explain(this.#path, error))),
   }
 
