@@ -631,7 +631,7 @@ describe('the daemon', () => {
     async (args) => {
       const { code, stdout, stderr } = await run('knockdaemon', args)
       expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-      expect(stderr).toMatch(/^knockdaemon: error: [^\n]+\n$/)
+      expect(stderr).toMatch(/^knockdaemon: error: [^\n]+\nhint: see "knockdaemon --help"\n$/)
     },
   )
 })

@@ -798,7 +798,7 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
 
   it('in bash, a file goes on with a path', () => {
     put(at.folder, 'some file.toml', '')
-    expect(complete('bash', 'knockdaemon', '--config', 'so')).toEqual(['some file.toml'])
+    expect(complete('bash', 'knockturn', 'firewall', 'install', '--config', 'so')).toEqual(['some file.toml'])
   })
 })
 

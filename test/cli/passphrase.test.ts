@@ -369,6 +369,7 @@ describe('knockclient --key-fd', () => {
     [['--key-fd', 'three'], '--key-fd expected the number of an open file, such as 3, got "three"'],
     [['--key-fd', '-1'], '--key-fd expected the number of an open file, such as 3, got "-1"'],
   ])('takes %j for a fault of usage', async (args, fault) => {
-    expect(await run('knockclient', [...args, ...DRY])).toMatchObject({ code: 2, stderr: `knockclient: error: ${fault}\n` })
+    const stderr = `knockclient: error: ${fault}\nhint: see "knockclient --help"\n`
+    expect(await run('knockclient', [...args, ...DRY])).toMatchObject({ code: 2, stderr })
   })
 })

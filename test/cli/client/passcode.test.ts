@@ -297,7 +297,12 @@ describe('knockclient --passcode', () => {
     ['', ['--pin-digits', '5'], 2, `--pin-digits expected a number from 0 to 4, got "5"\n${HELP}`],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
     ['0417\n', [], 1, 'the code: nothing was entered'],
-    ['0417\n12345678\n', ['--pace', '834'], 2, `--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834\n${HELP}`],
+    [
+      '0417\n12345678\n',
+      ['--pace', '834'],
+      2,
+      `--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834\n${HELP}`,
+    ],
     ['', ['-p', '22'], 2, `option '--passcode' cannot be used with option '-p, --port <ports>'\n${HELP}`],
     ['', ['-k', 'alice'], 2, `option '--passcode' cannot be used with option '-k, --key <key>'\n${HELP}`],
     ['', ['--force'], 2, `option '--passcode' cannot be used with option '--force'\n${HELP}`],
