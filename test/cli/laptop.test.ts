@@ -143,19 +143,21 @@ once = true
     ['a faulty wait', 'wait = 0', /:2: "profile\.gate\.wait" expected seconds from 1 to 3600, got "0"$/],
     ['a faulty choice', 'protocol = "sctp"', /:2: "profile\.gate\.protocol" expected tcp, udp, any, got "sctp"$/],
     ['no secret, and none is taken', 'secret = "x"', /:2: unknown entry/],
-    ['no TOML', 'services = ', /config\.toml:2: /],
+    ['no TOML', 'services = ', /config\.toml:2: .*\nhint: put text in quotes, as in server = "gate\.example"$/],
     ['a text that is too long', `host = "${'a'.repeat(5000)}"`, /:2: "profile\.gate\.host" expected at most 4096 characters/],
   ])('with %s is refused, with file and line', async (_, entry, message) => {
     const outcome = await home(`[profile.gate]\n${entry}\n`).client('gate', '--dry-run', '-p', '22')
     expect(outcome).toMatchObject({ code: 1, stdout: '' })
     expect(fault(outcome)).toMatch(message)
-    expect(fault(outcome)).not.toContain('\n')
+    expect(fault(outcome)).toMatch(/^[^\n]+(\nhint: [^\n]+)?$/)
   })
 
   it('is not read from a file that others may write', async () => {
     const at = home(GATE)
     chmodSync(at.path, 0o666)
-    expect(fault(await at.client('gate'))).toBe(`${at.path}: users other than its owner may write it (mode 0666)`)
+    expect(fault(await at.client('gate'))).toBe(
+      `${at.path}: users other than its owner may write it (mode 0666)\nhint: run "chmod go-w ${at.path}"`,
+    )
     chmodSync(at.path, 0o644)
     expect(await requests(at, 'gate')).toHaveLength(2)
   })
@@ -165,7 +167,9 @@ once = true
     const at = home(GATE)
     chmodSync(at.path, 0o644)
     chownSync(at.path, 65_534, 65_534)
-    expect(fault(await at.client('gate', '--dry-run'))).toBe(`${at.path}: expected owner 0 (you) or root, got 65534`)
+    expect(fault(await at.client('gate', '--dry-run'))).toBe(
+      `${at.path}: expected owner 0 (you) or root, got 65534\nhint: run this as that user, with runuser(1)`,
+    )
   })
 
   it('is not read from a file that is too large', async () => {
@@ -434,16 +438,17 @@ describe('profile rm', () => {
     expect(at.config()).toBe(config)
   })
 
+  const HELP = 'hint: see "knockclient profile rm --help"'
   it('is told that there is no such profile', async () => {
     const at = home(THREE)
     const outcome = await at.client('profile', 'rm', 'gaet')
-    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gaet" (there are: home, office, gate)`])
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gaet" (there are: home, office, gate)\n${HELP}`])
   })
 
   it('is told that there is none', async () => {
     const at = home()
     const outcome = await at.client('profile', 'rm', 'gate')
-    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gate" (there are: none)`])
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gate" (there are: none)\n${HELP}`])
     expect(existsSync(at.path)).toBe(false)
   })
 
