@@ -2,6 +2,7 @@ import { isIP } from 'node:net'
 import { isZeroAddress } from '../protocol/address'
 import { AS_SEEN } from '../protocol/request'
 import { Fault, TimeFault } from '../system/fault'
+import { isTranslated } from './nat64'
 import type { Place } from './place'
 
 /* The address to open for: one that is given, this machine's own, for which others are asked, or the one that the server sees. */
@@ -43,7 +44,9 @@ export async function askedAddress({ address, stun, addressUrl }: OpenFor, serve
   return ownAddress(stun ? { stun } : { url: addressUrl as URL }, server, limit).catch((error) => {
     // Where it was not the user's time that is up, more of that would not help.
     if (!(error instanceof Fault) || limit >= ASK_LIMIT || performance.now() < end - EARLY) throw error
-    const hint = error.hint ?? 'the time of --wait was too short for it: give it more, or give your address with -i'
+    // Behind a translator, more time would not help alone.
+    const more = 'the time of --wait was too short for it: give it more, or give your address with -i'
+    const hint = isTranslated(server) ? error.hint : more
     throw new TimeFault(error.message, { cause: error, hint })
   })
 }

@@ -1,7 +1,8 @@
 import { formatAddress } from '../protocol/address'
-import { Fault, reason } from '../system/fault'
+import { errorCode, Fault, reason } from '../system/fault'
 import { askUdp } from './ask'
 import { resolveHost } from './host'
+import { NO_ANSWER } from './name'
 
 /*
  * "From which address do you see me?", asked of a STUN server (RFC 8489). Nothing proves the answer: whoever is on the way there can give
@@ -91,7 +92,7 @@ export async function askStun(
   const end = performance.now() + limit
   const address = await resolveHost(host, family, 0, limit).catch((error) => {
     throw new Fault(`--stun ${host}: cannot be asked by IPv${family}, by which the knock goes: ${reason(error.cause ?? error)}`, {
-      hint: `name another server, or knock with -${family === 4 ? 6 : 4}`,
+      hint: errorCode(error.cause) === NO_ANSWER ? error.hint : `name another server, or knock with -${family === 4 ? 6 : 4}`,
     })
   })
   // Each try is the same transaction: whichever of them is answered, it is the answer.
