@@ -368,7 +368,7 @@ describe('a failure', () => {
   const failing = async (args: string[], env: NodeJS.ProcessEnv = {}) => {
     const { code, stdout, stderr } = await run('knockclient', ['--dry-run', '-p', '22', ...args], { env })
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
+    expect(stderr).toMatch(/^knockclient: error: [^\n]+\n(hint: [^\n]+\n)?$/)
     return stderr
   }
 
@@ -379,7 +379,7 @@ describe('a failure', () => {
 
   it('is a key file that others may read', async () => {
     const path = put(scratch(), 'alice.key', TEXT, 0o644)
-    expect(await failing(['-k', path])).toContain(`${path}: expected mode 0600, got 0644: run "chmod 600 ${path}"`)
+    expect(await failing(['-k', path])).toContain(`${path}: expected mode 0600, got 0644\nhint: run "chmod 600 ${path}"`)
   })
 
   it('is a key file with a fault', async () => {
@@ -389,7 +389,7 @@ describe('a failure', () => {
 
   it('is a clock before 2020', async () => {
     expect(await failing(['-k', FILE, '--time-offset', '-999999999'])).toMatch(
-      /expected a clock in 2020 or later, got .*--time-offset/,
+      /the clock is wrong: expected 2020 or later, got .*\nhint: .*--time-offset/,
     )
   })
 

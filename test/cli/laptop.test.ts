@@ -149,13 +149,15 @@ once = true
     const outcome = await home(`[profile.gate]\n${entry}\n`).client('gate', '--dry-run', '-p', '22')
     expect(outcome).toMatchObject({ code: 1, stdout: '' })
     expect(fault(outcome)).toMatch(message)
-    expect(fault(outcome)).not.toContain('\n')
+    expect(fault(outcome).replace(/\nhint: put text in quotes, as in [^\n]+$/, '')).not.toContain('\n')
   })
 
   it('is not read from a file that others may write', async () => {
     const at = home(GATE)
     chmodSync(at.path, 0o666)
-    expect(fault(await at.client('gate'))).toBe(`${at.path}: users other than its owner may write it (mode 0666)`)
+    expect(fault(await at.client('gate'))).toBe(
+      `${at.path}: users other than its owner may write it (mode 0666)\nhint: run "chmod go-w ${at.path}"`,
+    )
     chmodSync(at.path, 0o644)
     expect(await requests(at, 'gate')).toHaveLength(2)
   })
@@ -165,7 +167,9 @@ once = true
     const at = home(GATE)
     chmodSync(at.path, 0o644)
     chownSync(at.path, 65_534, 65_534)
-    expect(fault(await at.client('gate', '--dry-run'))).toBe(`${at.path}: expected owner 0 (you) or root, got 65534`)
+    expect(fault(await at.client('gate', '--dry-run'))).toBe(
+      `${at.path}: expected owner 0 (you) or root, got 65534\nhint: run this as that user, with runuser(1)`,
+    )
   })
 
   it('is not read from a file that is too large', async () => {
@@ -755,7 +759,7 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
 
   it('in bash, a file goes on with a path', () => {
     put(at.folder, 'some file.toml', '')
-    expect(complete('bash', 'knockdaemon', '--config', 'so')).toEqual(['some file.toml'])
+    expect(complete('bash', 'knockturn', 'firewall', 'install', '--config', 'so')).toEqual(['some file.toml'])
   })
 })
 

@@ -108,7 +108,7 @@ describe('key passcode', () => {
       (key: Key) => `${codeOf(key)}\n${'041\n'.repeat(3)}`,
       /expected a PIN of 4 digits, got something else/,
     ],
-    ['no PIN', (key: Key) => `${codeOf(key)}\n`, /the PIN: none was given/],
+    ['no PIN', (key: Key) => `${codeOf(key)}\n`, /the PIN: nothing was entered/],
   ])('writes nothing for %s', async (_, input, message) => {
     const { enrol, material, text } = server()
     const before = text()
@@ -140,7 +140,7 @@ describe('key passcode', () => {
       { config: '[passcode]\nbase = 50000\n' },
       [],
       1,
-      /the passcode ports 50000-50119 lie in the pool of key "alice"/,
+      /the passcode ports 50000-50119 overlap the pool of key "alice"/,
     ],
     [
       'no PIN',
@@ -265,7 +265,7 @@ describe('knockclient --passcode', () => {
     ['0417\n12345678\n', ['--pin-digits', '2'], 1, NO_PIN.replace('4', '2')],
     ['', ['--pin-digits', '5'], 2, '--pin-digits expected a number from 0 to 4, got "5"'],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
-    ['0417\n', [], 1, 'the code: none was given'],
+    ['0417\n', [], 1, 'the code: nothing was entered'],
     ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 for 12 ports: a knock must fit into 10 s'],
     ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p, --port <ports>': see \"knockclient --help\""],
     ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k, --key <key>': see \"knockclient --help\""],
