@@ -15,8 +15,11 @@ const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 
 beforeEach(() => client.moveOn())
 
-const firewall = (argv: string[], env = {}) =>
-  server.run([join(BIN, 'knockturn'), 'firewall', ...argv, '--config', gate.config], { env })
+/** Only `install` needs the config. */
+const firewall = (argv: string[], env = {}) => {
+  const config = argv[0] === 'install' ? ['--config', gate.config] : []
+  return server.run([join(BIN, 'knockturn'), 'firewall', ...argv, ...config], { env })
+}
 const check = (env = {}) => server.run([...gate.command, '--check'], { env })
 const opens = async () => {
   await client.must(knock(gate, '-r', server.ipv4, '-p', String(SSH), '-t', '1m'))

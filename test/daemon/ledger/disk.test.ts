@@ -301,7 +301,9 @@ describe('the bytes of a damaged ledger', () => {
     mkdirSync(`${path}.damaged`)
     const { warnings } = await start(path)
     expect(readFileSync(path)).toEqual(DAMAGED)
-    expect(warnings()).toContainEqual(expect.stringContaining(`nothing opens until it can: ${path}.damaged: cannot be written`))
+    expect(warnings()).toContainEqual(
+      expect.stringContaining(`nothing opens until this works again: ${path}.damaged: already exists`),
+    )
   })
 
   it('are the only ones that are kept: a whole ledger leaves none', async () => {

@@ -280,7 +280,7 @@ describe('copytruncate while the writer writes', () => {
     const whole = new Set(heard())
     expect(whole.has(SPLICED)).toBe(false)
     expect(numbers(0, 4_000).filter((n) => !whole.has(n) && !mayBeLost.has(n))).toEqual([])
-    expect(warnings).toEqual([expect.stringMatching(/was cut .*"create".*"copytruncate".*source = "nflog"/)])
+    expect(warnings).toEqual([expect.stringMatching(/was truncated .*"create".*"copytruncate".*source = "nflog"/)])
   })
 
   it('splices no line that was half read with what takes its place', async () => {

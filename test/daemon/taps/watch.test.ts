@@ -24,7 +24,7 @@ describe('drops', () => {
   it('are said with their number', async () => {
     const { counters, look } = watched()
     counters.dropped = 7
-    expect(await look()).toEqual([expect.stringContaining('has dropped 7 packets')])
+    expect(await look()).toEqual([expect.stringContaining('the kernel dropped 7 packets')])
   })
 
   it('are said once a minute, those that came meanwhile too', async () => {
@@ -50,7 +50,7 @@ describe('drops', () => {
       counters.dropped = 9
     }
     await tapWatch({ counters, count, start: async () => {}, stop: async () => {} }, null, (line) => said.push(line))(0)
-    expect(said).toEqual([expect.stringContaining('has dropped 9 packets')])
+    expect(said).toEqual([expect.stringContaining('the kernel dropped 9 packets')])
   })
 })
 
