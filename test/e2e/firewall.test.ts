@@ -243,7 +243,8 @@ describe('knockturn firewall', () => {
           createSocket('udp4').bind(port, one).on('error', one)
         }`)
       const warnings = await installs(user)
-      const isOfSockets = (line: string) => line.includes('is in use and lies in the pool') || line.includes('more warnings of this kind')
+      const isOfSockets = (line: string) =>
+        line.includes('is in use and lies in the pool') || line.includes('more warnings of this kind')
       const said = warnings.filter(isOfSockets)
       expect(said).toHaveLength(11)
       expect(said.at(-1)).toMatch(/\d{4,} more warnings of this kind: run "ss -tuan" to see them$/)
