@@ -1,4 +1,4 @@
-// Starts a built program, or says in one line why it can't. Any Node has to be able to read this file, the oldest too.
+// Starts a built program, or prints why it can't, and what to do about it. Any Node has to be able to read this file, the oldest too.
 
 // Node opens its inspector at this signal, to every user of the machine, who could read the keys there: before anything else is loaded. What
 // the user asks for by NODE_OPTIONS is their own.
@@ -17,19 +17,19 @@ const LEAST = [20, 19]
 /** Where a built program lies. @param {string} program its name */
 const bundleOf = (program) => join(__dirname, '..', 'dist', `${program}.cjs`)
 
-/** What keeps the program from running; empty where nothing does. */
+/** What keeps the program from running, and what to do about it; empty where nothing does. */
 function faultOf(bundle) {
   const [major, minor] = process.versions.node.split('.').map(Number)
   if (major < LEAST[0] || (major === LEAST[0] && minor < LEAST[1])) {
-    return `expected Node ${LEAST.join('.')} or later, got ${process.versions.node}, which is ${process.execPath}`
+    const fault = `expected Node ${LEAST.join('.')} or later, got ${process.versions.node}, which is ${process.execPath}`
+    return `${fault}\nhint: install a newer Node for all users, or put it first in PATH`
   }
   try {
     accessSync(bundle, constants.R_OK)
     return ''
   } catch ({ code }) {
-    const fault =
-      code === 'ENOENT' ? 'it is missing: run "npm run build"' : `it cannot be read (${code}): let every user read dist`
-    return `${bundle}: expected the built program, and ${fault}`
+    if (code === 'ENOENT') return `${bundle}: the built program is missing\nhint: run "npm run build"`
+    return `${bundle}: the built program cannot be read (${code})\nhint: let every user read dist`
   }
 }
 

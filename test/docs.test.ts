@@ -11,6 +11,7 @@ import type { Evidence } from '../src/client/evidence'
 import { readConfig } from '../src/daemon/config'
 import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
 import { type Program, run } from './cli/programs'
+import { plain, section, tags } from './man'
 import { keyText, put, scratch } from './system/scratch'
 
 const ROOT = join(import.meta.dirname, '..')
@@ -27,18 +28,6 @@ const TOML = 'knockturn.toml.5'
 
 /* ---- what a page says, from its source */
 
-/** Source without its markup. */
-const plain = (source: string) =>
-  source
-    .replace(/^\.(B|I|BI|BR|IR|RB|RI|OP|SY|SH|SS) /gm, '')
-    .replace(/\\f[BIRP]/g, '')
-    .replace(/\\\(dq/g, '"')
-    .replace(/\\-/g, '-')
-    .replace(/\\e/g, '\\')
-/** The text of a section. */
-const section = (page: string, heading: string) => page.split(/^\.SH /m).find((part) => part.startsWith(`${heading}\n`)) ?? ''
-/** What a list defines: the lines below .TP and .TQ. */
-const tags = (source: string) => [...source.matchAll(/^\.T[PQ]\n(.*)$/gm)].map(([, tag]) => plain(tag))
 const examples = (page: string) => [...page.matchAll(/^\.EX\n([\s\S]*?)^\.EE$/gm)].map(([, text]) => plain(text))
 const optionsIn = (text: string) =>
   [...text.matchAll(/(?<![\w-])-(?:-[a-z][a-z\d-]+|[a-zA-Z\d](?![\w-]))/g)].map(([option]) => option)
@@ -177,37 +166,6 @@ describe('the page of knockdaemon', () => {
     const words = [...table.matchAll(/^\| ([a-z, -]+) \| (?!when)/gm)].flatMap(([, words]) => words.split(', '))
     expect(set(tags(section(page, 'REFUSALS')))).toEqual(set(words))
   })
-
-  it('has every line of the log', () => {
-    const files = readdirSync(join(ROOT, 'src'), { recursive: true, encoding: 'utf8' }).filter((file) => file.endsWith('.ts'))
-    const calls = files.flatMap((file) => [...read('src', file).matchAll(/\blog\.(?:info|warn|error)\((.*)/g)])
-    const messages = calls.flatMap(([, args]) => [...args.matchAll(/(?:^|[,?:] )'(.+?)'/g)].map(([, message]) => message))
-    expect(messages).toContain('accepted')
-    expect(messages.filter((message) => !tags(section(page, 'LOG')).includes(message))).toEqual([])
-  })
-
-  it('has every warning that is told by another part than the daemon', () => {
-    const said = (file: string) => read('src', file).matchAll(/\b#?warn\(\s*(?:`([^`]+)`|'([^']+)')/g)
-    const parts = ['gate', 'system', 'keys', 'daemon'].flatMap((part) =>
-      readdirSync(join(ROOT, 'src', part), { recursive: true, encoding: 'utf8' })
-        .filter((file) => file.endsWith('.ts'))
-        .map((file) => join(part, file)),
-    )
-    const texts = parts.flatMap((file) => [...read('src', file).matchAll(/\bconst ([A-Z_]+) =\s*'([^']+)'/g)])
-    const constants = new Map(texts.map(([, name, text]) => [name, text]))
-    // Of what is put together as it is said, a part that always is.
-    const messages = parts.flatMap((file) =>
-      [...said(file)].map(([, made = '', plain = '']) =>
-        `${made}${plain}`
-          .replace(/\$\{([A-Z_]+)\}/g, (name, it) => constants.get(it) ?? name)
-          .split(/\$\{[^}]*\}|[:,] /)
-          .filter((piece) => piece.length > 10),
-      ),
-    )
-    const log = plain(section(page, 'LOG'))
-    expect(messages.length).toBeGreaterThan(10)
-    expect(messages.filter((pieces) => !pieces.some((piece) => log.includes(piece.trim())))).toEqual([])
-  })
 })
 
 describe('docs/taps.md', () => {
@@ -313,7 +271,7 @@ function attempt([program, ...args]: string[]) {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
-    firewall: ['--config', 'knockturn.toml', ...(action === 'show' ? [] : ['--print'])],
+    firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }
   const own = {
     knockturn: more[command as keyof typeof more] ?? [],

@@ -1,6 +1,6 @@
 import { readConfig } from '../daemon/config'
 import { grantedServices, lookForStrangers } from '../daemon/exposure/look'
-import { Fault } from '../system/fault'
+import { Fault, inOneLine } from '../system/fault'
 import { readKeys } from './keyring'
 
 /**
@@ -13,9 +13,9 @@ export async function exposedServices(file: string): Promise<string[]> {
     if (value?.firewall.backend !== 'iptables') return []
     const { keys } = await readKeys(value.keys)
     const { open, unknown } = await lookForStrangers(grantedServices(keys, Date.now()))
-    return [...open, ...unknown]
+    return [...open.map(inOneLine), ...unknown]
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return [`whether strangers reach the services cannot be known: ${error.message}`]
+    return [`cannot tell whether the services are open to everyone: ${inOneLine(error)}`]
   }
 }

@@ -4,7 +4,7 @@ import type { TapRules } from '../daemon/firewall/log-rules'
 import { connectionsAtRisk, servicesInPool } from '../daemon/firewall/sockets'
 import { type Family, type FilterTable, parseTable, readReached, readTables, restore } from '../daemon/firewall/table'
 import { tryAbilities } from '../daemon/firewall/trial'
-import { Fault, reason } from '../system/fault'
+import { Fault, inOneLine } from '../system/fault'
 import { tapRules } from './tap-rules'
 
 /** What is to be done to the filter table of a family, as input for its iptables-restore. */
@@ -41,7 +41,7 @@ export async function planInstallation(
 ): Promise<Installation> {
   const warnOnce = (message: string) => warn([message])
   const emptyTable = (family: Family, error: unknown) => {
-    warnOnce(`${reason(error)}: what is printed is for an empty table`)
+    warnOnce(`printing the rules for an empty table: ${inOneLine(error)}`)
     return parseTable(family, '')
   }
   const taps = await tapRules(config, warnOnce)
@@ -95,7 +95,7 @@ async function cutOff(tables: readonly FilterTable[], taps: TapRules, isUnattend
 
 /** What can't be looked at is said in the place of what it would have shown. */
 function reasons(error: unknown): string[] {
-  if (error instanceof Fault) return [error.message]
+  if (error instanceof Fault) return [inOneLine(error)]
   throw error
 }
 
@@ -105,7 +105,7 @@ async function shutByPool(tables: readonly FilterTable[], taps: TapRules): Promi
   return reached.flatMap((table) =>
     acceptedInPool(table, taps).map(
       (rule) =>
-        `${table.family}: the rule "${rule}" accepts ports of the pool: no new connection from outside will reach them; make keys with another pool, or move the service`,
+        `${table.family}: the rule "${rule}" accepts ports of the pool, but no new connection from outside will reach them: make keys with another pool, or move the service`,
     ),
   )
 }

@@ -14,6 +14,6 @@ import { wholeConfig } from './config'
 export async function rebase(file: string, now: number): Promise<Rebase & { readonly path: string }> {
   const { ledger, skew } = await wholeConfig(file)
   const { path } = ledger
-  checkClock(now, 'set it first: the ledger is to begin by it')
+  checkClock(now, 'set the clock first: the ledger starts at this time')
   return { path, ...(await asOwner(dirname(path), () => rebaseLedger(path, skew, now))) }
 }

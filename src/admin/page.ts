@@ -30,9 +30,7 @@ interface PageOffer {
 export function offerOf(file: KeyFile, services: readonly Service[] | undefined, time: number, now: number): PageOffer {
   const { id, expires, revoked } = file
   if (isOver({ revoked, expires }, now))
-    throw new Fault(
-      `${id}: expected a key that holds, got one that has been revoked or has expired: make another with "knockturn key new"`,
-    )
+    throw new Fault(`${id} is revoked or expired`, { hint: 'make a new key with "knockturn key new"' })
   const { services: own, max: longest } = hintOf(file) ?? {}
   const doors = services ?? own ?? DEFAULT_DOORS
   const beyond = own ? doors.filter((door) => askedOf(own, door).length === 0) : []

@@ -23,10 +23,13 @@ const FAR = 20
  * @throws {Fault} where it may have none
  */
 export function grantOf({ id, grant, revoked, expires }: KeyFile, now: number): GrantRules {
-  if (!grant) throw new Fault(`${id} has no table [grant]: this is done with the server's file, not with a client's copy`)
-  if (isOver({ revoked, expires }, now)) throw new Fault(`${id} has been revoked or has expired: make a new key`)
+  if (!grant) throw new Fault(`${id} has no table [grant]: it is a client's copy`, { hint: "run this with the server's keyring" })
+  if (isOver({ revoked, expires }, now))
+    throw new Fault(`${id} is revoked or expired`, { hint: 'make a new key with "knockturn key new"' })
   if (grant.requireAddress)
-    throw new Fault(`${id} has require_address = true, and a passcode can name no address: use a key of its own for it`)
+    throw new Fault(`${id} has require_address = true, and a passcode cannot name an address`, {
+      hint: 'make another key for the passcode with "knockturn key new"',
+    })
   return grant
 }
 

@@ -4,7 +4,7 @@ import { poolFault } from '../daemon/server-keys'
 import { keyPath } from '../keys/keyring'
 import { passcodeRange } from '../protocol/passcode'
 import { poolRanges, unite } from '../protocol/pool'
-import { Fault } from '../system/fault'
+import { Fault, inOneLine } from '../system/fault'
 import { wholeConfig } from './config'
 import { readKeys } from './keyring'
 
@@ -19,18 +19,20 @@ export async function tapRules(file: string, warn: (message: string) => void): P
   const { keys: folder, taps, datagram, passcode } = config
   const { keys: all, faulty } = await readKeys(folder)
   // As the daemon does: the other keys still open doors.
-  for (const { message } of faulty.flatMap(({ faults }) => faults)) warn(message)
+  for (const fault of faulty.flatMap(({ faults }) => faults)) warn(inOneLine(fault))
   const usable = all.filter((key) => {
     const fault = poolFault(keyPath(folder, key.id), key, datagram.ports)
-    if (fault) warn(fault.message)
+    if (fault) warn(inOneLine(fault))
     return !fault
   })
   if (usable.length === 0)
-    throw new Fault(`${folder}: holds no key: make one with "knockturn key new", its pool says which ports to hear`)
+    throw new Fault(`${folder}: no key that can be used, so no ports to listen on`, {
+      hint: 'make a key with "knockturn key new": its pool sets the ports',
+    })
   const pool = unite(usable.map(({ key }) => key.pool))
   const having = usable.filter((key) => key.passcode)
   const fault = having.length > 0 ? passcodeFault(usable, having, config) : null
-  if (fault) warn(`${fault.message}: passcodes are left out`)
+  if (fault) warn(`passcodes are left out: ${inOneLine(fault)}`)
   const ranges = [...poolRanges(pool), ...(having.length > 0 && !fault ? [passcodeRange(passcode.base, passcode.pinDigits)] : [])]
   return { ranges, target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
 }

@@ -63,7 +63,7 @@ function furnish(): void {
   element('door').append(...doors.map((door) => new Option(`port ${nameOf(door)}`, `${door.port} ${door.protocol}`)), ...all)
   element('time').append(...lifetimes(seconds, max).map((time) => new Option(duration(time), `${time}`)))
   field('time').value = `${Math.min(seconds, max)}`
-  element('clock-rule').textContent = `It must be right to ${period} seconds, or nothing opens.`
+  element('clock-rule').textContent = `It must be right to within ${period} seconds, or nothing opens.`
 }
 
 function nameOf({ port, protocol }: Door): string {
@@ -84,7 +84,7 @@ function tick(): void {
   element('turn-label').textContent = `${what} in ${left} s`
   const waiting = Math.ceil((rest - now) / 1000)
   go.setAttribute('aria-disabled', `${busy || waiting > 0}`)
-  go.textContent = busy ? (whole ? 'Knocking once more …' : 'Knocking …') : waiting > 0 ? `Knock again in ${waiting} s` : 'Knock'
+  go.textContent = busy ? (whole ? 'Knocking again …' : 'Knocking …') : waiting > 0 ? `Knock again in ${waiting} s` : 'Knock'
 }
 
 /** From the button to what has come of it. */
@@ -116,7 +116,7 @@ async function attempt(): Promise<void> {
 async function attemptByKey(page: KeyPage): Promise<void> {
   if (new Date().getFullYear() < FIRST_YEAR) throw new Error('This device’s clock is wrong: set it, then knock.')
   const passphrase = field('passphrase').value
-  if (passphrase === '') throw new FieldFault('passphrase', 'Type the passphrase that the key in this page was sealed with.')
+  if (passphrase === '') throw new FieldFault('passphrase', 'Type the passphrase of the key in this page.')
   say('busy', 'Unlocking the key …')
   await painted()
   const key = await unlock(page, passphrase)
@@ -144,7 +144,7 @@ async function attemptByPasscode({ doors, base, pinDigits }: PasscodePage): Prom
   const pin = pinDigits > 0 ? field('pin').value : ''
   const code = field('code').value.replace(/\s/g, '')
   if (!/^\d*$/.test(pin) || pin.length !== pinDigits) throw new FieldFault('pin', `The PIN has ${pinDigits} digits.`)
-  if (!/^\d{8}$/.test(code)) throw new FieldFault('code', 'The code has 8 digits. Set your authenticator to 8, if it shows 6.')
+  if (!/^\d{8}$/.test(code)) throw new FieldFault('code', 'The code has 8 digits. If your authenticator shows 6, set it to 8.')
   field('pin').value = ''
   field('code').value = ''
   const ports = passcodePorts(pin, code, base)
@@ -163,8 +163,8 @@ async function unlock({ sealed, server, pool }: KeyPage, passphrase: string): Pr
     const why = error instanceof Error ? error.message : String(error)
     // age's words where a passphrase does not fit; a small phone may have no memory for scrypt.
     if (/no identity matched/.test(why))
-      throw new FieldFault('passphrase', 'That is not the passphrase of the key in this page. Try again.')
-    throw new Error(`The key can’t be unlocked here: ${why}`)
+      throw new FieldFault('passphrase', 'This is not the passphrase of the key in this page. Try again.')
+    throw new Error(`This browser cannot unlock the key: ${why}`)
   }
   return deriveKey({ secret, server, period, pool: parsePool(pool) })
 }
@@ -184,7 +184,7 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
       if (whole) return
       say(
         'busy',
-        `Touched ${count} ports of ${host}${pass > 1 ? `, ${pass} times` : ''}. ${look ? `Waiting for port ${look} …` : ''}`,
+        `Knocked on ${count} ports of ${host}${pass > 1 ? `, ${pass} times` : ''}. ${look ? `Waiting for port ${look} …` : ''}`,
       )
     },
     unseen(why: Blindness) {
@@ -210,10 +210,10 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
       : ` until ${new Date(Date.now() + seconds * 1000).toLocaleTimeString(undefined, { timeStyle: 'short', hourCycle: 'h23' })}`
   const text = {
     ...unseenBy,
-    opened: `Open${until}, for the address that you come from: port ${look} answers.`,
+    opened: `Open${until}, for the address you connect from: port ${look} answers.`,
     before: `Knocked. Port ${look} was already open: ${UNPROVEN}`,
     unclear: `Knocked. Port ${look} is open: ${UNPROVEN}`,
-    shut: `Knocked for ${Math.round(limit / 1000)} seconds, and port ${look} has not answered. ${hints(seconds !== null)}`,
+    shut: `Knocked for ${Math.round(limit / 1000)} seconds, but port ${look} has not answered. ${hints(seconds !== null)}`,
     unsent: unsent(),
   }[outcome]
   say(outcome, text)
@@ -222,10 +222,10 @@ async function send(doors: readonly Door[], limit: number, seconds: number | nul
 }
 
 function unsent(): string {
-  if (!navigator.onLine) return 'This device is on no network: connect it, then knock.'
+  if (!navigator.onLine) return 'This device is offline. Connect it to a network, then knock.'
   if (location.protocol === 'https:')
-    return 'This browser has WebRTC switched off, and then a page from https can touch no ports. Save this page (Ctrl+S, or Share on a phone), open the saved file, and knock from there.'
-  return 'This browser sent nothing: it has WebRTC switched off, and the server’s address can’t be reached in another way. Switch WebRTC on, or take another browser.'
+    return 'WebRTC is switched off in this browser, and without it a page from https cannot knock. Save this page (Ctrl+S, or Share on a phone), open the saved file, and knock from there.'
+  return 'This browser sent nothing: WebRTC is switched off, and there is no other way to reach the server’s address. Switch WebRTC on, or use another browser.'
 }
 
 /** What to do at a port of this server. */
@@ -255,7 +255,7 @@ function copyLine(): void {
   const line = element('line')
   const mark = () => {
     getSelection()?.selectAllChildren(line)
-    done('Marked')
+    done('Selected')
   }
   if (navigator.clipboard) navigator.clipboard.writeText(line.textContent ?? '').then(() => done('Copied'), mark)
   else mark()
@@ -286,4 +286,6 @@ function start(): void {
 // A page around this one may lay itself over it, and have it clicked; one that has opened it may put another one in its place: no policy in a
 // file can forbid that.
 if (window.top === window && window.opener === null) start()
-else document.body.textContent = 'This page does not run inside another one, or opened by another one: open it by itself.'
+else
+  document.body.textContent =
+    'This page does not run inside another page, or when another page has opened it. Open it on its own.'

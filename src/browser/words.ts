@@ -34,31 +34,31 @@ export function nextStep(host: string, port: number, way = ''): { readonly line:
   return { line: `${named}:${port}`, url: null }
 }
 
-/** What is to be said of a port that answers where that says nothing of the knock. */
-export const UNPROVEN = 'only the server’s log knows whether this knock was taken.'
+/** What to report of a port that answers when that proves nothing about the knock. */
+export const UNPROVEN = 'only the server’s log shows whether it accepted this knock.'
 
 /**
- * What a page says of a knock of which it can't see whether it opens, by why.
+ * What a page reports of a knock when it can't see whether it opens, by why.
  * @param line what to try
  * @param doors the ports that were asked for
  * @param look the one that this browser may look at; null: it may at none
  */
 export function unseen(line: string, doors: readonly string[], look: number | null): Readonly<Record<Blindness, string>> {
   const blindness = look
-    ? `Whether port ${look} has opened, this browser sees only if HTTP answers there, and nothing has.`
-    : `Whether the door is open can’t be seen: browsers may not look at port ${doors.join(' or ')}.`
-  const elsewhere = 'take another one, such as a phone’s; or knock by the program knockclient with --udp'
+    ? `This browser can see port ${look} only if HTTP answers there, and nothing has answered.`
+    : `This page cannot see whether the door is open: browsers refuse to connect to port ${doors.join(' or ')}.`
+  const elsewhere = 'use another network, such as your phone’s, or knock with the program knockclient and its option --udp'
   return {
     sent: `Knocked. Try: ${line} – ${blindness}`,
-    answered: `Knocked. Try: ${line} – Somebody on the way answers every connection, at shut ports, too: whether the door is open can’t be seen, and the knock may not have gone on. If it has not: log in to this network, if it has a login page, and knock again; else ${elsewhere}.`,
-    rejected: `Log in to this network first, if it has a login page, and knock again: the ports of the knock are rejected at once, where a server that hears knocks is silent. Else ${elsewhere}.`,
+    answered: `Knocked. Try: ${line} – Something on the network path answers every connection, even to closed ports. This page cannot see whether the door is open, and the knock may not have arrived. If the door is closed: log in to this network, if it has a login page, and knock again. If that does not help, ${elsewhere}.`,
+    rejected: `Log in to this network first, if it has a login page, and knock again. The ports of the knock are rejected at once, but a server that hears knocks is silent. If that does not help, ${elsewhere}.`,
   }
 }
 
-/** What may be wrong where a door stays shut. @param byKey whether it was knocked by a key, not by a passcode */
+/** What may be wrong when a door stays closed. @param byKey whether it was knocked by a key, not by a passcode */
 export function hints(byKey: boolean): string {
   const first = byKey
-    ? 'Is this device’s clock right? Does the key still hold, and may it open this?'
-    : 'Were PIN and code right, and fresh?'
-  return `${first} Is the service running? Does this network let you out to high ports? The server’s log knows; from here nothing can be seen.`
+    ? 'Is this device’s clock right? Is the key still valid, and may it open this port?'
+    : 'Were the PIN and the code right, and was the code current?'
+  return `${first} Is the service running? Does this network allow connections to high ports? The server’s log shows what happened: this page cannot see it.`
 }

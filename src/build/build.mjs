@@ -17,7 +17,7 @@ function keepCompiled(program, args, input = '') {
   // What the environment has Node load, or how, is not to be in it; and nobody's keys are looked for.
   const env = { PATH: process.env.PATH, HOME: '/nonexistent' }
   const { status, stdout, stderr } = spawnSync(process.execPath, [LAUNCH, program, ...args], { env, input, encoding: 'utf8' })
-  if (status !== 0) throw new Error(`${program} ${args.join(' ')} ends with ${status}: ${stderr}`)
+  if (status !== 0) throw new Error(`${program} ${args.join(' ')} exited with ${status}: ${stderr}`)
   return stdout
 }
 

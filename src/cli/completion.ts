@@ -10,7 +10,7 @@ type Shell = (typeof SHELLS)[number]
 
 /** Adds the subcommand that prints a program's completion. */
 export function withCompletion(root: Command): Command {
-  subcommand(root, 'completion', 'print what makes a shell complete this command', 'completion bash')
+  subcommand(root, 'completion', 'print a shell completion script', 'completion bash')
     .addArgument(new Argument('<shell>').choices(SHELLS))
     .action((shell: Shell) => {
       process.stdout.write(completionScript(root, shell))
@@ -57,7 +57,7 @@ function completionScript(root: Command, shell: Shell): string {
       `    "${path}:${after}") ${[words.length > 0 ? `printf '%s\\n' ${words.join(' ')}` : '', live ?? '', paths ? 'echo /' : ''].filter(Boolean).join('; ') || ':'} ;;`,
   )
   const body = `# ${shell} completion for ${name}, made by "${name} completion ${shell}"
-# Prints what may stand behind the words given, one a line; "/" stands for any path.
+# Prints the words that may come next, one a line; "/" stands for any path.
 ${find}() {
   local at='' before='' word
   for word in "$@"; do

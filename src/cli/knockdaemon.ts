@@ -4,8 +4,7 @@ import { readConfig, SERVER_CONFIG } from '../daemon/config'
 import { openLog } from '../daemon/log'
 import { type ServeOptions, serve } from '../daemon/serve'
 import { forbidCoreDumps } from '../system/core-dumps'
-import { reason } from '../system/fault'
-import { withCompletion } from './completion'
+import { explained } from '../system/fault'
 import { refuseWord } from './meant'
 import { program } from './options'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
@@ -22,15 +21,15 @@ interface Options {
 
 const command = program(
   NAME,
-  'Hears knocks in the firewall and opens doors for those who may. It listens on no port and answers nobody.',
+  "Reads knocks from the firewall's log, and opens ports for those who may. It listens on no port and answers nobody.",
   `${NAME} --check --config ${SERVER_CONFIG}`,
 )
   .allowExcessArguments()
-  .option('--config <file>', 'the config', SERVER_CONFIG)
-  .option('--new-ledger', 'there has never been a ledger: start one without the wait of a minute')
-  .option('--allow-root', 'run with more privileges than are needed, such as those of root')
-  .option('--check', 'report every fault of config, keys and ledger, change nothing, and exit')
-  .addOption(new Option('--log-level <level>', 'how much to say').choices(['error', 'warn', 'info', 'debug']).default('info'))
+  .option('--config <file>', 'the config file', SERVER_CONFIG)
+  .option('--new-ledger', 'first start: create the ledger without the one-minute wait')
+  .option('--allow-root', 'run even with more privileges than needed, such as root, and log a warning')
+  .option('--check', 'report every fault in config, keys and ledger, change nothing, and exit')
+  .addOption(new Option('--log-level <level>', 'least level to log').choices(['error', 'warn', 'info', 'debug']).default('info'))
 
 let isToServe = false
 command.action(() => {
@@ -38,7 +37,6 @@ command.action(() => {
   if (word !== undefined) refuseWord(command, word)
   isToServe = true
 })
-withCompletion(command)
 
 runProgram(NAME, async () => {
   const options = command.parse().opts<Options>()
@@ -50,7 +48,7 @@ runProgram(NAME, async () => {
   const log = openLog(options.logLevel)
   // Node says twice that it has no file descriptor for a child: once to who asked, and once to nobody.
   process.on('uncaughtException', (error) => {
-    log.error({ reason: reason(error) }, 'an error that nobody caught')
+    log.error(explained(error), 'uncaught exception')
     if (!('syscall' in error && String(error.syscall).startsWith('spawn'))) process.exit(EXIT.failure)
   })
   const isInOrder = await serve(serveOptions(options), read.value, log, (faults) => failWith(NAME, faults))
@@ -66,7 +64,7 @@ async function check(file: string): Promise<number> {
   return EXIT.ok
 }
 
-/** What the command line says beside the config. */
+/** What the command line has beside the config. */
 function serveOptions({ config: file, newLedger = false, allowRoot = false }: Options): ServeOptions {
   const words = process.argv.slice(1).filter((word) => word !== '--allow-root')
   return { file, newLedger, allowRoot, command: words.join(' ') }

@@ -8,7 +8,7 @@ import { withCompletion } from './completion'
 import { program } from './options'
 import { EXIT, runProgram } from './voice'
 
-const command = program(NAME, 'Makes keys for Knockturn and sets up its firewall.', `${NAME} key new alice --services 22/tcp`)
+const command = program(NAME, 'Make keys for port knocking and set up the firewall.', `${NAME} key new alice --services 22/tcp`)
 addKey(command)
 addFirewall(command)
 addLedger(command)

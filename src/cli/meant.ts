@@ -2,31 +2,27 @@ import { isIP } from 'node:net'
 import type { Command } from 'commander'
 import { readTyped } from '../protocol/service'
 import { quoted, UsageFault } from '../system/fault'
+import { pathOf } from './pointer'
 
 /* What hands type where something else is meant, and what to type for it. */
 
-/** Longest word that is said back. */
+/** Longest word that is quoted back. */
 const MAX_WORD = 60
 /** A host, as it can stand in a shell unquoted; somebody at it is left out. */
 const HOST = /^(?:[\w.-]+@)?([\w.:-]+)$/
 /** A host and a port behind it, an IPv6 address in brackets. */
 const HOST_AND_PORT = /^(?:[\w.-]+@)?(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d+)$/i
-/** What tells how things are, by program. */
+/** How to see the state of things, by program. */
 const STATUS: Readonly<Record<string, string>> = {
   knockclient: 'a server never answers: knock with --wait, which tries the port',
-  knockturn: '"knockturn firewall show" shows what is open, and "knockdaemon --check" what is wrong',
-  knockdaemon: '"systemctl status knockdaemon" tells whether it runs, and "knockdaemon --check" what is wrong',
+  knockturn: 'run "knockturn firewall show" to see what is open, or "knockdaemon --check" to see what is wrong',
+  knockdaemon: 'run "systemctl status knockdaemon" to see whether it runs, or "knockdaemon --check" to see what is wrong',
 }
 
 /** The commands of another program that are typed to one, and whose they are. */
 const ANOTHERS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
   knockclient: ['knockturn', ['key', 'firewall', 'ledger', 'page']],
   knockturn: ['knockclient', ['connect', 'exec', 'profile']],
-}
-
-/** The name of a command, behind those of its parents. */
-export function pathOf(command: Command): string {
-  return command.parent ? `${pathOf(command.parent)} ${command.name()}` : command.name()
 }
 
 /** A command and all below it. */
@@ -49,7 +45,7 @@ export function meantByWord(command: Command, word: string, of?: string): string
   const below = walk(command).filter((one) => one !== command && one.name() === word)
   const options = [...command.options.flatMap(({ long }) => long ?? []), '--help'].filter((long) => long === `--${word}`)
   const lines = [...below.map(pathOf), ...options.map((long) => `${pathOf(command)} ${long}`)]
-  return lines.length > 0 ? `type ${lines.map((line) => `"${line}"`).join(' or ')}` : undefined
+  return lines.length > 0 ? `run ${lines.map((line) => `"${line}"`).join(' or ')}` : undefined
 }
 
 /**
@@ -63,21 +59,20 @@ export function meantByWords(program: string, words: readonly string[], profiles
   if (first === undefined || words.length > 2) return undefined
   const port = [first, second].find(isPort)
   const other = [first, second].find((word) => word !== undefined && !isPort(word))
-  if (other === undefined) return words.length === 1 ? `type "${program} -p ${first}"` : undefined
+  if (other === undefined) return words.length === 1 ? `run "${program} -p ${first}"` : undefined
   const behind = port === undefined ? '' : ` -p ${port}`
   if (words.length === 2 && port === undefined) return undefined
-  if (profiles.includes(other)) return `type "${program} ${other}${behind}"`
+  if (profiles.includes(other)) return `run "${program} ${other}${behind}"`
   const [, address, named, its] = (isIP(other) ? null : HOST_AND_PORT.exec(other)) ?? []
-  if (its !== undefined && port === undefined) return `type "${program} -r ${address ?? named} -p ${its}"`
+  if (its !== undefined && port === undefined) return `run "${program} -r ${address ?? named} -p ${its}"`
   const [, host] = HOST.exec(other) ?? []
   if (host === undefined) return undefined
   const isName = profiles.length === 0 && words.length === 1 && !/[.:@]/.test(other)
-  const save = isName ? `"${program} profile save ${host}" makes that profile; ` : ''
-  return `${save}to knock at a server of that name, type "${program} -r ${host}${behind}"`
+  const save = isName ? `to make that profile, run "${program} profile save ${host}"; ` : ''
+  return `${save}to knock at a server of that name, run "${program} -r ${host}${behind}"`
 }
 
 /** Refuses a word that is no command. @throws {UsageFault} always, with what to type where that can be told */
 export function refuseWord(command: Command, word: string): never {
-  const path = pathOf(command)
-  throw new UsageFault(`unknown command ${quoted(word)}: see "${path} --help"`, { hint: meantByWord(command, word) })
+  throw new UsageFault(`unknown command ${quoted(word)}`, { hint: meantByWord(command, word) })
 }

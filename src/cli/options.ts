@@ -2,7 +2,8 @@ import { type Argument, Command, type HelpConfiguration, Option } from 'commande
 import { version } from '../../package.json'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
-import { pathOf, refuseWord } from './meant'
+import { refuseWord } from './meant'
+import { pathOf, pointer, pointTo } from './pointer'
 import { complain } from './voice'
 
 /** A program or subcommand with the manners that all of ours share. */
@@ -15,6 +16,7 @@ export function program(name: string, description: string, example: string): Com
     .showSuggestionAfterError(false)
     .exitOverride()
     .addHelpText('after', `\nExample:\n  ${example}`)
+  pointTo(command)
   return withPointer(command)
 }
 
@@ -47,12 +49,12 @@ function placeholder(argument: Argument): string {
   return argument.required ? `<${name}>` : `[${name}]`
 }
 
-/** Has a command's faults point to its own help, and a word that is no command of it refused with what to type. */
+/** Has a command's usage faults point to its own help, and a word that is none of its commands refused with what to type. */
 function withPointer(command: Command): Command {
-  const path = pathOf(command)
-  const [name] = path.split(' ')
+  const [name] = pathOf(command).split(' ')
   return command
-    .configureOutput({ outputError: (text) => complain(name, `${text.replace(/^error: |\.?\s*$/g, '')}: see "${path} --help"`) })
+    .hook('preSubcommand', (_, below) => pointTo(below))
+    .configureOutput({ outputError: (text) => complain(name, text.replace(/^error: |\.?\s*$/g, ''), pointer()) })
     .on('command:*', ([word]: string[]) => refuseWord(command, word))
 }
 
@@ -91,9 +93,9 @@ export function alsoCalled(command: Command, flags: string, option: Option): voi
 }
 
 /**
- * Refuses options that are typed where they have nothing to say. From a profile they may come all the same: they are for another time.
+ * Refuses options that are typed where they would do nothing. A profile may have them all the same, for another time.
  * @param names of their attributes
- * @param required what they have nothing to say without
+ * @param required what they require
  * @throws {UsageFault}
  */
 export function refuseIdle(command: Command, names: readonly string[], required: string): void {

@@ -1,34 +1,35 @@
 import { CommanderError } from 'commander'
 import { Fault, printable, TimeFault, UsageFault } from '../system/fault'
 import { tell } from '../system/tell'
+import { pointer } from './pointer'
 
-/* The command line's one voice: lower case, one line a fault and one for what to do, no final period. */
+/* The command line's one voice: lower case, one line for a fault and one for what to do, no final period. */
 
 export const EXIT = { ok: 0, failure: 1, usage: 2, timeLimit: 3 } as const
 
-/** Says a fault on standard error, and below it what to do: here and below, or where {@link tell} speaks instead. */
+/** Prints a fault on standard error, and below it what to do: here and below, or where {@link tell} prints instead. */
 export function complain(program: string, message: string, hint?: string): void {
   tell(`${program}: error: ${printable(message)}\n`)
   if (hint !== undefined) hintAt(hint)
 }
 
-/** Says faults on standard error. @returns the exit code of a failure, or of success where there are none */
+/** Prints faults on standard error. @returns the exit code of a failure, or of success where there are none */
 export function failWith(program: string, faults: readonly Fault[]): number {
   for (const { message, hint } of faults) complain(program, message, hint)
   return faults.length > 0 ? EXIT.failure : EXIT.ok
 }
 
-/** Says what is no fault but should be known, on standard error. */
+/** Prints on standard error what is no fault but should be known. */
 export function warnOf(program: string, message: string): void {
   tell(`${program}: warning: ${printable(message)}\n`)
 }
 
-/** Says what to do about a fault, behind it. */
+/** Prints what to do about a fault, below it. */
 export function hintAt(message: string): void {
   tell(`hint: ${printable(message)}\n`)
 }
 
-/** Says what else was found out about a fault, behind that. */
+/** Prints what else is known about a fault, below that. */
 export function noteOf(program: string, message: string): void {
   tell(`${program}: note: ${printable(message)}\n`)
 }
@@ -44,7 +45,7 @@ export function printTable(rows: readonly (readonly string[])[]): void {
 }
 
 /**
- * Runs a program's main function and turns what it throws into one line and an exit code: 2 for usage, 3 for time that has run out, 1 for other failure.
+ * Runs a program's main function and turns what it throws into a message and an exit code: 2 for usage, 3 for time that has run out, 1 for other failure.
  * Where a start-up snapshot is being built, the program runs when that is started, not now.
  * @param main resolves to the exit code
  */
@@ -69,10 +70,10 @@ async function runNow(program: string, main: () => Promise<number>): Promise<voi
   try {
     process.exitCode = await main()
   } catch (error) {
-    // Commander has said what it had to say.
+    // Commander has printed its message.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
     else if (error instanceof Fault) {
-      complain(program, error.message, error.hint)
+      complain(program, error.message, error.hint ?? (error instanceof UsageFault ? pointer() : undefined))
       process.exitCode = codeOf(error)
     } else throw error
   }

@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
 import { clientKeys, findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
 import { KEY_ID } from '../protocol/key'
-import { Fault, reason } from '../system/fault'
+import { Fault, hintOf, reason } from '../system/fault'
 import { checkSecret, readBytes } from '../system/files'
 import { tell } from '../system/tell'
 import { isSameName } from './host'
@@ -178,10 +178,7 @@ function checkClientSecret(path: string, stats: Stats): void {
   try {
     checkSecret(path, stats)
   } catch (error) {
-    const hints = [
-      error instanceof Fault && error.hint,
-      'on a USB stick, which knows no modes, use a key exported with --passphrase',
-    ]
-    throw new Fault(reason(error), { hint: hints.filter(Boolean).join('; ') })
+    const other = 'on a USB stick, which knows no modes, use a key exported with --passphrase'
+    throw new Fault(reason(error), { hint: [hintOf(error), other].filter(Boolean).join('; ') })
   }
 }

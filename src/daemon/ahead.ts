@@ -71,20 +71,20 @@ export function clockJumped(jump: number, ledger: Ledger, keys: Iterable<ServerK
     ...(base > 0 ? [baseAhead(base, wall)] : []),
     ...(own > base ? [`keys whose floor is ahead of it open nothing before ${isoTime(own)}`] : []),
     ...(base + own === 0 && jump > 0
-      ? ['if it is wrong now, set it before the next knock: the key of that knock would wait for this time']
+      ? ['if it is wrong now, set it before the next knock: otherwise the key of that knock opens nothing before this time']
       : []),
   ]
   const way = jump < 0 ? 'back' : 'forward'
-  return [`the clock has jumped ${way} by ${Math.round(Math.abs(jump) / 1000)} s`, ...next].join(': ')
+  return [`the clock jumped ${way} by ${Math.round(Math.abs(jump) / 1000)} s`, ...next].join(': ')
 }
 
 /** What is said of a base that is ahead. @param until when it is so no more, in Unix milliseconds, as `wall` */
 function baseAhead(until: number, wall: number): string {
-  const remedy = ', by a new key either: set the clock right, end the daemon and run "knockturn ledger rebase"'
+  const remedy = ', not even with a new key: set the clock right, stop the daemon and run "knockturn ledger rebase"'
   return `the ledger's base is ahead of the clock: nothing opens before ${isoTime(until)}${until - wall > FAR ? remedy : ''}`
 }
 
 function ownAhead(until: number, base: number | null): string {
-  const andBase = base === null ? '' : `, and by that not before ${isoTime(base)}, when the ledger's base is no longer ahead`
-  return `the floor is ahead of the clock: nothing opens before ${isoTime(until)}, but by a new key${andBase}`
+  const sooner = base === null ? 'at once' : `from ${isoTime(base)} on, because the ledger's base is ahead, too`
+  return `the floor of this key is ahead of the clock: it opens nothing before ${isoTime(until)}; a new key opens ${sooner}`
 }

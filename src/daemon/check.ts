@@ -36,7 +36,7 @@ export async function checkDaemon(file: string): Promise<Findings> {
   const warnings: string[] = []
   const unchecked: string[] = []
   const attempt = <T>(look: () => Promise<T> | T) => keepFault(faults, look)
-  await attempt(() => checkClock(Date.now(), 'set it before the daemon starts'))
+  await attempt(() => checkClock(Date.now(), 'set the clock before you start the daemon'))
   const read = await readConfig(file)
   faults.push(...(read.faults ?? []))
   const { server, keys: folder, ledger } = read.value ?? (await readPlaces(file))
@@ -51,9 +51,9 @@ export async function checkDaemon(file: string): Promise<Findings> {
     loaded = keys?.keys ?? []
     const refused = keys ? [...keys.faults, ...keys.unread] : []
     faults.push(...refused)
-    warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: expected <id>.key: the file is ignored`))
+    warnings.push(...(keys?.ignored ?? []).map((path) => `${path}: ignored: not named <id>.key`))
     if (keys?.keys.length === 0 && refused.length === 0)
-      faults.push(new Fault(`${folder}: holds no key: make one with "knockturn key new"`))
+      faults.push(new Fault(`${folder}: contains no key`, { hint: 'make one with "knockturn key new"' }))
     if (keys && read.value) {
       const passcodes = judgePasscodes(keys.keys, read.value, Date.now())
       judged = passcodes.keys
@@ -76,7 +76,7 @@ export async function checkDaemon(file: string): Promise<Findings> {
     if (file !== null) warnings.push(...((await attempt(() => checkLog(file))) ?? []))
     if (read.value.firewall.backend === 'iptables') {
       const { open, unknown } = await lookForStrangers(grantedServices(loaded, Date.now()))
-      faults.push(...open.map((line) => new Fault(line)))
+      faults.push(...open)
       warnings.push(...unknown)
       if (read.value.taps.source !== 'stdin') warnings.push(...lacking(rehearsal.tables, judged, read.value))
     }
@@ -88,16 +88,18 @@ export async function checkDaemon(file: string): Promise<Findings> {
 async function isHeldByDaemon(path: string, { faults, warnings, unchecked }: Findings): Promise<boolean> {
   const holder = await findHolder(path)
   if (!holder) {
-    unchecked.push(`who holds ${path}, and whether taps are heard: if that is the daemon, all is well; else run this as root`)
+    unchecked.push(
+      `which process uses ${path}, and whether taps arrive: run this as root to see; if it is the daemon, all is well`,
+    )
     return true
   }
   const { pid, name, isDaemon } = holder
   if (isDaemon) {
-    warnings.push(`a daemon runs (process ${pid}), and has the ledger and what it hears by`)
+    warnings.push(`a daemon is running (process ${pid}): it uses the ledger and the source of taps`)
     return true
   }
-  const remedy = 'end that, or set [ledger] path to another file'
-  faults.push(new Fault(`${path}: the ledger is held by process ${pid} (${name}), which is no daemon: ${remedy}`))
+  const hint = 'stop that process, or set [ledger] path to another file'
+  faults.push(new Fault(`${path}: the ledger is in use by process ${pid} (${name}), which is not a daemon`, { hint }))
   return false
 }
 
@@ -111,23 +113,23 @@ function lacking(tables: readonly FilterTable[], keys: readonly ServerKey[], con
 async function checkReadable(file: string): Promise<void> {
   // Not by access(2), which asks for the real user: root.
   const opened = await open(file, constants.O_RDONLY | constants.O_NONBLOCK).catch((error) => {
-    throw new Fault(`${file}: the daemon's user cannot read it: ${reason(error)}: run "chmod a+r ${file}"`)
+    throw new Fault(`${file}: the daemon's user cannot read it: ${reason(error)}`, { hint: `run "chmod a+r ${file}"` })
   })
   await opened.close()
 }
 
 /** @returns what is no fault of the ledger, but will be felt; and whether somebody holds it */
 async function checkLedger(path: string, keys: readonly ServerKey[]): Promise<{ notes: string[]; isHeld: boolean }> {
-  const missing = `${path}: there is no ledger yet: start the daemon with --new-ledger, or wait a minute after its start`
+  const missing = `${path}: there is no ledger yet: start the daemon with --new-ledger, or wait a minute after it starts`
   try {
     const stats = await stat(path)
-    if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    if (!stats.isFile()) throw new Fault(`${path}: is not a regular file`)
     checkPrivate(path, stats, 0o600)
     const held = await isHeld(path)
     await checkWritable(dirname(path))
     if (stats.size > MAX_LEDGER) throw tooLarge(path, stats.size)
     const { state, records } = readLedger(await readFile(path))
-    const damaged = `${path}: the ledger is damaged: nothing opens for a minute after the daemon's start`
+    const damaged = `${path}: the ledger is damaged: no knock opens anything for about a minute after the daemon starts`
     // It is only asked: nothing is written, and no window accepted.
     const known = new Ledger(records, { append: () => Promise.reject() }, 0)
     const far = floorsAhead(known, keys, Date.now()).filter(({ isFar }) => isFar)
@@ -139,9 +141,9 @@ async function checkLedger(path: string, keys: readonly ServerKey[]): Promise<{ 
   } catch (error) {
     if (error instanceof Fault) throw error
     if (errorCode(error) !== 'ENOENT')
-      throw new Fault(`${path}: the ledger cannot be used: ${reason(error)}: ${ledgerRemedy(path, error)}`)
+      throw new Fault(`${path}: the ledger cannot be used: ${reason(error)}`, { hint: ledgerRemedy(path, error) })
     await checkWritable(dirname(path)).catch((cause) => {
-      throw new Fault(`${path}: the ledger cannot be made: ${reason(cause)}: ${ledgerRemedy(path, cause)}`)
+      throw new Fault(`${path}: the ledger cannot be created: ${reason(cause)}`, { hint: ledgerRemedy(path, cause) })
     })
     return { notes: [missing], isHeld: false }
   }
@@ -150,12 +152,13 @@ async function checkLedger(path: string, keys: readonly ServerKey[]): Promise<{ 
 /** The file that taps are read from. @returns what is no fault, but will be felt */
 async function checkLog(path: string): Promise<string[]> {
   try {
-    if (!(await stat(path)).isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    if (!(await stat(path)).isFile()) throw new Fault(`${path}: is not a regular file`)
     await access(path, constants.R_OK)
     return []
   } catch (error) {
     if (error instanceof Fault) throw error
-    if (errorCode(error) === 'ENOENT') return [`${path}: is not there yet: the daemon waits for it, and hears nothing before`]
+    if (errorCode(error) === 'ENOENT')
+      return [`${path}: does not exist yet: the daemon waits for it and receives no knocks until then`]
     throw new Fault(`${path}: cannot be read: ${reason(error)}`)
   }
 }

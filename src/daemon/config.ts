@@ -81,12 +81,12 @@ const fitting = v.rawCheck<v.InferOutput<typeof tapsSchema>>(({ dataset, addIssu
   const expect = (key: keyof typeof value, message: string) =>
     addIssue({ message, input: value[key], path: leadingTo(value, key) })
   const { source, file, target, prefix } = value
-  if (source === 'file' && file === undefined) expect('source', 'file = "/the/file" beside it')
-  if (source !== 'file' && file !== undefined) expect('file', 'source = "file" beside it')
-  if (source === 'nflog' && target === 'log') expect('target', '"nflog" with source = "nflog"')
-  if (source === 'journal' && target === 'nflog') expect('target', '"log" with source = "journal"')
+  if (source === 'file' && file === undefined) expect('source', 'must come with file = "/path/of/the/log" in [taps]')
+  if (source !== 'file' && file !== undefined) expect('file', 'requires source = "file" in [taps]')
+  if (source === 'nflog' && target === 'log') expect('target', 'must be "nflog" with source = "nflog"')
+  if (source === 'journal' && target === 'nflog') expect('target', 'must be "log" with source = "journal"')
   // NFLOG's readers put a space behind the prefix, the kernel's log does not.
-  if (targetOf(value) === 'log' && !prefix.endsWith(' ')) expect('prefix', "a space at its end, for the kernel's log")
+  if (targetOf(value) === 'log' && !prefix.endsWith(' ')) expect('prefix', "must end with a space, for the kernel's log")
 })
 
 const passcodeSchema = v.strictObject({
@@ -128,7 +128,7 @@ const table = v.strictObject({
   passcode: v.optional(v.pipe(passcodeSchema, ending), {}),
 })
 
-/** Of the sources, only one says what is in a packet. */
+/** Of the sources, only one reports what is in a packet. */
 const schema = v.pipe(
   table,
   v.rawCheck(({ dataset, addIssue }) => {
@@ -138,13 +138,13 @@ const schema = v.pipe(
     const [first, last] = passcodeRange(passcode.base, passcode.pin_digits)
     if (datagram.ports.some((port) => port >= first && port <= last))
       addIssue({
-        message: `no port of passcodes (${first} to ${last})`,
+        message: `must not contain a passcode port (${first} to ${last})`,
         input: datagram.ports,
         path: leadingTo(value, 'datagram', 'ports'),
       })
     if (datagram.ports.length === 0 || taps.source === 'nflog') return
     addIssue({
-      message: `source = "nflog" in [taps] beside it, since the source "${taps.source}" says of a packet where it came from and not what is in it`,
+      message: `requires source = "nflog" in [taps]: the source "${taps.source}" does not report what is in a packet`,
       input: datagram.ports,
       path: leadingTo(value, 'datagram', 'ports'),
     })
@@ -178,7 +178,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
   } catch (error) {
     if (error instanceof ReadFault && error.code === 'ENOENT')
       return {
-        faults: [new Fault(`${error.message}: write one with at least this line in it: server = "a name for this server"`)],
+        faults: [new Fault(error.message, { hint: 'write one with at least this line: server = "a name for this server"' })],
       }
     if (error instanceof Fault) return { faults: [error] }
     throw error

@@ -4,7 +4,7 @@ import { boundAddress, decide } from '../gate/policy'
 import { passcodeKey, type ServerKey } from '../gate/server-key'
 import type { Tap } from '../gate/tap'
 import type { Cidr } from '../protocol/address'
-import { reason } from '../system/fault'
+import { explained, inOneLine } from '../system/fault'
 import { clockJumped } from './ahead'
 import { CurrentKeys } from './current-keys'
 import { Enforcement } from './enforcement'
@@ -53,7 +53,7 @@ export class Daemon {
   #take(knocks: readonly Knock[]): void {
     for (const knock of knocks) {
       const running = this.#admit(knock)
-        .catch((error) => this.#stages.log.error({ reason: reason(error) }, 'something failed that should not'))
+        .catch((error) => this.#stages.log.error(explained(error), 'internal error, please report'))
         .finally(() => this.#running.delete(running))
       this.#running.add(running)
     }
@@ -80,7 +80,7 @@ export class Daemon {
     try {
       await claim.durable
     } catch (error) {
-      return refusals.ofKnock(knock, key, 'ledger-unavailable', reason(error))
+      return refusals.ofKnock(knock, key, 'ledger-unavailable', inOneLine(error))
     }
     if (arrival === 'future' || address === null) return refusals.ofKnock(knock, key, 'future')
 

@@ -51,7 +51,7 @@ export class Enforcement {
       action === 'open'
         ? this.#openings.take(key.fingerprint, grant.services.length, steady)
         : this.#ends.take(key.fingerprint, 1, steady)
-    if (!isWithin) return { refused: "it is beyond the key's share" }
+    if (!isWithin) return { refused: "the key's share is used up" }
     const id = knock.by ? passcodeLease(knock) : knock.v.slice(0, 8)
     const by = knock.by ? { by: knock.by } : {}
     const about = { key: key.id, fingerprint: key.fingerprint, action, ...by, source: knock.source, address }
@@ -76,7 +76,7 @@ export class Enforcement {
     const ended = all((outcome) => outcome === 'ended')
     // They are of one change, and have one reason.
     const failure = outcomes.find((outcome) => typeof outcome === 'object')
-    if (failure) log.error({ ...about, ...listed(failed), reason: failure.failed }, 'the firewall failed')
+    if (failure) log.error({ ...about, ...listed(failed), reason: failure.failed }, 'cannot change the firewall rules')
     if (open.length > 0) log.info({ ...about, ...listed(open), once }, 'accepted')
     if (ended.length > 0) log.info({ ...about, ...listed(ended) }, 'closed before it was open')
   }
@@ -103,7 +103,7 @@ export class Enforcement {
     const failure = (await Promise.all(awaited)).find((outcome) => typeof outcome === 'object')
     const until = lock ? isoTime(lock.until * 1000) : null
     // It is tried again. A lock holds all the same, since it is we who ignore the taps: only a restart would forget it.
-    if (failure) log.error({ ...about, until, reason: failure.failed }, 'the firewall failed')
+    if (failure) log.error({ ...about, until, reason: failure.failed }, 'cannot change the firewall rules')
     else log.info({ ...about, until }, 'accepted')
   }
 

@@ -1,5 +1,6 @@
 import type { Logger } from 'pino'
 import { Quiet } from '../gate/quiet'
+import { explained } from '../system/fault'
 import type { ServerKeys } from './server-keys'
 
 /** What can't be read is said once in so many milliseconds, for as long as that lasts: nothing that is changed meanwhile is heeded. */
@@ -30,13 +31,13 @@ export class KeyringLog {
       this.#told.add(name)
       return !before.has(name)
     }
-    for (const { message } of faults)
-      if (isNew(`refused ${message}`)) log.error({ reason: message }, 'a key file is faulty: its key is refused')
-    for (const { message } of held.flatMap(({ faults }) => faults))
-      if (isNew(`held ${message}`))
-        log.error({ reason: message }, 'a key file is faulty: its key stays for 10 s, and is refused then')
-    for (const path of ignored) if (isNew(`ignored ${path}`)) log.warn({ file: path }, 'expected <id>.key: the file is ignored')
+    for (const fault of faults)
+      if (isNew(`refused ${fault.message}`)) log.error(explained(fault), 'invalid key file: key rejected')
+    for (const fault of held.flatMap(({ faults }) => faults))
+      if (isNew(`held ${fault.message}`))
+        log.error(explained(fault), 'invalid key file: last good version kept for 10 s, then key rejected')
+    for (const path of ignored) if (isNew(`ignored ${path}`)) log.warn({ file: path }, 'ignored: not named <id>.key')
     if (unread.length > 0 && this.#quiet.may('', steady))
-      log.error({ reason: unread[0].message, count: unread.length }, 'the keyring cannot be read, and what was read before holds')
+      log.error({ ...explained(unread[0]), count: unread.length }, 'cannot read the keyring: last good version kept')
   }
 }

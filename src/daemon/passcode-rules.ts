@@ -17,9 +17,7 @@ export interface JudgedKeys {
 export function judgePasscodes(keys: readonly ServerKey[], { passcode, skew }: Config, wall: number): JudgedKeys {
   const { pinDigits } = passcode
   const isMisfit = (key: ServerKey) => key.passcode !== undefined && key.passcode.pin.length !== pinDigits
-  const faults = keys
-    .filter(isMisfit)
-    .map(({ id }) => new Fault(`key "${id}": expected a PIN of ${pinDigits} digits (pin_digits of the config): ${ANEW(id)}`))
+  const faults = keys.filter(isMisfit).map(({ id }) => misfit(id, pinDigits))
   const fitting = keys.map((key) => (isMisfit(key) ? without(key) : key))
   const having = fitting.filter((key) => key.passcode && !isOver(key, wall))
   const fault = passcodeFault(keys, having, { passcode, skew })
@@ -27,7 +25,10 @@ export function judgePasscodes(keys: readonly ServerKey[], { passcode, skew }: C
   return { keys: fitting.map(without), faults: [...faults, fault] }
 }
 
-const ANEW = (id: string): string => `run "knockturn key passcode ${id}"`
+const misfit = (id: string, pinDigits: number): Fault =>
+  new Fault(`key "${id}": its PIN must have ${pinDigits} digits (pin_digits in the config)`, {
+    hint: `run "knockturn key passcode ${id}"`,
+  })
 
 function without({ passcode: _, ...key }: ServerKey): ServerKey {
   return key
@@ -57,7 +58,9 @@ function overlap(keys: readonly Pick<ServerKey, 'id' | 'key'>[], { base, pinDigi
     const isInside = inside.get(pool) ?? pool.some((port) => port >= low && port <= high)
     inside.set(pool, isInside)
     if (isInside)
-      return new Fault(`[passcode] base: the passcode ports ${low}-${high} lie in the pool of key "${id}": set another base`)
+      return new Fault(`the passcode ports ${low}-${high} overlap the pool of key "${id}"`, {
+        hint: 'set another [passcode] base',
+      })
   }
   return null
 }
@@ -69,7 +72,8 @@ function tooLikely(having: readonly Pick<ServerKey, 'key'>[], pinDigits: number,
     skew,
   )
   if (chance <= MAX_CHANCE) return null
-  const figure = `expected a chance of a lucky guess of at most ${MAX_CHANCE} a year, got ${Number(chance.toPrecision(2))}`
-  const remedy = 'set pin_digits = 4 in [passcode], or give fewer keys a passcode'
-  return new Fault(`${figure} with ${having.length} keys and a PIN of ${pinDigits} digits: ${remedy}`)
+  const figures = `got ${Number(chance.toPrecision(2))} with ${having.length} keys and a PIN of ${pinDigits} digits`
+  return new Fault(`expected a chance of a lucky guess of at most ${MAX_CHANCE} a year, ${figures}`, {
+    hint: 'set pin_digits = 4 in [passcode], or give fewer keys a passcode',
+  })
 }

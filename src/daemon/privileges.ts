@@ -22,15 +22,15 @@ export async function checkPrivileges(
   warn: (message: string) => void,
 ): Promise<void> {
   const { missing, excess } = await ownPrivileges(work)
-  const next = `start it by docs/systemd/knockdaemon.service, or as a user of its own with "${SETPRIV} ${command}"`
+  const next = `start it by docs/systemd/knockdaemon.service, or with "${SETPRIV} ${command}"`
   if (missing.length > 0)
-    throw new Fault(`expected ${list(missing)}, for iptables and tcpdump to inherit, and it is missing: ${next}`)
+    throw new Fault(`missing privileges: requires ${list(missing)}, in a form that iptables and tcpdump inherit`, { hint: next })
   if (excess.length === 0) return
   if (!allowRoot)
-    throw new Fault(
-      `expected a user of its own with no capability but cap_net_admin, got ${list(excess)}: ${next}, or say --allow-root`,
-    )
-  warn(`runs with more than it needs, ${list(excess)}: ${next}`)
+    throw new Fault(`must not run with unneeded privileges (${list(excess)}): requires its own user with only cap_net_admin`, {
+      hint: `${next}, or add --allow-root`,
+    })
+  warn(`running with unneeded privileges (${list(excess)}): ${next}`)
 }
 
 function list(capabilities: readonly string[]): string {

@@ -44,7 +44,7 @@ export class Refusals {
   /** Passcodes, of which so many were wrong that all of them wait. */
   ofPasscodes({ steady }: Now): void {
     if (this.#quiet.may('passcodes wait', steady))
-      this.#stages.log.warn('too many passcodes were wrong: all of them wait for the next window')
+      this.#stages.log.warn('too many wrong passcodes: none is accepted before the next window')
   }
 
   /** A knock that was understood. @param why what to say beyond the refusal's word */
@@ -75,7 +75,7 @@ export class Refusals {
   /** A knock that could not be claimed; its own source saying it again is no news, and is counted. */
   ofUnclaimed(knock: Knock, key: ServerKey, outcome: Exclude<Claim['outcome'], 'spent'>): void {
     if (outcome === 'retransmitted') this.retransmits++
-    else if (outcome === 'full') this.ofKnock(knock, key, 'ledger-unavailable', 'it holds as many knocks as it may')
+    else if (outcome === 'full') this.ofKnock(knock, key, 'ledger-unavailable', 'the ledger is full for this key')
     else this.ofKnock(knock, key, outcome, outcome === 'stale' ? this.#whyBelow(knock, key) : undefined)
   }
 
@@ -83,7 +83,7 @@ export class Refusals {
   tellUnsaid(): void {
     const { log, now } = this.#stages
     if (this.#unsaid.size === 0 || !this.#quiet.may('unsaid', now().steady)) return
-    for (const [key, count] of this.#unsaid) log.warn({ key, count }, 'refusals of this key were too many to be logged')
+    for (const [key, count] of this.#unsaid) log.warn({ key, count }, 'too many refusals of this key: some were not logged')
     this.#unsaid.clear()
   }
 
@@ -102,8 +102,8 @@ export class Refusals {
     const { ledger, now } = this.#stages
     const ahead = whyAhead(ledger, key, now().wall)
     const seconds = this.#secondsOff(knock)
-    const when = seconds < 0 ? `, ${-seconds} s ago,` : ''
-    return ahead ?? `its window${when} lies below the floor: what was spent there is forgotten`
+    const when = seconds < 0 ? ` (${-seconds} s ago)` : ''
+    return ahead ?? `its window${when} is below the floor: the ledger no longer knows which knocks were spent there`
   }
 
   /** By how many seconds a knock's window lies ahead of its arrival, to half a window; below zero, behind. */

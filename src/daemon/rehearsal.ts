@@ -41,12 +41,13 @@ export async function rehearse({ taps, datagram, firewall }: Config, isHeld: boo
   const { missing: lacking } = await ownPrivileges({ firewall: isFirewall, capture: isCapture })
   /** Whether we may try it; else it is noted. */
   const may = (what: string) => {
-    if (lacking.length > 0) found.unchecked.push(`${what}: that takes ${lacking.map((name) => `cap_${name}`)}: run this as root`)
+    if (lacking.length > 0)
+      found.unchecked.push(`${what}: this requires ${lacking.map((name) => `cap_${name}`)}: run this as root`)
     return lacking.length === 0
   }
 
   await have(['flock'])
-  if (isFirewall && (await have(IPTABLES)) && may("whether the firewall takes the daemon's rules"))
+  if (isFirewall && (await have(IPTABLES)) && may("whether the firewall accepts the daemon's rules"))
     await works(async () => {
       const unread = await readTables((note) => found.notes.push(note)).then(
         (tables) => void found.tables.push(...tables),
@@ -66,7 +67,7 @@ export async function rehearse({ taps, datagram, firewall }: Config, isHeld: boo
   const [, program] = tapCommands(taps)
   if (program === undefined || !(await have(tapCommands(taps)))) return found
   if (!(await works(() => trySetpriv(program, !isCapture))) || isHeld) return found
-  if (isCapture && !may(`whether ${program} hears NFLOG group ${taps.group}`)) return found
+  if (isCapture && !may(`whether ${program} can read NFLOG group ${taps.group}`)) return found
   await works(async () => {
     const source = openTaps(taps, () => {}, datagram.ports)
     const nothing = () => {}

@@ -1,7 +1,7 @@
 import type { Logger } from 'pino'
 import type { ServerKey } from '../gate/server-key'
 import type { Cidr } from '../protocol/address'
-import { Fault, reason } from '../system/fault'
+import { explained, Fault, reason } from '../system/fault'
 import { type Config, readConfig } from './config'
 import type { Daemon } from './daemon'
 import { lookForLeftOut } from './firewall/unheard'
@@ -65,7 +65,7 @@ export class Reloader {
     await this.#load()
     const { keys, faults, unread } = this.#loaded
     if (keys.length === 0) {
-      const none = new Fault(`${this.#config.keys}: holds no key that can be used: make one with "knockturn key new"`)
+      const none = new Fault(`${this.#config.keys}: contains no usable key`, { hint: 'make one with "knockturn key new"' })
       return [...faults, ...unread, none]
     }
     this.#keyringLog.tell(this.#loaded, performance.now())
@@ -112,7 +112,7 @@ export class Reloader {
   async #handOver(): Promise<void> {
     const log = this.#log
     const { keys, faults } = judgePasscodes(this.#loaded.keys, this.#config, Date.now())
-    for (const { message } of faults) log.error({ reason: message }, 'passcodes are refused, and sealed knocks are not')
+    for (const fault of faults) log.error(explained(fault), 'passcodes disabled (ordinary knocks still work)')
     this.#judged = keys
     this.#lookForUnheard()
     await this.#daemon?.setKeys(keys, this.#neverLock)
@@ -120,7 +120,7 @@ export class Reloader {
 
   async #readAgain(): Promise<void> {
     const log = this.#log
-    const failed = (error: unknown) => log.error({ reason: reason(error) }, 'something failed that should not')
+    const failed = (error: unknown) => log.error(explained(error), 'internal error, please report')
     clearTimeout(this.#timer)
     const wasAsked = this.#isAsked
     this.#isAsked = false
@@ -147,10 +147,9 @@ export class Reloader {
     const log = this.#log
     const unread = (error: unknown) => ({ value: undefined, faults: [new Fault(reason(error))] })
     const { value, faults = [] } = await readConfig(this.#file).catch(unread)
-    for (const { message } of faults) log.error({ reason: message }, 'the config is faulty, and what was read before holds')
+    for (const fault of faults) log.error(explained(fault), 'invalid config: last good version kept')
     if (!value) return
-    if (!sameButForLocks(this.#config, value))
-      log.warn('the config has changes that need a restart: only never_lock is taken over')
+    if (!sameButForLocks(this.#config, value)) log.warn('config changes need a restart: only never_lock was applied')
     this.#neverLock = value.neverLock
   }
 

@@ -49,7 +49,7 @@ export async function serve(
   complain: (faults: readonly Fault[]) => void,
 ): Promise<boolean> {
   const warn = (message: string) => log.warn(message)
-  checkClock(now().wall, 'set it before the daemon starts')
+  checkClock(now().wall, 'set the clock before you start the daemon')
   const work = { firewall: config.firewall.backend === 'iptables', capture: config.taps.source === 'nflog' }
   await checkPrivileges(work, options.allowRoot, options.command, warn)
 
@@ -81,7 +81,7 @@ export async function serve(
         return watchTaps((steady) => looks(steady).then(tidying), ending.signal)
       })
       .catch((error) => {
-        complain([new Fault(reason(error))])
+        complain([error instanceof Fault ? error : new Fault(reason(error))])
         resolve(false)
       })
   })
@@ -106,7 +106,7 @@ async function begin({ newLedger }: ServeOptions, config: Config, work: Work, re
   const daemon = new Daemon({ listener, passcodes, ledger, leases: new Leases(), firewall, log, now })
   await reloader.handTo(daemon)
   await daemon.restore()
-  if (!listener.namesWrongClocks) log.info('with so many keys, clients with a wrong clock are not named')
+  if (!listener.namesWrongClocks) log.info('too many keys to diagnose clients whose clock is wrong')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)
   return { daemon, disk, families: tables.map(({ family }) => family) }

@@ -105,15 +105,16 @@ export async function judgeKeys(
     const path = keyPath(folder, file.id)
     const twin = next?.id ?? stays.get(fingerprint)
     if (twin !== undefined) {
-      faults.push(new Fault(`${path}: holds the same secret as ${keyPath(folder, twin)}: remove one of the two`))
+      faults.push(new Fault(`${path}: has the same secret as ${keyPath(folder, twin)}`, { hint: 'remove one of the two files' }))
     } else if (file.key.server !== server) {
       faults.push(
-        new Fault(
-          `${path}: expected server "${server}", as in the config, got "${file.key.server}": make a key for this server, or mend the config`,
-        ),
+        new Fault(`${path}: expected server "${server}", as in the config, got "${file.key.server}"`, {
+          hint: 'make a key for this server, or fix the config',
+        }),
       )
     } else if (!file.grant) {
-      faults.push(new Fault(`${path}: expected a table [grant], and it is missing: a client's copy opens nothing on a server`))
+      const hint = "this may be a client's copy, which opens nothing on a server: use the server's own file"
+      faults.push(new Fault(`${path}: the table [grant] is missing`, { hint }))
     } else {
       const fault = poolFault(path, file, datagrams)
       if (fault) faults.push(fault)
@@ -140,9 +141,9 @@ export function poolFault(path: string, { key }: KeyFile, datagrams: readonly nu
   // Ten thousand keys are looked at, and such ports lie nearly always below the pool.
   const port = datagrams.find((one) => one >= key.pool[0] && key.pool.includes(one))
   if (port === undefined) return null
-  return new Fault(
-    `${path}: expected a pool without port ${port}, which [datagram] in the config has for datagrams, got ${formatPool(key.pool)}: take another port there, or make a key with another pool`,
-  )
+  return new Fault(`${path}: the pool ${formatPool(key.pool)} contains port ${port}, which [datagram] ports has, too`, {
+    hint: 'set another port in [datagram] ports, or make a key with another pool',
+  })
 }
 
 function serverKey(

@@ -30,7 +30,7 @@ export class Deafness {
    * @param steady milliseconds on a monotonic clock
    * @returns what has changed, once
    */
-  look(ends: Ends, steady: number): 'deaf' | 'unreadable' | 'hears again' | null {
+  look(ends: Ends, steady: number): 'deaf' | 'unreadable' | 'recovered' | null {
     const before = this.#before
     this.#before = ends
     const hasArrived = ends.arrived > before.arrived
@@ -46,7 +46,7 @@ export class Deafness {
     const next = this.#judge(hasArrived, hasRead, steady)
     if (next === this.#state) return null
     this.#state = next
-    return next === 'well' ? 'hears again' : next
+    return next === 'well' ? 'recovered' : next
   }
 
   #judge(hasArrived: boolean, hasRead: boolean, steady: number): 'well' | 'deaf' | 'unreadable' {

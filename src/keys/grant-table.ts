@@ -43,14 +43,14 @@ export const grantSchema = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed || dataset.issues) return
     const { value } = dataset
-    for (const [key, family, length] of [
-      ['open_prefix', 'IPv4', 4],
-      ['open_prefix6', 'IPv6', 16],
+    for (const [key, length] of [
+      ['open_prefix', 4],
+      ['open_prefix6', 16],
     ] as const) {
       const narrow = value.addresses.find(({ bytes, bits }) => bytes.length === length && bits > value[key])
       if (narrow && value[key] < 8 * length)
         addIssue({
-          message: `no ${family} block in addresses that is narrower, and there is ${formatCidr(narrow)}`,
+          message: `at least ${narrow.bits}, as there is ${formatCidr(narrow)} in addresses`,
           input: value[key],
           path: leadingTo(value, key),
         })

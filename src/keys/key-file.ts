@@ -90,8 +90,7 @@ const hintAlone = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, addIs
   if (!dataset.typed || dataset.issues || !dataset.value.grant) return
   const { value } = dataset
   for (const entry of ['services', 'max'] as const)
-    if (value[entry] !== undefined)
-      addIssue({ message: 'to stand in [grant]', input: 'it outside', path: leadingTo(value, entry) })
+    if (value[entry] !== undefined) addIssue({ message: 'must be inside [grant]', path: leadingTo(value, entry) })
 })
 
 /** A passcode opens nothing that its key may not, and can't name an address. */
@@ -106,12 +105,13 @@ const passcodeWithin = v.rawCheck<v.InferOutput<typeof keyEntries>>(({ dataset, 
       path: entry ? leadingTo(value, 'passcode', entry) : leadingTo(value, 'passcode'),
     })
   const { grant } = value
-  if (!grant) return expect('a table [grant] beside it', undefined, passcode)
-  if (grant.require_address) expect('no require_address = true in [grant]: it can name no address', undefined, passcode)
+  if (!grant) return expect('requires a table [grant] in the same file', undefined, passcode)
+  if (grant.require_address)
+    expect('must not be used with require_address = true: a passcode cannot name an address', undefined, passcode)
   const beyond = passcode.services?.filter((service) => askedOf(grant.services, service).length === 0) ?? []
-  if (beyond.length > 0) expect('services of the grant', 'services', beyond.map(formatService).join(','))
+  if (beyond.length > 0) expect('services of [grant]', 'services', beyond.map(formatService).join(','))
   if (passcode.time !== undefined && passcode.time > grant.max)
-    expect(`at most ${formatDuration(grant.max)}, the grant's max`, 'time', formatDuration(passcode.time))
+    expect(`at most ${formatDuration(grant.max)} (max in [grant])`, 'time', formatDuration(passcode.time))
 })
 
 const keySchema = v.pipe(keyEntries, hintAlone, passcodeWithin)

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { errorCode, Fault, reason, UsageFault } from '../system/fault'
+import { errorCode, Fault, listed, reason, UsageFault } from '../system/fault'
 import {
   changeText,
   checkPrivate,
@@ -23,6 +23,8 @@ const MAX_KEYS = 100_000
 /** Files that are read at a time: some of them while others are parsed, and no more open than need be. */
 const READ_AT_ONCE = 16
 const MAKE_ONE = 'make a key with "knockturn key new"'
+/** Keys that are named in one line. */
+const NAMED = 8
 const SUFFIX = '.key'
 /** A key's file while it is changed. */
 const CHANGING = `${SUFFIX}.new`
@@ -101,7 +103,8 @@ async function readKey(folder: string, name: string): Promise<ReadKey> {
     checkSecret(path, head.stats)
     const { value, faults } = parseKeyFile(path, decodeText(path, bytes))
     if (value?.id === id) return { key: value }
-    const misnamed = value && new Fault(`${path}: expected the key "${id}", got "${value.id}": rename the file`)
+    const misnamed =
+      value && new Fault(`${path}: id expected "${id}", got "${value.id}"`, { hint: `rename the file to ${value.id}${SUFFIX}` })
     return refused(misnamed ? [misnamed] : (faults as Fault[] as [Fault]), GRACE)
   } catch (error) {
     // Whatever is wrong with a file, the others are read.
@@ -133,9 +136,11 @@ export async function checkTaken(
   isDone: (read: ReadKey) => boolean,
   promised: string,
 ): Promise<void> {
-  const failed = (why: string) => new Fault(`${promised} for the daemon, which sees this: ${why}`)
-  const read = await readBack(folder, id).catch((error) => Promise.reject(failed(reason(error))))
-  if (!isDone(read)) throw failed(read.faulty?.faults[0].message ?? `${keyPath(folder, id)}: has been changed meanwhile`)
+  const failed = ({ message, hint }: Pick<Fault, 'message' | 'hint'>) =>
+    new Fault(`${promised} for the daemon: ${message}`, { hint })
+  const refuse = (error: unknown) => Promise.reject(failed(error instanceof Fault ? error : new Fault(reason(error))))
+  const read = await readBack(folder, id).catch(refuse)
+  if (!isDone(read)) throw failed(read.faulty?.faults[0] ?? new Fault(`${keyPath(folder, id)} was changed at the same time`))
 }
 
 /**
@@ -144,11 +149,18 @@ export async function checkTaken(
  */
 export async function findKey(folder: string, id: string): Promise<KeyFile> {
   const path = keyPath(folder, id)
-  await stat(path).catch((error) => {
+  await stat(path).catch(async (error) => {
     if (errorCode(error) !== 'ENOENT') return
-    throw new Fault(`${folder}: expected a key "${id}", and there is none: "knockturn key list" shows what there is`)
+    throw await noKey(folder, id)
   })
   return loadKeyFile(path)
+}
+
+async function noKey(folder: string, id: string): Promise<Fault> {
+  const names = await readdir(folder).catch((): string[] => [])
+  const ids = names.filter(isKeyName).map((name) => name.slice(0, -SUFFIX.length))
+  if (ids.length === 0) return new Fault(`${folder}: no key "${id}" (there are none)`, { hint: MAKE_ONE })
+  return new Fault(`${folder}: no key "${id}" (there are: ${listed(ids.sort(), NAMED)})`)
 }
 
 /**
@@ -177,7 +189,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
   const text = formatKeyFile(key)
   // What could not be read again is not written.
   const { faults } = parseKeyFile(path, text)
-  if (faults) throw new UsageFault(faults[0].message)
+  if (faults) throw new UsageFault(faults[0].message, { hint: faults[0].hint })
   try {
     // The keyring alone is private: a daemon of its own user has to get through /etc/knockturn.
     await mkdir(dirname(folder), { recursive: true })
@@ -186,12 +198,12 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
     })
     // With one more than may be, a daemon would read none of them any more.
     if ((await list(folder, MAKE_ONE)).length >= MAX_KEYS)
-      throw new Fault(`${folder}: holds ${MAX_KEYS} files, and no more can be added`)
+      throw new Fault(`${folder}: holds ${MAX_KEYS} files, the most that a keyring may have`)
   } catch (error) {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
   }
   await writeNew(path, text)
-  await checkTaken(folder, key.id, (read) => read.key !== undefined, `${key.id} is no key that can be used`)
+  await checkTaken(folder, key.id, (read) => read.key !== undefined, `${key.id} cannot be used`)
   return path
 }
 
@@ -227,9 +239,9 @@ async function list(folder: string, hint: string): Promise<string[]> {
     return names.sort()
   } catch (error) {
     if (error instanceof Fault) throw error
-    const ours = `or, for it to be yours, as root "chown -R ${process.geteuid?.()}: ${folder}"`
-    const next = errorCode(error) === 'EACCES' ? `run this as its owner, or as root; ${ours}` : hint
-    throw new Fault(`${folder}: the keyring cannot be read: ${reason(error)}: ${next}`)
+    const ours = `to make it yours, run as root: "chown -R ${process.geteuid?.()}: ${folder}"`
+    const next = errorCode(error) === 'EACCES' ? `run this as its owner or as root; ${ours}` : hint
+    throw new Fault(`${folder}: the keyring cannot be read: ${reason(error)}`, { hint: next })
   }
 }
 

@@ -25,10 +25,10 @@ export async function writePasscode(folder: string, id: string, passcode: Passco
     const { value } = parseKeyFile(path, text)
     // What could not be read again is not written: a table in another form, such as `passcode.pin = ...`, is left to who wrote it.
     if (!value || !isSame(value.passcode, passcode))
-      throw new Fault(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
+      throw new Fault(`${path}: its passcode is not a plain table [passcode]`, { hint: 'remove it from the file by hand first' })
     return text
   })
-  const promised = passcode ? `${id} has no such passcode` : `${id} has its passcode still`
+  const promised = passcode ? `${id} does not have the new passcode` : `${id} still has its passcode`
   await checkTaken(folder, id, ({ key }) => key !== undefined && isSame(key.passcode, passcode), promised)
 }
 

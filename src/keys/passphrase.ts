@@ -17,7 +17,7 @@ const WORDS = dictionary['diceware-common']
 const MADE_WORDS = 6
 
 /**
- * What is wrong with a passphrase that is to be set, or null.
+ * What is expected of a passphrase that is to be set, and what it has; null: nothing is wrong with it.
  * @param names of the place, which whoever finds the file knows: host, key, services
  */
 export function passphraseFault(passphrase: string, names: readonly string[]): string | null {
@@ -26,9 +26,7 @@ export function passphraseFault(passphrase: string, names: readonly string[]): s
   const known = names.flatMap((name) => [name, ...name.split(/[^\p{L}\p{N}]+/u)]).filter((name) => name !== '')
   const { guesses } = new ZxcvbnFactory({ dictionary: lists, graphs: adjacencyGraphs }).check(passphrase, known)
   const magnitude = (number: number) => `10^${Math.floor(Math.log10(number))}`
-  return guesses < LEAST_GUESSES
-    ? `one that takes ${magnitude(LEAST_GUESSES)} guesses, got one that takes some ${magnitude(guesses)}`
-    : null
+  return guesses < LEAST_GUESSES ? `at least ${magnitude(LEAST_GUESSES)} guesses, got about ${magnitude(guesses)}` : null
 }
 
 /** A new passphrase: six random words. */

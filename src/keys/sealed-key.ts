@@ -17,6 +17,8 @@ const INTRO = 'age-encryption.org/v1\n'
 const HEADER = 256
 /** The header of a file under a passphrase: one stanza, `-> scrypt SALT LOG_N`. */
 const SCRYPT = /^age-encryption\.org\/v1\n-> scrypt \S{1,64} ([1-9]\d{0,9})\n/
+/** What to do about a file that can't be used. */
+const EXPORT = 'export the key again with "knockturn key export --passphrase"'
 
 /** Encrypts a key file's text. @returns an age file, armoured, so that it may be mailed and pasted */
 export async function sealText(text: string, passphrase: string): Promise<string> {
@@ -46,7 +48,7 @@ export async function sealBytes(bytes: Uint8Array, passphrase: string, workFacto
 export async function readSealed(path: string, bytes: Uint8Array): Promise<(passphrase: string) => Promise<Uint8Array | null>> {
   const { armor, Decrypter } = await import('age-encryption')
   const damaged = (error: unknown) =>
-    new Fault(`${path}: expected a whole age file, got a damaged one (${reason(error)}): copy or export it again`)
+    new Fault(`${path}: the age file is damaged (${reason(error)})`, { hint: `copy it again, or ${EXPORT}` })
   let file = bytes
   if (beginning(bytes, INTRO.length) !== INTRO) {
     try {
@@ -56,14 +58,11 @@ export async function readSealed(path: string, bytes: Uint8Array): Promise<(pass
     }
   }
   const [, factor] = SCRYPT.exec(beginning(file, HEADER)) ?? []
-  if (factor === undefined)
-    throw new Fault(
-      `${path}: expected an age file under a passphrase, got another one: make it with "knockturn key export --passphrase"`,
-    )
+  if (factor === undefined) throw new Fault(`${path}: not an age file that a passphrase opens`, { hint: EXPORT })
   if (Number(factor) > MAX_WORK_FACTOR)
-    throw new Fault(
-      `${path}: expected a work factor of at most ${MAX_WORK_FACTOR}, got ${factor}: it would take too long; export the key again`,
-    )
+    throw new Fault(`${path}: expected a work factor of at most ${MAX_WORK_FACTOR}, got ${factor}, which takes too long`, {
+      hint: EXPORT,
+    })
   return async (passphrase) => {
     const decrypter = new Decrypter()
     decrypter.addPassphrase(passphrase)

@@ -20,6 +20,6 @@ export async function beginAgainAs({ uid, gid }: { readonly uid: number; readonl
     const [code] = await once(child, 'close')
     process.exit(code ?? 1)
   } catch (error) {
-    throw new Fault(`this Node cannot work as user ${uid} by itself, nor by setpriv: ${reason(error)}`)
+    throw new Fault(`cannot continue as user ${uid}, neither by this Node nor by setpriv: ${reason(error)}`)
   }
 }

@@ -97,7 +97,8 @@ function failed(command: string, args: readonly string[], said = '', exitCode: n
 /** The fault of a command that is not installed. */
 export function missing(command: string): Fault {
   const instead = INSTEAD[command] ?? ''
-  return new Fault(`${command} is missing: install it (Debian: apt-get install ${PACKAGES[command] ?? command})${instead}`)
+  const hint = `install it (Debian: apt-get install ${PACKAGES[command] ?? command})${instead}`
+  return new Fault(`${command} is not installed`, { hint })
 }
 
 /** @throws {Fault} where a command is not installed */

@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { spawnSync } from './child-process'
 import { commandPath, missing } from './commands'
-import { errorCode, reason } from './fault'
+import { errorCode, inOneLine } from './fault'
 
 /** Milliseconds that prlimit may take. */
 const TIME_LIMIT = 5_000
@@ -28,6 +28,6 @@ export function forbidCoreDumps(warn: (message: string) => void): void {
     timeout: TIME_LIMIT,
   })
   if (status === 0) return
-  const why = errorCode(error) === 'ENOENT' ? missing('prlimit') : (error ?? new Error(stderr.trim() || 'prlimit has failed'))
-  warn(`a crash may leave the keys in a core dump: ${reason(why)}`)
+  const why = errorCode(error) === 'ENOENT' ? missing('prlimit') : (error ?? new Error(stderr.trim() || 'prlimit failed'))
+  warn(`a crash may leave the keys in a core dump: ${inOneLine(why)}`)
 }

@@ -1,6 +1,6 @@
-/** Something that the user can mend. Its message is the one clear line: what was expected, what came, where, what to do next. */
+/** Something that the user can fix. Its message is one clear line that says what is wrong, and where. */
 export class Fault extends Error {
-  /** What to do or to type, where that needs a line of its own. */
+  /** What to do about it, if there is a remedy: a line of its own. */
   readonly hint: string | undefined
 
   constructor(message: string, { hint, ...options }: ErrorOptions & { readonly hint?: string | undefined } = {}) {
@@ -36,6 +36,23 @@ export function reason(error: unknown): string {
   const [line] = (error instanceof Error ? error.message : String(error)).split('\n')
   // Node names the path behind a comma; whoever asks for the reason has said it in front.
   return line.replace(/, \w+ '.*'$/, '')
+}
+
+/** The remedy of an error, if it is a fault that has one: for a fault that says more about it. */
+export function hintOf(error: unknown): string | undefined {
+  return error instanceof Fault ? error.hint : undefined
+}
+
+/** An error with its remedy in one line, for a warning. */
+export function inOneLine(error: unknown): string {
+  const hint = hintOf(error)
+  return hint === undefined ? reason(error) : `${reason(error)}: ${hint}`
+}
+
+/** What a line of the log has about an error. A fault's remedy is a field of its own. */
+export function explained(error: unknown): { readonly reason: string; readonly hint?: string } {
+  const hint = hintOf(error)
+  return { reason: reason(error), ...(hint === undefined ? {} : { hint }) }
 }
 
 /** Node's error code, such as ENOENT, or undefined. */

@@ -11,8 +11,8 @@ export class ReadFault extends Fault {
   readonly code: string | undefined
 
   constructor(path: string, error: unknown) {
-    const next = errorCode(error) === 'EACCES' ? `: as root, run "chown ${process.geteuid?.()} ${path}"` : ''
-    super(`${path}: cannot be read: ${reason(error)}${next}`)
+    const hint = errorCode(error) === 'EACCES' ? `as root, run "chown ${process.geteuid?.()} ${path}"` : undefined
+    super(`${path}: cannot be read: ${reason(error)}`, { hint })
     this.code = errorCode(error)
   }
 }
@@ -40,7 +40,7 @@ export function decodeText(path: string, bytes: Uint8Array): string {
   try {
     return new TextDecoder('utf-8', { fatal: true }).decode(bytes)
   } catch {
-    throw new Fault(`${path}: expected UTF-8 text, got other bytes`)
+    throw new Fault(`${path}: is not UTF-8 text`)
   }
 }
 
@@ -71,7 +71,7 @@ export async function readHead(path: string, most: number): Promise<{ bytes: Uin
   const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(unreadable)
   try {
     const stats = await file.stat().catch(unreadable)
-    if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+    if (!stats.isFile()) throw new Fault(`${path}: is not a regular file`)
     const chunks: Uint8Array[] = []
     for (let at = 0; at < most; ) {
       const chunk = Buffer.alloc(Math.min(CHUNK, most - at))
@@ -92,9 +92,10 @@ export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700):
   const uid = process.geteuid?.()
   if (uid === undefined) return
   const mode = stats.mode & 0o777
-  const mend = `chmod ${wanted.toString(8)} ${path}`
-  if (mode & 0o077) throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}: run "${mend}"`)
-  checkOwner(path, stats, `, then "${mend}"`)
+  const fix = `chmod ${wanted.toString(8)} ${path}`
+  if (mode & 0o077)
+    throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}`, { hint: `run "${fix}"` })
+  checkOwner(path, stats, `, then "${fix}"`)
 }
 
 /**
@@ -105,9 +106,9 @@ function checkOwner(path: string, { uid: owner }: Stats, then = ''): void {
   const uid = process.geteuid?.()
   if (uid === undefined || owner === uid || owner === 0) return
   // Root is here for somebody else, more likely than not: the daemon's user, or one whose HOME it has kept.
-  const ours = `run this as that user, or as root; or, for it to be yours, as root "chown ${uid} ${path}"${then}`
-  const next = uid === 0 ? 'run this as that user, by runuser(1)' : ours
-  throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${owner}: ${next}`)
+  const ours = `run this as that user or as root; or, to make it yours, run as root "chown ${uid} ${path}"${then}`
+  const hint = uid === 0 ? 'run this as that user, with runuser(1)' : ours
+  throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${owner}`, { hint })
 }
 
 /** Refuses a file with a secret that others may read. @throws {Fault} */
@@ -117,7 +118,7 @@ export const checkSecret = (path: string, stats: Stats): void => checkPrivate(pa
 export function checkOwned(path: string, stats: Stats): void {
   if (process.geteuid === undefined || (stats.mode & 0o022) === 0) return
   const mode = (stats.mode & 0o777).toString(8)
-  throw new Fault(`${path}: expected a file that only its owner may write, got mode 0${mode}: run "chmod go-w ${path}"`)
+  throw new Fault(`${path}: users other than its owner may write it (mode 0${mode})`, { hint: `run "chmod go-w ${path}"` })
 }
 
 /** As {@link checkOwned}, and somebody else's file is refused, too. @throws {Fault} */
@@ -177,7 +178,7 @@ export async function checkFree(path: string): Promise<void> {
 }
 
 const isThere = (path: string): Fault =>
-  new Fault(`${path}: cannot be written: it is there already, and nothing is overwritten: choose another name or remove it`)
+  new Fault(`${path}: already exists and is not overwritten`, { hint: 'choose another name, or remove it' })
 
 /**
  * Writes a new file of mode 0600, whole and durable, or nothing at all; never over an existing one.
@@ -202,8 +203,9 @@ export async function writeNew(path: string, text: string | Uint8Array): Promise
   await syncFolder(dirname(path))
 }
 
-/** A change of a file takes milliseconds, seconds on a busy disk: one that is unfinished after so many has been killed. The pause between two tries, likewise. */
+/** A change of a file takes milliseconds, or seconds on a busy disk: after so many milliseconds its process has been killed. */
 const UNFINISHED = 10_000
+/** Milliseconds between two tries to change a file. */
 const PAUSE = 20
 
 /**

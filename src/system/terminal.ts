@@ -43,7 +43,7 @@ export async function askSecret(prompt: string, what: string, typed = false): Pr
     const length = typed || isTyped() ? await type(prompt, what, secret, typed) : await readLine(what, secret)
     return new TextDecoder('utf-8', { fatal: true }).decode(secret.subarray(0, length))
   } catch (error) {
-    throw error instanceof TypeError ? new Fault(`${what}: expected UTF-8 text, got other bytes`) : error
+    throw error instanceof TypeError ? new Fault(`${what}: is not UTF-8 text`) : error
   } finally {
     // The string lives on until it is collected; this at least does not.
     secret.fill(0)
@@ -77,8 +77,8 @@ function openTerminal(what: string, alone = false): Terminal {
   } catch (error) {
     const keys = process.stdin
     if (keys.isTTY) return { keys, write: (text) => process.stderr.write(text), close: () => keys.pause() }
-    const expected = alone ? 'a terminal, got none' : 'a terminal, or a line on standard input, got neither'
-    throw new Fault(`${what}: expected ${expected} (${errorCode(error) ?? reason(error)})`)
+    const required = alone ? 'a terminal, and there is none' : 'a terminal or a line on standard input, and there is neither'
+    throw new Fault(`${what}: requires ${required} (${errorCode(error) ?? reason(error)})`)
   }
 }
 
@@ -165,7 +165,7 @@ async function readByte(what: string, byte: Buffer): Promise<number | null> {
   }
 }
 
-const noneGiven = (what: string): Fault => new Fault(`${what}: none was given`)
+const noneGiven = (what: string): Fault => new Fault(`${what}: nothing was entered`)
 
 function tooLong(what: string): Fault {
   return new Fault(`${what}: expected at most ${MAX_SECRET} bytes, got more`)

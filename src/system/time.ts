@@ -37,8 +37,8 @@ export function isoTime(milliseconds: number): string {
   return `${new Date(Math.min(milliseconds, LAST_MOMENT)).toISOString().slice(0, -5)}Z`
 }
 
-/** @throws {Fault} when the clock can't be true: everything here hangs on it */
-export function checkClock(wall: number, remedy: string): void {
+/** @param hint what to do about it @throws {Fault} when the clock can't be true: everything here depends on it */
+export function checkClock(wall: number, hint: string): void {
   if (new Date(wall).getUTCFullYear() >= FIRST_YEAR) return
-  throw new Fault(`expected a clock in ${FIRST_YEAR} or later, got ${isoTime(wall)}: ${remedy}`)
+  throw new Fault(`the clock is wrong: expected ${FIRST_YEAR} or later, got ${isoTime(wall)}`, { hint })
 }

@@ -1,7 +1,7 @@
 import { TomlDate } from 'smol-toml'
 import * as v from 'valibot'
 
-/* Kinds of entries that several files of ours have, for the schemas of readToml; each fault is worded to follow "expected". */
+/* Kinds of entries that several files of ours have, for the schemas of readToml; each fault is worded to follow "expected" (what begins with "requires" or "must" stands alone). */
 
 /** A string that `read` understands; its RangeError, if it throws one, is the message. */
 export const text = <T>(read: (input: string) => T | null, expected: string) =>

@@ -23,8 +23,8 @@ export function readToml<S extends v.GenericSchema>(
     // Only the first line of its message: the rest quotes the file, which may hold a secret.
     if (!(error instanceof TomlError)) throw error
     const [message] = error.message.split('\n')
-    const more = message.endsWith(': invalid value') ? ': text stands in quotes, as in server = "gate.example"' : ''
-    return { faults: [new Fault(`${path}:${error.line}: ${message}${more}`)] }
+    const hint = message.endsWith(': invalid value') ? 'put text in quotes, as in server = "gate.example"' : undefined
+    return { faults: [new Fault(`${path}:${error.line}: ${message}`, { hint })] }
   }
   const result = v.safeParse(schema, table)
   if (result.success) return { value: result.output }
@@ -48,12 +48,17 @@ function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secre
   const where = `${path}:${lineOf(text, keys)}`
   if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
     return `${where}: unknown entry ${shown}`
-  if (issue.input === undefined) return `${where}: expected ${shown}, and it is missing`
+  if (issue.input === undefined) return `${where}: ${shown} is missing`
+  // A rule between entries, each of which is right by itself.
+  if (RULE.test(issue.message)) return `${where}: ${shown} ${issue.message}`
   // Our own wording where a schema has one, and not the library's.
   const expected = issue.message.startsWith('Invalid') ? (EXPECTED[issue.expected ?? ''] ?? issue.expected) : issue.message
   const got = secrets.includes(name) ? 'something else (not shown)' : show(issue.input)
   return `${where}: ${shown} expected ${expected}, got ${got}`
 }
+
+/** How a message begins that is a whole predicate, and does not follow "expected". */
+const RULE = /^(requires|must) /
 
 const EXPECTED: Record<string, string> = {
   string: 'a string',

@@ -35,8 +35,14 @@ const RESOURCE = 'NODE_SEA_BLOB'
 /** A snapshot takes a second, and LIEF some 4 s. */
 const TIME_LIMIT = 120_000
 
-/** A failure whose message is all that the user needs. */
-class Plain extends Error {}
+/** A failure whose message is all that the user needs, with what to do about it. */
+class Plain extends Error {
+  /** @param {string} message @param {string} [hint] */
+  constructor(message, hint) {
+    super(message)
+    this.hint = hint
+  }
+}
 
 /** Makes the snapshot. @param {string} folder where to, and where its settings may be written @returns {Buffer} */
 function snapshot(folder) {
@@ -65,7 +71,7 @@ function snapshot(folder) {
     timeout: TIME_LIMIT,
   })
   closeSync(main)
-  if (status !== 0) throw new Plain(`the snapshot has failed:\n${stderr}`)
+  if (status !== 0) throw new Plain(`the snapshot failed:\n${stderr}`)
   return readFileSync(join(folder, BLOB))
 }
 
@@ -74,7 +80,8 @@ function copyNode(path) {
   const node = readFileSync(process.execPath)
   if (!node.includes(FUSE))
     throw new Plain(
-      `${process.execPath}: expected a Node in one file, as from nodejs.org, got one that lies in a shared library: run this with another Node`,
+      `${process.execPath}: this Node is not in one file, but in a shared library`,
+      'run this with a Node in one file, such as the one from nodejs.org',
     )
   writeFileSync(path, withoutOptions(node), { mode: 0o755 })
   chmodSync(path, 0o755)
@@ -95,8 +102,8 @@ function withoutOptions(node) {
 async function build() {
   // Elsewhere an executable has to be signed, and nobody has tried it.
   if (process.platform !== 'linux')
-    throw new Plain(`expected Linux, got ${process.platform}: use bin/knockclient with Node there`)
-  if (!existsSync(PROGRAM)) throw new Plain(`${PROGRAM}: expected the built program, and it is missing: run "npm run build"`)
+    throw new Plain(`expected Linux, got ${process.platform}`, 'use bin/knockclient with Node there')
+  if (!existsSync(PROGRAM)) throw new Plain(`${PROGRAM}: the built program is missing`, 'run "npm run build"')
   mkdirSync(FOLDER, { recursive: true })
   // A folder of its own: two of these may run at a time.
   const folder = mkdtempSync(join(FOLDER, 'making-'))
@@ -115,19 +122,17 @@ async function build() {
       timeout: TIME_LIMIT,
     })
     if (status !== 0)
-      throw new Plain(
-        `the executable does not start, or not without what NODE_OPTIONS says: ${stderr}: run this with another Node`,
-      )
+      throw new Plain(`the executable does not start, or it obeys NODE_OPTIONS: ${stderr.trim()}`, 'run this with another Node')
     renameSync(next, EXECUTABLE)
   } finally {
     rmSync(folder, { recursive: true, force: true })
   }
   const { size } = statSync(EXECUTABLE)
-  process.stdout.write(`made ${EXECUTABLE}: ${Math.round(size / 1e6)} MB, with Node ${process.versions.node} in it\n`)
+  process.stdout.write(`made ${EXECUTABLE}: ${Math.round(size / 1e6)} MB, with Node ${process.versions.node}\n`)
 }
 
 build().catch((error) => {
   if (!(error instanceof Plain)) throw error
-  process.stderr.write(`usb: error: ${error.message}\n`)
+  process.stderr.write(`usb: error: ${error.message}\n${error.hint ? `hint: ${error.hint}\n` : ''}`)
   process.exitCode = 1
 })

@@ -71,10 +71,10 @@ describe('the words of a page', () => {
   })
 
   it.each([
-    ['sent', 2222, 'sees only if HTTP answers there'],
-    ['sent', null, 'can’t be seen: browsers may not look at port 22 or 53/udp'],
-    ['answered', 2222, 'Somebody on the way answers every connection'],
-    ['answered', null, 'whether the door is open can’t be seen'],
+    ['sent', 2222, 'can see port 2222 only if HTTP answers there'],
+    ['sent', null, 'cannot see whether the door is open: browsers refuse to connect to port 22 or 53/udp'],
+    ['answered', 2222, 'Something on the network path answers every connection'],
+    ['answered', null, 'This page cannot see whether the door is open'],
     ['rejected', 2222, 'Log in to this network first'],
   ] as const)('of a knock that is %s, with a look at %s, say: %s', (why, look, words) => {
     expect(unseen('ssh gate', ['22', '53/udp'], look)[why]).toContain(words)

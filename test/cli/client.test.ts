@@ -342,9 +342,12 @@ describe('a fault of usage', () => {
     expect(stderr.split('\n')[0]).toMatch(message)
   })
 
-  it.each([[['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])('in %j is one line', async (args) => {
-    expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\n$/)
-  })
+  it.each([[['-p', 'ssh']], [['--loud']], [['-p']], [['-p', '22', '--protocol', 'sctp']]])(
+    'in %j is one line, and one that points to the help',
+    async (args) => {
+      expect((await knock(...args)).stderr).toMatch(/^knockclient: error: [^\n]+\nhint: see "knockclient --help"\n$/)
+    },
+  )
 
   it.each([
     [['-p', '22', '-t', '256'], 'write 256s or 256m'],
@@ -366,7 +369,7 @@ describe('a fault of usage', () => {
 
   it('shows no control characters', async () => {
     const { stderr } = await knock('-p', '22\u001b[2J\n\u0007')
-    expect(stderr.trimEnd()).not.toMatch(/\p{Cc}/u)
+    expect(stderr.trimEnd().replace('\nhint: see "knockclient --help"', '')).not.toMatch(/\p{Cc}/u)
   })
 })
 
@@ -385,7 +388,7 @@ describe('a failure', () => {
 
   it('is a key file that others may read', async () => {
     const path = put(scratch(), 'alice.key', TEXT, 0o644)
-    expect(await failing(['-k', path])).toContain(`${path}: expected mode 0600, got 0644: run "chmod 600 ${path}"`)
+    expect(await failing(['-k', path])).toContain(`${path}: expected mode 0600, got 0644\nhint: run "chmod 600 ${path}"`)
   })
 
   it('is a key file with a fault', async () => {
@@ -395,13 +398,15 @@ describe('a failure', () => {
 
   it('is a clock before 2020', async () => {
     expect(await failing(['-k', FILE, '--time-offset', '-999999999'])).toMatch(
-      /expected a clock in 2020 or later, got .*--time-offset/,
+      /the clock is wrong: expected 2020 or later, got .*\nhint: .*--time-offset/,
     )
   })
 
   it('is a keyring that is missing', async () => {
     const home = scratch()
-    expect(await failing([], { HOME: home })).toMatch(new RegExp(`${home}/.config/knockturn/keys: .*, or give its file with -k`))
+    expect(await failing([], { HOME: home })).toMatch(
+      new RegExp(`${home}/.config/knockturn/keys: .*\nhint: .*, or give its file with -k`),
+    )
   })
 
   it('is a host that is not there', async () => {

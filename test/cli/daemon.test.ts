@@ -69,7 +69,7 @@ it('a line of the log shows no character that is not seen', async () => {
   const { keys, run: serve } = server()
   put(keys, 'a\u202e\u200b', '')
   const daemon = await serve()
-  const [line] = daemon.log.all.filter((text) => text.includes('the file is ignored'))
+  const [line] = daemon.log.all.filter((text) => text.includes('ignored: not named <id>.key'))
   expect(line).toMatch(/^[ -~]+$/)
   expect(line).toContain('a\\u202e\\u200b')
 })
@@ -239,9 +239,9 @@ describe('a lease', () => {
 
 describe('a key’s file that the daemon cannot take', () => {
   const ended = (line: Record<string, unknown>) => line.do === 'close' || line.do === 'expire'
-  const HELD = 'a key file is faulty: its key stays for 10 s, and is refused then'
-  const REFUSED = 'a key file is faulty: its key is refused'
-  const UNREAD = 'the keyring cannot be read, and what was read before holds'
+  const HELD = 'invalid key file: last good version kept for 10 s, then key rejected'
+  const REFUSED = 'invalid key file: key rejected'
+  const UNREAD = 'cannot read the keyring: last good version kept'
   const logs = (msg: string) => (line: Record<string, unknown>) => line.msg === msg
 
   /** A daemon with a door open to alice’s key, beside bob’s. */
@@ -513,7 +513,7 @@ describe('the log', () => {
     const daemon = await start('--new-ledger').ready()
     await daemon.finish()
     expect(daemon.log.json).toContainEqual(expect.objectContaining({ level: 40, file: join(keys, 'notes') }))
-    expect(daemon.log.json).toContainEqual(expect.objectContaining({ level: 50, reason: expect.stringContaining('chmod 600') }))
+    expect(daemon.log.json).toContainEqual(expect.objectContaining({ level: 50, hint: expect.stringContaining('chmod 600') }))
   })
 })
 
@@ -572,7 +572,7 @@ describe('the daemon', () => {
     const { code, stdout, stderr } = await run('knockdaemon', ['--config', file])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toBe(
-      `knockdaemon: error: ${ledger}: the ledger is held by another daemon: end that one, or give this one a ledger of its own\n`,
+      `knockdaemon: error: ${ledger}: another daemon uses the ledger\nhint: stop that daemon, or give this one a ledger of its own\n`,
     )
     first.feed(knock())
     expect(await first.out.find(did('open'))).toMatchObject({ key: 'alice' })
@@ -590,7 +590,7 @@ describe('the daemon', () => {
     const { file, keys } = server({ ids: [] })
     const { code, stdout, stderr } = await run('knockdaemon', ['--config', file])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    expect(stderr).toMatch(new RegExp(`^knockdaemon: error: ${keys}: [^\n]*key[^\n]*\n$`))
+    expect(stderr).toMatch(new RegExp(`^knockdaemon: error: ${keys}: [^\n]*key\nhint: [^\n]*key[^\n]*\n$`))
   })
 
   it('refuses to start with a keyring that others may use', async () => {
@@ -599,7 +599,7 @@ describe('the daemon', () => {
     expect(await run('knockdaemon', ['--config', file])).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockdaemon: error: ${keys}: expected mode 0700, got 0755: run "chmod 700 ${keys}"\n`,
+      stderr: `knockdaemon: error: ${keys}: expected mode 0700, got 0755\nhint: run "chmod 700 ${keys}"\n`,
     })
   })
 
@@ -608,7 +608,9 @@ describe('the daemon', () => {
     const { code, stderr } = await run('knockdaemon', ['--config', file])
     expect({ code, stderr }).toEqual({
       code: 1,
-      stderr: expect.stringMatching(new RegExp(`^knockdaemon: error: ${file}: cannot be read: ENOENT[^\n]*\n$`)),
+      stderr: expect.stringMatching(
+        new RegExp(`^knockdaemon: error: ${file}: cannot be read: ENOENT[^\n]*\nhint: write one with [^\n]*\n$`),
+      ),
     })
   })
 
@@ -624,11 +626,14 @@ describe('the daemon', () => {
     )
   })
 
-  it.each([[['--log-level', 'loud']], [['--loud']], [['now']], [['--config']]])('takes %j for a fault of usage', async (args) => {
-    const { code, stdout, stderr } = await run('knockdaemon', args)
-    expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
-    expect(stderr).toMatch(/^knockdaemon: error: [^\n]+\n$/)
-  })
+  it.each([[['--log-level', 'loud']], [['--loud']], [['now']], [['completion', 'bash']], [['--config']]])(
+    'takes %j for a fault of usage',
+    async (args) => {
+      const { code, stdout, stderr } = await run('knockdaemon', args)
+      expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
+      expect(stderr).toMatch(/^knockdaemon: error: [^\n]+\nhint: see "knockdaemon --help"\n$/)
+    },
+  )
 })
 
 describe('input that is no text', () => {
@@ -696,8 +701,14 @@ describe('--check', () => {
     put(folder, 'ledger', '', 0o644)
     const { code, stdout, stderr } = await run('knockdaemon', ['--config', file, '--check'])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
-    const lines = stderr.trimEnd().split('\n').sort()
-    expect(lines).toEqual([
+    const lines = stderr.trimEnd().split('\n')
+    const isHint = (line: string) => line.startsWith('hint: ')
+    expect(lines.filter(isHint)).toEqual([
+      `hint: run "chmod 600 ${keys}/loose.key"`,
+      'hint: make a key for this server, or fix the config',
+      `hint: run "chmod 600 ${folder}/ledger"`,
+    ])
+    expect(lines.filter((line) => !isHint(line)).sort()).toEqual([
       expect.stringContaining(`${keys}/broken.key:2: "secret" expected`),
       expect.stringContaining(`${keys}/loose.key: expected mode 0600, got 0644`),
       expect.stringContaining(`${keys}/other.key: expected server "gate.example"`),
@@ -712,7 +723,7 @@ describe('--check', () => {
     expect({ code, stderr }).toEqual({
       code: 1,
       stderr: expect.stringMatching(
-        /^knockdaemon: error: [^\n]*missing\/ledger: the ledger cannot be made: [^\n]*: make its folder: [^\n]*\n$/,
+        /^knockdaemon: error: [^\n]*missing\/ledger: the ledger cannot be created: [^\n]*\nhint: create its folder: [^\n]*\n$/,
       ),
     })
   })

@@ -28,7 +28,9 @@ describe('knockturn firewall install', () => {
   it('warns of a key whose pool holds such a port, and leaves it out, as the daemon does', async () => {
     const { code, stdout, stderr } = await install(server([443], '49152-65535', '400-12000'))
     expect(code).toBe(0)
-    expect(stderr).toContain('/keys/user1.key: expected a pool without port 443, which [datagram] in the config has')
+    expect(stderr).toContain(
+      '/keys/user1.key: the pool 400-12000 contains port 443, which [datagram] ports has, too: set another port',
+    )
     expect([stdout.includes('--dport 49152:65535'), stdout.includes('--dport 400:')]).toEqual([true, false])
   })
 
@@ -43,6 +45,6 @@ describe('knockdaemon --check', () => {
   it('names a key whose pool holds a port of datagrams', async () => {
     const { code, stderr } = await run('knockdaemon', ['--check', '--config', server([443], '400-12000', '49152-65535')])
     expect(code).toBe(1)
-    expect(stderr).toContain('/keys/user0.key: expected a pool without port 443')
+    expect(stderr).toContain('/keys/user0.key: the pool 400-12000 contains port 443')
   })
 })

@@ -68,12 +68,12 @@ describe('ledger rebase', () => {
     const { stdout, stderr } = await rebase()
     expect(stdout).toMatch(
       new RegExp(
-        `^${ledger}: had the base ${ISO}, and has ${ISO} now: nothing that was sent before the next minute or so opens\nwhat is spent stays so \\(2 knocks\\), and so do the floors of keys; next: start the daemon\n$`,
+        `^${ledger}: the base is now ${ISO} \\(it was ${ISO}\\): nothing sent before the next minute or so opens\nspent knocks stay spent \\(2\\), and the floors of keys stay\nnext: start the daemon\n$`,
       ),
     )
     expect(stderr).toMatch(
       new RegExp(
-        `^knockturn: warning: keys that have knocked while the clock was ahead open nothing till then, and need new ones in their place: 00112233 before ${ISO}\n$`,
+        `^knockturn: warning: keys that knocked while the clock was ahead open nothing for now: make new keys in their place: 00112233 \\(until ${ISO}\\)\n$`,
       ),
     )
   })
@@ -102,7 +102,7 @@ describe('ledger rebase', () => {
     expect(await rebase()).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockturn: error: ${ledger}: a daemon holds the ledger: end it first, since it goes by what it has read\n`,
+      stderr: `knockturn: error: ${ledger}: a daemon uses the ledger\nhint: stop it first: it works with what it has already read\n`,
     })
     expect(readFileSync(ledger)).toEqual(before)
   })
@@ -112,7 +112,7 @@ describe('ledger rebase', () => {
     expect(await rebase()).toEqual({
       code: 1,
       stdout: '',
-      stderr: `knockturn: error: ${ledger}: there is no ledger: start the daemon, which makes one by the clock of then\n`,
+      stderr: `knockturn: error: ${ledger}: there is no ledger\nhint: start the daemon: it creates one for the current time\n`,
     })
     expect(readdirSync(folder)).not.toContain('ledger')
   })
@@ -123,7 +123,7 @@ describe('ledger rebase', () => {
     const before = readFileSync(ledger)
     expect(await rebase()).toMatchObject({
       code: 1,
-      stderr: expect.stringMatching(/^knockturn: error: \S+: the ledger cannot be written, and is as it was: EEXIST[^\n]*\n$/),
+      stderr: expect.stringMatching(/^knockturn: error: \S+: the ledger cannot be written and is unchanged: EEXIST[^\n]*\n$/),
     })
     expect(readFileSync(ledger)).toEqual(before)
   })
@@ -131,7 +131,7 @@ describe('ledger rebase', () => {
   it('keeps the bytes of a damaged one aside, as a daemon does', async () => {
     const damaged = text(records()).slice(0, -5)
     const { ledger, rebase } = server(damaged)
-    const kept = `knockturn: warning: ${ledger}: the ledger was damaged, and what it held is kept as ${ledger}.damaged\n`
+    const kept = `knockturn: warning: ${ledger}: the ledger was damaged: its old content is kept as ${ledger}.damaged\n`
     expect(await rebase()).toMatchObject({ code: 0, stderr: expect.stringContaining(kept) })
     expect(readFileSync(`${ledger}.damaged`, 'latin1')).toBe(damaged)
     expect(readLedger(readFileSync(ledger))).toMatchObject({ state: 'whole', records: { length: 4 } })

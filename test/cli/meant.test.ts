@@ -3,29 +3,31 @@ import { meantByWords } from '../../src/cli/meant'
 import { scratch } from '../system/scratch'
 import { type Program, run } from './programs'
 
-const server = (line: string) => `to knock at a server of that name, type "${line}"`
+const server = (line: string) => `to knock at a server of that name, run "${line}"`
 
 describe('words where a profile stands', () => {
   it.each<[string[], string]>([
     [['gate.example', '22'], server('knock -r gate.example -p 22')],
     [['22', 'gate.example'], server('knock -r gate.example -p 22')],
     [['gate.example', 'tcp/22'], server('knock -r gate.example -p tcp/22')],
-    [['gate', '22'], 'type "knock gate -p 22"'],
+    [['gate', '22'], 'run "knock gate -p 22"'],
     [['alice@gate.example', '22'], server('knock -r gate.example -p 22')],
     [['2001:db8::1', '22'], server('knock -r 2001:db8::1 -p 22')],
     [['gate.example'], server('knock -r gate.example')],
     [['198.51.100.1'], server('knock -r 198.51.100.1')],
-    [['gate.example:22'], 'type "knock -r gate.example -p 22"'],
-    [['alice@gate.example:22'], 'type "knock -r gate.example -p 22"'],
-    [['[2001:db8::1]:22'], 'type "knock -r 2001:db8::1 -p 22"'],
-    [['22'], 'type "knock -p 22"'],
+    [['gate.example:22'], 'run "knock -r gate.example -p 22"'],
+    [['alice@gate.example:22'], 'run "knock -r gate.example -p 22"'],
+    [['[2001:db8::1]:22'], 'run "knock -r 2001:db8::1 -p 22"'],
+    [['22'], 'run "knock -p 22"'],
     [['gaet'], server('knock -r gaet')],
   ])('%j have a line that says what to type', (words, hint) => {
     expect(meantByWords('knock', words, ['gate'])).toBe(hint)
   })
 
   it('may be the name of a profile that is still to be made, where there is none', () => {
-    expect(meantByWords('knock', ['gate'], [])).toBe(`"knock profile save gate" makes that profile; ${server('knock -r gate')}`)
+    expect(meantByWords('knock', ['gate'], [])).toBe(
+      `to make that profile, run "knock profile save gate"; ${server('knock -r gate')}`,
+    )
     expect(meantByWords('knock', ['gate.example'], [])).toBe(server('knock -r gate.example'))
   })
 
@@ -55,24 +57,32 @@ describe('what hands type', () => {
   it.each<[Program, string[], string]>([
     ['knockclient', ['gate.example', '22'], server('knockclient -r gate.example -p 22')],
     ['knockclient', ['gate.example', '22', '-t', '15'], server('knockclient -r gate.example -p 22')],
-    ['knockclient', ['help'], 'type "knockclient --help"'],
-    ['knockclient', ['help', 'connect'], 'type "knockclient connect --help"'],
-    ['knockclient', ['list'], 'type "knockclient profile list"'],
+    ['knockclient', ['help'], 'run "knockclient --help"'],
+    ['knockclient', ['help', 'connect'], 'run "knockclient connect --help"'],
+    ['knockclient', ['list'], 'run "knockclient profile list"'],
     ['knockclient', ['status'], 'a server never answers: knock with --wait, which tries the port'],
-    ['knockclient', ['close'], 'type "knockclient --close"'],
+    ['knockclient', ['close'], 'run "knockclient --close"'],
+    ['knockclient', ['version'], 'run "knockclient --version"'],
+    ['knockturn', ['list'], 'run "knockturn key list"'],
+    ['knockturn', ['new', 'alice'], 'run "knockturn key new"'],
+    ['knockturn', ['show'], 'run "knockturn key show" or "knockturn firewall show"'],
+    ['knockturn', ['status'], 'run "knockturn firewall show" to see what is open, or "knockdaemon --check" to see what is wrong'],
+    ['knockdaemon', ['help'], 'run "knockdaemon --help"'],
+    ['knockdaemon', ['check'], 'run "knockdaemon --check"'],
+    [
+      'knockdaemon',
+      ['status'],
+      'run "systemctl status knockdaemon" to see whether it runs, or "knockdaemon --check" to see what is wrong',
+    ],
     ['knockclient', ['key', 'new', 'alice'], '"key" is a command of knockturn: run "knockturn key"'],
     ['knockclient', ['firewall'], '"firewall" is a command of knockturn: run "knockturn firewall"'],
     ['knockturn', ['connect', 'gate', '22'], '"connect" is a command of knockclient: run "knockclient connect"'],
-    ['knockclient', ['version'], 'type "knockclient --version"'],
-    ['knockturn', ['list'], 'type "knockturn key list"'],
-    ['knockturn', ['new', 'alice'], 'type "knockturn key new"'],
-    ['knockturn', ['show'], 'type "knockturn key show" or "knockturn firewall show"'],
-    ['knockturn', ['status'], '"knockturn firewall show" shows what is open, and "knockdaemon --check" what is wrong'],
-    ['knockdaemon', ['help'], 'type "knockdaemon --help"'],
-    ['knockdaemon', ['check'], 'type "knockdaemon --check"'],
-    ['knockdaemon', ['status'], '"systemctl status knockdaemon" tells whether it runs, and "knockdaemon --check" what is wrong'],
   ])('is told in %s what to type for %j', async (program, args, hint) => {
     expect(await said(program, ...args)).toEqual([expect.stringMatching(`^${program}: error: `), `hint: ${hint}`])
+  })
+
+  it.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('wrong of %s itself points to its help', async (program) => {
+    expect(await said(program, '--loud')).toEqual([`${program}: error: unknown option '--loud'`, `hint: see "${program} --help"`])
   })
 
   it('may be the name of a profile, where there is one', async () => {
@@ -92,11 +102,27 @@ describe('what hands type', () => {
     ['knockclient', ['completion', 'fish'], 'completion'],
     ['knockturn', ['key', 'lose'], 'key'],
     ['knockturn', ['key', 'new'], 'key new'],
+    ['knockturn', ['key', 'new', '../alice'], 'key new'],
+    ['knockturn', ['key', 'new', 'alice', '--max', '60'], 'key new'],
+    ['knockturn', ['key', 'new', 'alice', '--server', 'gate', '--expires', '2020-01-01'], 'key new'],
+    ['knockturn', ['key', 'list', 'all'], 'key list'],
+    ['knockturn', ['key', 'show'], 'key show'],
+    ['knockturn', ['key', 'export', '../alice'], 'key export'],
+    ['knockturn', ['key', 'revoke', 'alice', '--loud'], 'key revoke'],
+    ['knockturn', ['key', 'passcode', 'alice', '--time', 'long'], 'key passcode'],
+    ['knockturn', ['page', 'alice'], 'page'],
+    ['knockturn', ['page', '--out', '/nonexistent/page', '--address', 'gate'], 'page'],
+    ['knockturn', ['firewall', 'lose'], 'firewall'],
     ['knockturn', ['firewall', 'install', '--loud'], 'firewall install'],
-    ['knockdaemon', ['completion'], 'completion'],
+    ['knockturn', ['firewall', 'remove', '--config', 'x'], 'firewall remove'],
+    ['knockturn', ['firewall', 'show', '--config', 'x'], 'firewall show'],
+    ['knockturn', ['ledger', 'lose'], 'ledger'],
+    ['knockturn', ['ledger', 'rebase', 'now'], 'ledger rebase'],
+    ['knockturn', ['completion', 'fish'], 'completion'],
   ])('wrong of a subcommand of %s points to its own help: %j', async (program, args, path) => {
     expect(await said(program, ...args)).toEqual([
-      expect.stringMatching(`^${program}: error: .*: see "${program} ${path} --help"$`),
+      expect.stringMatching(`^${program}: error: `),
+      `hint: see "${program} ${path} --help"`,
     ])
   })
 })

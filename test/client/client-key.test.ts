@@ -22,8 +22,8 @@ describe('a plain key', () => {
   it('that others may read is refused, with what to do on a stick', async () => {
     const path = put(scratch(), 'a', keyText(), 0o755)
     await expect(loadClientKey(path)).rejects.toMatchObject({
-      message: `${path}: expected mode 0600, got 0755: run "chmod 600 ${path}"`,
-      hint: 'on a USB stick, which knows no modes, use a key exported with --passphrase',
+      message: `${path}: expected mode 0600, got 0755`,
+      hint: `run "chmod 600 ${path}"; on a USB stick, which knows no modes, use a key exported with --passphrase`,
     })
   })
 
@@ -95,7 +95,7 @@ describe('a descriptor', () => {
 
   it.each([
     ['other than UTF-8', Buffer.from([0xff]), 'expected UTF-8 text, got other bytes'],
-    ['nothing', '', 'expected "id", and it is missing'],
+    ['nothing', '', '"id" is missing'],
   ])('that has %s is refused', async (_, content, fault) => {
     await expect(readOpen(put(scratch(), 'a', content))).rejects.toThrow(fault)
   })

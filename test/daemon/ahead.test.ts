@@ -22,8 +22,8 @@ const told = (records: LedgerRecord[], keys = [alice, bob]) =>
   floorsAhead(ledger(...records), keys, NOW).map(({ key, isFar, message }) => [key?.id, isFar, message])
 
 const BASE = "the ledger's base is ahead of the clock: nothing opens before"
-const REMEDY = ', by a new key either: set the clock right, end the daemon and run "knockturn ledger rebase"'
-const OWN = 'the floor is ahead of the clock: nothing opens before'
+const REMEDY = ', not even with a new key: set the clock right, stop the daemon and run "knockturn ledger rebase"'
+const OWN = 'the floor of this key is ahead of the clock: it opens nothing before'
 
 describe('of the floors of a ledger', () => {
   it('none is told where none is ahead', () => {
@@ -43,7 +43,7 @@ describe('of the floors of a ledger', () => {
     [HOUR + 30_000, true],
   ])('a key’s is told to be %i ms ahead, and whether that is far: %s', (ahead, isFar) => {
     const until = new Date(NOW + ahead).toISOString().replace('.000', '')
-    expect(told([floor(ahead)])).toEqual([['user1', isFar, `${OWN} ${until}, but by a new key`]])
+    expect(told([floor(ahead)])).toEqual([['user1', isFar, `${OWN} ${until}; a new key opens at once`]])
   })
 
   it('a key’s is told with the base where a new key would have to wait for that', () => {
@@ -51,7 +51,7 @@ describe('of the floors of a ledger', () => {
       [
         'user1',
         true,
-        `${OWN} 2028-11-21T12:00:00Z, but by a new key, and by that not before 2027-11-22T12:01:00Z, when the ledger's base is no longer ahead`,
+        `${OWN} 2028-11-21T12:00:00Z; a new key opens from 2027-11-22T12:01:00Z on, because the ledger's base is ahead, too`,
       ],
       [undefined, true, `${BASE} 2027-11-22T12:01:00Z${REMEDY}`],
     ])

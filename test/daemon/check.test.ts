@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checkDaemon } from '../../src/daemon/check'
+import { inOneLine } from '../../src/system/fault'
 import { keyText, put, scratch } from '../system/scratch'
 
 /** What --check says of a server whose taps come from a file, which `make` may put there. */
@@ -15,7 +16,7 @@ async function checked(make: (path: string, folder: string) => void) {
   const path = join(folder, 'knocks.log')
   make(path, folder)
   const { faults, warnings } = await checkDaemon(config)
-  return { path, faults: faults.map(({ message }) => message), notes: warnings.filter((line) => line.startsWith(path)) }
+  return { path, faults: faults.map(inOneLine), notes: warnings.filter((line) => line.startsWith(path)) }
 }
 
 describe('the file of taps', () => {
@@ -26,12 +27,12 @@ describe('the file of taps', () => {
 
   it('may be missing, and that is noted', async () => {
     const { path, faults, notes } = await checked(() => {})
-    const note = `${path}: is not there yet: the daemon waits for it, and hears nothing before`
+    const note = `${path}: does not exist yet: the daemon waits for it and receives no knocks until then`
     expect({ faults, notes }).toEqual({ faults: [], notes: [note] })
   })
 
   it('may be no folder', async () => {
     const { path, faults } = await checked((name) => mkdirSync(name))
-    expect(faults).toEqual([`${path}: expected a file, got something else`])
+    expect(faults).toEqual([`${path}: is not a regular file`])
   })
 })

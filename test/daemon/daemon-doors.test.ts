@@ -64,7 +64,7 @@ it('a door that the firewall does not open is an error with what it said', async
     throw new Error('the lock is held')
   }
   await world.taps(world.compose())
-  expect(said(world, 'open')).toEqual([{ level: 50, msg: 'the firewall failed', reason: 'the lock is held' }])
+  expect(said(world, 'open')).toEqual([{ level: 50, msg: 'cannot change the firewall rules', reason: 'the lock is held' }])
 })
 
 it('a door that the firewall does not shut is an error with what it said', async () => {
@@ -76,7 +76,7 @@ it('a door that the firewall does not shut is an error with what it said', async
   await world.taps(world.compose({ action: 'close', port: 0 }))
   expect([world.isOpen(USER), said(world, 'close')]).toEqual([
     true,
-    [{ level: 50, msg: 'the firewall failed', reason: 'the lock is held' }],
+    [{ level: 50, msg: 'cannot change the firewall rules', reason: 'the lock is held' }],
   ])
 })
 

@@ -33,7 +33,7 @@ describe('of what a key asks without end', () => {
     expect(Math.abs(accepted - SHARE - SHARE_RATE * SECONDS)).toBeLessThan(2)
     const refused = of(world, 'refused')
     expect(new Set(refused.map(({ refusal, reason }) => `${refusal}: ${reason}`))).toEqual(
-      new Set(["not-granted: it is beyond the key's share"]),
+      new Set(["not-granted: the key's share is used up"]),
     )
   })
 
@@ -41,7 +41,7 @@ describe('of what a key asks without end', () => {
     const world = await greedy({ action: 'lock', port: 0, seconds: 60 })
     expect(of(world, 'accepted').length).toBe(MAX_KEY_LOCKS)
     const reasons = new Set(of(world, 'refused').map(({ reason }) => reason))
-    expect(reasons).toEqual(new Set(["it is beyond the key's share", 'too many locks are in force']))
+    expect(reasons).toEqual(new Set(["the key's share is used up", 'too many locks are in force']))
   })
 })
 
@@ -56,7 +56,7 @@ describe('of the refusals of a key without end', () => {
     const said = of(world, 'refused').length
     await world.pass(59_000)
     await world.pass(10_000)
-    const counts = of(world, 'refusals of this key were too many to be logged').map(({ key, count }) => [key, count])
+    const counts = of(world, 'too many refusals of this key: some were not logged').map(({ key, count }) => [key, count])
     expect(counts).toEqual([[world.keys[0].id, MANY - said]])
   })
 })

@@ -9,6 +9,7 @@ import type { ServerKey } from '../../src/gate/server-key'
 import { formatKeyFile, parseKeyFile } from '../../src/keys/key-file'
 import { writePasscode } from '../../src/keys/passcode-table'
 import { parsePool } from '../../src/protocol/pool'
+import { inOneLine } from '../../src/system/fault'
 import { keyText, put, scratch } from '../system/scratch'
 
 const GRANT = 'services = ["22/tcp", "443/tcp"]\nmax = "30m"'
@@ -40,16 +41,20 @@ describe('the passcode of a key file', () => {
 
 describe('a fault of a passcode', () => {
   it.each([
-    ['services = ["22/tcp"]', GRANT, /expected "passcode\.pin", and it is missing/],
+    ['services = ["22/tcp"]', GRANT, /"passcode\.pin" is missing/],
     ['pin = "041x"', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
     ['pin = "04171"', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
     ['pin = 9417', GRANT, /"passcode\.pin" expected 0 to 4 digits in quotes, got something else \(not shown\)/],
-    ['pin = "0417"\nservices = ["25/tcp"]', GRANT, /"passcode\.services" expected services of the grant, got "25\/tcp"/],
+    ['pin = "0417"\nservices = ["25/tcp"]', GRANT, /"passcode\.services" expected services of \[grant\], got "25\/tcp"/],
     ['pin = "0417"\nservices = []', GRANT, /"passcode\.services" expected at least one service/],
-    ['pin = "0417"\ntime = "31m"', GRANT, /"passcode\.time" expected at most 30m, the grant's max, got "31m"/],
+    ['pin = "0417"\ntime = "31m"', GRANT, /"passcode\.time" expected at most 30m \(max in \[grant\]\), got "31m"/],
     ['pin = "0417"\ntime = "0s"', GRANT, /"passcode\.time" expected a duration such as "5m"/],
     ['pin = "0417"\nport = 22', GRANT, /unknown entry "passcode\.port"/],
-    ['pin = "0417"', `${GRANT}\nrequire_address = true`, /"passcode" expected no require_address = true in \[grant\]/],
+    [
+      'pin = "0417"',
+      `${GRANT}\nrequire_address = true`,
+      /"passcode" must not be used with require_address = true: a passcode cannot name an address$/,
+    ],
   ])('is one line that quotes no PIN: %j', (passcode, grant, message) => {
     const faults = (parse(passcode, grant).faults ?? []).map((fault) => fault.message)
     expect(faults).toEqual([expect.stringMatching(message)])
@@ -58,7 +63,9 @@ describe('a fault of a passcode', () => {
 
   it('is a client’s copy that has one', () => {
     const { faults } = parseKeyFile('/k', keyText({ grant: '', more: '[passcode]\npin = "0417"\n' }))
-    expect(faults?.map(({ message }) => message)).toEqual([expect.stringMatching(/expected a table \[grant\] beside it/)])
+    expect(faults?.map(({ message }) => message)).toEqual([
+      expect.stringMatching(/"passcode" requires a table \[grant\] in the same file$/),
+    ])
   })
 
   it('is no table, and what stands there is not quoted', () => {
@@ -76,7 +83,7 @@ describe('writing a passcode', () => {
   const written = async (text: string, passcode: typeof PASSCODE | null) => {
     const folder = scratch()
     const path = put(folder, 'alice.key', text)
-    const fault = await writePasscode(folder, 'alice', passcode).catch((error: Error) => error.message)
+    const fault = await writePasscode(folder, 'alice', passcode).catch(inOneLine)
     return { fault, text: readFileSync(path, 'utf8'), path }
   }
 
@@ -102,7 +109,7 @@ describe('writing a passcode', () => {
   it('changes nothing where it is written in another form', async () => {
     const before = keyText({ more: 'passcode.pin = "1111"\n' })
     const { fault, text, path } = await written(before, PASSCODE)
-    expect(fault).toBe(`${path}: its passcode is written in a way that is not changed by itself: take it out by hand first`)
+    expect(fault).toBe(`${path}: its passcode is not a plain table [passcode]: remove it from the file by hand first`)
     expect(text).toBe(before)
   })
 })
@@ -122,7 +129,7 @@ describe('passcodes', () => {
   const judged = async (keys: ServerKey[], passcode = '') => {
     const { keys: usable, faults } = judgePasscodes(keys, await config(passcode), Date.now())
     const having = usable.filter((key) => key.passcode).map(({ id }) => id)
-    return { ids: usable.map(({ id }) => id), having, faults: faults.map(({ message }) => message) }
+    return { ids: usable.map(({ id }) => id), having, faults: faults.map(inOneLine) }
   }
 
   it('that can be used stay', async () => {
@@ -130,12 +137,12 @@ describe('passcodes', () => {
   })
 
   it('with a PIN of another length are refused, and others are not', async () => {
-    const fault = 'key "b": expected a PIN of 4 digits (pin_digits of the config): run "knockturn key passcode b"'
+    const fault = 'key "b": its PIN must have 4 digits (pin_digits in the config): run "knockturn key passcode b"'
     expect(await judged([keyOf('a'), keyOf('b', { pin: '041' })])).toEqual({ ids: ['a', 'b'], having: ['a'], faults: [fault] })
   })
 
   it('are refused where their ports lie in a pool, and the keys stay', async () => {
-    const fault = '[passcode] base: the passcode ports 48000-48119 lie in the pool of key "b": set another base'
+    const fault = 'the passcode ports 48000-48119 overlap the pool of key "b": set another [passcode] base'
     const keys = [keyOf('a'), keyOf('b', { pool: '48119-65535' })]
     expect(await judged(keys)).toEqual({ ids: ['a', 'b'], having: [], faults: [fault] })
   })

@@ -2,12 +2,13 @@ import { chmodSync, renameSync, rmSync, symlinkSync } from 'node:fs'
 import { describe, expect, it } from 'vitest'
 import { judgeKeys, loadServerKeys, readAgainAt, type ServerKeys } from '../../src/daemon/server-keys'
 import { readKeyring } from '../../src/keys/keyring'
+import { inOneLine } from '../../src/system/fault'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 
 const SERVER = 'gate.example'
 const load = (folder: string, before?: ServerKeys, now = 0) => loadServerKeys(folder, SERVER, { before, now })
 const idsOf = ({ keys }: ServerKeys) => keys.map(({ id }) => id).sort()
-const messagesOf = ({ faults }: ServerKeys) => faults.map(({ message }) => message)
+const messagesOf = ({ faults }: ServerKeys) => faults.map(inOneLine)
 
 describe('the keys of a daemon', () => {
   it('are those of its keyring', async () => {
@@ -22,7 +23,7 @@ describe('the keys of a daemon', () => {
     const loaded = await load(folder)
     expect(idsOf(loaded)).toEqual([])
     expect(messagesOf(loaded)).toEqual([
-      `${path}: expected server "gate.example", as in the config, got "${server}": make a key for this server, or mend the config`,
+      `${path}: expected server "gate.example", as in the config, got "${server}": make a key for this server, or fix the config`,
     ])
   })
 
@@ -33,7 +34,7 @@ describe('the keys of a daemon', () => {
     const loaded = await loadServerKeys(folder, SERVER, { datagrams: [53, 443] })
     expect(idsOf(loaded)).toEqual(['bob'])
     expect(messagesOf(loaded)).toEqual([
-      `${path}: expected a pool without port 443, which [datagram] in the config has for datagrams, got 400-12000: take another port there, or make a key with another pool`,
+      `${path}: the pool 400-12000 contains port 443, which [datagram] ports has, too: set another port in [datagram] ports, or make a key with another pool`,
     ])
   })
 
@@ -45,7 +46,9 @@ describe('the keys of a daemon', () => {
     put(folder, 'alice.key', keyText({ more, grant: '' }))
     const loaded = await load(folder)
     expect(idsOf(loaded)).toEqual([])
-    expect(messagesOf(loaded)).toEqual([expect.stringContaining('alice.key: expected a table [grant], and it is missing')])
+    expect(messagesOf(loaded)).toEqual([
+      expect.stringContaining("alice.key: the table [grant] is missing: this may be a client's copy"),
+    ])
   })
 
   it('are neither of two with one fingerprint', async () => {
@@ -54,7 +57,7 @@ describe('the keys of a daemon', () => {
     put(folder, 'carol.key', keyText({ id: 'carol', secret: secretOf(2) }))
     const loaded = await load(folder)
     expect(idsOf(loaded)).toEqual(['carol'])
-    expect(messagesOf(loaded)).toEqual([expect.stringMatching(/alice\.key: holds the same secret as .*bob\.key: remove one/)])
+    expect(messagesOf(loaded)).toEqual([expect.stringMatching(/alice\.key: has the same secret as .*bob\.key: remove one/)])
   })
 
   it('are none of three with one fingerprint', async () => {
@@ -278,7 +281,7 @@ describe('a keyring', () => {
     const twin = put(folder, 'bob.key', keyText({ id: 'bob' }))
     const again = await load(folder, before)
     expect(again.keys).toMatchObject([{ id: 'alice', revoked: 0 }])
-    expect(messagesOf(again)).toContain(`${twin}: holds the same secret as ${folder}/alice.key: remove one of the two`)
+    expect(messagesOf(again)).toContain(`${twin}: has the same secret as ${folder}/alice.key: remove one of the two files`)
   })
 
   it('is judged by what was read and the time alone', async () => {

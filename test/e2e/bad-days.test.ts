@@ -69,12 +69,12 @@ describe('a disk that cannot take the ledger', () => {
     const refused = await verdict(daemon, () => client.replay(touches, server.ipv4))
     expect(refused).toMatchObject({ level: 50, refusal: 'ledger-unavailable', source: client.ipv4 })
     expect(await doors()).toEqual(SHUT)
-    expect(said('the ledger cannot be written, and nothing opens until it can')).toBe(1)
+    expect(said('cannot write the ledger, nothing opens until this works again')).toBe(1)
 
     await mend()
     await expectDead(touches)
     expect([(await open(key)).msg, ...(await doors())]).toEqual(['accepted', 'open', 'silence'])
-    expect(said('the ledger can be written again')).toBe(1)
+    expect(said('the ledger is writable again')).toBe(1)
   }
 
   async function expectDead(touches: Touch[]) {
@@ -143,7 +143,7 @@ describe('a ledger that was begun by a clock a year ahead', () => {
     await hasty.end()
 
     daemon = await gate.startDaemon()
-    const remedy = 'set the clock right, end the daemon and run "knockturn ledger rebase"'
+    const remedy = 'set the clock right, stop the daemon and run "knockturn ledger rebase"'
     const isRemedy = (line: string) => line.startsWith('{') && String(JSON.parse(line).msg).endsWith(remedy)
     expect(daemon.lines.filter(isRemedy).map((line) => JSON.parse(line).level)).toEqual([50])
     expect(await open()).toMatchObject({ refusal: 'stale', reason: expect.stringContaining(remedy) })
@@ -189,7 +189,7 @@ describe('a ledger that was cut off while the daemon was away', () => {
     await withTimeLeft(PERIOD / 2)
     daemon = await gate.startDaemon()
 
-    expect(said('the ledger is damaged: nothing that was sent before the next minute or so opens')).toBe(1)
+    expect(said('the ledger is damaged: no knock opens anything for about a minute')).toBe(1)
     const aside = `${gate.ledger}.damaged`
     expect([readFileSync(aside), statSync(aside).mode & 0o777, statSync(aside).uid]).toEqual([bytes, 0o600, uid])
     expect(await open()).toMatchObject({ refusal: 'stale' })

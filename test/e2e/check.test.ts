@@ -14,7 +14,7 @@ const PATIENCE = 60_000
 /** Nobody's privileges: those of the daemon without its one capability. */
 const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const NO_TIME =
-  'the kernel cannot end leases (no match "time"): the daemon ends them, all of them when it is stopped, and what is open when it is killed stays open until it is back'
+  'the kernel cannot end leases (no match "time"): the daemon ends them, and all of them when it is stopped; if it is killed, open ports stay open until it runs again'
 
 const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 let text: string
@@ -73,7 +73,11 @@ const check = async (options: { env?: NodeJS.ProcessEnv } = {}, before: readonly
 }
 const WELL = () => ({ code: 0, notes: [`${gate.config}: no fault`], faults: [] })
 /** A fault alone. */
-const fault = (says: string | RegExp) => ({ code: 1, notes: [], faults: [expect.stringMatching(says)] })
+const fault = (says: string | RegExp, ...hint: RegExp[]) => ({
+  code: 1,
+  notes: [],
+  faults: [says, ...hint].map((one) => expect.stringMatching(one)),
+})
 const start = async (options?: { env?: NodeJS.ProcessEnv }) => {
   daemon = server.start(gate.command, options)
   await daemon.line(logged('ready'))
@@ -112,7 +116,9 @@ describe('--check of a server in order', () => {
     const since = running.lines.length
     const { code, notes, faults } = await check({}, before)
     expect([code, notes.at(-1), faults]).toEqual([0, WELL().notes[0], []])
-    expect(notes.slice(0, -1)).toEqual([expect.stringMatching(/^note: a daemon runs \(process \d+\), and has the ledger and/)])
+    expect(notes.slice(0, -1)).toEqual([
+      expect.stringMatching(/^note: a daemon is running \(process \d+\): it uses the ledger and/),
+    ])
     expect((await knocked(client, running, gate.key, '-p', String(SSH))).msg).toBe('accepted')
     expect(running.lines.slice(since).map((line) => JSON.parse(line).msg)).toEqual(['accepted'])
   })
@@ -121,9 +127,9 @@ describe('--check of a server in order', () => {
     expect(await check({}, PLAIN)).toEqual({
       code: 0,
       notes: [
-        'note: whether strangers reach the services is not checked: to look at the firewall takes CAP_NET_ADMIN',
-        "note: not checked: whether the firewall takes the daemon's rules: that takes cap_net_admin: run this as root",
-        'note: not checked: whether tcpdump hears NFLOG group 5: that takes cap_net_admin: run this as root',
+        'note: not checked whether the services are open to everyone: reading the firewall requires CAP_NET_ADMIN',
+        "note: not checked: whether the firewall accepts the daemon's rules: this requires cap_net_admin: run this as root",
+        'note: not checked: whether tcpdump can read NFLOG group 5: this requires cap_net_admin: run this as root',
         `${gate.config}: no fault in what was checked`,
       ],
       faults: [],
@@ -135,9 +141,9 @@ describe('--check of a server in order', () => {
     const { code, notes, faults } = await check({}, PLAIN)
     expect([code, faults, notes.at(-1)]).toEqual([0, [], `${gate.config}: no fault in what was checked`])
     expect(notes.slice(0, -1)).toEqual([
-      expect.stringContaining('whether strangers reach the services is not checked'),
-      `note: not checked: who holds ${gate.ledger}, and whether taps are heard: if that is the daemon, all is well; else run this as root`,
-      expect.stringContaining("not checked: whether the firewall takes the daemon's rules"),
+      expect.stringContaining('not checked whether the services are open to everyone'),
+      `note: not checked: which process uses ${gate.ledger}, and whether taps arrive: run this as root to see; if it is the daemon, all is well`,
+      expect.stringContaining("not checked: whether the firewall accepts the daemon's rules"),
     ])
   })
 
@@ -146,7 +152,9 @@ describe('--check of a server in order', () => {
     it('judges keys and ledger as the daemon’s user, also for root', async () => {
       chmodSync(gate.config, 0o600)
       try {
-        expect(await check({}, [])).toEqual(fault(/knockturn\.toml: the daemon's user cannot read it: EACCES/))
+        expect(await check({}, [])).toEqual(
+          fault(/knockturn\.toml: the daemon's user cannot read it: EACCES/, /^hint: run "chmod a\+r .*"$/),
+        )
       } finally {
         chmodSync(gate.config, 0o644)
       }
@@ -163,7 +171,8 @@ describe('--check names what is wrong, and its remedy, where', () => {
   ])('the kernel has no %s', async (name, module) => {
     expect(await check(without(name))).toEqual(
       fault(
-        `^knockdaemon: error: iptables and ip6tables: no rule can be made with "${name}", .* load the kernel's ${module}, by "modprobe`,
+        `^knockdaemon: error: iptables and ip6tables: cannot create rules with "${name}", which ours need: `,
+        new RegExp(`^hint: load the kernel's ${module} with "modprobe`),
       ),
     )
     expect(await rules()).not.toContain('KNOCKTURN-CHECK')
@@ -174,14 +183,15 @@ describe('--check names what is wrong, and its remedy, where', () => {
     configure(LOGGED)
     expect(await check(without('LOG'))).toEqual(
       fault(
-        /no rule can be made with "LOG", .* load the kernel's xt_LOG and nf_log_syslog, by "modprobe -a xt_LOG nf_log_syslog"/,
+        /cannot create rules with "LOG", which ours need: /,
+        /^hint: load the kernel's xt_LOG and nf_log_syslog with "modprobe -a xt_LOG nf_log_syslog"/,
       ),
     )
   })
 
   it.each([
     ['time', NO_TIME],
-    ['connlabel', 'connections cannot be marked (no connlabel): '],
+    ['connlabel', 'the kernel cannot mark connections (no match "connlabel"): '],
   ])('the kernel has no %s, which is no fault', async (name, says) => {
     const { code, notes, faults } = await check(without(name))
     expect([code, notes[0].startsWith(`note: iptables and ip6tables: ${says}`), notes[1], faults]).toEqual([
@@ -200,9 +210,14 @@ describe('--check names what is wrong, and its remedy, where', () => {
       FAMILIES.flatMap((one) => [one, `${one}-restore`]).map((one) => [one, script.replace('iptables-restore', one)]),
     )
     const { notes, ...found } = await check(shadow(both))
-    expect({ ...found, notes: [] }).toEqual(fault(/no rule can be made with "hashlimit", .* load the kernel's xt_hashlimit/))
+    expect({ ...found, notes: [] }).toEqual(
+      fault(/cannot create rules with "hashlimit", which ours need: /, /^hint: load the kernel's xt_hashlimit/),
+    )
     // Nor can be told what they let in.
-    expect(notes.map((note) => /whether strangers reach the services by IPv\d cannot be known/.test(note))).toEqual([true, true])
+    expect(notes.map((note) => /cannot tell whether the services are open to everyone over IPv\d: /.test(note))).toEqual([
+      true,
+      true,
+    ])
   })
 
   it('setpriv is BusyBox’s', async () => {
@@ -212,7 +227,8 @@ describe('--check names what is wrong, and its remedy, where', () => {
     const command = PRIVILEGES.map((word) => (word === 'setpriv' ? '/usr/bin/setpriv' : word))
     expect(await check({ env }, command)).toEqual(
       fault(
-        /^knockdaemon: error: setpriv cannot start tcpdump: unrecognized option: pdeathsig: it needs setpriv of util-linux 2.33/,
+        /^knockdaemon: error: setpriv cannot start tcpdump: unrecognized option: pdeathsig$/,
+        /^hint: install setpriv of util-linux 2.33/,
       ),
     )
   })
@@ -222,7 +238,8 @@ describe('--check names what is wrong, and its remedy, where', () => {
     await other.line((line) => line.includes('listening on'))
     expect(await check()).toEqual(
       fault(
-        /^knockdaemon: error: tcpdump cannot hear NFLOG group 5: .*: does another program have the group .*\? Set \[taps\] group/,
+        /^knockdaemon: error: tcpdump cannot read NFLOG group 5: ./,
+        /^hint: if another program has the group .*, set another \[taps\] group/,
       ),
     )
     await other.end()
@@ -232,7 +249,10 @@ describe('--check names what is wrong, and its remedy, where', () => {
     const other = server.start(['flock', '--exclusive', '--no-fork', gate.ledger, 'sh', '-c', 'echo there; exec sleep 600'])
     await other.line((line) => line === 'there')
     expect(await check({}, [])).toEqual(
-      fault(/ledger: the ledger is held by process \d+ \(sleep\), which is no daemon: end that, or set \[ledger\] path/),
+      fault(
+        /ledger: the ledger is in use by process \d+ \(sleep\), which is not a daemon$/,
+        /^hint: stop that process, or set \[ledger\] path/,
+      ),
     )
     await other.end()
   })

@@ -200,7 +200,7 @@ describe('the ports of datagrams', () => {
 
   it('are what knockdaemon --check looks for among the log rules', async () => {
     const check = async () => (await server.run([...gate.command, '--check'])).stdout
-    const note = 'note: the log rules are not those of [datagram] ports: run "knockturn firewall install"\n'
+    const note = 'note: the log rules do not match [datagram] ports: run "knockturn firewall install"\n'
     expect(await check()).not.toContain(note)
     const rules = await server.must(['iptables-save'])
     const others = rules.split('\n').filter((line) => !line.includes('--dports'))

@@ -22,7 +22,7 @@ describe('knockdaemon --check', () => {
   it('finds nothing behind a policy that drops', async () => {
     expect(await check()).toMatchObject({
       code: 0,
-      stdout: expect.stringMatching(/^note: a daemon runs .*\n\S+: no fault\n$/),
+      stdout: expect.stringMatching(/^note: a daemon is running .*\n\S+: no fault\n$/),
       stderr: '',
     })
   })
@@ -31,9 +31,9 @@ describe('knockdaemon --check', () => {
     await all('-P', 'INPUT', 'ACCEPT')
     const { code, stderr } = await check()
     expect((await stranger.connect(server.ipv4, SSH)).saw).toBe('open')
-    expect([code, stderr.match(/\n/g)]).toEqual([1, ['\n']])
+    expect([code, stderr.match(/\n/g)]).toEqual([1, ['\n', '\n']])
     const [, ...commands] =
-      /22\/tcp is open to everybody by IPv4 and IPv6: .*"(iptables .*)" and "(ip6tables .*)"/.exec(stderr) ?? []
+      /22\/tcp is open to everyone over IPv4 and IPv6: .*\nhint: .*"(iptables .*)" and "(ip6tables .*)"/.exec(stderr) ?? []
     for (const command of commands) await server.must(command.split(' '))
     expect((await stranger.connect(server.ipv4, SSH)).saw).toBe('silence')
     expect(await check()).toMatchObject({ code: 0, stderr: '' })
@@ -45,7 +45,7 @@ describe('knockdaemon --check', () => {
     const { code, stderr } = await check()
     expect(code).toBe(1)
     const [, line = '', command = ''] =
-      /open to everybody by IPv4: this rule lets strangers in: (-A INPUT .*): run "(.*)"/.exec(stderr) ?? []
+      /open to everyone over IPv4: this rule lets everyone in: (-A INPUT .*)\nhint: run "(.*)"/.exec(stderr) ?? []
     expect(line).toBe('-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT')
     await server.must(command.split(' '))
     expect(await check()).toMatchObject({ code: 0, stderr: '' })
@@ -57,7 +57,7 @@ describe('knockdaemon --check', () => {
       expect(await check()).toMatchObject({
         code: 0,
         stdout: expect.stringContaining(
-          'note: whether strangers reach 22/tcp by IPv4 cannot be known: iptables cannot read a rule in chain INPUT',
+          'note: cannot tell whether 22/tcp is open to everyone over IPv4: iptables cannot read a rule in chain INPUT',
         ),
       })
     } finally {
@@ -80,7 +80,7 @@ describe('knockdaemon --check', () => {
     expect([code, stdout]).toEqual([
       0,
       expect.stringContaining(
-        'note: whether strangers reach 22/tcp by IPv4 and IPv6 cannot be known: table inet other of nft may shut it',
+        'note: cannot tell whether 22/tcp is open to everyone over IPv4 and IPv6: table inet other of nft may close it',
       ),
     ])
   })
@@ -90,7 +90,7 @@ describe('knockdaemon --check', () => {
     await server.must(['iptables', '-t', 'nat', '-A', ...rule])
     const { code, stdout } = await check()
     await server.must(['iptables', '-t', 'nat', '-D', ...rule])
-    expect([code, stdout]).toEqual([0, expect.stringContaining('it is forwarded by this rule of table nat')])
+    expect([code, stdout]).toEqual([0, expect.stringContaining('this rule of table nat forwards it')])
   })
 
   it('notes that it may not look, where it may not', async () => {
@@ -100,7 +100,7 @@ describe('knockdaemon --check', () => {
     const { code, stdout } = await server.run([...unprivileged, ...gate.knockdaemon, '--check', '--config', gate.config])
     expect([code, stdout.split('\n')[0]]).toEqual([
       0,
-      'note: whether strangers reach the services is not checked: to look at the firewall takes CAP_NET_ADMIN',
+      'note: not checked whether the services are open to everyone: reading the firewall requires CAP_NET_ADMIN',
     ])
   })
 
@@ -110,7 +110,7 @@ describe('knockdaemon --check', () => {
     const before = await check()
     await all('-P', 'INPUT', 'DROP')
     await gate.knockturn('firewall', 'install', '--config', gate.config)
-    expect(before).toMatchObject({ code: 1, stderr: expect.stringContaining('22/tcp is open to everybody by IPv4 and IPv6') })
+    expect(before).toMatchObject({ code: 1, stderr: expect.stringContaining('22/tcp is open to everyone over IPv4 and IPv6') })
   })
 })
 
@@ -120,12 +120,12 @@ it('firewall install warns of what stays open', async () => {
   await all('-P', 'INPUT', 'DROP')
   expect([code, stderr]).toEqual([
     0,
-    expect.stringMatching(/^knockturn: warning: 22\/tcp is open to everybody by IPv4 and IPv6: .*\n$/),
+    expect.stringMatching(/^knockturn: warning: 22\/tcp is open to everyone over IPv4 and IPv6: .*\n$/),
   ])
 })
 
 describe('the daemon', () => {
-  const OPEN = 'a service is open to strangers, who need no knock'
+  const OPEN = 'a service is open to everyone, without a knock'
 
   it('says at its start what strangers reach', async () => {
     await gate.daemon.end()
@@ -135,7 +135,7 @@ describe('the daemon', () => {
     await all('-P', 'INPUT', 'DROP')
     expect(JSON.parse(line)).toMatchObject({
       level: 50,
-      reason: expect.stringContaining('22/tcp is open to everybody by IPv4 and IPv6'),
+      reason: expect.stringContaining('22/tcp is open to everyone over IPv4 and IPv6'),
     })
   })
 
@@ -144,7 +144,7 @@ describe('the daemon', () => {
     await gate.newKey('web', '--services', '8080/tcp')
     const line = await gate.daemon.line((text) => logged(OPEN)(text) && text.includes('8080/tcp'))
     await server.must(['iptables', '-D', 'INPUT', '-p', 'tcp', '--dport', '8080', '-j', 'ACCEPT'])
-    expect(JSON.parse(line).reason).toMatch(/^8080\/tcp is open to everybody by IPv4: this rule lets strangers in: /)
+    expect(JSON.parse(line).reason).toMatch(/^8080\/tcp is open to everyone over IPv4: this rule lets everyone in: /)
   })
 
   it('judges what it has the rights for: it has those that are needed', async () => {
@@ -152,7 +152,7 @@ describe('the daemon', () => {
     gate.daemon = await gate.startDaemon()
     await gate.newKey('more', '--services', '8081/tcp')
     await gate.daemon.line(logged('reloaded'))
-    expect(gate.daemon.lines.filter((line) => line.includes('cannot be known'))).toEqual([])
+    expect(gate.daemon.lines.filter((line) => line.includes('cannot tell whether'))).toEqual([])
   })
 })
 

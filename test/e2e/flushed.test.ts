@@ -22,7 +22,7 @@ const sees = async (port = SSH) => (await client.connect(server.ipv4, port)).saw
 const open = (...options: string[]) => knocked(client, daemon, gate.key, '-p', String(SSH), '-t', '1h', ...options)
 const close = () => knocked(client, daemon, gate.key, '--close')
 const save = (family: string) => server.must([`${family}-save`, '-t', 'filter'])
-const PUT_BACK = 'another program has changed the firewall: our rules are put back'
+const PUT_BACK = 'another program changed the firewall: our rules have been restored'
 /** The rules of a table without their counters and comments, which tell when it was printed. */
 const rulesOf = async (family: string) =>
   (await save(family))
@@ -138,7 +138,7 @@ describe('iptables that fails', () => {
   async function failing(...options: string[]): Promise<Record<string, unknown>> {
     const since = daemon.lines.length
     await send(...options)
-    return JSON.parse(await daemon.line(logged('the firewall failed'), since))
+    return JSON.parse(await daemon.line(logged('cannot change the firewall rules'), since))
   }
   const rules = async () => (await server.leases(client)).length
 
@@ -191,7 +191,7 @@ printf '%s\\n' "$text" | exec ${real} "$@"
     fail(':other:', 'refused')
     const since = daemon.lines.length
     await client.must(knock({ key }, '-p', String(SSH), '--passes', '1'))
-    await daemon.line(logged('the firewall failed', { key: 'other' }), since)
+    await daemon.line(logged('cannot change the firewall rules', { key: 'other' }), since)
     await close()
     expect(await sees()).toBe('silence')
     expect([await knocked(client, daemon, gate.key, '-p', String(WEB)), await sees(WEB)]).toMatchObject([
@@ -205,7 +205,7 @@ printf '%s\\n' "$text" | exec ${real} "$@"
     const since = daemon.lines.length
     const key = await gate.newKey('held', '--services', '22/tcp')
     appendFileSync(join(gate.keys, 'held.key'), '\n[passcode]\npin = "1234"\n')
-    await daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'), since)
+    await daemon.line(logged('the log rules do not cover the passcode ports: run "knockturn firewall install"'), since)
     writeFileSync(join(tools, 'held'), '')
     await gate.newKey('another', '--services', '22/tcp')
     // Time for the daemon to see the one change before the other.

@@ -69,7 +69,7 @@ describe('a page with a key', () => {
     writeFileSync(outer, `<!doctype html><iframe src="${pathToFileURL(inner).href}"></iframe>`)
     const { page } = await visit(outer)
     const frame = page.frameLocator('iframe')
-    await frame.getByText('does not run inside another one').waitFor()
+    await frame.getByText('does not run inside another page').waitFor()
     expect(await frame.getByLabel('Passphrase').count()).toBe(0)
   })
 
@@ -81,7 +81,7 @@ describe('a page with a key', () => {
     const opened = page.waitForEvent('popup')
     await page.evaluate(`void window.open(${JSON.stringify(pathToFileURL(inner).href)})`)
     const popup = await opened
-    await popup.getByText('does not run inside another one, or opened by another one').waitFor()
+    await popup.getByText('does not run inside another page, or when another page has opened it').waitFor()
     expect(await popup.getByLabel('Passphrase').count()).toBe(0)
   })
 
@@ -90,7 +90,7 @@ describe('a page with a key', () => {
     await knock(page, SSH)
     await client.becomes(server.ipv4, SSH, 'open')
     expect(await outcome(page)).toBe('sent')
-    expect(await page.getByRole('status').textContent()).toContain('browsers may not look at port 22')
+    expect(await page.getByRole('status').textContent()).toContain('browsers refuse to connect to port 22')
     expect(await page.locator('#line').textContent()).toBe(`ssh ${server.ipv4}`)
   })
 
@@ -100,7 +100,7 @@ describe('a page with a key', () => {
     await page.locator('#status[data-outcome=try]').waitFor()
     expect(await page.getByRole('status').textContent()).toContain(`Try: ssh ${server.ipv4} `)
     expect(await page.locator('#line').isVisible()).toBe(true)
-    expect(await page.locator('#go').textContent()).toBe('Knocking once more …')
+    expect(await page.locator('#go').textContent()).toBe('Knocking again …')
     expect(await outcome(page)).toBe('sent')
   })
 
@@ -129,7 +129,7 @@ describe('a page with a key', () => {
     await client.must(knockByProgram(gate, '-p', String(WEB), '--wait'))
     await knock(page, WEB)
     expect(await outcome(page)).toBe('before')
-    expect(await page.getByRole('status').textContent()).toContain(`Port ${WEB} was already open: only the server’s log knows`)
+    expect(await page.getByRole('status').textContent()).toContain(`Port ${WEB} was already open: only the server’s log shows`)
   })
 
   it.each([

@@ -42,7 +42,7 @@ beforeAll(async () => {
     else appendFileSync(join(gate.keys, `${name}.key`), `\n[passcode]\npin = "${PIN}"\nservices = ["22/tcp"]\nonce = false\n`)
   }
   // The last of them is taken up when one more reload, which comes behind all others, is.
-  await gate.daemon.line(logged('the passcode ports are not heard: run "knockturn firewall install"'))
+  await gate.daemon.line(logged('the log rules do not cover the passcode ports: run "knockturn firewall install"'))
   const since = gate.daemon.lines.length
   gate.daemon.child.kill('SIGHUP')
   await gate.daemon.line(logged('reloaded', { keys: NAMES.length + 1 }), since)

@@ -111,7 +111,7 @@ describe('the keyring of a daemon with a user of its own', () => {
 describe('a daemon that is started with more', () => {
   const refused = async (command: readonly string[]) => {
     const { code, stdout, stderr } = await server.run([...command, '--config', gate.config])
-    expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 1])
+    expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 2])
     return stderr
   }
   const become = () => (isRoot ? ['--reuid', `${gate.user.uid}`, '--regid', `${gate.user.gid}`, '--clear-groups'] : [])
@@ -119,18 +119,18 @@ describe('a daemon that is started with more', () => {
 
   it('is refused, and told what to do', async () => {
     expect(await refused(gate.knockdaemon)).toMatch(
-      /^knockdaemon: error: expected a user of its own with no capability but cap_net_admin, got .* and \d+ more: start it by docs\/systemd\/knockdaemon.service, or as a user of its own with "setpriv .*", or say --allow-root$/m,
+      /^knockdaemon: error: must not run with unneeded privileges \(.* and \d+ more\): requires its own user with only cap_net_admin\nhint: start it by docs\/systemd\/knockdaemon.service, or with "setpriv .*", or add --allow-root\n$/,
     )
   })
 
   it('is refused for a single one, by its name', async () => {
     const command = [...setpriv('-all,+net_admin,+net_raw', ...become()), ...gate.knockdaemon]
-    expect(await refused(command)).toContain('got cap_net_raw: ')
+    expect(await refused(command)).toContain('unneeded privileges (cap_net_raw): ')
   })
 
   it('is refused without the one that it needs', async () => {
     expect(await refused([...setpriv('-all', ...become()), ...gate.knockdaemon])).toMatch(
-      /: expected cap_net_admin[^\n]*, and it is missing: /,
+      /: missing privileges: requires cap_net_admin, in a form that iptables and tcpdump inherit\nhint: /,
     )
   })
 
@@ -150,7 +150,7 @@ describe('a daemon that is started with more', () => {
     const plain = await provision(lab, { allowRoot: true, id: 'plain' })
     await plain.daemon.end()
     const lines = await knockAt([...plain.knockdaemon, '--allow-root'], plain)
-    const warnings = lines.filter((line) => line.includes('runs with more than it needs, '))
+    const warnings = lines.filter((line) => line.includes('running with unneeded privileges ('))
     expect(warnings.map((line) => JSON.parse(line).level)).toEqual([40])
   })
 
@@ -161,7 +161,7 @@ describe('a daemon that is started with more', () => {
       await plain.daemon.end()
       const bounded = [...setpriv('-all,+net_admin,+setgid,+setuid', '--no-new-privs'), ...plain.knockdaemon]
       const { code, stderr } = await server.run([...bounded, '--config', plain.config])
-      expect([code, stderr]).toEqual([1, expect.stringContaining('got uid 0: ')])
+      expect([code, stderr]).toEqual([1, expect.stringContaining('unneeded privileges (uid 0): ')])
     })
   }
 })

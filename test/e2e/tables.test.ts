@@ -15,8 +15,11 @@ const { server, client, gate } = useGate(['client'], { serve: [SSH] })
 
 beforeEach(() => client.moveOn())
 
-const firewall = (argv: string[], env = {}) =>
-  server.run([join(BIN, 'knockturn'), 'firewall', ...argv, '--config', gate.config], { env })
+/** Only `install` needs the config. */
+const firewall = (argv: string[], env = {}) => {
+  const config = argv[0] === 'install' ? ['--config', gate.config] : []
+  return server.run([join(BIN, 'knockturn'), 'firewall', ...argv, ...config], { env })
+}
 const check = (env = {}) => server.run([...gate.command, '--check'], { env })
 const opens = async () => {
   await client.must(knock(gate, '-r', server.ipv4, '-p', String(SSH), '-t', '1m'))
@@ -67,7 +70,9 @@ describe('where ip6tables has no table', () => {
 
     it('--check says that this could not be looked at', async () => {
       const { stdout } = await check(env)
-      expect(stdout).toMatch(/^note: whether strangers reach the services by IPv6 cannot be known: ip6tables .*can't initialize/m)
+      expect(stdout).toMatch(
+        /^note: cannot tell whether the services are open to everyone over IPv6: ip6tables .*can't initialize/m,
+      )
     })
   })
 
@@ -79,7 +84,7 @@ describe('where ip6tables has no table', () => {
       await server.addAddress(`${server.ipv6}/64`)
       await restart()
     })
-    const SAYS = 'this machine has no IPv6, and it is left out'
+    const SAYS = 'this machine has no IPv6: ip6tables is not used'
 
     it('firewall remove and install do their work for IPv4, and say so', async () => {
       for (const what of ['remove', 'install']) {
@@ -93,7 +98,7 @@ describe('where ip6tables has no table', () => {
       await restart(env)
       await opens()
       await server.must(['iptables', '-F', 'KNOCKTURN'])
-      await gate.daemon.line(logged('another program has changed the firewall: our rules are put back'))
+      await gate.daemon.line(logged('another program changed the firewall: our rules have been restored'))
       expect(gate.daemon.lines.filter((line) => line.includes(SAYS))).toHaveLength(1)
     })
 
@@ -129,7 +134,7 @@ describe('where nft has made a rule that iptables cannot read', () => {
       await restart()
       await opens()
       await nft('flush', 'chain', 'ip', 'filter', 'KNOCKTURN')
-      await gate.daemon.line(logged('another program has changed the firewall: our rules are put back'))
+      await gate.daemon.line(logged('another program changed the firewall: our rules have been restored'))
       await opens()
       const told = `"msg":${JSON.stringify(SAYS).slice(0, -1)}`
       expect(gate.daemon.lines.filter((line) => line.includes(told))).toHaveLength(1)

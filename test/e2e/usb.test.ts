@@ -112,7 +112,7 @@ describe('the executable, where there is neither Node nor a file of ours', () =>
   it('says in one line that it was called wrongly', async () => {
     expect(await client.run(knockclient('--no-such-option'))).toMatchObject({
       code: 2,
-      stderr: `knockclient: error: unknown option '--no-such-option': see "knockclient --help"\n`,
+      stderr: `knockclient: error: unknown option '--no-such-option'\nhint: see "knockclient --help"\n`,
     })
   })
 })

@@ -110,7 +110,7 @@ describe('installed by the manual', () => {
   it('there was no fault but that the door was open still', () => {
     expect([firstCheck.code, firstCheck.stderr.split('\n').filter((line) => line.includes('error:'))]).toEqual([
       1,
-      [expect.stringContaining('22/tcp is open to everybody by IPv4 and IPv6')],
+      [expect.stringContaining('22/tcp is open to everyone over IPv4 and IPv6')],
     ])
   })
 

@@ -29,7 +29,7 @@ describe('a daemon', () => {
   })
 
   it('hears again when taps come, once', () => {
-    expect(looks([0, 0, 0], [1, 0, 10], [2, 0, 20], [2, 1, 30], [3, 2, 40]).slice(2)).toEqual(['deaf', 'hears again', null])
+    expect(looks([0, 0, 0], [1, 0, 10], [2, 0, 20], [2, 1, 30], [3, 2, 40]).slice(2)).toEqual(['deaf', 'recovered', null])
   })
 
   it('is deaf again after that', () => {
@@ -95,13 +95,13 @@ describe('what arrives and can’t be read', () => {
     deafness.look({ logged: 0, arrived: 0, read: 0 }, 0)
     deafness.look({ logged: 1, arrived: 0, read: 0 }, 10_000)
     expect(deafness.look({ logged: 1, arrived: 0, read: 0 }, 20_000)).toBe('deaf')
-    expect(deafness.look({ logged: 2, arrived: 1, read: 0 }, 30_000)).toBe('hears again')
+    expect(deafness.look({ logged: 2, arrived: 1, read: 0 }, 30_000)).toBe('recovered')
   })
 
   it('is over with the first tap', () => {
     const deafness = new Deafness()
     for (let i = 0; i < 8; i++) deafness.look({ logged: i, arrived: i, read: 0 }, 10_000 * i)
-    expect(deafness.look({ logged: 8, arrived: 8, read: 1 }, 80_000)).toBe('hears again')
+    expect(deafness.look({ logged: 8, arrived: 8, read: 1 }, 80_000)).toBe('recovered')
   })
 
   it('may become a deafness', () => {

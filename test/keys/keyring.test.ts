@@ -5,21 +5,20 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { parseKeyFile } from '../../src/keys/key-file'
 import { addKey, clientKeys, loadKeyFile, readKeyring, revokeKey } from '../../src/keys/keyring'
 import { writePasscode } from '../../src/keys/passcode-table'
-import { Fault } from '../../src/system/fault'
+import { Fault, inOneLine } from '../../src/system/fault'
 import { checkPrivate } from '../../src/system/files'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 
-/** The message of the fault that a promise is rejected with; anything else fails. */
+/** The fault that a promise is rejected with, in one line; anything else fails. */
 async function faultOf(promise: Promise<unknown>): Promise<string> {
   const error = await promise.then(
     () => new Error('expected a fault, and there is none'),
     (reason) => reason,
   )
   if (!(error instanceof Fault)) throw error
-  return error.message
+  return inOneLine(error)
 }
-const faultyOf = async (folder: string) =>
-  (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(({ message }) => message))
+const faultyOf = async (folder: string) => (await readKeyring(folder)).faulty.flatMap(({ faults }) => faults.map(inOneLine))
 
 function parsed(text: string) {
   const { value } = parseKeyFile('', text)
@@ -53,7 +52,7 @@ describe('a key file', () => {
   ])('that is %s is refused at once', async (_, make) => {
     const path = join(scratch(), 'alice.key')
     make(path)
-    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: expected a file, got something else`)
+    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: is not a regular file`)
   })
 
   it('that is a link to nothing is refused', async () => {
@@ -88,7 +87,7 @@ describe('a key file', () => {
       'alice.key',
       Buffer.concat([Buffer.from('# '), Buffer.from(bytes), Buffer.from(`\n${keyText()}`)]),
     )
-    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: expected UTF-8 text, got other bytes`)
+    expect(await faultOf(loadKeyFile(path))).toBe(`${path}: is not UTF-8 text`)
   })
 })
 
@@ -103,10 +102,10 @@ describe('an owner', () => {
 
   it('who is somebody else is refused with the remedy', () => {
     expect(() => checkPrivate('/k', owned(1001), 0o600)).toThrow(
-      new Fault(
-        '/k: expected owner 1000 (you) or root, got 1001: ' +
-          'run this as that user, or as root; or, for it to be yours, as root "chown 1000 /k", then "chmod 600 /k"',
-      ),
+      expect.objectContaining({
+        message: '/k: expected owner 1000 (you) or root, got 1001',
+        hint: 'run this as that user or as root; or, to make it yours, run as root "chown 1000 /k", then "chmod 600 /k"',
+      }),
     )
   })
 
@@ -173,7 +172,7 @@ describe('a keyring', () => {
     const folder = scratch()
     const path = put(folder, 'bob.key', keyText({ id: 'alice' }))
     expect(await readKeyring(folder)).toMatchObject({ keys: [] })
-    expect(await faultyOf(folder)).toEqual([`${path}: expected the key "bob", got "alice": rename the file`])
+    expect(await faultyOf(folder)).toEqual([`${path}: id expected "bob", got "alice": rename the file to alice.key`])
   })
 
   it('has its good keys in spite of the bad ones', async () => {
@@ -291,7 +290,7 @@ describe('adding a key', () => {
     const folder = scratch()
     const before = '# not even a key\n'
     const path = put(folder, 'alice.key', before)
-    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain(`${path}: cannot be written: it is there already`)
+    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain(`${path}: already exists and is not overwritten`)
     expect(readFileSync(path, 'utf8')).toBe(before)
   })
 
@@ -299,7 +298,7 @@ describe('adding a key', () => {
     const folder = scratch()
     const aim = join(scratch(), 'aim')
     symlinkSync(aim, join(folder, 'alice.key'))
-    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain('it is there already')
+    expect(await faultOf(addKey(folder, parsed(keyText())))).toContain('already exists')
     expect(statSync(aim, { throwIfNoEntry: false })).toBeUndefined()
   })
 
@@ -365,7 +364,7 @@ describe('revoking a key', () => {
     put(folder, 'alice.key', text)
     chmodSync(folder, 0o755)
     expect(await faultOf(revokeKey(folder, 'alice', AT))).toBe(
-      `alice is not revoked for the daemon, which sees this: ${folder}: expected mode 0700, got 0755: run "chmod 700 ${folder}"`,
+      `alice is not revoked for the daemon: ${folder}: expected mode 0700, got 0755: run "chmod 700 ${folder}"`,
     )
   })
 
@@ -389,7 +388,7 @@ describe('revoking a key', () => {
   })
 
   it.each([
-    ['is missing', undefined, 0o600, /expected a key "alice", and there is none/],
+    ['is missing', undefined, 0o600, /no key "alice" \(there are none\): make a key with "knockturn key new"$/],
     ['others may read', text, 0o644, /expected mode 0600, got 0644/],
     ['is no key', 'id = ', 0o600, /alice\.key:1: /],
   ])('refuses a file that %s', async (_, content, mode, message) => {
@@ -420,15 +419,15 @@ describe('writing a passcode', () => {
   })
 
   it.each([
-    ['has no such passcode', PASSCODE],
-    ['has its passcode still', null],
+    ['does not have the new passcode', PASSCODE],
+    ['still has its passcode', null],
   ])('fails where the daemon reads nothing in the folder: alice %s', async (promised, passcode) => {
     const folder = scratch()
     put(folder, 'alice.key', keyText())
     await writePasscode(folder, 'alice', PASSCODE)
     chmodSync(folder, 0o755)
     expect(await faultOf(writePasscode(folder, 'alice', passcode))).toMatch(
-      `alice ${promised} for the daemon, which sees this: ${folder}: expected mode 0700`,
+      `alice ${promised} for the daemon: ${folder}: expected mode 0700`,
     )
   })
 })

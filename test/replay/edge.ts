@@ -94,7 +94,7 @@ const clockSet =
       tally.hear(world, since)
       await tally.knock(world)
     }
-    const jumps = Object.keys(tally.said).filter((line) => line.startsWith('the clock has jumped'))
+    const jumps = Object.keys(tally.said).filter((line) => line.startsWith('the clock jumped'))
     // Only a daemon that saw the clock jump can say so: one that was away then does not know.
     if (!between) tally.promise(jumps.length === 2, `expected 2 jumps of the clock in the log, got ${jumps.length}`)
     return tally

@@ -145,7 +145,7 @@ export const crashes: Attack[] = [
         opened += played.opened
         const seen = await endHaving(door)
         if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon has seen ${seen} taps only`)
-        const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: nothing that was sent before`
+        const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: no knock opens anything`
         const told = door
           .lines()
           .slice(since)

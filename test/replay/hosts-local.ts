@@ -94,7 +94,7 @@ const oddPackets: Attack = {
       await door.end('SIGTERM')
       const lines = door.lines()
       const { unreadable } = JSON.parse(lines.at(-1) ?? '{}')
-      const alarms = lines.filter((line) => line.includes('none of them is heard'))
+      const alarms = lines.filter((line) => line.includes('none of them arrives'))
       const broken = alarms.map(() => 'the log says that the daemon is deaf')
       if (unreadable !== tried) broken.push(`only ${unreadable} of ${tried} odd packets arrived`)
       return { tried, opened: await stage.open(attacker, [attacker.ipv4]), honest, broken }

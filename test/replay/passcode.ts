@@ -129,7 +129,7 @@ async function forged({ times }: Scale): Promise<Outcome> {
     // When nobody forges, the next window is like any other.
     await honest(tally, world)
     tally.promise(
-      world.log.some(({ msg }) => String(msg).startsWith('too many passcodes were wrong')),
+      world.log.some(({ msg }) => String(msg).startsWith('too many wrong passcodes')),
       'the log should say that passcodes wait',
     )
   }

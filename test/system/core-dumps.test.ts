@@ -62,14 +62,14 @@ it.each([
   [
     'missing',
     { ...ENDED, status: null, error: Object.assign(new Error('spawnSync prlimit ENOENT'), { code: 'ENOENT' }) },
-    'prlimit is missing: install it (Debian: apt-get install util-linux)',
+    'prlimit is not installed: install it (Debian: apt-get install util-linux)',
   ],
   [
     'refused',
     { ...ENDED, status: 1, stderr: 'prlimit: failed to set the CORE limit\n' },
     'prlimit: failed to set the CORE limit',
   ],
-  ['killed', { ...ENDED, status: null, signal: 'SIGKILL' as const }, 'prlimit has failed'],
+  ['killed', { ...ENDED, status: null, signal: 'SIGKILL' as const }, 'prlimit failed'],
 ])('a prlimit that is %s is told', (_, ended, why) => {
   prlimit.mockReturnValue(ended)
   expect(warnings()).toEqual([`a crash may leave the keys in a core dump: ${why}`])

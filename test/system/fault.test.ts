@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { printable } from '../../src/system/fault'
+import { explained, Fault, inOneLine, printable } from '../../src/system/fault'
 
 it.each([
   ['a control', 'a\u001b[2J', 'a\\u001b[2J'],
@@ -16,6 +16,15 @@ it.each([
   ['half a surrogate pair', 'a\ud800b', 'a\\ud800b'],
 ])('%s is shown as what it is', (_, text, shown) => {
   expect(printable(text)).toBe(shown)
+})
+
+it.each([
+  [new Fault('flock is not installed', { hint: 'install it' }), 'flock is not installed: install it', { hint: 'install it' }],
+  [new Fault('the terminal is gone'), 'the terminal is gone', {}],
+  [new Error("ENOENT: no such file or directory, open '/x'"), 'ENOENT: no such file or directory', {}],
+])('%s is told in one line, and its remedy is a field of the log', (error, line, hint) => {
+  expect(inOneLine(error)).toBe(line)
+  expect(explained(error)).toEqual({ reason: line.split(': install')[0], ...hint })
 })
 
 it('letters of all scripts are shown as they are', () => {

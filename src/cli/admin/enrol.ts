@@ -13,6 +13,7 @@ import {
 import type { PasscodeGrant } from '../../gate/server-key'
 import { type PasscodeWish, passcodeOpens } from '../../keys/grant-table'
 import type { KeyFile } from '../../keys/key-file'
+import { keyPath } from '../../keys/keyring'
 import type { Key } from '../../protocol/key'
 import { CODE_DIGITS } from '../../protocol/passcode'
 import { formatService } from '../../protocol/service'
@@ -34,39 +35,43 @@ export interface EnrolOptions extends PasscodeWish {
 
 /**
  * Gives a key a passcode: shows its TOTP secret to an authenticator app, asks for a code back and for a PIN, and writes the table.
- * @returns what to say in the end
+ * @returns what to print in the end
  * @throws {Fault} where it can't be; nothing is written then
  */
 export async function enrol(id: string, options: EnrolOptions): Promise<string> {
   const { keys, config } = options
-  if (options.remove) return `${id} has no passcode${(await takePasscode(keys, id)) ? ' any more' : ''}`
+  if (options.remove) return (await takePasscode(keys, id)) ? `removed the passcode of ${id}` : `${id} has no passcode`
   const file = await readKey(keys, id)
-  const grant = within(file, options)
+  const grant = within(file, options, keyPath(keys, id))
   const pinDigits = await pinDigitsOf(file, keys, config)
-  if (!process.stdout.isTTY && !options.printSecret) {
-    const why = 'the secret of all its codes would go there'
-    throw new Fault(`standard output is no terminal, and ${why}: run this on a terminal, or give --print-secret`)
-  }
+  if (!process.stdout.isTTY && !options.printSecret)
+    throw new Fault('standard output is not a terminal, and the secret of all codes would be written there', {
+      hint: 'run this on a terminal, or add --print-secret',
+    })
   show(enrolmentUri(file))
   await confirm(file.key)
   const pin = await choosePin(pinDigits)
   await givePasscode(keys, id, { ...grant, pin })
   const { services, seconds, once } = grant
   const what = `${services.map(formatService).join(',')} for ${formatDuration(seconds)}${once ? ', one connection' : ''}`
-  return `${id} has a passcode, which opens ${what}\nnext: "knockturn firewall install", so that its ports are heard; and clear this screen`
+  return `${id} has a passcode that opens ${what}\nnext: run "knockturn firewall install" so that its ports are heard, and clear this screen`
 }
 
-/** What the passcode is to open. @throws {Fault} where the key may not */
-function within(file: KeyFile, wish: PasscodeWish): Omit<PasscodeGrant, 'pin'> {
+/** What the passcode is to open. @param path the key's file @throws {Fault} where the key may not */
+function within(file: KeyFile, wish: PasscodeWish, path: string): Omit<PasscodeGrant, 'pin'> {
   const { services = [], time } = wish
   const grant = grantOf(file, Date.now())
   const beyond = ungranted(grant, services).map(formatService)
   if (beyond.length > 0) {
     const granted = grant.services.map(formatService)
-    throw new UsageFault(`--services expected some of the key's own, ${granted.join(',')}, got ${beyond.join(',')}`)
+    throw new UsageFault(`--services: the key may not open ${beyond.join(',')} (it may open: ${granted.join(',')})`, {
+      hint: `choose from those, or change services in [grant] of ${path}`,
+    })
   }
   if (time !== undefined && time > grant.max)
-    throw new UsageFault(`--time expected at most ${formatDuration(grant.max)}, the key's longest, got ${formatDuration(time)}`)
+    throw new UsageFault(`--time expected at most ${formatDuration(grant.max)} (max of the key), got ${formatDuration(time)}`, {
+      hint: `choose a shorter time, or change max in [grant] of ${path}`,
+    })
   return passcodeOpens(wish, grant)
 }
 
@@ -76,7 +81,7 @@ function show(uri: string): void {
   // White on black whatever the terminal's colours are: not every app reads it the other way round.
   const drawn = process.stdout.isTTY ? picture.map((line) => `\x1b[97;40m${line}\x1b[0m`) : picture
   process.stdout.write(`${drawn.join('\n')}\n${uri}\n`)
-  process.stderr.write('Scan this with an authenticator app. Whoever sees it can make the codes, too.\n')
+  process.stderr.write('Scan this with an authenticator app. Anyone who sees it can make the codes too.\n')
 }
 
 /** Asks for a code that the app shows. @throws {Fault} when none fits */
@@ -85,19 +90,23 @@ async function confirm(key: Key): Promise<void> {
     const code = (await askSecret('The code that the app shows now: ', 'the code')).replaceAll(' ', '')
     const misfit = misfitOf(key, code, Date.now())
     if (misfit === null) return
-    const why = wordsOf(misfit, key.period)
-    if (tries === TRIES) throw new Fault(`expected a code of this key, and ${why}: nothing is written`)
-    process.stderr.write(`No: ${why}.\n`)
+    const { what, hint } = wordsOf(misfit, key.period)
+    if (tries === TRIES) throw new Fault(`${what}: nothing was written`, { hint })
+    process.stderr.write(`Try again: ${what}. Hint: ${hint}.\n`)
   }
 }
 
-function wordsOf(misfit: Misfit, period: number): string {
-  if (misfit.kind === 'form') return `it has not ${CODE_DIGITS} digits: an app that shows fewer can't be used`
+/** What is wrong with a code, and what to do about it. */
+function wordsOf(misfit: Misfit, period: number): { readonly what: string; readonly hint: string } {
+  if (misfit.kind === 'form')
+    return { what: `the code does not have ${CODE_DIGITS} digits`, hint: `use an app that shows ${CODE_DIGITS} digits` }
   if (misfit.kind === 'clock') {
     const { ahead } = misfit
-    return `it is the code of ${Math.abs(ahead)} s ${ahead > 0 ? 'later' : 'ago'}: set the clocks of phone and server`
+    const when = `${Math.abs(ahead)} s ${ahead > 0 ? 'in the future' : 'ago'}`
+    return { what: `the code is from ${when}`, hint: 'set the clocks of the phone and the server' }
   }
-  return `it does not fit${period === 30 ? '' : `: some apps know no period but 30 s, and this key's is ${period} s`}`
+  const another = `use an app that knows a period of ${period} s: some know only 30 s`
+  return { what: 'the code does not match this key', hint: period === 30 ? 'scan the QR code shown above' : another }
 }
 
 /** Asks for a new PIN, twice. @throws {Fault} when none is right */
@@ -107,10 +116,8 @@ async function choosePin(digits: number): Promise<string> {
     const pin = await askSecret(`A PIN of ${digits} digits: `, 'the PIN')
     const isRight = new RegExp(`^\\d{${digits}}$`).test(pin)
     if (isRight && (await askSecret('The PIN again: ', 'the PIN')) === pin) return pin
-    const why = isRight
-      ? 'expected the same PIN twice, got two'
-      : `expected a PIN of ${digits} digits, got something else (not shown)`
-    if (tries === TRIES) throw new Fault(`${why}: nothing is written`)
-    process.stderr.write(`No: ${why}.\n`)
+    const why = isRight ? 'the two PINs differ' : `expected a PIN of ${digits} digits, got something else (not shown)`
+    if (tries === TRIES) throw new Fault(`${why}: nothing was written`)
+    process.stderr.write(`Try again: ${why}.\n`)
   }
 }

@@ -14,28 +14,24 @@ interface InstallOptions {
 
 /** Gives knockturn the commands of the firewall. */
 export function addFirewall(parent: Command): void {
-  const firewall = subcommand(parent, 'firewall', 'put the chains and the log rules in place, or take them away', 'firewall show')
+  const firewall = subcommand(parent, 'firewall', 'install, show or remove the chains and the log rules', 'firewall show')
   addInstall(firewall)
-  subcommand(firewall, 'remove', 'take away all that install made, leases that are in force too', 'firewall remove --print')
-    .addOption(configOption().hideHelp())
-    .option('--print', 'print what would be fed to iptables-restore, and change nothing')
+  subcommand(firewall, 'remove', 'remove all that install made, and the leases in force', 'firewall remove --print')
+    .option('--print', 'print the input for iptables-restore, and change nothing')
     .action(remove)
-  subcommand(firewall, 'show', 'show our chains and the leases that are in force', 'firewall show')
-    // Needed by install only; the three may be called alike.
-    .addOption(configOption().hideHelp())
-    .action(show)
+  subcommand(firewall, 'show', 'show the chains of Knockturn and the leases in force', 'firewall show').action(show)
 }
 
 function addInstall(firewall: Command): void {
   subcommand(
     firewall,
     'install',
-    'make our chains, the log rules for the pools of all keys, and two jumps from INPUT',
+    'make the chains of Knockturn, the log rules for the pools of all keys, and two jumps from INPUT',
     'firewall install --print',
   )
     .addOption(configOption())
-    .option('--print', 'print what would be fed to iptables-restore, and change nothing')
-    .option('--unattended', 'where it would refuse to cut off a connection, warn and go on: for a boot, where nobody can answer')
+    .option('--print', 'print the input for iptables-restore, and change nothing')
+    .option('--unattended', 'warn instead of refusing to cut off a connection: for booting, when nobody can answer')
     .action(install)
 }
 
@@ -44,20 +40,22 @@ async function install({ config, print: isPreview = false, unattended = false }:
   if (isPreview) return printChanges(changes)
   await applyChanges(changes)
   if (!isMarked) warn(NO_CONNLABEL)
-  print('installed: INPUT jumps to KNOCKTURN; "knockturn firewall show" shows it')
-  warnEach(await exposedServices(config), 'see "knockdaemon --check"')
+  print('installed: INPUT jumps to KNOCKTURN (see "knockturn firewall show")')
+  warnEach(await exposedServices(config), 'run "knockdaemon --check" to see them')
 }
 
 async function remove({ print: isPreview }: { print?: boolean }): Promise<void> {
   const changes = await planRemoval(warn)
   if (isPreview) return printChanges(changes)
   await applyChanges(changes)
-  print('removed: nothing of ours is left in the firewall (a daemon that still runs will put it back: stop it first)')
+  print('removed: nothing of Knockturn is left in the firewall (a running daemon puts it back: stop it first)')
 }
 
 async function show(): Promise<void> {
   for (const { family, lines } of await readOurChains(warn))
-    print([`# ${family}`, ...(lines.length > 0 ? lines : ['# nothing of ours: run "knockturn firewall install"'])].join('\n'))
+    print(
+      [`# ${family}`, ...(lines.length > 0 ? lines : ['# no chains of Knockturn: run "knockturn firewall install"'])].join('\n'),
+    )
 }
 
 function printChanges(changes: readonly Change[]): void {

@@ -18,17 +18,17 @@ import { NAME, print, warn } from './voice'
 
 /** Gives knockturn the commands of keys. */
 export function addKey(parent: Command): void {
-  const keys = subcommand(parent, 'key', 'make, list, show, export and revoke keys', 'key list')
+  const keys = subcommand(parent, 'key', 'make, list, show, export and revoke keys, and give them passcodes', 'key list')
   addNewKey(keys)
   withServerKeyring(subcommand(keys, 'list', 'list the keys', 'key list --json'))
-    .option('--json', 'print as JSON')
+    .option('--json', 'print JSON')
     .action(list)
-  subcommand(keys, 'show <id>', 'show a key, all but its secret', 'key show alice')
+  subcommand(keys, 'show <id>', 'show a key without its secret and its PIN', 'key show alice')
     .addOption(keysOption())
-    .option('--json', 'print as JSON')
+    .option('--json', 'print JSON')
     .action(show)
   addExport(keys)
-  subcommand(keys, 'revoke <id>', 'revoke a key: the daemon sees it at once and ends its leases', 'key revoke alice')
+  subcommand(keys, 'revoke <id>', 'revoke a key: the daemon refuses its knocks and ends its leases at once', 'key revoke alice')
     .addOption(keysOption())
     .action(revokeNow)
   addPasscode(keys)
@@ -38,13 +38,13 @@ function addExport(keys: Command): void {
   subcommand(
     keys,
     'export <id>',
-    "write the client's copy of a key: its secret, where to knock, and what it may open, as a hint",
+    "write the client's copy of a key: its secret, where to knock, and a hint at what it may open",
     'key export alice --out alice.key',
   )
     .addOption(keysOption())
-    .option('--out <file>', 'where to (default: standard output)')
-    .option('--passphrase', 'encrypt it with a passphrase, which is asked for')
-    .option('--plain', 'without what it may open: for a client of version 0.1.0')
+    .option('--out <file>', 'file to write to (default: standard output)')
+    .option('--passphrase', 'encrypt it with a passphrase, which you are asked for')
+    .option('--plain', 'leave out what it may open, for a client of version 0.1.0')
     .action(exportKey)
 }
 
@@ -54,7 +54,7 @@ async function list({ keys, config, json }: ServerKeyringOptions & { json?: bool
   if (json) print(printable(JSON.stringify(all.map(publicPart))))
   else if (all.length > 0) printKeys(all, its?.server)
   else print(`${folder}: no keys`)
-  for (const path of ignored) warn(`${path}: expected <id>.key: the file is ignored`)
+  for (const path of ignored) warn(`${path}: ignored: not named <id>.key`)
   process.exitCode = failWith(
     NAME,
     faulty.flatMap(({ faults }) => faults),

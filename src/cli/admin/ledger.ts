@@ -11,22 +11,20 @@ const NAMED = 8
 
 /** Gives knockturn the commands of the ledger. */
 export function addLedger(parent: Command): void {
-  const ledger = subcommand(parent, 'ledger', 'put right what the ledger took for the time', 'ledger rebase')
-  const description = 'have a ledger that was begun by a clock that was ahead begin now; no daemon may run'
+  const ledger = subcommand(parent, 'ledger', 'repair a ledger that was started while the clock was ahead', 'ledger rebase')
+  const description = 'set the base of the ledger to now, if it was started while the clock was ahead; stop the daemon first'
   subcommand(ledger, 'rebase', description, 'ledger rebase')
     .addOption(configOption())
-    .action(async ({ config }: { config: string }) => sayRebase(await rebase(config, Date.now())))
+    .action(async ({ config }: { config: string }) => printRebase(await rebase(config, Date.now())))
 }
 
-/** Says what a rebase has come to, and what it could not help. */
-function sayRebase({ path, was, is, spent, aside, ahead }: Awaited<ReturnType<typeof rebase>>): void {
-  const before = was === null ? 'had no base' : `had the base ${isoTime(was * 1000)}`
-  print(`${path}: ${before}, and has ${isoTime(is * 1000)} now: nothing that was sent before the next minute or so opens`)
-  print(`what is spent stays so (${spent} knocks), and so do the floors of keys; next: start the daemon`)
-  if (aside !== null) warn(`${path}: the ledger was damaged, and what it held is kept as ${aside}`)
+/** Prints what a rebase has changed, and what it could not repair. */
+function printRebase({ path, was, is, spent, aside, ahead }: Awaited<ReturnType<typeof rebase>>): void {
+  const before = was === null ? 'it had none' : `it was ${isoTime(was * 1000)}`
+  print(`${path}: the base is now ${isoTime(is * 1000)} (${before}): nothing sent before the next minute or so opens`)
+  print(`spent knocks stay spent (${spent}), and the floors of keys stay\nnext: start the daemon`)
+  if (aside !== null) warn(`${path}: the ledger was damaged: its old content is kept as ${aside}`)
   if (ahead.length === 0) return
-  const named = ahead.map(({ fingerprint, until }) => `${fingerprint.slice(0, 8)} before ${isoTime(until)}`)
-  warn(
-    `keys that have knocked while the clock was ahead open nothing till then, and need new ones in their place: ${listed(named, NAMED)}`,
-  )
+  const named = ahead.map(({ fingerprint, until }) => `${fingerprint.slice(0, 8)} (until ${isoTime(until)})`)
+  warn(`keys that knocked while the clock was ahead open nothing for now: make new keys in their place: ${listed(named, NAMED)}`)
 }

@@ -48,30 +48,33 @@ function withServer(command: Command): void {
     .addOption(
       reading(
         '--server <label>',
-        "the server's label (default: that in the config)",
+        "the server's label (default: the one in the config)",
         readLabel,
         'at most 255 bytes of valid UTF-8',
       ),
     )
     .addOption(
-      reading('--host <host>', 'where its client will knock', readHost, 'a host name or address alone, without port or brackets'),
+      reading('--host <host>', 'host the client knocks at', readHost, 'a host name or an address, without port or brackets'),
     )
 }
 
 /** What it may open, for how long and for whom. */
 function withServices(command: Command): void {
   command
-    .addOption(servicesOption('what it may open').default([{ port: 22, protocol: 'tcp' }], '22/tcp'))
+    .addOption(servicesOption('services it may open').default([{ port: 22, protocol: 'tcp' }], '22/tcp'))
     .addOption(
-      reading('--max <duration>', 'its longest lifetime', parseLifetime, 'a duration such as 15m, 1h30m, 1d').default(3600, '1h'),
+      reading('--max <duration>', 'longest time it may open for', parseLifetime, 'a duration such as 15m, 1h30m, 1d').default(
+        3600,
+        '1h',
+      ),
     )
     .addOption(
       reading(
         '--addresses <list>',
-        'for whom it may open',
+        'addresses it may open for',
         listOf(parseCidr),
         'blocks such as 198.51.100.0/24,2001:db8::/32',
-      ).default(listOf(parseCidr)('0.0.0.0/0,::/0'), 'anybody'),
+      ).default(listOf(parseCidr)('0.0.0.0/0,::/0'), 'any'),
     )
 }
 
@@ -81,23 +84,21 @@ function withKnock(command: Command): void {
     .addOption(
       reading(
         '--expires <date>',
-        'when it ends: a date, or a time from now',
+        'expiry: a date, or a time from now such as 30d',
         readExpiry,
         'a date such as 2027-01-31 or 2027-01-31T12:00:00+01:00, or a time from now such as 30d',
       ),
     )
     .addOption(
-      reading(
-        '--pool <ranges>',
-        'the ports to knock on',
-        readPool,
-        'at least 11,272 ports in ranges such as 49152-65535',
-      ).default(parsePool(DEFAULT_POOL), DEFAULT_POOL),
+      reading('--pool <ranges>', 'ports to knock on', readPool, 'at least 11,272 ports in ranges such as 49152-65535').default(
+        parsePool(DEFAULT_POOL),
+        DEFAULT_POOL,
+      ),
     )
     .addOption(
       reading(
         '--period <seconds>',
-        'how long a sequence lasts',
+        'how often the ports of a knock change, in seconds',
         whole(MIN_PERIOD, MAX_PERIOD),
         `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
       ).default(30),
@@ -107,17 +108,17 @@ function withKnock(command: Command): void {
 /** What else its grant says. */
 function withRules(command: Command): void {
   command
-    .option('--no-bind-source', 'let it open for other addresses than the one that it knocks from')
-    .option('--require-address', 'refuse knocks that do not name their address', false)
+    .option('--no-bind-source', 'let it open for addresses other than the one it knocks from')
+    .option('--require-address', 'refuse knocks that do not name an address', false)
     .option('--allow-until-closed', 'let it open without a time limit', false)
-    .option('--lock', 'let it lock addresses out', false)
+    .option('--lock', 'let it ban addresses', false)
     .addOption(
       reading(
         '--open-prefix <bits>',
-        'open for the block of this prefix length around an IPv4 address (carrier-grade NAT)',
+        'open for the whole block of this prefix length around an IPv4 address, for carrier-grade NAT',
         whole(MIN_OPEN_PREFIX, 32),
         `${MIN_OPEN_PREFIX} to 32 bits`,
-      ).default(32, '32, the address alone'),
+      ).default(32, '32, one address'),
     )
 }
 
@@ -125,8 +126,8 @@ async function newKey(id: string, options: Options): Promise<void> {
   const { keys, config, server, host, expires, pool, period, ...grant } = options
   const now = Date.now()
   checkId(id)
-  checkClock(now, 'set it first: keys and knocks hang on it')
-  if (expires !== undefined && expires <= now) throw new UsageFault(`--expires expected a time to come, got ${isoTime(expires)}`)
+  checkClock(now, 'set the clock first: keys and knocks depend on it')
+  if (expires !== undefined && expires <= now) throw new UsageFault(`--expires must be in the future, got ${isoTime(expires)}`)
   const keyring = await serverKeyring(config, keys)
   const label = labelOf(server, keyring.config)
   const path = await makeKey(
@@ -136,22 +137,24 @@ async function newKey(id: string, options: Options): Promise<void> {
   )
   const { folder } = keyring
   print(
-    `made ${path}\nnext: "${NAME} key export ${id}${folder === SERVER_KEYS ? '' : ` --keys ${folder}`} --out ${id}.key", and carry that file to the client`,
+    `made ${path}\nnext: run "${NAME} key export ${id}${folder === SERVER_KEYS ? '' : ` --keys ${folder}`} --out ${id}.key", and copy that file to the client over a channel you trust`,
   )
-  if (formatPool(pool) !== DEFAULT_POOL) print(`next: "${NAME} firewall install", so that its pool is heard`)
+  if (formatPool(pool) !== DEFAULT_POOL) print(`next: run "${NAME} firewall install" so that its pool is heard`)
 }
 
 /** The label of a new key: the daemon refuses a key with another one than its config has. @throws {UsageFault} */
 function labelOf(given: string | undefined, config: ServerKeyring['config']): string {
   if (!config) {
     if (given !== undefined) return given
-    throw new UsageFault('expected --server, since no config of this keyring is known: say --server <label>, or --config <file>')
+    throw new UsageFault('no label for the server: no config of this keyring is known', {
+      hint: 'add --server <label> or --config <file>',
+    })
   }
   const { file, server } = config
   if (given === undefined || given === server) return server
-  throw new UsageFault(
-    `--server expected "${server}", as in ${file}, got "${given}": leave it out, or name another config by --config`,
-  )
+  throw new UsageFault(`--server expected "${server}" (from ${file}), got "${given}"`, {
+    hint: 'leave out --server, or name another config with --config',
+  })
 }
 
 /** Reads a date, which begins with its year (luxon takes 12 for today's noon), or a duration from now. @returns Unix milliseconds, or null */

@@ -12,18 +12,18 @@ export async function newPassphrase(names: readonly string[]): Promise<string> {
   // Only who sets one needs it, and it is heavy.
   const { makePassphrase, passphraseFault } = await import('../../keys/passphrase')
   const typed = isTyped()
-  let passphrase = await askSecret('passphrase (empty: six random words are made): ', WHAT)
+  let passphrase = await askSecret('passphrase (leave empty for six random words): ', WHAT)
   if (typed && passphrase === '') {
     passphrase = makePassphrase()
-    sayOnTerminal(WHAT, `the passphrase, shown this once, so write it down: ${passphrase}\n`)
+    sayOnTerminal(WHAT, `your passphrase is shown only once, so write it down: ${passphrase}\n`)
   } else {
     const fault = passphraseFault(passphrase, names)
     if (fault)
-      throw new Fault(`${WHAT}: expected ${fault}: whoever finds the file can try at leisure`, {
-        hint: 'leave it empty on a terminal, and six random words are made; or take four words or more that have nothing to do with each other',
+      throw new Fault(`${WHAT} is too easy to guess: expected ${fault}`, {
+        hint: 'leave it empty on a terminal for six random words, or take four or more unrelated words: whoever finds the file can try without limit',
       })
   }
-  if (typed && (await askSecret('the same once more: ', WHAT)) !== passphrase)
-    throw new Fault(`${WHAT}: expected the same twice, got two: nothing was written`)
+  if (typed && (await askSecret('the same passphrase again: ', WHAT)) !== passphrase)
+    throw new Fault('the two passphrases differ: nothing was written')
   return passphrase
 }

@@ -50,7 +50,7 @@ export function addPage(parent: Command): void {
   const command = subcommand(
     parent,
     'page',
-    'write a web page that knocks, for where there is only a browser',
+    'write a web page that knocks, for a machine with only a browser',
     'page alice --out knock.html',
   )
   withPlace(command)
@@ -61,14 +61,14 @@ export function addPage(parent: Command): void {
 /** What the page is made of, and where it knocks. */
 function withPlace(command: Command): void {
   command
-    .argument('[id]', 'the key to put into the page, sealed by a passphrase')
-    .requiredOption('--out <file>', 'where to write the page')
+    .argument('[id]', 'the key to put into the page, sealed with a passphrase')
+    .requiredOption('--out <file>', 'file to write the page to')
     .addOption(keysOption())
-    .option('--host <host>', "the server (default: the key's host)")
+    .option('--host <host>', "server to knock at (default: the key's host)")
     .addOption(
       reading(
         '--address <list>',
-        'where to knock (default: what the host resolves to now)',
+        'addresses to knock at (default: those the host resolves to now)',
         readAddresses,
         'IP addresses such as 198.51.100.1,2001:db8::1',
       ),
@@ -81,7 +81,7 @@ function withDoors(command: Command): void {
     .addOption(
       reading(
         '--services <list>',
-        "what it offers to open (default: what the key's grant lists, or 22/tcp)",
+        'services it offers to open (default: those the key may open, or 22/tcp)',
         readServices,
         'services such as 22/tcp,53/udp',
       ),
@@ -89,7 +89,7 @@ function withDoors(command: Command): void {
     .addOption(
       reading(
         '--time <duration>',
-        'how long a door is opened unless another time is chosen',
+        'how long a door opens for, unless the user chooses another time',
         parseLifetime,
         'a duration such as 15m',
       ).default(900, '15m'),
@@ -98,7 +98,7 @@ function withDoors(command: Command): void {
 
 /** What a page without a key has to know. */
 function withPasscode(command: Command): Command {
-  command.option('--passcode', 'no key in the page: fields for PIN and code')
+  command.option('--passcode', 'make a page without a key, which asks for PIN and code')
   // As 0.1.0 called it.
   alsoCalled(command, '--base <port>', passcodeBaseOption())
   return command
@@ -106,7 +106,7 @@ function withPasscode(command: Command): Command {
     .addOption(
       reading(
         '--period <seconds>',
-        'passcodes: how long a code lasts',
+        'with --passcode: how long a code lasts, in seconds',
         whole(MIN_PERIOD, MAX_PERIOD),
         `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
       ).default(30),
@@ -118,40 +118,45 @@ async function writePage(id: string | undefined, options: Options): Promise<void
   await checkFree(out)
   const text = pageText({ html, style, script }, passcode ? await passcodePage(id, options) : await keyPage(id, options))
   await writeNew(out, text)
-  const what = passcode ? 'no key is in it' : 'whoever has this file and its passphrase can knock'
+  const what = passcode ? 'it contains no key' : 'whoever has this file and its passphrase can knock'
   print(
-    `wrote ${out}: ${what}; open it in a browser, from a disk, a phone or a web host's name that is its own\nSHA-256 of it: ${createHash('sha256').update(text).digest('hex')}`,
+    `wrote ${out}: ${what}\nnext: open it in a browser, from a disk, a phone, or a web host with a name of its own\nSHA-256: ${createHash('sha256').update(text).digest('hex')}`,
   )
 }
 
 async function keyPage(id: string | undefined, options: Options): Promise<KeyPage> {
-  if (id === undefined) throw new UsageFault('<id> expected: say which key to put into the page, or --passcode for one without')
+  if (id === undefined)
+    throw new UsageFault('no key named', { hint: 'name the key to put into the page, or add --passcode for a page without one' })
   checkId(id)
   const file = await readKey(options.keys, id)
   const { doors, beyond, seconds, max } = offerOf(file, options.services, options.time, Date.now())
   const place = await findPlace(options.host ?? file.host, options)
   const sealed = await sealSecret(file, await newPassphrase(namesOfPage(file, place.host, doors)))
-  if (seconds < options.time) warn(`${id}: opens for ${formatDuration(max)} at most, so that is the page's time`)
-  if (beyond.length > 0) warn(`${id}: may not open ${beyond.map(formatService).join(',')}, which the page offers`)
+  if (seconds < options.time) warn(`${id}: the key opens for at most ${formatDuration(max)}: the page uses that as its time`)
+  if (beyond.length > 0) warn(`${id}: the page offers ${beyond.map(formatService).join(',')}, which the key may not open`)
   const { server, period, pool } = file.key
   return { kind: 'key', ...place, doors, period, server, pool: formatPool(pool), sealed, seconds, max }
 }
 
 async function passcodePage(id: string | undefined, options: Options): Promise<PasscodePage> {
-  if (id !== undefined) throw new UsageFault(`--passcode goes without a key: leave out ${quoted(id)}`)
+  if (id !== undefined)
+    throw new UsageFault('--passcode makes a page without a key, and a key was named', {
+      hint: `leave out ${quoted(id)}, or leave out --passcode`,
+    })
   const { passcodeBase: base, pinDigits, period, services: doors = DEFAULT_DOORS } = options
   const { host, addresses } = await findPlace(options.host, options)
   const address = addressForCode(addresses)
   const family = isIP(address)
   if (addresses.length > 1)
-    noteOf(NAME, `the page knocks by IPv${family} only: go to the door that way, too, as in "ssh -${family}"`)
+    noteOf(NAME, `the page knocks by IPv${family} only: connect by IPv${family} too, as in "ssh -${family}"`)
   return { kind: 'passcode', host, addresses: [address], http: httpHosts(host, [address]), doors, period, base, pinDigits }
 }
 
 /** Where a page knocks: a browser's ICE takes addresses only, so they are looked up now. */
 async function findPlace(host: string | null | undefined, { address }: Options) {
-  if (!host) throw new UsageFault('--host expected: say which server to knock at')
-  if (!isIP(host) && !HOST.test(host)) throw new UsageFault(`--host expected a host name or address alone, got ${quoted(host)}`)
+  if (!host) throw new UsageFault('no server to knock at', { hint: 'add --host <host>' })
+  if (!isIP(host) && !HOST.test(host))
+    throw new UsageFault(`--host expected a host name or an address, without port or brackets, got ${quoted(host)}`)
   const addresses = address ?? (await resolveBoth(host))
   return { host, addresses, http: httpHosts(host, addresses) }
 }
@@ -161,7 +166,7 @@ async function resolveBoth(host: string): Promise<string[]> {
   const found = await Promise.allSettled([resolveHost(host, 4), resolveHost(host, 6)])
   const addresses = found.flatMap((one) => (one.status === 'fulfilled' ? (canonicalAddress(one.value) ?? []) : []))
   if (addresses.length > 0) return [...new Set(addresses)]
-  throw new Fault(`${host}: expected a host with an address: it has none from here: give it with --address`)
+  throw new Fault(`${host}: no address found for this host`, { hint: 'add --address <list>' })
 }
 
 function readAddresses(text: string): string[] | null {

@@ -11,23 +11,23 @@ export function addPasscode(keys: Command): void {
   subcommand(
     keys,
     'passcode <id>',
-    'give a key a passcode: codes of an authenticator app, which it shows a QR code, and a PIN',
+    'give a key a passcode: a PIN and the codes of an authenticator app, which scans a QR code',
     'key passcode alice --remove',
   )
     .addOption(keysOption())
-    .addOption(configOption("the daemon's config, for the PIN's length"))
-    .addOption(servicesOption('what it opens (default: all that the key may)'))
+    .addOption(configOption("the daemon's config, which sets the length of the PIN"))
+    .addOption(servicesOption('services it opens (default: all that the key may open)'))
     .addOption(
       reading(
         '--time <duration>',
-        'for how long (default: 5m, or what the key may)',
+        "how long it opens for (default: 5m, or the key's longest time if that is less)",
         parseLifetime,
         'a duration such as 5m, 1h30m',
       ),
     )
-    .option('--no-once', 'open for any number of connections')
-    .option('--remove', 'take the passcode away again')
-    .option('--print-secret', "show the app's secret where standard output is no terminal, too")
+    .option('--no-once', 'let it open for any number of connections, not for one')
+    .option('--remove', 'remove the passcode')
+    .option('--print-secret', "show the app's secret even if standard output is not a terminal")
     .action(async (id: string, options: EnrolOptions) => {
       checkId(id)
       // What draws the picture is loaded only where one is drawn.

@@ -2,7 +2,7 @@ import { type Command, Option } from 'commander'
 import { SERVER_CONFIG } from '../../daemon/config'
 import { SERVER_KEYS } from '../../keys/keyring'
 
-/* The options that say where the server's keyring and config are. */
+/* The options that name the server's keyring and config. */
 
 /** The folder of a keyring, whatever its config says. */
 export const keysOption = (): Option => new Option('--keys <dir>', "the keyring's folder").default(SERVER_KEYS)
@@ -20,6 +20,6 @@ export interface ServerKeyringOptions {
 /** Gives a command the options for a keyring together with its config, where neither has to be said. Returns it. */
 export function withServerKeyring(command: Command): Command {
   return command
-    .addOption(new Option('--keys <dir>', `the keyring's folder (default: the config's, or ${SERVER_KEYS})`))
-    .addOption(new Option('--config <file>', `the daemon's config (default: ${SERVER_CONFIG}, where that has this keyring)`))
+    .addOption(new Option('--keys <dir>', `the keyring's folder (default: the one in the config, or ${SERVER_KEYS})`))
+    .addOption(new Option('--config <file>', `the daemon's config (default: ${SERVER_CONFIG}, if it names this keyring)`))
 }

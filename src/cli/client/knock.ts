@@ -12,7 +12,7 @@ import type { KeyFile } from '../../keys/key-file'
 import type { Opening } from '../../protocol/opening'
 import { type Action, AS_SEEN } from '../../protocol/request'
 import type { TypedService } from '../../protocol/service'
-import { Fault } from '../../system/fault'
+import { Fault, inOneLine } from '../../system/fault'
 import { program } from '../options'
 import { passcodeBaseOption, pinDigitsOption } from '../passcode-options'
 import { EXIT, noteOf } from '../voice'
@@ -154,6 +154,6 @@ async function remember(given: Given, id: string, say: Say | null): Promise<void
   if (!existsSync(dirname(clientConfig()))) return
   await writeLast(pinned(given, id)).catch((error) => {
     if (!(error instanceof Fault)) throw error
-    say?.(`not saved for --last: ${error.message}`)
+    say?.(`not saved for --last: ${inOneLine(error)}`)
   })
 }

@@ -43,7 +43,8 @@ export class Doors {
   /** Resolves when an entry is in force, has ended before it was, or could not be put there. */
   opened(entry: Entry): Promise<Outcome> {
     return (
-      this.#workerOf(entry)?.wait({ entry, for: 'in force' }) ?? Promise.resolve({ failed: 'the firewall has no table for it' })
+      this.#workerOf(entry)?.wait({ entry, for: 'in force' }) ??
+      Promise.resolve({ failed: 'the firewall has no table for this address' })
     )
   }
 

@@ -3,7 +3,7 @@ import type { Now } from '../../gate/clock'
 import { type Batch, type Entry, isLease, nameOf, Refused, type Table } from '../../gate/firewall'
 import type { Leases, Why } from '../../gate/leases'
 import type { Quiet } from '../../gate/quiet'
-import { reason } from '../../system/fault'
+import { explained, inOneLine } from '../../system/fault'
 import type { Stages } from '../stages'
 import { Ends } from './ends'
 import { type Due, Plan } from './plan'
@@ -35,7 +35,7 @@ export class TableWorker {
   #isBroken = false
   #notBefore = 0
   #looked: number
-  #unreadable = new Error('the firewall has not been read')
+  #unreadable = new Error('the firewall rules have not been read')
   /** What to say when the table is in order again. */
   #news = ''
   #running: Promise<void> | null = null
@@ -59,7 +59,7 @@ export class TableWorker {
     const isSingle = this.#plan.stand(entries)
     for (const lease of entries.filter(isLease)) this.#ends.opened(lease)
     this.#isBroken = !isWhole || !isSingle
-    if (!isWhole) this.#news = `${this.table.name}: our chains were not in force, and are now`
+    if (!isWhole) this.#news = `${this.table.name}: our chains were missing and have been restored`
     this.#looked = this.#now().steady
     return [...this.#plan.standing()]
   }
@@ -91,7 +91,7 @@ export class TableWorker {
         await this.#work()
       } catch (error) {
         this.#isUnknown = true
-        this.#log.error({ reason: reason(error) }, 'something failed that should not')
+        this.#log.error(explained(error), 'internal error, please report')
       }
     }
     this.#running = null
@@ -107,7 +107,7 @@ export class TableWorker {
   /** Resolves when nothing is being changed; whoever still waits is told that it could not be done. */
   async settle(): Promise<void> {
     while (this.#running) await this.#running
-    this.#waiting.fail(() => true, 'the daemon has ended before')
+    this.#waiting.fail(() => true, 'the daemon ended first')
   }
 
   // ---- the work
@@ -206,14 +206,14 @@ export class TableWorker {
   // ---- what fails
 
   /** Gives up what could not be opened, and tries the rest again later. */
-  #fail({ add, remove }: Batch, { message }: Error): void {
-    const [why] = message.split('\n')
+  #fail({ add, remove }: Batch, error: Error): void {
+    const why = inOneLine(error)
     const untold = [
       ...add.filter((entry) => this.#failToAdd(entry, why)),
       ...remove.filter(({ entry }) => this.#failToRemove(entry, why)),
     ]
     if (untold.length > 0 && this.#quiet.may(`failed ${this.table.name}`, this.#now().steady))
-      this.#log.error({ left: add.length + remove.length, reason: why }, 'the firewall failed')
+      this.#log.error({ left: add.length + remove.length, reason: why }, 'cannot change the firewall rules')
   }
 
   /** @returns whether it is tried again, and the log is to be told of it */
@@ -262,7 +262,7 @@ export class TableWorker {
     this.#looked = now.steady
     if (!found) {
       if (this.#quiet.may(`unreadable ${this.table.name}`, now.steady))
-        this.#log.error({ reason: reason(this.#unreadable) }, 'the firewall cannot be looked after')
+        this.#log.error(explained(this.#unreadable), 'cannot check the firewall rules')
       return
     }
     this.#isUnknown = false
@@ -270,11 +270,11 @@ export class TableWorker {
     const { gone, isOther } = this.#plan.compare(now)
     for (const lease of gone) {
       this.#leases.lose(lease)
-      this.#ends.ended(lease, 'closed', { reason: 'another program has taken its rule away' })
+      this.#ends.ended(lease, 'closed', { reason: 'another program removed its rule' })
     }
     this.#isBroken ||= !found.isWhole || !isSingle
     if (!isOthers || !(this.#isBroken || isOther)) return
-    this.#news ||= 'another program has changed the firewall: our rules are put back'
+    this.#news ||= 'another program changed the firewall: our rules have been restored'
     // In one step, whatever it was.
     this.#isBroken = true
   }

@@ -2,7 +2,7 @@ import { readFile } from 'node:fs/promises'
 import { isOver } from '../../gate/server-key'
 import { formatService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
-import { errorCode, Fault, reason } from '../../system/fault'
+import { errorCode, Fault, inOneLine, reason } from '../../system/fault'
 import { isConnected } from '../firewall/chains'
 import { establishedRule } from '../firewall/input'
 import {
@@ -54,9 +54,7 @@ export async function lookForStrangers(services: readonly Service[]): Promise<Ex
     unknown: [
       ...new Set(looks.flatMap(({ failure }) => failure ?? [])),
       ...said.unknown,
-      ...(rest > 0
-        ? [`whether strangers reach ${rest} more services is not looked at: keys grant more than ${MAX_SERVICES}`]
-        : []),
+      ...(rest > 0 ? [`${rest} more services are not checked: keys grant more than ${MAX_SERVICES}`] : []),
     ],
   }
 }
@@ -111,9 +109,9 @@ async function lookAt(
 }
 
 function failureOf(error: unknown, family: Family): string {
-  const what = 'whether strangers reach the services'
-  if (DENIED.test(reason(error))) return `${what} is not checked: to look at the firewall takes CAP_NET_ADMIN`
-  return `${what} by ${IP_NAMES[family]} cannot be known: ${reason(error)}`
+  const what = 'whether the services are open to everyone'
+  if (DENIED.test(reason(error))) return `not checked ${what}: reading the firewall requires CAP_NET_ADMIN`
+  return `cannot tell ${what} over ${IP_NAMES[family]}: ${inOneLine(error)}`
 }
 
 /** How the versions of iptables say that we lack the rights. */
@@ -130,8 +128,8 @@ function besides(
 ): Judgment {
   const unknown = (text: string): Judgment => ({ state: 'unknown', why: { kind: 'beside', text } })
   const { shut, forward } = ruleset ? tablesThatMay(ruleset, service, family, isNft) : { shut: [], forward: [] }
-  if (judgment.state === 'open' && shut.length > 0) return unknown(`${named(shut)} of nft may shut it`)
-  if (judgment.state === 'open' && legacy.length > 0) return unknown(`${named(legacy)} of iptables-legacy may shut it`)
+  if (judgment.state === 'open' && shut.length > 0) return unknown(`${named(shut)} of nft may close it`)
+  if (judgment.state === 'open' && legacy.length > 0) return unknown(`${named(legacy)} of iptables-legacy may close it`)
   if (judgment.state === 'shut' && unread !== null) return unknown(unread)
   if (judgment.state === 'shut' && forward.length > 0) return unknown(`${named(forward)} of nft may forward it`)
   return judgment

@@ -1,11 +1,12 @@
 import { formatService, type Service } from '../../protocol/service'
+import { Fault } from '../../system/fault'
 import { cannotRead, type Family, IP_NAMES } from '../firewall/table'
 import type { Judgment, Why } from './judge'
 
-/** What was found out about strangers, as lines for people: each names a service and what it stands by. */
+/** What was found out about strangers, in words for people: each names a service and what it depends on. */
 export interface Exposure {
-  /** Services that are open to everybody. */
-  readonly open: readonly string[]
+  /** Services that are open to everyone, with what closes them. */
+  readonly open: readonly Fault[]
   /** What nobody can know. */
   readonly unknown: readonly string[]
 }
@@ -35,18 +36,19 @@ export function inWords(findings: readonly Finding[], isFirewallWhole: boolean):
   }
 }
 
-const byFamilies = (same: readonly Finding[]): string => `by ${same.map(({ family }) => IP_NAMES[family]).join(' and ')}`
+const overFamilies = (same: readonly Finding[]): string => `over ${same.map(({ family }) => IP_NAMES[family]).join(' and ')}`
 
-function openLine(same: readonly Finding[], isFirewallWhole: boolean): string {
+function openLine(same: readonly Finding[], isFirewallWhole: boolean): Fault {
   const [{ service, judgment, isSafe }] = same
   const families = same.map(({ family }) => family)
   const { why } = judgment as { why: Why }
-  const told = isFirewallWhole ? '' : ' (as far as iptables tells)'
-  const what = `${formatService(service)} is open to everybody ${byFamilies(same)}${told}`
-  const first = isSafe ? '' : 'run "knockturn firewall install" first, which keeps connections that stand, then '
-  if (why.kind !== 'rule')
-    return `${what}: INPUT's policy is ACCEPT, and no rule stops strangers: ${first}run ${commands(families, `-A INPUT ${closing(service)}`)}`
-  return `${what}: this rule lets strangers in: ${why.line}: ${remedy(why.line, service, families, first)}`
+  const told = isFirewallWhole ? '' : ' (as far as iptables shows)'
+  const what = `${formatService(service)} is open to everyone ${overFamilies(same)}${told}`
+  const first = isSafe ? '' : 'run "knockturn firewall install" first, which keeps existing connections, then '
+  if (why.kind === 'rule')
+    return new Fault(`${what}: this rule lets everyone in: ${why.line}`, { hint: remedy(why.line, service, families, first) })
+  const hint = `${first}run ${commands(families, `-A INPUT ${closing(service)}`)}`
+  return new Fault(`${what}: INPUT's policy is ACCEPT, and no rule blocks it`, { hint })
 }
 
 const closing = ({ port, protocol }: Service): string => `! -i lo -p ${protocol} --dport ${port} -j DROP`
@@ -55,15 +57,15 @@ const commands = (families: readonly Family[], args: string): string =>
 
 /** What to do about a rule: only one that is for just this port can be deleted without a second thought. */
 function remedy(line: string, service: Service, families: readonly Family[], first: string): string {
-  if (!line.startsWith('-A INPUT ')) return 'remove it with the program that made it'
+  if (!line.startsWith('-A INPUT ')) return 'remove the rule with the program that made it'
   if (line.includes(` --dport ${service.port} `)) return `${first}run ${commands(families, line.replace('-A', '-D'))}`
-  return `${first}put one in its place that leaves port ${service.port} out`
+  return `${first}replace the rule by one that leaves out port ${service.port}`
 }
 
 function unknownLine(same: readonly Finding[]): string {
   const [{ service, family, judgment }] = same
   const { why } = judgment as { why: Why }
-  return `whether strangers reach ${formatService(service)} ${byFamilies(same)} cannot be known: ${reasonOf(why, family)}`
+  return `cannot tell whether ${formatService(service)} is open to everyone ${overFamilies(same)}: ${reasonOf(why, family)}`
 }
 
 function reasonOf(why: Why, family: Family): string {
@@ -71,16 +73,16 @@ function reasonOf(why: Why, family: Family): string {
     case 'beside':
       return why.text
     case 'bound':
-      return 'the firewall has more rules than are compared'
+      return 'the firewall has too many rules to compare'
     case 'forwarded':
-      return `it is forwarded by this rule of table ${why.stage.split(' ')[0]}, and INPUT does not decide on it: ${why.line}`
+      return `this rule of table ${why.stage.split(' ')[0]} forwards it before INPUT decides: ${why.line}`
     case 'unread':
       return why.stage === 'filter INPUT'
         ? cannotRead(family, why.chain)
         : `iptables cannot read chain ${why.chain} of table ${why.stage.split(' ')[0]}`
     case 'policy':
-      return `they may pass all rules of ${why.stage}, whose policy lets them in`
+      return `packets may pass all rules of ${why.stage}, and its policy accepts them`
     case 'rule':
-      return `it hangs on this rule: ${why.line}`
+      return `it depends on this rule: ${why.line}`
   }
 }

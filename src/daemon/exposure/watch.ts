@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import { formatService, type Service } from '../../protocol/service'
-import { reason } from '../../system/fault'
+import { explained, Fault, inOneLine } from '../../system/fault'
 import { type Granting, grantedServices } from './look'
 import type { Exposure } from './text'
 
@@ -14,7 +14,7 @@ const MAX_NAMED = 10
 
 /** What a log is to say after a look. */
 export interface Said {
-  readonly errors: readonly string[]
+  readonly errors: readonly Fault[]
   readonly warnings: readonly string[]
 }
 
@@ -38,13 +38,13 @@ export class ExposureWatch {
   say({ open, unknown }: Exposure): Said {
     const isNews = unknown.join('\n') !== this.#unknown
     this.#unknown = unknown.join('\n')
-    return { errors: bounded(open), warnings: isNews ? bounded(unknown) : [] }
+    return { errors: bounded(open, (line) => new Fault(line)), warnings: isNews ? bounded(unknown, (line) => line) : [] }
   }
 }
 
-function bounded(lines: readonly string[]): string[] {
-  const rest = lines.length - MAX_NAMED
-  return [...lines.slice(0, MAX_NAMED), ...(rest > 0 ? [`and ${rest} more: see "knockdaemon --check"`] : [])]
+function bounded<T>(all: readonly T[], make: (line: string) => T): T[] {
+  const rest = all.length - MAX_NAMED
+  return [...all.slice(0, MAX_NAMED), ...(rest > 0 ? [make(`and ${rest} more: see "knockdaemon --check"`)] : [])]
 }
 
 /**
@@ -66,10 +66,10 @@ export async function watchExposure(
     if (known.keys !== now || steady - known.steady >= EVERY)
       known = { keys: now, steady, services: grantedServices(now, Date.now()) }
     if (watch.isDue(known.services, steady)) {
-      const failed = (error: unknown) => ({ open: [], unknown: [reason(error)] })
+      const failed = (error: unknown) => ({ open: [], unknown: [inOneLine(error)] })
       const { errors, warnings } = watch.say(await look(known.services).catch(failed))
-      for (const line of errors) log.error({ reason: line }, 'a service is open to strangers, who need no knock')
-      for (const line of warnings) log.warn({ reason: line }, 'it is not known whether a service is shut to strangers')
+      for (const fault of errors) log.error(explained(fault), 'a service is open to everyone, without a knock')
+      for (const line of warnings) log.warn({ reason: line }, 'cannot tell whether a service is open to everyone')
     }
     await sleep(LOOK, undefined, { signal, ref: false }).catch(() => {})
   }

@@ -52,8 +52,7 @@ class IptablesTable implements Table {
     if (table.taps.length > 0) this.#taps = table.taps
     const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
     for (const { line, entry } of rules)
-      if (!entry && !this.#others.includes(line))
-        this.#warn(`${this.name}: a rule in ${LEASES} is none of ours and is left alone: ${line}`)
+      if (!entry && !this.#others.includes(line)) this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
     this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
     const entries = rules.flatMap(({ entry }) => entry ?? [])
     this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
@@ -77,7 +76,7 @@ class IptablesTable implements Table {
     const added = [...wanted.values()].map((entry) => `[0:0] ${this.#lineOf(entry)}`)
     const more = this.#table.taps.length === 0 ? this.#taps : []
     if (this.#table.taps.length + more.length === 0)
-      this.#warn(`${this.name}: the log rules are missing, and no knock is heard: run "knockturn firewall install"`)
+      this.#warn(`${this.name}: the log rules are missing, no knock is received: run "knockturn firewall install"`)
     return apply(this.name, installScript(this.#table, null, this.#isMarked, [...kept, ...added], more))
   }
 

@@ -52,7 +52,7 @@ export async function connectionsAtRisk(tables: readonly FilterTable[], { ranges
     if (!table || own.has(peer)) return []
     const connection = `the connection from ${peer} to port ${port}`
     if (isServed(socket))
-      return `${connection} uses a service in the pool, which would be shut: move the service, or make keys with another pool`
+      return `${connection} uses a service in the pool, which would be closed: move the service, or make keys with another pool`
     // Where ours is in force already, connections have been known for as long as it was.
     if (tracksConnections(table) || isConnected(table)) return []
     return `${connection} might be cut off: first run "${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"`
@@ -98,9 +98,8 @@ async function eachSocket(protocol: 'tcp' | 'udp', take: (socket: Socket) => voi
     } catch (error) {
       // A kernel without IPv6 has no such file.
       if (name.endsWith('6') && errorCode(error) === 'ENOENT') continue
-      throw new Fault(
-        `${path}: cannot be read: ${reason(error)}: mount /proc, so that it is known whom the log rules would shut out`,
-      )
+      const hint = 'mount /proc: it shows which connections the log rules would cut off'
+      throw new Fault(`${path}: cannot be read: ${reason(error)}`, { hint })
     }
     lines.end()
   }

@@ -86,7 +86,7 @@ export async function readTables(
   const tables = await Promise.all(
     FAMILIES.map((family) =>
       readTable(family).catch((error) => {
-        if (family === 'ip6tables' && !hasIpv6()) warn(`this machine has no IPv6, and it is left out (${reason(error)})`)
+        if (family === 'ip6tables' && !hasIpv6()) warn(`this machine has no IPv6: ip6tables is not used (${reason(error)})`)
         else if (instead) return instead(family, error)
         else throw error
         return null
@@ -133,7 +133,10 @@ async function readOurs(family: Family): Promise<FilterTable> {
   })
   const ours = await Promise.all(ALL_OURS.map((chain) => readChain(family, chain)))
   const unread = ALL_OURS.filter((_, i) => ours[i] === null)
-  if (unread.length > 0) throw new Fault(`${family}: ${cannotRead(family, unread[0])} and delete that rule`)
+  if (unread.length > 0) {
+    const [chain] = unread
+    throw new Fault(`${family}: ${unreadable(chain)}`, { hint: `${lookAt(family, chain)} and delete that rule` })
+  }
   return parseTable(family, [input, ...ours].join('\n'), false)
 }
 
@@ -197,16 +200,19 @@ export async function partlyRead({ family, chains }: FilterTable): Promise<strin
   const where = unread
     ? cannotRead(family, unread)
     : `iptables cannot read a rule of the table: look at it with "nft -a list table ${nftTable(family)}"`
-  return `${family}: ${where}: only what concerns us is read, chain by chain; whoever made that rule by nft should have a table of their own for it`
+  return `${family}: ${where} and move that rule to a table of its own; only the chains that matter here are read`
 }
 
 /** The table as nft names it. */
 const nftTable = (family: Family): string => (family === 'iptables' ? 'ip filter' : 'ip6 filter')
 
-/** What to do about a chain that iptables can't read. */
+/** What there is to say of a chain that iptables can't read, and to do about it. */
 export function cannotRead(family: Family, chain: string): string {
-  return `iptables cannot read a rule in chain ${chain}: look at it with "nft -a list chain ${nftTable(family)} ${chain}"`
+  return `${unreadable(chain)}: ${lookAt(family, chain)}`
 }
+
+const unreadable = (chain: string): string => `iptables cannot read a rule in chain ${chain}`
+const lookAt = (family: Family, chain: string): string => `look at it with "nft -a list chain ${nftTable(family)} ${chain}"`
 
 /** Reads what `iptables -v -S` prints; nothing is an empty table. */
 export function parseTable(family: Family, text: string, isWhole = true): FilterTable {

@@ -18,12 +18,12 @@ export interface Abilities {
 
 /** What follows where a kernel has no xt_time. */
 export const NO_TIME =
-  'the kernel cannot end leases (no match "time"): the daemon ends them, all of them when it is stopped, and what is open when it is killed stays open ' +
-  'until it is back'
+  'the kernel cannot end leases (no match "time"): the daemon ends them, and all of them when it is stopped; if it is killed, open ports stay open ' +
+  'until it runs again'
 
 /** What follows where a kernel has no xt_connlabel. */
 export const NO_CONNLABEL =
-  'connections cannot be marked (no connlabel): who has had a lease can go on making connections by the same port when it has ended'
+  'the kernel cannot mark connections (no match "connlabel"): whoever had a lease can reconnect from the same source port after it has ended'
 
 /**
  * Tries what the kernel can do of what we can do without. Where it refuses all of our rules, that is for the real change to say.
@@ -68,14 +68,14 @@ export async function tryRules(families: readonly Family[], taps: TapRules | nul
   const tried = families.map((family) => cleanly(family, () => tryFamily(family, rulesOf(family, taps))))
   for (const [i, { whole, lacks }] of (await Promise.all(tried)).entries()) {
     const family = families[i]
-    if (whole !== null && lacks.size === 0) faults.push(new Fault(`${family}: our rules cannot be made: ${whole}`))
+    if (whole !== null && lacks.size === 0) faults.push(new Fault(`${family}: cannot create our rules: ${whole}`))
     for (const [name, why] of lacks) missing.set(name, { why, families: [...(missing.get(name)?.families ?? []), family] })
   }
   const notes: string[] = []
   for (const [name, { why, families }] of missing) {
     const where = families.join(' and ')
     if (SPARED[name]) notes.push(`${where}: ${SPARED[name]}`)
-    else faults.push(new Fault(`${where}: no rule can be made with "${name}", which ours have: ${why}: ${remedy(name)}`))
+    else faults.push(new Fault(`${where}: cannot create rules with "${name}", which ours need: ${why}`, { hint: remedy(name) }))
   }
   return { faults, notes }
 }
@@ -123,7 +123,7 @@ const MODULES: Readonly<Record<string, string>> = {
 /** What to do without a match or target. */
 function remedy(name: string): string {
   const module = MODULES[name] ?? `xt_${name}`
-  return `load the kernel's ${module}, by "modprobe -a ${module.replace(' and ', ' ')}" (Red Hat: "dnf install kernel-modules-extra" first)`
+  return `load the kernel's ${module} with "modprobe -a ${module.replace(' and ', ' ')}" (Red Hat: "dnf install kernel-modules-extra" first)`
 }
 
 /** Leases with all that their rules can have: one connection from a block, and any from an address. */

@@ -21,10 +21,12 @@ export function leftOut(
   const passcodes = passcodeRange(passcode.base, passcode.pinDigits)
   const hasPasscodes = keys.some((key) => key.passcode)
   return [
-    ...(isLacking((table) => hearsPool(table, pool)) ? [`the log rules do not hear the pools of all keys: ${INSTALL}`] : []),
-    ...(hasPasscodes && isLacking((table) => hears(table, passcodes)) ? [`the passcode ports are not heard: ${INSTALL}`] : []),
+    ...(isLacking((table) => hearsPool(table, pool)) ? [`the log rules do not cover the pools of all keys: ${INSTALL}`] : []),
+    ...(hasPasscodes && isLacking((table) => hears(table, passcodes))
+      ? [`the log rules do not cover the passcode ports: ${INSTALL}`]
+      : []),
     ...(isLacking((table) => hearsDatagrams(table, datagram.ports))
-      ? [`the log rules are not those of [datagram] ports: ${INSTALL}`]
+      ? [`the log rules do not match [datagram] ports: ${INSTALL}`]
       : []),
   ]
 }

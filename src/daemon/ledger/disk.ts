@@ -1,6 +1,6 @@
 import { type FileHandle, realpath, unlink } from 'node:fs/promises'
 import { freshBase, Ledger, type LedgerFile, type LedgerRecord } from '../../gate/ledger'
-import { reason } from '../../system/fault'
+import { inOneLine } from '../../system/fault'
 import { writeNew } from '../../system/files'
 import { isVolatile, openHeld, replaceHeld, writeAll } from './held-file'
 import { type Found, formatHeader, formatRecord, HEADER, readLedger } from './record'
@@ -38,10 +38,10 @@ export async function openLedger(path: string, skew: number, wall: number, isNew
   const records = startingRecords(found, skew, wall, isNew)
   const isFresh = records.length > found.records.length
   if (isFresh) {
-    const aside = found.state === 'damaged' ? `; what it held is kept as ${disk.aside}` : ''
-    warn(`${path}: the ledger is ${found.state}: nothing that was sent before the next minute or so opens${aside}`)
+    const aside = found.state === 'damaged' ? `; the damaged file is kept as ${disk.aside}` : ''
+    warn(`${path}: the ledger is ${found.state}: no knock opens anything for about a minute${aside}`)
   }
-  if (volatile) warn(`${path}: the ledger lies on tmpfs and is lost with the machine's power: move it to a disk`)
+  if (volatile) warn(`${path}: the ledger is on tmpfs and is lost when the machine restarts: move it to a disk`)
   const ledger = new Ledger(records, disk, skew)
   await disk.compact(() => ledger.records())
   return { ledger, disk, isFresh }
@@ -114,7 +114,7 @@ export class LedgerOnDisk implements LedgerFile {
     if (this.#queue.length >= MAX_WAITING) {
       // It is dead in memory; on the disk it will be when all is written anew, which is next.
       this.#doubtful = true
-      return Promise.reject(new Error(`the disk hangs, and ${MAX_WAITING} knocks wait for it already`))
+      return Promise.reject(new Error(`the disk hangs: ${MAX_WAITING} knocks are waiting for it already`))
     }
     return new Promise((resolve, reject) => {
       this.#queue.push({ line: `${formatRecord(record)}\n`, resolve, reject })
@@ -157,7 +157,7 @@ export class LedgerOnDisk implements LedgerFile {
       // After a failed sync nobody knows what is on the disk, so that nothing is built on it.
       this.#doubtful = true
       if (!this.#failing)
-        this.#warn(`${this.#path}: the ledger cannot be written, and nothing opens until it can: ${reason(error)}`)
+        this.#warn(`${this.#path}: cannot write the ledger, nothing opens until this works again: ${inOneLine(error)}`)
       this.#failing = true
       clearTimeout(this.#again)
       this.#again = setTimeout(() => {
@@ -165,7 +165,7 @@ export class LedgerOnDisk implements LedgerFile {
       }, AGAIN).unref()
       throw error
     }
-    if (this.#failing) this.#warn(`${this.#path}: the ledger can be written again`)
+    if (this.#failing) this.#warn(`${this.#path}: the ledger is writable again`)
     this.#failing = false
   }
 

@@ -18,8 +18,8 @@ const RAMFS_MAGIC = 0x858458f6
 
 /** A ledger of more than MAX_LEDGER bytes. */
 export function tooLarge(path: string, size: number): Fault {
-  const remedy = 'revoke the keys that have filled it, delete it, and start the daemon without --new-ledger'
-  return new Fault(`${path}: expected a ledger of at most ${MAX_LEDGER} bytes, got ${size}: ${remedy}`)
+  const hint = 'revoke the keys that filled it, delete it, and start the daemon without --new-ledger'
+  return new Fault(`${path}: expected a ledger of at most ${MAX_LEDGER} bytes, got ${size}`, { hint })
 }
 
 /** A ledger's file that is held, with what it holds. */
@@ -81,10 +81,9 @@ export async function isVolatile(path: string): Promise<boolean> {
 /** Holds a file that is as a ledger has to be. @returns whether it still is the one behind the path */
 async function holdIfSame(path: string, file: FileHandle): Promise<boolean> {
   const stats = await file.stat()
-  if (!stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+  if (!stats.isFile()) throw new Fault(`${path}: is not a regular file`)
   // Compaction puts another file in its place, and the other name would keep the old one.
-  if (stats.nlink > 1)
-    throw new Fault(`${path}: expected a file with one name, got one with ${stats.nlink}: give the ledger a file of its own`)
+  if (stats.nlink > 1) throw new Fault(`${path}: has ${stats.nlink} hard links`, { hint: 'give the ledger a file of its own' })
   checkPrivate(path, stats, 0o600)
   await hold(path, file)
   return sameFile(stats, await stat(path).catch(() => null))
@@ -128,7 +127,7 @@ async function openThere(path: string): Promise<FileHandle> {
 
 /** A ledger that can't be opened, with what to do. */
 export function cannotOpen(path: string, error: unknown): Fault {
-  return new Fault(`${path}: the ledger cannot be opened: ${reason(error)}: ${ledgerRemedy(path, error)}`)
+  return new Fault(`${path}: the ledger cannot be opened: ${reason(error)}`, { hint: ledgerRemedy(path, error) })
 }
 
 /** What to do where a ledger can't be opened or made. */
@@ -136,8 +135,8 @@ export function ledgerRemedy(path: string, error: unknown): string {
   const folder = dirname(path)
   // Root is here to look only, before there is anything that would tell who the daemon's user is.
   const user = process.geteuid?.() || 'knockturn'
-  if (errorCode(error) === 'ENOENT') return `make its folder: as root, run "install -d -m 700 -o ${user} ${folder}"`
-  if (errorCode(error) === 'EACCES') return `they are to be the daemon's: as root, run "chown -R ${user}: ${folder}"`
+  if (errorCode(error) === 'ENOENT') return `create its folder: as root, run "install -d -m 700 -o ${user} ${folder}"`
+  if (errorCode(error) === 'EACCES') return `give it to the daemon's user: as root, run "chown -R ${user}: ${folder}"`
   return 'set [ledger] path to a file that the daemon may write'
 }
 

@@ -32,7 +32,8 @@ export async function hold(path: string, file: FileHandle): Promise<void> {
     if (errorCode(error) === 'ENOENT') throw missing('flock')
     // flock(1) ends with 1 where somebody else has the lock.
     if ((error as { exitCode?: number }).exitCode === 1) {
-      throw new HeldFault(`${path}: the ledger is held by another daemon: end that one, or give this one a ledger of its own`)
+      const hint = 'stop that daemon, or give this one a ledger of its own'
+      throw new HeldFault(`${path}: another daemon uses the ledger`, { hint })
     }
     throw new Fault(`${path}: the ledger cannot be locked: ${reason(error)}`)
   }

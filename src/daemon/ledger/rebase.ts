@@ -1,6 +1,6 @@
 import { realpath } from 'node:fs/promises'
 import { Ledger, rebased } from '../../gate/ledger'
-import { errorCode, Fault, reason } from '../../system/fault'
+import { errorCode, Fault, hintOf, reason } from '../../system/fault'
 import { LedgerOnDisk } from './disk'
 import { cannotOpen } from './held-file'
 import { HeldFault } from './lock'
@@ -27,11 +27,11 @@ export interface Rebase {
 export async function rebaseLedger(path: string, skew: number, wall: number): Promise<Rebase> {
   const real = await realpath(path).catch((error) => {
     if (errorCode(error) !== 'ENOENT') throw cannotOpen(path, error)
-    throw new Fault(`${path}: there is no ledger: start the daemon, which makes one by the clock of then`)
+    throw new Fault(`${path}: there is no ledger`, { hint: 'start the daemon: it creates one for the current time' })
   })
   const { disk, found } = await LedgerOnDisk.open(real, () => {}, false).catch((error) => {
     if (!(error instanceof HeldFault)) throw error
-    throw new Fault(`${path}: a daemon holds the ledger: end it first, since it goes by what it has read`)
+    throw new Fault(`${path}: a daemon uses the ledger`, { hint: 'stop it first: it works with what it has already read' })
   })
   try {
     const records = [...new Ledger(rebased(found.records, wall, skew), disk, skew).records()]
@@ -48,7 +48,7 @@ export async function rebaseLedger(path: string, skew: number, wall: number): Pr
         .filter(({ until }) => until > wall),
     }
   } catch (error) {
-    throw new Fault(`${path}: the ledger cannot be written, and is as it was: ${reason(error)}`)
+    throw new Fault(`${path}: the ledger cannot be written and is unchanged: ${reason(error)}`, { hint: hintOf(error) })
   } finally {
     await disk.close()
   }

@@ -20,7 +20,7 @@ const MEANWHILE = 500
 const WITH_US = ['--pdeathsig', 'KILL']
 /** Takes away what we may. */
 const PLAIN = ['--ambient-caps', '-all', '--inh-caps', '-all']
-const REMEDY = ': it needs setpriv of util-linux 2.33 or later (BusyBox has another), or source = "file" in [taps]'
+const REMEDY = 'install setpriv of util-linux 2.33 or later (not that of BusyBox), or set source = "file" in [taps]'
 
 /** A program whose output has no end. */
 export interface Program {
@@ -56,7 +56,7 @@ export interface Child {
  * @param warn told when it has died, and when it hears again
  */
 export function keepAlive(program: Program, warn: (message: string) => void): Child {
-  const { argv, hears, hint = '' } = program
+  const { argv, hears, hint } = program
   const [name] = argv
   const stopping = new AbortController()
   let life: Life | null = null
@@ -76,7 +76,7 @@ export function keepAlive(program: Program, warn: (message: string) => void): Ch
     for (let wait = FIRST_WAIT; !stopping.signal.aborted; wait = Math.min(2 * wait, LAST_WAIT)) {
       const born = performance.now()
       life = live(program, () => {
-        if (said) tell(`${name} hears again`)
+        if (said) tell(`${name} restarted`)
         said = ''
         hasHeard = true
         begun()
@@ -86,9 +86,9 @@ export function keepAlive(program: Program, warn: (message: string) => void): Ch
       if (!hasHeard) {
         await sleep(MEANWHILE, undefined, { signal: stopping.signal }).catch(() => {})
         if (stopping.signal.aborted) return
-        throw cannotStart(name, why) ?? new Fault(`${name} cannot hear ${hears}: ${why}${hint}`)
+        throw cannotStart(name, why) ?? new Fault(`${name} cannot read ${hears}: ${why}`, { hint })
       }
-      if (why !== said) tell(`${name} has ended and is started again: ${why}`)
+      if (why !== said) tell(`${name} exited, restarting: ${why}`)
       said = why
       if (performance.now() - born > LAST_WAIT) wait = FIRST_WAIT
       await sleep(wait, undefined, { signal: stopping.signal }).catch(() => {})
@@ -180,7 +180,7 @@ const setprivArgs = (plain: boolean | undefined, argv: readonly string[]): strin
 /** Why setpriv could not start a program; null where it is not setpriv that has said so. */
 function cannotStart(name: string, why: string): Fault | null {
   const [, complaint] = /(?:^|: )setpriv: (.*)/.exec(why) ?? []
-  return complaint === undefined ? null : new Fault(`setpriv cannot start ${name}: ${complaint}${REMEDY}`)
+  return complaint === undefined ? null : new Fault(`setpriv cannot start ${name}: ${complaint}`, { hint: REMEDY })
 }
 
 /** Tries whether setpriv could start a program as a child, with one in its place that does nothing. @throws {Fault} */

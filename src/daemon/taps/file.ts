@@ -1,7 +1,7 @@
 import { type FSWatcher, realpathSync, statSync, watch } from 'node:fs'
 import { basename, dirname } from 'node:path'
 import type { Tap } from '../../gate/tap'
-import { errorCode, Fault, reason } from '../../system/fault'
+import { errorCode, Fault, inOneLine, reason } from '../../system/fault'
 import { type Ears, FollowedFile, LINGER, LOOK, MAX_UNREAD } from './followed-file'
 import { logLineReader } from './log-line'
 import type { TapSource } from './source'
@@ -47,12 +47,13 @@ class FileSource implements TapSource {
       if (this.#isCutKnown) return
       this.#isCutKnown = true
       this.#warn(
-        `${this.#path}: was cut while it was followed, and what had not been read by then is lost, now and each time: ` +
+        `${this.#path}: was truncated while being read; unread lines are lost at every rotation: ` +
           'let logrotate "create" a new file instead of "copytruncate", or set [taps] source = "nflog"',
       )
     },
-    skipped: () => this.#warn(`${this.#path}: has more than ${MAX_UNREAD} bytes unread, which are skipped: see who writes it`),
-    failed: (error) => this.#warn(explain(this.#path, error).message),
+    skipped: () =>
+      this.#warn(`${this.#path}: has more than ${MAX_UNREAD} unread bytes, skipping them: find out what writes so much`),
+    failed: (error) => this.#warn(inOneLine(explain(this.#path, error))),
   }
 
   constructor(path: string, prefix: string, warn: (message: string) => void) {
@@ -111,13 +112,13 @@ class FileSource implements TapSource {
       if (this.#files.length > MAX_FILES) this.#files.shift()?.close()
       this.#watchFolders()
     }
-    if (this.#trouble) this.#warn(`${this.#path}: is followed now`)
+    if (this.#trouble) this.#warn(`${this.#path}: is being read now`)
     this.#trouble = ''
     this.#patience = performance.now() + LINGER
   }
 
   #complain(error: unknown): void {
-    const { message } = explain(this.#path, error)
+    const message = inOneLine(explain(this.#path, error))
     if (message !== this.#trouble) this.#warn(message)
     this.#trouble = message
   }
@@ -143,6 +144,8 @@ const isMissing = (error: unknown): boolean => ['ENOENT', 'ENOTDIR'].includes(er
 function explain(path: string, error: unknown): Fault {
   if (error instanceof Fault) return error
   if (isMissing(error))
-    return new Fault(`${path}: is not there, and is waited for: let the log daemon write it, or mend [taps] file`)
-  return new Fault(`${path}: cannot be read: ${reason(error)}: let the daemon's user read it, or set [taps] source = "nflog"`)
+    return new Fault(`${path}: does not exist yet, waiting for it`, { hint: 'let the log daemon write it, or fix [taps] file' })
+  return new Fault(`${path}: cannot be read: ${reason(error)}`, {
+    hint: 'let the daemon\'s user read it, or set [taps] source = "nflog"',
+  })
 }

@@ -45,7 +45,7 @@ export class FollowedFile {
     this.#fd = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK)
     try {
       this.#stats = fstatSync(this.#fd)
-      if (!this.#stats.isFile()) throw new Fault(`${path}: expected a file, got something else`)
+      if (!this.#stats.isFile()) throw new Fault(`${path}: is not a regular file`)
       this.#position = atEnd ? this.#stats.size : 0
       this.#mark = this.#before(this.#position)
     } catch (error) {

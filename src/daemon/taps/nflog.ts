@@ -31,7 +31,7 @@ export function nflogSource(
     {
       argv: ['tcpdump', '-i', `nflog:${group}`, '-n', '-U', '-s', `${SNAP_LENGTH}`, '-B', `${BUFFER}`, '-w', '-', ...root],
       hears: `NFLOG group ${group}`,
-      hint: ': does another program have the group (see /proc/net/netfilter/nfnetlink_log)? Set [taps] group to another, and run "knockturn firewall install"',
+      hint: 'if another program has the group (see /proc/net/netfilter/nfnetlink_log), set another [taps] group and run "knockturn firewall install"',
       chatter: /packets|listening on/,
       reader(begun) {
         before = counters.dropped ?? 0

@@ -10,12 +10,12 @@ const QUIET = 60_000
 
 const SAID = {
   deaf:
-    'the firewall logs packets and none of them is heard, so no knock opens: compare [taps] in the config with "knockturn firewall show", ' +
-    'and run "knockturn firewall install" where they differ',
+    'the firewall logs packets, but none of them arrives and no knock opens anything: compare [taps] in the config with ' +
+    '"knockturn firewall show", and run "knockturn firewall install" if they differ',
   unreadable:
-    'what the firewall logs arrives, and for a minute nothing of it could be read: somebody sends odd packets, or the log has another ' +
-    'form than docs/taps.md shows',
-  'hears again': 'what the firewall logs is heard again',
+    'packets that the firewall logs arrive, but for a minute none of them could be read: someone sends odd packets, or the log has ' +
+    'another format than docs/taps.md shows',
+  recovered: 'packets that the firewall logs are read again',
 }
 
 /** Looks at a source again and again, from now on until it is aborted. */
@@ -44,7 +44,7 @@ export function tapWatch(
     await taps.count?.()
     const dropped = taps.counters.dropped ?? 0
     if (dropped > told && quiet.may('dropped', steady)) {
-      warn(`the kernel has dropped ${dropped - told} packets before they were read: knocks among them need another pass`)
+      warn(`the kernel dropped ${dropped - told} packets before they were read: knocks among them must be sent again`)
       told = dropped
     }
     const packets = await logged?.().catch(() => undefined)

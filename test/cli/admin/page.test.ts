@@ -32,7 +32,11 @@ describe('knockturn page', () => {
     const hash = createHash('sha256')
       .update(text ?? '')
       .digest('hex')
-    expect(stdout.split('\n').slice(1)).toEqual([`SHA-256 of it: ${hash}`, ''])
+    expect(stdout.split('\n').slice(1)).toEqual([
+      'next: open it in a browser, from a disk, a phone, or a web host with a name of its own',
+      `SHA-256: ${hash}`,
+      '',
+    ])
   })
 
   it.each<[string, { host?: string; server?: string }]>([
@@ -42,7 +46,11 @@ describe('knockturn page', () => {
     'refuses as a passphrase the %s that the page itself says',
     async (_, { host = 'gate.example', server = 'gate.example' }) => {
       const { code, stderr, text } = await page(['alice', ...HERE, '--host', host], { input: NAME, key: { server } })
-      expect([code, stderr, text]).toEqual([1, expect.stringContaining('expected one that takes 10^14 guesses'), null])
+      expect([code, stderr, text]).toEqual([
+        1,
+        expect.stringContaining('is too easy to guess: expected at least 10^14 guesses'),
+        null,
+      ])
     },
   )
 
@@ -75,10 +83,10 @@ describe('knockturn page', () => {
       { port: 22, protocol: 'tcp' },
       { port: 53, protocol: 'udp' },
     ])
-    expect(stderr).toBe("knockturn: warning: alice: opens for 5m at most, so that is the page's time\n")
+    expect(stderr).toBe('knockturn: warning: alice: the key opens for at most 5m: the page uses that as its time\n')
     const other = await page(['alice', ...HERE, '--services', '443/tcp', '--time', '2m'], { key })
     expect(other.contents).toMatchObject({ host: 'gate.example', doors: [{ port: 443 }], seconds: 120 })
-    expect(other.stderr).toBe('knockturn: warning: alice: may not open 443/tcp, which the page offers\n')
+    expect(other.stderr).toBe('knockturn: warning: alice: the page offers 443/tcp, which the key may not open\n')
   })
 
   it('takes from a client’s copy what it tells of the grant', async () => {
@@ -96,6 +104,14 @@ describe('knockturn page', () => {
     expect(contents).not.toHaveProperty('sealed')
   })
 
+  it('takes spaces behind the commas of a list', async () => {
+    const lists = ['--address', '198.51.100.1, 2001:db8::1', '--services', '22/tcp, 443:tcp']
+    expect((await page(['alice', ...HERE, ...lists])).contents).toMatchObject({
+      addresses: ['198.51.100.1', '2001:db8::1'],
+      doors: [{ port: 22 }, { port: 443 }],
+    })
+  })
+
   it('knocks by one family for passcodes, since a code is good once', async () => {
     const both = ['--passcode', '--host', 'gate.example', '--address', '2001:db8::1,198.51.100.1']
     const { contents, stderr } = await page(both, { input: '' })
@@ -104,26 +120,44 @@ describe('knockturn page', () => {
   })
 
   it.each<[string, string[], object, number, RegExp]>([
-    ['no key', [...HERE], {}, 2, /<id> expected: say which key to put into the page, or --passcode/],
-    ['a key with --passcode', ['alice', '--passcode', ...HERE], {}, 2, /--passcode goes without a key: leave out "alice"/],
-    ['no host', ['alice'], {}, 2, /--host expected: say which server to knock at/],
-    ['a host that is none', ['alice', '--host', 'gate;x'], {}, 2, /--host expected a host name or address alone, got "gate;x"/],
+    [
+      'no key',
+      [...HERE],
+      {},
+      2,
+      /no key named\nhint: name the key to put into the page, or add --passcode for a page without one/,
+    ],
+    [
+      'a key with --passcode',
+      ['alice', '--passcode', ...HERE],
+      {},
+      2,
+      /--passcode makes a page without a key, and a key was named\nhint: leave out "alice", or leave out --passcode/,
+    ],
+    ['no host', ['alice'], {}, 2, /no server to knock at\nhint: add --host <host>/],
+    [
+      'a host that is none',
+      ['alice', '--host', 'gate;x'],
+      {},
+      2,
+      /--host expected a host name or an address, without port or brackets, got "gate;x"/,
+    ],
     ['an address that is none', ['alice', '--address', 'gate'], {}, 2, /--address expected IP addresses such as .*, got "gate"/],
     [
       'a passphrase that is guessed soon',
       ['alice', ...HERE],
       { input: 'short\n' },
       1,
-      /the passphrase: expected one that takes 10\^14 guesses/,
+      /the passphrase is too easy to guess: expected at least 10\^14 guesses/,
     ],
-    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: none was given/],
-    ['a key that is not there', ['bob', ...HERE], {}, 1, /expected a key "bob", and there is none/],
+    ['no passphrase', ['alice', ...HERE], { input: '' }, 1, /the passphrase: nothing was entered/],
+    ['a key that is not there', ['bob', ...HERE], {}, 1, /no key "bob" \(there are: alice\)/],
     [
       'a revoked key',
       ['alice', ...HERE],
       { key: { more: 'revoked = 2026-01-01T00:00:00Z\n' } },
       1,
-      /alice: expected a key that holds, got one that has been revoked or has expired/,
+      /alice is revoked or expired\nhint: make a new key with "knockturn key new"/,
     ],
   ])('with %s writes nothing and says why', async (_, args, how, status, fault) => {
     const { code, stderr, text } = await page(args, how)

@@ -77,7 +77,7 @@ describe('the key for a host', () => {
     chmodSync(join(keys, 'alice.key'), 0o644)
     const { code, stderr } = await dry('gate.example', env)
     expect(code).toBe(1)
-    expect(stderr).toMatch(/^knockclient: error: \S+alice\.key: .*\n$/)
+    expect(stderr).toMatch(/^knockclient: error: \S+alice\.key: .*\nhint: run "chmod 600 .*\n$/)
   })
 
   it.each<[string, Id[], string]>([
@@ -116,7 +116,7 @@ it.each([
     await run('knockclient', ['-k', path, '-p', '22', '--dry-run']),
     await run('knockturn', ['key', 'list', '--keys', folder]),
   ]
-  expect([client.code, client.stderr]).toEqual([1, `knockclient: error: ${path}:1: expected "id", and it is missing\n`])
+  expect([client.code, client.stderr]).toEqual([1, `knockclient: error: ${path}:1: "id" is missing\n`])
   expect([list.code, list.stderr.split('\n').at(-2)]).toEqual([1, `knockturn: error: ${path}:1: ${told}`])
 })
 

@@ -46,7 +46,7 @@ describe('key passcode', () => {
     const { enrol, material, text } = server()
     const before = text()
     const { code, stderr } = await enrol(answers(material), '--services', '22/tcp', '--time', '2m', '--no-once')
-    expect([code, stderr]).toEqual([0, 'Scan this with an authenticator app. Whoever sees it can make the codes, too.\n'])
+    expect([code, stderr]).toEqual([0, 'Scan this with an authenticator app. Anyone who sees it can make the codes too.\n'])
     const table = '[passcode]\npin = "0417"\nservices = [ "22/tcp" ]\ntime = "2m"\nonce = false\n'
     expect(text()).toBe(`${before.trimEnd()}\n\n${table}`)
   })
@@ -98,17 +98,29 @@ describe('key passcode', () => {
     [
       'a code that does not fit',
       () => '00000000\n'.repeat(3),
-      /expected a code of this key, and it does not fit: nothing is written/,
+      /error: the code does not match this key: nothing was written\nhint: scan the QR code shown above\n$/,
     ],
-    ['a code of six digits', () => '123456\n'.repeat(3), /it has not 8 digits: an app that shows fewer can't be used/],
-    ['a code of five minutes ago', (key: Key) => `${codeOf(key, -10)}\n`.repeat(3), /it is the code of (300|330) s ago/],
-    ['two PINs', (key: Key) => `${codeOf(key)}\n${'0417\n0418\n'.repeat(3)}`, /expected the same PIN twice, got two/],
+    [
+      'a code of six digits',
+      () => '123456\n'.repeat(3),
+      /error: the code does not have 8 digits: nothing was written\nhint: use an app that shows 8 digits\n$/,
+    ],
+    [
+      'a code of five minutes ago',
+      (key: Key) => `${codeOf(key, -10)}\n`.repeat(3),
+      /error: the code is from (300|330) s ago: nothing was written\nhint: set the clocks of the phone and the server\n$/,
+    ],
+    [
+      'two PINs',
+      (key: Key) => `${codeOf(key)}\n${'0417\n0418\n'.repeat(3)}`,
+      /error: the two PINs differ: nothing was written\n$/,
+    ],
     [
       'a PIN of another length',
       (key: Key) => `${codeOf(key)}\n${'041\n'.repeat(3)}`,
       /expected a PIN of 4 digits, got something else/,
     ],
-    ['no PIN', (key: Key) => `${codeOf(key)}\n`, /the PIN: none was given/],
+    ['no PIN', (key: Key) => `${codeOf(key)}\n`, /the PIN: nothing was entered/],
   ])('writes nothing for %s', async (_, input, message) => {
     const { enrol, material, text } = server()
     const before = text()
@@ -123,9 +135,15 @@ describe('key passcode', () => {
       {},
       ['--services', '25/tcp'],
       2,
-      /--services expected some of the key's own, 22\/tcp,443\/tcp/,
+      /--services: the key may not open 25\/tcp \(it may open: 22\/tcp,443\/tcp\)\nhint: choose from those, or change services in \[grant\] of \S+alice\.key\n$/,
     ],
-    ['a time beyond the key’s', {}, ['--time', '2h'], 2, /--time expected at most 1h, the key's longest, got 2h/],
+    [
+      'a time beyond the key’s',
+      {},
+      ['--time', '2h'],
+      2,
+      /--time expected at most 1h \(max of the key\), got 2h\nhint: choose a shorter time, or change max in \[grant\] of \S+alice\.key\n$/,
+    ],
     [
       'a key that wants its address named',
       { grant: 'services = ["22/tcp"]\nrequire_address = true' },
@@ -133,14 +151,26 @@ describe('key passcode', () => {
       1,
       /has require_address = true/,
     ],
-    ['a client’s copy', { grant: '' }, [], 1, /alice has no table \[grant\]/],
-    ['a key that is revoked', { more: 'revoked = 2026-01-01T00:00:00Z\n' }, [], 1, /has been revoked or has expired/],
+    [
+      'a client’s copy',
+      { grant: '' },
+      [],
+      1,
+      /alice has no table \[grant\]: it is a client's copy\nhint: run this with the server's keyring\n$/,
+    ],
+    [
+      'a key that is revoked',
+      { more: 'revoked = 2026-01-01T00:00:00Z\n' },
+      [],
+      1,
+      /alice is revoked or expired\nhint: make a new key with "knockturn key new"\n$/,
+    ],
     [
       'ports in the pool',
       { config: '[passcode]\nbase = 50000\n' },
       [],
       1,
-      /the passcode ports 50000-50119 lie in the pool of key "alice"/,
+      /the passcode ports 50000-50119 overlap the pool of key "alice"\nhint: set another \[passcode\] base\n$/,
     ],
     [
       'no PIN',
@@ -158,14 +188,14 @@ describe('key passcode', () => {
     const { key, toml } = server()
     const { code, stdout, stderr } = await key('passcode', '--config', toml)
     expect([code, stdout]).toEqual([1, ''])
-    expect(stderr).toMatch(/^knockturn: error: standard output is no terminal, .* give --print-secret\n$/)
+    expect(stderr).toMatch(/^knockturn: error: standard output is not a terminal, [^\n]*\nhint: .* add --print-secret\n$/)
   })
 
   it('--remove takes it away, and may be said again', async () => {
     const { enrol, key, material, text } = server()
     const before = text()
     await enrol(answers(material))
-    expect((await key('passcode', '--remove')).stdout).toBe('alice has no passcode any more\n')
+    expect((await key('passcode', '--remove')).stdout).toBe('removed the passcode of alice\n')
     expect((await key('passcode', '--remove')).stdout).toBe('alice has no passcode\n')
     expect(text().trimEnd()).toBe(before.trimEnd())
   })
@@ -245,6 +275,7 @@ describe('on a terminal', () => {
 describe('knockclient --passcode', () => {
   const OTHER_LENGTH = "if this server's PINs have another length, give it with --pin-digits"
   const NO_PIN = `expected a PIN of 4 digits, got something else (not shown)\nhint: ${OTHER_LENGTH}`
+  const HELP = 'hint: see "knockclient --help"'
   const client = (input: string, ...args: string[]) => run('knockclient', ['--passcode', ...args], { input })
 
   it('--dry-run prints its ports', async () => {
@@ -263,16 +294,21 @@ describe('knockclient --passcode', () => {
     ['\n12345678\n', [], 1, NO_PIN],
     ['041a\n12345678\n', [], 1, NO_PIN],
     ['0417\n12345678\n', ['--pin-digits', '2'], 1, NO_PIN.replace('4', '2')],
-    ['', ['--pin-digits', '5'], 2, '--pin-digits expected a number from 0 to 4, got "5"'],
+    ['', ['--pin-digits', '5'], 2, `--pin-digits expected a number from 0 to 4, got "5"\n${HELP}`],
     ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
-    ['0417\n', [], 1, 'the code: none was given'],
-    ['0417\n12345678\n', ['--pace', '834'], 2, '--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834'],
-    ['', ['-p', '22'], 2, "option '--passcode' cannot be used with option '-p, --port <ports>': see \"knockclient --help\""],
-    ['', ['-k', 'alice'], 2, "option '--passcode' cannot be used with option '-k, --key <key>': see \"knockclient --help\""],
-    ['', ['--force'], 2, "option '--passcode' cannot be used with option '--force': see \"knockclient --help\""],
-    ['', ['--stun-trusted'], 2, "option '--passcode' cannot be used with option '--stun-trusted': see \"knockclient --help\""],
-    ['', ['-4', '-6'], 2, '-4 cannot be used with -6'],
-    ['', ['--passcode-base', '65417'], 2, '--passcode-base expected a port from 1 to 65416, got "65417"'],
+    ['0417\n', [], 1, 'the code: nothing was entered'],
+    [
+      '0417\n12345678\n',
+      ['--pace', '834'],
+      2,
+      `--pace expected at most 833 ms for 12 ports, which must fit into 10 s, got 834\n${HELP}`,
+    ],
+    ['', ['-p', '22'], 2, `option '--passcode' cannot be used with option '-p, --port <ports>'\n${HELP}`],
+    ['', ['-k', 'alice'], 2, `option '--passcode' cannot be used with option '-k, --key <key>'\n${HELP}`],
+    ['', ['--force'], 2, `option '--passcode' cannot be used with option '--force'\n${HELP}`],
+    ['', ['--stun-trusted'], 2, `option '--passcode' cannot be used with option '--stun-trusted'\n${HELP}`],
+    ['', ['-4', '-6'], 2, `-4 cannot be used with -6\n${HELP}`],
+    ['', ['--passcode-base', '65417'], 2, `--passcode-base expected a port from 1 to 65416, got "65417"\n${HELP}`],
   ])('is refused: %j %j', async (input, args, code, message) => {
     const refused = await client(input, '--dry-run', ...args)
     expect(refused).toEqual({ code, stdout: '', stderr: `knockclient: error: ${message}\n` })
@@ -323,7 +359,7 @@ describe('knockdaemon', () => {
 
   it('refuses passcodes that are too easily guessed, says what to do, and serves', async () => {
     const daemon = await new RunningDaemon(['--config', server(TOO_SHORT).toml, '--new-ledger']).ready()
-    const line = await daemon.log.find(({ msg }) => msg === 'passcodes are refused, and sealed knocks are not')
+    const line = await daemon.log.find(({ msg }) => msg === 'passcodes disabled (ordinary knocks still work)')
     expect(line).toMatchObject({ level: 50, reason: expect.stringContaining(LUCKY) })
   })
 

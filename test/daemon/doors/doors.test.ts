@@ -355,7 +355,7 @@ describe('a door', () => {
     expect(stage.ports).toEqual([22])
     stage.tick(1_000)
     await stage.run()
-    expect([stage.ports, stage.said()]).toEqual([[], ['the firewall cannot be looked after']])
+    expect([stage.ports, stage.said()]).toEqual([[], ['cannot check the firewall rules']])
   })
 
   it('that is closed while the firewall cannot be read does not wait for that to be over', async () => {
@@ -407,7 +407,7 @@ describe('a door', () => {
       await stage.run('not made, and nobody knows')
     }
     expect(stage.ports).toEqual([22])
-    expect(stage.said().filter((msg) => msg === 'the firewall cannot be looked after')).toHaveLength(1)
+    expect(stage.said().filter((msg) => msg === 'cannot check the firewall rules')).toHaveLength(1)
   })
 
   it('that has ended by the clock waits while others are opened, and is told of when it is swept up', async () => {
@@ -597,7 +597,7 @@ describe('what another program', () => {
     stage.kernel.isWhole = false
     await stage.rest()
     expect(stage.ports).toEqual([22, 443, 80])
-    expect(stage.lines).toMatchObject([{ level: 40, msg: 'another program has changed the firewall: our rules are put back' }])
+    expect(stage.lines).toMatchObject([{ level: 40, msg: 'another program changed the firewall: our rules have been restored' }])
   })
 
   it('has flushed again and again is told of once a minute', async () => {
@@ -609,7 +609,7 @@ describe('what another program', () => {
       stage.tick(5_000)
       await stage.run()
     }
-    expect([stage.ports, stage.said()]).toEqual([[22], ['another program has changed the firewall: our rules are put back']])
+    expect([stage.ports, stage.said()]).toEqual([[22], ['another program changed the firewall: our rules have been restored']])
   })
 
   it('has put back, such as a lease that has been closed since, is taken away', async () => {
@@ -677,7 +677,7 @@ it('a fault of the program is told, and the firewall is read before anything els
   expect([stage.kernel.asked, stage.ports, stage.said()]).toEqual([
     ['read', 'change'],
     [],
-    ['something failed that should not', 'expired'],
+    ['internal error, please report', 'expired'],
   ])
 })
 
@@ -713,7 +713,7 @@ describe('a daemon that is started', () => {
     expect([stage.kernel.isWhole, stage.ports, stage.said()]).toEqual([
       true,
       [22],
-      ['kernel: our chains were not in force, and are now'],
+      ['kernel: our chains were missing and have been restored'],
     ])
   })
 
@@ -735,7 +735,7 @@ describe('a lock', () => {
     await stage.run('not made, and nobody knows', 'change')
     expect([await outcome, stage.leases.locked(HOME)]).toEqual([{ failed: DESCRIBED.lost }, lock])
     await stage.rest()
-    expect([stage.kernel.rules, stage.said()]).toEqual([[lock], ['the firewall failed']])
+    expect([stage.kernel.rules, stage.said()]).toEqual([[lock], ['cannot change the firewall rules']])
   })
 })
 

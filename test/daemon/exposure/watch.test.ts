@@ -4,6 +4,7 @@ import { allInterfaces, defaultInterfaces } from '../../../src/daemon/exposure/o
 import { type Finding, inWords } from '../../../src/daemon/exposure/text'
 import { ExposureWatch } from '../../../src/daemon/exposure/watch'
 import type { Service } from '../../../src/protocol/service'
+import { Fault, inOneLine } from '../../../src/system/fault'
 
 const HOUR = 3_600_000
 const SSH: Service = { port: 22, protocol: 'tcp' }
@@ -31,7 +32,8 @@ describe('a look at what strangers reach', () => {
   it('tells what is open each time: what a rule opens later is told within the hour', () => {
     const watch = new ExposureWatch()
     expect(watch.say({ open: [], unknown: [] })).toEqual({ errors: [], warnings: [] })
-    for (let i = 0; i < 2; i++) expect(watch.say({ open: ['22/tcp'], unknown: [] }).errors).toEqual(['22/tcp'])
+    const open = [new Fault('22/tcp', { hint: 'close it' })]
+    for (let i = 0; i < 2; i++) expect(watch.say({ open, unknown: [] }).errors).toEqual(open)
   })
 
   it('tells what is unknown when that changes', () => {
@@ -43,7 +45,8 @@ describe('a look at what strangers reach', () => {
   it('names ten, and counts the rest', () => {
     const lines = Array.from({ length: 12 }, (_, i) => `${i}`)
     const rest = [...lines.slice(0, 10), 'and 2 more: see "knockdaemon --check"']
-    expect(new ExposureWatch().say({ open: lines, unknown: lines })).toEqual({ errors: rest, warnings: rest })
+    const { errors, warnings } = new ExposureWatch().say({ open: lines.map((line) => new Fault(line)), unknown: lines })
+    expect({ errors: errors.map(inOneLine), warnings }).toEqual({ errors: rest, warnings: rest })
   })
 })
 
@@ -93,7 +96,7 @@ describe('what is said', () => {
   })
   const policy = { state: 'open', why: { kind: 'policy', stage: 'filter INPUT' } } as const
   const rule = (line: string) => ({ state: 'open', why: { kind: 'rule', stage: 'filter INPUT', line } }) as const
-  const lines = (...findings: Finding[]) => inWords(findings, true).open
+  const lines = (...findings: Finding[]) => inWords(findings, true).open.map(inOneLine)
 
   it('of what is shut is nothing', () => {
     expect(inWords([finding('iptables', { state: 'shut' })], true)).toEqual({ open: [], unknown: [] })
@@ -101,38 +104,38 @@ describe('what is said', () => {
 
   it('is one line for both families where they are alike', () => {
     expect(lines(finding('iptables', policy), finding('ip6tables', policy))).toEqual([
-      `22/tcp is open to everybody by IPv4 and IPv6: INPUT's policy is ACCEPT, and no rule stops strangers: run "iptables -A INPUT ! -i lo -p tcp --dport 22 -j DROP" and "ip6tables -A INPUT ! -i lo -p tcp --dport 22 -j DROP"`,
+      `22/tcp is open to everyone over IPv4 and IPv6: INPUT's policy is ACCEPT, and no rule blocks it: run "iptables -A INPUT ! -i lo -p tcp --dport 22 -j DROP" and "ip6tables -A INPUT ! -i lo -p tcp --dport 22 -j DROP"`,
     ])
   })
 
   it('is a line for each where they differ', () => {
     expect(lines(finding('iptables', policy), finding('ip6tables', rule('-A INPUT -p tcp -m tcp --dport 22 -j ACCEPT')))).toEqual(
       [
-        expect.stringContaining('22/tcp is open to everybody by IPv4: '),
-        '22/tcp is open to everybody by IPv6: this rule lets strangers in: -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT: run "ip6tables -D INPUT -p tcp -m tcp --dport 22 -j ACCEPT"',
+        expect.stringContaining('22/tcp is open to everyone over IPv4: '),
+        '22/tcp is open to everyone over IPv6: this rule lets everyone in: -A INPUT -p tcp -m tcp --dport 22 -j ACCEPT: run "ip6tables -D INPUT -p tcp -m tcp --dport 22 -j ACCEPT"',
       ],
     )
   })
 
   it('has the installation come first where a drop would cut off who is connected', () => {
     expect(lines(finding('iptables', policy, { isSafe: false }))[0]).toContain(
-      'run "knockturn firewall install" first, which keeps connections that stand, then run "iptables -A',
+      'run "knockturn firewall install" first, which keeps existing connections, then run "iptables -A',
     )
   })
 
   it.each([
-    ['-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT', 'remove it with the program that made it'],
-    ['-A INPUT -p tcp -m multiport --dports 22,80 -j ACCEPT', 'put one in its place that leaves port 22 out'],
-    ['-A INPUT -j ACCEPT', 'put one in its place that leaves port 22 out'],
+    ['-A ufw-user-input -p tcp -m tcp --dport 22 -j ACCEPT', 'remove the rule with the program that made it'],
+    ['-A INPUT -p tcp -m multiport --dports 22,80 -j ACCEPT', 'replace the rule by one that leaves out port 22'],
+    ['-A INPUT -j ACCEPT', 'replace the rule by one that leaves out port 22'],
   ])('of %s is to %s', (line, remedy) => {
     expect(lines(finding('iptables', rule(line)))).toEqual([
-      `22/tcp is open to everybody by IPv4: this rule lets strangers in: ${line}: ${remedy}`,
+      `22/tcp is open to everyone over IPv4: this rule lets everyone in: ${line}: ${remedy}`,
     ])
   })
 
   it('has a reservation where nft can’t be asked', () => {
-    expect(inWords([finding('iptables', policy)], false).open[0]).toContain(
-      '22/tcp is open to everybody by IPv4 (as far as iptables tells): ',
+    expect(inWords([finding('iptables', policy)], false).open[0].message).toContain(
+      '22/tcp is open to everyone over IPv4 (as far as iptables shows): ',
     )
   })
 
@@ -144,15 +147,15 @@ describe('what is said', () => {
     [{ kind: 'unread', stage: 'raw PREROUTING', chain: 'PREROUTING' }, 'iptables cannot read chain PREROUTING of table raw'],
     [
       { kind: 'forwarded', stage: 'nat PREROUTING', line: '-A X' },
-      'it is forwarded by this rule of table nat, and INPUT does not decide on it: -A X',
+      'this rule of table nat forwards it before INPUT decides: -A X',
     ],
-    [{ kind: 'rule', stage: 'filter INPUT', line: '-A X' }, 'it hangs on this rule: -A X'],
-    [{ kind: 'bound' }, 'the firewall has more rules than are compared'],
-    [{ kind: 'beside', text: 'table inet x of nft may shut it' }, 'table inet x of nft may shut it'],
+    [{ kind: 'rule', stage: 'filter INPUT', line: '-A X' }, 'it depends on this rule: -A X'],
+    [{ kind: 'bound' }, 'the firewall has too many rules to compare'],
+    [{ kind: 'beside', text: 'table inet x of nft may close it' }, 'table inet x of nft may close it'],
   ] as const)('of what is unknown is why (%j)', (why, text) => {
     expect(inWords([finding('iptables', { state: 'unknown', why })], true)).toEqual({
       open: [],
-      unknown: [`whether strangers reach 22/tcp by IPv4 cannot be known: ${text}`],
+      unknown: [`cannot tell whether 22/tcp is open to everyone over IPv4: ${text}`],
     })
   })
 })

@@ -84,7 +84,7 @@ describe('a ledger’s file', () => {
 
   it.each([0o644, 0o640, 0o606])('of mode %o is refused with the remedy', async (mode) => {
     const path = put(scratch(), 'ledger', file(SAMPLES), mode)
-    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(`run "chmod 600 ${path}"`)
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toMatchObject({ hint: `run "chmod 600 ${path}"` })
   })
 
   it('that is refused is closed: Node 26 ends a process that forgets one', async () => {
@@ -95,9 +95,10 @@ describe('a ledger’s file', () => {
 
   it('in a missing folder is refused', async () => {
     const path = join(scratch(), 'missing', 'ledger')
-    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(
-      /: the ledger cannot be opened: ENOENT[^\n]*: make its folder: as root, run "install -d -m 700 -o \S+ \S+"$/,
-    )
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toMatchObject({
+      message: expect.stringMatching(/: the ledger cannot be opened: ENOENT[^\n]*$/),
+      hint: expect.stringMatching(/^create its folder: as root, run "install -d -m 700 -o \S+ \S+"$/),
+    })
   })
 
   it('that is a folder is refused', async () => {
@@ -187,9 +188,10 @@ describe('a ledger’s file', () => {
   it('of more than 256 MiB is refused, with what to do', async () => {
     const path = put(scratch(), 'ledger', '')
     truncateSync(path, 256 * 1024 * 1024 + 1)
-    await expect(LedgerOnDisk.open(path, () => {})).rejects.toThrow(
-      `${path}: expected a ledger of at most 268435456 bytes, got 268435457: revoke the keys that have filled it, delete it, and start the daemon without --new-ledger`,
-    )
+    await expect(LedgerOnDisk.open(path, () => {})).rejects.toMatchObject({
+      message: `${path}: expected a ledger of at most 268435456 bytes, got 268435457`,
+      hint: 'revoke the keys that filled it, delete it, and start the daemon without --new-ledger',
+    })
   })
 
   it('leaves nothing else in its folder', async () => {
@@ -216,13 +218,13 @@ describe('a ledger that knows nothing of the past', () => {
 
   it.each([
     ['missing', undefined, ''],
-    ['damaged', file(SAMPLES).subarray(0, -1), '; what it held is kept as PATH.damaged'],
+    ['damaged', file(SAMPLES).subarray(0, -1), '; the damaged file is kept as PATH.damaged'],
   ])('(%s) is told', async (state, content, kept) => {
     const path = join(scratch(), 'ledger')
     if (content !== undefined) put(dirname(path), 'ledger', content)
     const { warnings } = await start(path)
     expect(warnings()).toEqual([
-      `${path}: the ledger is ${state}: nothing that was sent before the next minute or so opens${kept.replace('PATH', path)}`,
+      `${path}: the ledger is ${state}: no knock opens anything for about a minute${kept.replace('PATH', path)}`,
     ])
   })
 
@@ -249,7 +251,7 @@ describe('a ledger that knows nothing of the past', () => {
   it('is refused with two names', async () => {
     const folder = scratch()
     linkSync(put(folder, 'one', ''), join(folder, 'two'))
-    await expect(start(join(folder, 'two'))).rejects.toThrow('two: expected a file with one name, got one with 2')
+    await expect(start(join(folder, 'two'))).rejects.toThrow('two: has 2 hard links')
   })
 
   it('does not take that word where it is damaged', async () => {
@@ -299,7 +301,9 @@ describe('the bytes of a damaged ledger', () => {
     mkdirSync(`${path}.damaged`)
     const { warnings } = await start(path)
     expect(readFileSync(path)).toEqual(DAMAGED)
-    expect(warnings()).toContainEqual(expect.stringContaining(`nothing opens until it can: ${path}.damaged: cannot be written`))
+    expect(warnings()).toContainEqual(
+      expect.stringContaining(`nothing opens until this works again: ${path}.damaged: already exists`),
+    )
   })
 
   it('are the only ones that are kept: a whole ledger leaves none', async () => {
@@ -329,7 +333,7 @@ describe('a ledger that cannot be written', () => {
     return { ...(await start(path, { isNew: true })), path, unblock: () => rmdirSync(`${path}.new`) }
   }
   const failing = (path: string) =>
-    expect.stringMatching(`^${path}: the ledger cannot be written, and nothing opens until it can: `)
+    expect.stringMatching(`^${path}: cannot write the ledger, nothing opens until this works again: `)
 
   it('is told at the start', async () => {
     const { warnings, path } = await blocked()
@@ -347,7 +351,7 @@ describe('a ledger that cannot be written', () => {
     unblock()
     await claim(1)
     await fails('write', 'EROFS', () => claim(2))
-    expect(warnings()).toEqual([failing(path), `${path}: the ledger can be written again`, failing(path)])
+    expect(warnings()).toEqual([failing(path), `${path}: the ledger is writable again`, failing(path)])
   })
 
   it('makes nothing durable', async () => {
@@ -418,7 +422,7 @@ describe('a disk that hangs', () => {
     return { hanging, release, restore: () => spy.mockRestore() }
   }
   const settled = (claims: Promise<string>[]) => Promise.all(claims.map((claim) => claim.catch(({ message }) => message)))
-  const REFUSED = 'the disk hangs, and 4096 knocks wait for it already'
+  const REFUSED = 'the disk hangs: 4096 knocks are waiting for it already'
 
   it.each<'datasync' | 'sync'>(['datasync', 'sync'])(
     '(in %s) has 4,096 knocks wait and refuses the others, and all of them are dead when it goes on, and after a restart',
@@ -444,7 +448,7 @@ describe('a disk that hangs', () => {
 })
 
 describe('a ledger that is held', () => {
-  const HELD = 'the ledger is held by another daemon'
+  const HELD = 'another daemon uses the ledger'
 
   it('is refused to a second daemon', async () => {
     const path = join(scratch(), 'ledger')

@@ -7,6 +7,7 @@ import { journalSource } from '../../../src/daemon/taps/journal'
 import type { TapSource } from '../../../src/daemon/taps/source'
 import type { Tap } from '../../../src/gate/tap'
 import { missing } from '../../../src/system/commands'
+import { inOneLine } from '../../../src/system/fault'
 import { put, scratch } from '../../system/scratch'
 import { plain } from './plain-tap'
 
@@ -194,7 +195,7 @@ describe('journalctl', () => {
     await heard(LAST)
     await vi.waitFor(() => expect(warned).toHaveLength(2), PATIENCE)
     expect(ports()).toEqual([1, LAST])
-    expect(warned).toEqual(['journalctl has ended and is started again: killed by SIGKILL', 'journalctl hears again'])
+    expect(warned).toEqual(['journalctl exited, restarting: killed by SIGKILL', 'journalctl restarted'])
   })
 
   it('is started again and again, and each reason is said once', async () => {
@@ -203,7 +204,7 @@ describe('journalctl', () => {
     await started
     kill(1)
     await heard(LAST)
-    await vi.waitFor(() => expect(warned.at(-1)).toBe('journalctl hears again'), PATIENCE)
+    await vi.waitFor(() => expect(warned.at(-1)).toBe('journalctl restarted'), PATIENCE)
     expect(warned.slice(0, -1).map((line) => line.split(': ').slice(1).join(': '))).toEqual([
       'killed by SIGKILL',
       'Failed to open journal: Bad message',
@@ -222,7 +223,7 @@ describe('journalctl', () => {
   it('that cannot start is a fault, in its own words', async () => {
     put(folder, 'err.1', 'Hint: look here\nFailed to open journal: Permission denied\n')
     await expect(listen('').started).rejects.toThrow(
-      'journalctl cannot hear the journal: Failed to open journal: Permission denied',
+      'journalctl cannot read the journal: Failed to open journal: Permission denied',
     )
   })
 
@@ -232,9 +233,10 @@ describe('journalctl', () => {
   ])('is not blamed for a setpriv that cannot start it: that of %s', async (_, says, more) => {
     put(folder, 'said', `setpriv: ${says}\n${more}`)
     put(folder, 'setpriv', `#!/bin/sh\ncat ${folder}/said >&2\nexit 1\n`, 0o755)
-    await expect(listen('').started).rejects.toThrow(
-      `setpriv cannot start journalctl: ${says}: it needs setpriv of util-linux 2.33 or later (BusyBox has another), or source = "file" in [taps]`,
-    )
+    await expect(listen('').started).rejects.toMatchObject({
+      message: `setpriv cannot start journalctl: ${says}`,
+      hint: 'install setpriv of util-linux 2.33 or later (not that of BusyBox), or set source = "file" in [taps]',
+    })
   })
 
   it('that dies while we are ended, too, is no news', async () => {
@@ -256,8 +258,8 @@ describe('journalctl', () => {
   })
 
   it('that is missing is a fault that says what to install, or to set', () => {
-    expect(missing('journalctl').message).toBe(
-      'journalctl is missing: install it (Debian: apt-get install systemd), or set source = "nflog" or "file" in [taps]',
+    expect(inOneLine(missing('journalctl'))).toBe(
+      'journalctl is not installed: install it (Debian: apt-get install systemd), or set source = "nflog" or "file" in [taps]',
     )
   })
 })

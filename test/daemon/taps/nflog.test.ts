@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { netlinkDrops } from '../../../src/daemon/taps/nflog'
 import { missing } from '../../../src/system/commands'
+import { inOneLine } from '../../../src/system/fault'
 
 /* /proc/net/netlink of Linux 6.18 while tcpdump, with socket 1204517, was stopped and 60,000 packets came. */
 const SOCKETS = `sk               Eth Pid        Groups   Rmem     Wmem     Dump  Locks    Drops    Inode
@@ -34,8 +35,8 @@ describe('what the kernel drops of an NFLOG group', () => {
 
 describe('tcpdump', () => {
   it('that is missing is a fault that says what to install, or to set', () => {
-    expect(missing('tcpdump').message).toBe(
-      'tcpdump is missing: install it (Debian: apt-get install tcpdump), or set source = "file" or "journal" in [taps]',
+    expect(inOneLine(missing('tcpdump'))).toBe(
+      'tcpdump is not installed: install it (Debian: apt-get install tcpdump), or set source = "file" or "journal" in [taps]',
     )
   })
 })

@@ -24,7 +24,7 @@ describe('drops', () => {
   it('are said with their number', async () => {
     const { counters, look } = watched()
     counters.dropped = 7
-    expect(await look()).toEqual([expect.stringContaining('has dropped 7 packets')])
+    expect(await look()).toEqual([expect.stringContaining('the kernel dropped 7 packets')])
   })
 
   it('are said once a minute, those that came meanwhile too', async () => {
@@ -50,7 +50,7 @@ describe('drops', () => {
       counters.dropped = 9
     }
     await tapWatch({ counters, count, start: async () => {}, stop: async () => {} }, null, (line) => said.push(line))(0)
-    expect(said).toEqual([expect.stringContaining('has dropped 9 packets')])
+    expect(said).toEqual([expect.stringContaining('the kernel dropped 9 packets')])
   })
 })
 
@@ -61,10 +61,10 @@ describe('a source', () => {
     await look()
     packets = 52
     await look()
-    expect(await look()).toEqual([expect.stringContaining('none of them is heard')])
+    expect(await look()).toEqual([expect.stringContaining('none of them arrives')])
     expect(await look()).toEqual([])
     counters.seen = 1
-    expect(await look()).toEqual(['what the firewall logs is heard again'])
+    expect(await look()).toEqual(['packets that the firewall logs are read again'])
   })
 
   it('that sees lines of others only hears nothing', async () => {
@@ -73,7 +73,7 @@ describe('a source', () => {
     await look()
     packets = counters.seen = counters.ignored = 52
     await look()
-    expect(await look()).toEqual([expect.stringContaining('none of them is heard')])
+    expect(await look()).toEqual([expect.stringContaining('none of them arrives')])
   })
 
   it('that sees what carries its prefix hears, even if it can’t be read', async () => {
@@ -93,9 +93,9 @@ describe('a source', () => {
       packets = ++counters.seen
       counters.ignored = counters.unreadable = counters.seen
     }
-    expect(said).toEqual([expect.stringContaining('nothing of it could be read')])
+    expect(said).toEqual([expect.stringContaining('none of them could be read')])
     counters.seen++
-    expect(await look()).toEqual(['what the firewall logs is heard again'])
+    expect(await look()).toEqual(['packets that the firewall logs are read again'])
   })
 
   it('is not judged where the firewall cannot be looked at', async () => {
