@@ -266,7 +266,7 @@ function spoiledFile({ times }: Scale): Promise<Outcome> {
       world.kill()
       const { warnings, end } = await startOnFile(world, path)
       const isTold = warnings.length === 1 && warnings[0].startsWith(`${path}: the ledger is damaged: no knock opens anything`)
-      tally.promise(isWhole ? warnings.length === 0 : isTold, `of a spoiled ledger the daemon says: ${warnings.join('; ')}`)
+      tally.promise(isWhole ? warnings.length === 0 : isTold, `warnings about a damaged ledger: ${warnings.join('; ')}`)
       tally.promise(isWhole || readFileSync(`${path}.damaged`).equals(variants[i]), 'the damaged ledger is not kept')
       await playAll(tally, world, knocks, isWhole)
       await end()
@@ -304,7 +304,7 @@ function stuckFile({ times }: Scale): Promise<Outcome> {
       await last.end()
       const told = [...first.warnings, ...last.warnings].map((line) => line.replace(`${path}: `, '').replace(/:.*/, ''))
       const expected = ['cannot write the ledger, nothing opens until this works again', 'the ledger is writable again']
-      tally.promise(told.join() === expected.join(), `of a ledger that can't be written the daemon says: ${told.join('; ')}`)
+      tally.promise(told.join() === expected.join(), `warnings about a ledger that cannot be written: ${told.join('; ')}`)
     }
     return tally
   })

@@ -95,7 +95,7 @@ const clockSet =
       await tally.knock(world)
     }
     const jumps = Object.keys(tally.said).filter((line) => line.startsWith('the clock jumped'))
-    // Only a daemon that saw the clock jump can say so: one that was away then does not know.
+    // Only a daemon that ran when the clock jumped can log it.
     if (!between) tally.promise(jumps.length === 2, `expected 2 jumps of the clock in the log, got ${jumps.length}`)
     return tally
   }

@@ -144,7 +144,7 @@ export const crashes: Attack[] = [
         tried += played.tried
         opened += played.opened
         const seen = await endHaving(door)
-        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon has seen ${seen} taps only`)
+        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon saw only ${seen} taps`)
         const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: no knock opens anything`
         const told = door
           .lines()

@@ -95,7 +95,7 @@ const oddPackets: Attack = {
       const lines = door.lines()
       const { unreadable } = JSON.parse(lines.at(-1) ?? '{}')
       const alarms = lines.filter((line) => line.includes('none of them arrives'))
-      const broken = alarms.map(() => 'the log says that the daemon is deaf')
+      const broken = alarms.map(() => 'logged that the daemon hears nothing')
       if (unreadable !== tried) broken.push(`only ${unreadable} of ${tried} odd packets arrived`)
       return { tried, opened: await stage.open(attacker, [attacker.ipv4]), honest, broken }
     }),

@@ -130,7 +130,7 @@ async function forged({ times }: Scale): Promise<Outcome> {
     await honest(tally, world)
     tally.promise(
       world.log.some(({ msg }) => String(msg).startsWith('too many wrong passcodes')),
-      'the log should say that passcodes wait',
+      'not logged: passcodes wait',
     )
   }
   tally.note = `${OF_SERVER * PORTS.length * 0.1} forged SYNs a window: ${passcodes.opened} of ${passcodes.tried} passcodes opened, and every sealed knock`
