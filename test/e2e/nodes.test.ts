@@ -74,7 +74,7 @@ describe.each(VERSIONS)('by Node %s', (version) => {
     const { code, stderr } = await connect(OTHER, '--wait', '1', '--force')
     expect([code, stderr]).toEqual([
       3,
-      expect.stringMatching(/^knockclient: error: .* has not answered within 1 s\n(hint: .*\n)?(knockclient: note: .*\n)*$/),
+      expect.stringMatching(/^knockclient: error: .* has not answered within 1 s\n(knockclient: note: .*\n)*(hint: .*\n)*$/),
     ])
   })
 

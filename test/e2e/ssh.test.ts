@@ -362,7 +362,7 @@ describe('a host that is not the key’s', () => {
     }
   }
   const refusal = (host: string) =>
-    `knockclient: error: the key gate is for ${server.ipv4}, and ${host} is another host: knock with another key, or with -r ${host} if you mean that host\n`
+    `knockclient: error: the key gate is for ${server.ipv4}, and ${host} is another host\nhint: use another key, or -r ${host} if you mean that host\n`
 
   it.each<[string, (host: string) => string]>([
     ['connect', (host) => `knockclient connect ${host} ${SSH}`],
