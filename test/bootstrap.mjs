@@ -3,9 +3,9 @@
 //     node test/bootstrap.mjs demo|test|test:e2e|test:full|bench|attack [options of test/bench/bench.ts or test/replay/main.ts, or files]
 //
 // What it does to your machine, in this order:
-//   1. A clone that is not ours (root in somebody's folder, or a folder we may not write) is copied and left untouched.
-//   2. Debian packages that are missing are installed if we are root, and only named if we are not.
-//   3. `npm ci` where node_modules does not match package-lock.json, then `npm run build`. For the tests, other Nodes are
+//   1. A clone that does not belong to you (root in another user's folder, or a folder you may not write) is copied and left untouched.
+//   2. Debian packages that are missing are installed if you are root, and otherwise only named.
+//   3. `npm ci` if node_modules does not match package-lock.json, then `npm run build`. For the tests, other Nodes are
 //      fetched into node_modules/.cache; test:full makes a bare Debian in /var/cache/knockturn.
 //   4. What needs a firewall runs in network, mount and process namespaces of its own: the rules of this machine are
 //      never read or changed, and whatever is started in there ends with it.
@@ -31,7 +31,7 @@ const COMMANDS = {
   setpriv: 'util-linux',
   flock: 'util-linux',
 }
-/** Those of the bench, likewise; the tests try it. @type {Record<string, string>} */
+/** Those of the bench, which the tests try. @type {Record<string, string>} */
 const BENCH_COMMANDS = { sshd: 'openssh-server', ssh: 'openssh-client' }
 /** Those that only the tests need. @type {Record<string, string>} */
 const TEST_COMMANDS = {
@@ -53,7 +53,7 @@ const TEST_COMMANDS = {
 /** Those that send the packets of an attack, set its clocks and make its certificates; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime', openssl: 'openssl' }
 
-/** Those that make the bare Debian. A path is a file, whoever may run it. @type {Record<string, string>} */
+/** Those that make the bare Debian. A path is a file that any user may run. @type {Record<string, string>} */
 const FULL_COMMANDS = {
   debootstrap: 'debootstrap',
   gpgv: 'gpgv',
@@ -68,7 +68,7 @@ const NAMESPACES = ['--net', '--mount', '--pid', '--fork', '--kill-child']
 // namespace tcpdump would try to change its groups, and fail.
 const USER_NAMESPACE = ['--user', '--map-user=1000', '--map-group=1000', '--keep-caps']
 // `ip netns` keeps its names in /run/netns and iptables its lock in /run; what faketime leaves in /dev/shm is named by process ids, which
-// start anew in the new process namespace that /proc must show.
+// start again from 1 in the new process namespace that /proc must show.
 const FURNISH =
   'mount -t tmpfs none /run && mkdir /run/netns && mount -t tmpfs none /dev/shm && mount -t proc proc /proc && ip link set lo up && exec "$@"'
 
@@ -83,7 +83,7 @@ class Plain extends Error {}
 // ---- running things
 
 /**
- * Runs a command in the tree to its end. Killed, with all that unshare holds, when we are told to stop.
+ * Runs a command in the tree to its end. It is killed, with all that unshare holds, when we get a signal to stop.
  * @param {string[]} argv
  * @param {{quiet?: boolean, env?: NodeJS.ProcessEnv}} [options] quiet: the output is kept and returned, not shown
  * @returns {Promise<{code: number, output: string}>}
@@ -119,7 +119,7 @@ async function prepare(argv, env = {}) {
 function needNode() {
   const [major, minor] = process.versions.node.split('.').map(Number)
   if (major < 20 || (major === 20 && minor < 19))
-    throw new Plain(`Node.js 20.19 or later is needed, this is ${process.versions.node}.`)
+    throw new Plain(`Node.js ${process.versions.node} is too old\nhint: install Node.js 20.19 or later`)
 }
 
 /** @param {string} path @param {number} mode */
@@ -132,22 +132,22 @@ function may(path, mode) {
   }
 }
 
-/** Ours to write into, and nobody else's: root must not leave its files in somebody's folder. @param {string} path */
+/** Ours to write into, and nobody else's: root must not leave its files in another user's folder. @param {string} path */
 function isOurs(path) {
   return may(path, constants.W_OK) && statSync(path).uid === process.getuid?.()
 }
 
-/** Moves to a copy where the clone is not ours. */
+/** Moves to a copy if the clone is not ours. */
 function needTreeOfOurOwn() {
-  // On a disk, not in memory: the daemon wants its ledger where a power cut leaves it.
+  // On a disk, not in memory: the daemon wants its ledger where it survives a power cut.
   scratch = mkdtempSync(join(process.env.TMPDIR ?? '/var/tmp', 'knockturn-'))
   if (isOurs(root)) return
   const copy = join(scratch, 'tree')
   const left = new Set(['node_modules', 'dist', '.git'])
-  // What we may not read, such as keys, is none of our business.
+  // We leave out what we may not read, such as keys.
   const filter = (/** @type {string} */ path) => !left.has(relative(root, path)) && may(path, constants.R_OK)
   cpSync(root, copy, { recursive: true, filter })
-  process.stderr.write(`${root} is not ours to write: working in a copy, ${copy}\n`)
+  process.stderr.write(`${root} does not belong to this user: working in a copy, ${copy}\n`)
   root = copy
 }
 
@@ -161,13 +161,14 @@ async function needPackages(commands) {
   if (missing.length === 0) return
   const packages = [...new Set(missing.map((command) => commands[command]))]
   const install = ['apt-get', 'install', '-y', '--no-install-recommends', ...packages]
-  if (!isRoot || !has('apt-get')) throw new Plain(`Missing: ${missing.join(', ')}. As root: ${install.join(' ')}`)
+  if (!isRoot || !has('apt-get'))
+    throw new Plain(`missing commands: ${missing.join(', ')}\nhint: run as root: ${install.join(' ')}`)
   const env = { DEBIAN_FRONTEND: 'noninteractive' }
   await prepare(['apt-get', 'update'], env)
   await prepare(install, env)
 }
 
-/** Whether node_modules holds what package-lock.json says; npm writes its own account of it in there. */
+/** Whether node_modules holds what package-lock.json lists; npm writes its own record of it in there. */
 function isInstalled() {
   try {
     const read = (/** @type {string} */ path) => JSON.parse(readFileSync(join(root, path), 'utf8')).packages
@@ -182,7 +183,7 @@ function isInstalled() {
   }
 }
 
-/** What npm is to know. */
+/** The environment for npm. */
 function npmEnvironment() {
   /** @type {NodeJS.ProcessEnv} */
   const env = { npm_config_update_notifier: 'false' }
@@ -196,7 +197,7 @@ async function needNodeModules() {
   if (!isInstalled()) await prepare(['npm', 'ci', '--no-audit', '--no-fund'], npmEnvironment())
 }
 
-/** Fetches the other Nodes that the programs are to work with. Without them only their own tests fail, and say so. */
+/** Fetches the other Nodes that the programs must work with. Without them only their own tests fail, and report it. */
 async function wantNodes() {
   try {
     await prepare([process.execPath, 'test/nodes.mjs'], npmEnvironment())
@@ -209,7 +210,7 @@ async function wantNodes() {
 // ---- the namespaces
 
 /**
- * How to put a command into namespaces of its own; throws, saying why, where the system gives us none.
+ * How to put a command into namespaces of its own; throws, with the reason, if the system does not allow it.
  * @returns {Promise<(argv: string[]) => string[]>}
  */
 async function findNamespaces() {
@@ -223,12 +224,12 @@ async function findNamespaces() {
     why = output.trim().replaceAll('\n', '; ')
   }
   throw new Plain(
-    `No network namespace to work in: ${why} (see sysctl user.max_net_namespaces, kernel.unprivileged_userns_clone, ` +
-      'kernel.apparmor_restrict_unprivileged_userns; in a container: --privileged)',
+    `no network namespace to work in: ${why}\nhint: check sysctl user.max_net_namespaces, kernel.unprivileged_userns_clone, ` +
+      'kernel.apparmor_restrict_unprivileged_userns; in a container, use --privileged',
   )
 }
 
-/** What the runs see: our temporary folder, and no extra certificates, whose reading slows each start of node by 50 ms. */
+/** The environment of the runs: our temporary folder, and no extra certificates, because reading them slows each start of node by 50 ms. */
 function surroundings() {
   mkdirSync(join(scratch, 'tmp'), { recursive: true })
   return { TMPDIR: join(scratch, 'tmp'), NODE_EXTRA_CA_CERTS: undefined }
@@ -244,9 +245,9 @@ async function inNamespaces(program, ...options) {
 }
 
 /**
- * Runs some of vitest's projects and counts. What failed without failing a test (a file that does not load) counts as one.
+ * Runs some of vitest's projects and counts. A failure without a failed test (a file that does not load) counts as one.
  * @param {string[]} names @param {(argv: string[]) => string[]} enter
- * @param {{label?: string, more?: string[], env?: NodeJS.ProcessEnv, quiet?: boolean}} [options] more: what else vitest is told, such as files' names;
+ * @param {{label?: string, more?: string[], env?: NodeJS.ProcessEnv, quiet?: boolean}} [options] more: further arguments for vitest, such as files' names;
  *   quiet: it is shown in one piece, at the end
  */
 async function projects(names, enter, { label = names.join(', '), more = [], env = {}, quiet = false } = {}) {
@@ -275,11 +276,11 @@ async function projects(names, enter, { label = names.join(', '), more = [], env
   }
 }
 
-/** The first lines of what a test says, as one. @param {string} said */
+/** The first lines of a test's message, as one. @param {string} said */
 const firstOf = (said) => said.split('\n').slice(0, 3).join(' ').slice(0, 400)
 
 /**
- * What has failed, a line each: its file, its name and what it said first.
+ * What has failed, a line each: its file, its name and the beginning of its message.
  * @param {{testResults?: {name: string, status: string, message?: string, assertionResults: {status: string, fullName: string, failureMessages?: string[]}[]}[]}} report
  *   as vitest writes it
  */
@@ -295,7 +296,7 @@ function failures({ testResults = [] }) {
 
 /** @typedef {Awaited<ReturnType<typeof projects>>} Counts */
 
-/** Says what has failed, and in the last line what has been run. @param {Counts[]} results @returns the exit code */
+/** Prints what has failed, and in the last line what has been run. @param {Counts[]} results @returns the exit code */
 function conclude(results) {
   const sum = (/** @type {'passed' | 'failed' | 'skipped'} */ of) => results.reduce((all, result) => all + result[of], 0)
   const each = results.map(({ label, passed, failed }) => `${label} ${passed}${failed > 0 ? ` and ${failed} failed` : ''}`)
@@ -317,13 +318,13 @@ async function test() {
     results.push({ label: 'alone, e2e', passed: 0, failed: 1, skipped: 0, failures: [] })
   }
   if (enter) results.push(await projects(['alone'], enter))
-  // The one waits most of the time, and the other never does.
+  // One waits most of the time, and the other never does.
   const beside = [projects(['unit', 'long'], (argv) => argv, { quiet: true }), ...(enter ? [projects(['e2e'], enter)] : [])]
   results.push(...(await Promise.all(beside)))
   return conclude(results)
 }
 
-/** Those by real packets alone. @param {string[]} files parts of the names of files; none: all */
+/** Only the tests with real packets. @param {string[]} files parts of the names of files; none: all */
 async function testE2e(...files) {
   const enter = await findNamespaces()
   return conclude([await projects(['alone', 'e2e'], enter, { more: files })])
@@ -355,7 +356,7 @@ async function main() {
   if (!Object.hasOwn(RUNS, name)) throw new Plain(`usage: node test/bootstrap.mjs ${Object.keys(RUNS).join('|')}`)
   if (name === 'test:full' && !isRoot)
     throw new Plain(
-      'npm run test:full: run it as root, who may boot a Debian in namespaces: the booted machine and the tests by each Node were skipped',
+      'skipped without root: the booted machine, and the tests on each Node\nhint: run npm run test:full as root, because only root can boot a Debian in namespaces',
     )
   needNode()
   needTreeOfOurOwn()

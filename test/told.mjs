@@ -1,4 +1,4 @@
-// Tells what vitest's own reporters only count: why a test was skipped, and which tests held at their second attempt only.
+// Reports what vitest's own reporters only count: why a test was skipped, and which tests passed only at their second attempt.
 
 /** A reporter of vitest's. */
 export default class {

@@ -16,7 +16,7 @@ const PASSES_AT_ONCE = 3
 const LONGEST_FACTOR = 8
 /**
  * Milliseconds from the start of one knock to that of the next, of one key and by one address: the first is decoded before the second
- * mixes its ports with those of it (docs/protocol.md, "Receiving", 4 and 7; test/replay/company.ts plays just this).
+ * mixes its ports with those of it (docs/protocol.md, "Receiving", 4 and 7; test/replay/neighbours.ts plays just this).
  */
 const APART = 50
 

@@ -1,9 +1,9 @@
-// npm run bench: every figure that Knockturn promises, beside the floor that it can't beat, in one table.
+// npm run bench: every figure that Knockturn promises, with the floor that it cannot beat, in one table.
 //
 //     node test/run.mjs test/bench/bench.ts [--json] [--short] [--only GROUP,...]
 //
-// --short takes one small sample of each, to see that all of it works: its figures say nothing. Run by test/bootstrap.mjs, in namespaces of
-// its own. Exit status 1 if a group has failed; the others go on.
+// --short takes one small sample of each, to see that everything works: its figures mean nothing. Run by test/bootstrap.mjs, in namespaces of
+// its own. Exit status 1 if a group has failed; the other groups still run.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { cpus, loadavg, tmpdir } from 'node:os'
@@ -12,23 +12,23 @@ import { parseArgs } from 'node:util'
 import { type Row, SHORT, table } from './figures'
 import { GROUPS } from './groups'
 
-/** What has gone wrong, in one line for each group. */
+/** What has failed, in one line for each group. */
 const failures: string[] = []
 
-/** What an error says, without where it was thrown. */
+/** An error's message, without where it was thrown. */
 const inOneLine = (text: string) =>
   text
     .replace(/\n\s+at .*/g, '')
     .trim()
     .replace(/\s*\n\s*/g, '; ')
 
-/** Measures a group; one that fails has a row that says so. */
+/** Measures a group; one that fails has a row that shows this. */
 async function rowsOf(name: string, folder: string): Promise<Row[]> {
   const began = performance.now()
   try {
     return (await GROUPS[name]?.(folder)) ?? []
   } catch (error) {
-    failures.push(`${name} has failed: ${inOneLine(error instanceof Error ? error.message : String(error))}`)
+    failures.push(`${name} failed: ${inOneLine(error instanceof Error ? error.message : String(error))}`)
     return [{ what: name, value: null, unit: '', note: 'failed' }]
   } finally {
     console.error(`${name}: ${((performance.now() - began) / 1000).toFixed(1)} s`)
@@ -42,19 +42,19 @@ const { values: options } = parseArgs({
 const wanted = options.only.split(',')
 const unknown = wanted.filter((name) => !names.includes(name))
 if (unknown.length > 0) {
-  console.error(`--only expected some of ${names.join()}, got ${unknown.join()}`)
+  console.error(`no group ${unknown.join()} (there are: ${names.join()})`)
   process.exitCode = 2
 } else {
   bench()
 }
 
 async function bench(): Promise<void> {
-  // What else was running: with much of it, times are the machine's, and ratios to peers that only wait are no better.
+  // What else was running: with much of it, times depend on the machine, and ratios to peers that only wait are no better.
   const machine = { node: process.version, cores: cpus().length, cpu: cpus()[0]?.model, load: loadavg()[0] }
   const folder = mkdtempSync(join(tmpdir(), 'knockturn-bench-'))
   const rows: Row[] = []
   for (const name of names) if (wanted.includes(name)) rows.push(...(await rowsOf(name, folder)))
-  // Of figures that say nothing, none has met or missed anything.
+  // Figures that mean nothing meet or miss no target.
   if (SHORT) for (const row of rows) delete row.target
   rmSync(folder, { recursive: true, force: true })
   const missed = rows.filter(({ target }) => target && !target.met).length
@@ -65,8 +65,8 @@ async function bench(): Promise<void> {
       [
         ...table(rows),
         '',
-        `node ${machine.node}, ${machine.cores} × ${machine.cpu}, load ${machine.load} before`,
-        `figures: ${rows.length - skipped - failures.length}; not measured: ${skipped}; ${SHORT ? '--short: they say nothing' : `targets missed: ${missed}`}`,
+        `node ${machine.node}, ${machine.cores} × ${machine.cpu}, load before: ${machine.load}`,
+        `figures: ${rows.length - skipped - failures.length}; not measured: ${skipped}; ${SHORT ? '--short: the figures mean nothing' : `targets missed: ${missed}`}`,
       ].join('\n'),
     )
   for (const failure of failures) console.error(`bench: error: ${failure}`)

@@ -1,7 +1,7 @@
-// From a knock to an open door, in namespaces, with real packets and a real firewall; Debian's knockd and fwknop beside us.
+// From a knock to an open door, in namespaces, with real packets and a real firewall; compared with Debian's knockd and fwknop.
 //
 // A door is a port that answers datagrams, and it is open from the moment at which the first datagram that came through was sent:
-// what we say is too late by the time between two datagrams at most. All rules fall in one firewall, behind each other.
+// what we report is too late by the time between two datagrams at most. All rules are in one firewall, one after the other.
 
 import { randomBytes } from 'node:crypto'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -14,20 +14,20 @@ import { makeLab } from '../lab/lab'
 import { median, quantile, type Row, row, times } from './figures'
 import { makeHand } from './hand'
 
-/** Times that doors are opened in each way: by whole clients, and by last taps (of fewer the p95 is a matter of luck). */
+/** How often doors are opened in each way: by whole clients, and by last taps (with fewer, the p95 depends on luck). */
 export const KNOCKS = times(40, 1)
 const LAST_TAPS = times(60, 1)
-/** Times before those that count. */
+/** Rounds before those that count. */
 export const WARM = times(2, 0)
 /** The doors: a port is opened once, and stays open. A key may open 64. */
 export const FIRST = 20_000
 const DOORS = 64
 /** Most ways to open doors that are measured in turn; each has doors of its own. */
 const WAYS = 5
-/** Milliseconds between two looks at a door: a look at a client's whole way takes nothing away from what is looked at. */
+/** Milliseconds between two looks at a door: looking at a client's whole way does not slow it down. */
 const CLOSE_LOOK = 0.2
 export const LOOK = 1
-/** The one door of knockd, which opens what its configuration says. */
+/** The one door of knockd, which opens what its configuration contains. */
 const KNOCKD_DOOR = FIRST - 1
 /** Milliseconds that a last tap may take longer than a bare iptables. */
 const MOST_BEYOND = 4
@@ -37,15 +37,15 @@ const MOST_IDLE = 3.5
 const ENOUGH = 8 + 28
 /** The taps of a knock but the last are given this many milliseconds, so that they are heard before it. */
 const HEARD = 30
-/** Milliseconds of rest before a round; once more where the machine has not rested in them, within so many milliseconds in all. */
+/** Milliseconds of rest before a round; again if the machine was busy meanwhile, within this many milliseconds in all. */
 export const REST = 150
 const MOST_REST = times(30_000, 0)
-/** The part of the processors' time in which a machine at rest does something. */
+/** The part of the processors' time that a machine at rest uses. */
 const AT_REST = 0.2
 
 /**
- * A gate, a client, and a hand in each. Each knock comes from an address of its own: nobody knocks fifty times in a window, and what
- * earlier knocks of one address have said says nothing more.
+ * A gate, a client, and a hand in each. Each knock comes from an address of its own: nobody knocks fifty times in a window, and
+ * the earlier knocks of one address would influence the later ones.
  */
 export async function makeScene() {
   const lab = await makeLab()
@@ -66,7 +66,7 @@ const openRule = (source: string, port: number) => `-s ${source} -p udp --dport 
 
 // ---- the last tap
 
-/** Last tap → rule in force, and `iptables -A` in turn with it; then what a daemon takes that has nothing to do. */
+/** Last tap → rule in force, and `iptables -A` in turn with it; then the CPU time of an idle daemon. */
 export async function ruleRows(): Promise<Row[]> {
   const scene = await makeScene()
   const { lab, server, client, gate, at, from } = scene
@@ -83,7 +83,7 @@ export async function ruleRows(): Promise<Row[]> {
     ])
     return opened - last
   }
-  /** The whole burst → the log says accepted, which it does when the rule is in force. The ports may be open to other addresses. */
+  /** The whole burst → accepted in the log, which the daemon logs when the rule is in force. The ports may be open to other addresses. */
   const accepted = async (port: number, time: string) => {
     const ports = await touchesOf('-p', String(FIRST + ((port - FIRST) % DOORS)), '-t', time)
     const since = gate.daemon.lines.length
@@ -108,8 +108,8 @@ export async function ruleRows(): Promise<Row[]> {
     const rows = quantileRows('last tap → rule in force', ours, 'iptables -A', floor, MEDIAN)
     const beyond = median(ours) - median(floor)
     const target = { what: `≤ ${MOST_BEYOND} ms more`, met: beyond <= MOST_BEYOND }
-    const whole = row('last tap → accepted, where a rule is deleted, too', 'ms', replaced, {
-      what: 'one added alone',
+    const whole = row('last tap → accepted, one rule added and one deleted', 'ms', replaced, {
+      what: 'one rule added',
       samples: alone,
     })
     return [...rows.map((one, i) => (i === 0 ? { ...one, target } : one)), whole, idle]
@@ -118,7 +118,7 @@ export async function ruleRows(): Promise<Row[]> {
   }
 }
 
-/** Seconds for which a daemon is watched that has nothing to do. */
+/** Seconds for which an idle daemon is watched. */
 const IDLE = times(20, 1)
 /** Nanoseconds that the threads of a process have run. */
 const ran = (pid: number) =>
@@ -126,7 +126,7 @@ const ran = (pid: number) =>
     .map((thread) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]))
     .reduce((sum, time) => sum + time, 0)
 
-/** The processor's time of a daemon that has nothing to do, and of its tcpdump. */
+/** The CPU time of an idle daemon, and of its tcpdump. */
 async function idleRow({ server, gate }: Scene): Promise<Row> {
   const isOurs = (pid: number) => pid === gate.daemon.pid || readFileSync(`/proc/${pid}/comm`, 'latin1') === 'tcpdump\n'
   const pids = (await server.processes()).filter(isOurs)
@@ -136,7 +136,7 @@ async function idleRow({ server, gate }: Scene): Promise<Row> {
   await sleep(1_000 * IDLE)
   const each = (all() - before) / 1e6 / IDLE
   const target = { what: `≤ ${MOST_IDLE} ms`, met: each <= MOST_IDLE }
-  return { ...row('CPU that an idle daemon and its tcpdump take each second', 'ms', [each]), target }
+  return { ...row('CPU time of an idle daemon and its tcpdump, per second', 'ms', [each]), target }
 }
 
 // ---- the whole way
@@ -162,9 +162,9 @@ export async function openRows(): Promise<Row[]> {
     const [mine = [], floor = [], ...theirs] = await inTurn(KNOCKS, [ours, node, ...peers.flatMap(({ open }) => open ?? [])])
     const rows = quantileRows('knockclient exec → open', mine, "node -e ''", floor, MEDIAN)
     for (const { name, missing, open, below } of peers) {
-      if (!open) rows.push({ what: `  beside ${name}`, value: null, unit: 'ms', note: missing })
+      if (!open) rows.push({ what: `  compared with ${name}`, value: null, unit: 'ms', note: missing })
       else
-        for (const [i, one] of quantileRows(`  beside ${name}`, mine, name, theirs.shift() ?? [], P95).entries()) {
+        for (const [i, one] of quantileRows(`  compared with ${name}`, mine, name, theirs.shift() ?? [], P95).entries()) {
           const most = below?.[i]
           rows.push(most ? { ...one, target: { what: `< × ${most}`, met: (one.ratio ?? Infinity) < most } } : one)
         }
@@ -181,17 +181,17 @@ export type Exec = (argv: string[], port: number) => Promise<number>
 /** another port knocker */
 export interface Peer {
   name: string
-  /** the parts of its median and of its p95 that we promise to stay below */
+  /** the parts of its median and of its p95 below which we promise to stay */
   below?: number[]
-  /** why it is not there */
+  /** why it is missing */
   missing?: string
   open?: (port: number) => Promise<number>
 }
 
-/** Milliseconds within which a peer's daemon is ready, or ends because it can't be. */
+/** Milliseconds within which a peer's daemon is ready, or ends because it cannot run. */
 const START = 2_000
 
-/** Why a peer can't be measured, or nothing. */
+/** Why a peer cannot be measured, or nothing. */
 function notInstalled(...commands: string[]) {
   const folders = (process.env.PATH ?? '').split(':')
   return commands.every((command) => folders.some((path) => existsSync(join(path, command)))) ? undefined : 'not installed'
@@ -233,7 +233,7 @@ async function fwknop({ lab, server, client }: Scene, exec: Exec): Promise<Peer>
   return { name, below: [0.6, 1], open: (port) => exec(argv(port), port) }
 }
 
-/** knockd with the three ports of Debian's configuration, and with the pause that lets it stand reordering. */
+/** knockd with the three ports of Debian's configuration, and with the pause that makes it robust to reordering. */
 async function knockd({ lab, server, client, at }: Scene, exec: Exec): Promise<Peer[]> {
   const ways = [
     { name: 'knockd', options: [] },
@@ -266,7 +266,7 @@ export async function inTurn(times: number, ways: ((port: number) => Promise<num
   const samples: number[][] = ways.map(() => [])
   let left = MOST_REST
   for (let i = 0; i < WARM + times; i++) {
-    // A client is work and a peer's pause is none, so that what else is running would decide between them.
+    // A client is work and a peer's pause is none, so that other work on the machine would favour the peer.
     do left -= REST
     while ((await busyPart(REST)) > AT_REST && left > 0)
     for (const [at, open] of ways.entries()) {
@@ -277,7 +277,7 @@ export async function inTurn(times: number, ways: ((port: number) => Promise<num
   return samples
 }
 
-/** The part of the coming milliseconds in which the processors work, whoever for. */
+/** The part of the coming milliseconds in which the processors work, for any program. */
 async function busyPart(ms: number) {
   const times = () => cpus().map((one) => one.times)
   const sum = (numbers: number[]) => numbers.reduce((a, b) => a + b, 0)
@@ -293,7 +293,7 @@ const P95 = 0.95
 
 /**
  * Median and p95.
- * @param part what of those beside the p95 is to stand: a peer's p95; of a floor, which is no matter of luck, the median
+ * @param part what of the compared samples stands beside our p95: a peer's p95; of a floor, which does not depend on luck, the median
  */
 function quantileRows(what: string, samples: number[], name: string, beside: number[], part: number): Row[] {
   const [value, floor] = [quantile(samples, P95), quantile(beside, part)]

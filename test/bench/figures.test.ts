@@ -10,14 +10,14 @@ it('gives a time as a multiple of its floor', () => {
   expect(row('ours', 'ms', [6], { what: 'bare', samples: [2] }).ratio).toBe(3)
 })
 
-it('gives a rate by what one of it costs', () => {
+it('compares rates by the cost of one', () => {
   expect(row('ours', 'claims/s', [2], { what: 'bare', samples: [6] }).ratio).toBeCloseTo(3)
 })
 
-it('says what was missed and what could not be measured', () => {
+it('shows what was missed and what could not be measured', () => {
   const rows = [
     { ...row('ours', 'ms', [12_345]), target: { what: '< 3 ms', met: false } },
     { what: 'theirs', value: null, unit: 'ms', note: 'not installed' },
   ]
-  expect(table(rows).slice(1)).toEqual(['ours        12,300 ms                 < 3 ms: MISSED', 'theirs  not installed'])
+  expect(table(rows).slice(1)).toEqual(['ours        12,300 ms                        < 3 ms: MISSED', 'theirs  not installed'])
 })

@@ -1,19 +1,19 @@
 // Figures: samples to a row, rows to a table.
 
-/** Whether all is to be tried rather than measured: --short, see bench.ts. */
+/** Whether everything is only tried, not measured: --short, see bench.ts. */
 export const SHORT = process.argv.includes('--short')
 
-/** What to measure with, and what will do where all is only tried. */
+/** Picks the number of samples: to measure with, or only to try. */
 export const times = <T>(full: T, short: T) => (SHORT ? short : full)
 
-/** what can't be beaten, in the row's own unit */
+/** what cannot be beaten, in the row's own unit */
 export type Floor = { what: string; value: number }
 export type Target = { what: string; met: boolean }
 export interface Row {
   what: string
-  /** null: could not be measured, and `note` says why */
+  /** null: could not be measured, and `note` has the reason */
   value: number | null
-  /** a rate where it ends in /s, else a time or a size: less is better */
+  /** a rate if it ends in /s, otherwise a time or a size: less is better */
   unit: string
   floor?: Floor
   /** how many times the floor */
@@ -30,7 +30,7 @@ export function quantile(samples: readonly number[], part: number) {
 
 export const median = (samples: readonly number[]) => quantile(samples, 0.5)
 
-/** A row beside its floor, by their medians. Both are measured in turn, so that a machine that is busy for a while slows both. */
+/** A row with its floor, by their medians. Both are measured in turn, so that a machine that is busy for a while slows both. */
 export function row(
   what: string,
   unit: string,
@@ -60,7 +60,7 @@ export function table(rows: readonly Row[]) {
     ratio === undefined ? '' : `× ${digits(ratio)}`,
     target ? `${target.what}: ${target.met ? 'met' : 'MISSED'}` : '',
   ])
-  const all = [['', 'measured', 'beside', 'ratio', 'target'], ...lines]
+  const all = [['', 'measured', 'compared with', 'ratio', 'target'], ...lines]
   const widths = all[0]?.map((_, i) => Math.max(...all.map((line) => line[i]?.length ?? 0))) ?? []
   return all.map((line) =>
     line
@@ -70,12 +70,12 @@ export function table(rows: readonly Row[]) {
   )
 }
 
-/** A program inside which we measure: hands what it measures to the bench, or why it can't. */
+/** A program inside which we measure: passes its rows to the bench, or the reason why it cannot. */
 export async function report(measure: () => Promise<unknown>) {
   try {
     process.stdout.write(JSON.stringify(await measure()))
   } catch (error) {
-    // What it has begun would keep it alive.
+    // What it has started would keep it alive.
     process.stderr.write(error instanceof Error ? error.message : String(error), () => process.exit(1))
   }
 }

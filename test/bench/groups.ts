@@ -1,4 +1,4 @@
-// The groups of rows. Each is measured by itself, and what is measured inside a process of ours in one of its own, bundled as dist is, so
+// The groups of rows. Each is measured by itself; what is measured inside a process of ours runs in its own, bundled as dist is, so
 // that none runs in another's warm code.
 
 import { execFile } from 'node:child_process'
@@ -13,7 +13,7 @@ import { startRows } from './start'
 import { wayRows } from './way'
 
 const RUN = join(ROOT, 'test/run.mjs')
-/** A program that takes longer than this many milliseconds hangs. */
+/** A program that takes longer than this many milliseconds is taken to hang. */
 const LIMIT = 120_000
 
 /** In the order of the table, with a folder for what they write. */
@@ -37,7 +37,7 @@ export const GROUPS: Record<string, (folder: string) => Promise<Row[]>> = {
 async function inside(program: string, ...args: string[]) {
   const argv = ['--expose-gc', RUN, join(ROOT, 'test/bench', program), ...args, ...(SHORT ? ['--short'] : [])]
   const { stdout } = await promisify(execFile)(process.execPath, argv, { timeout: LIMIT }).catch((error) => {
-    throw new Error(error.killed ? `${program} has not ended after ${LIMIT / 1000} s` : error.stderr.trim() || error.message)
+    throw new Error(error.killed ? `${program} did not end after ${LIMIT / 1000} s` : error.stderr.trim() || error.message)
   })
   return JSON.parse(stdout)
 }
@@ -51,10 +51,10 @@ function ownFolder(folder: string, name: string) {
 
 const COUNTS = times([10, 100, 1_000, 10_000], [10, 100])
 const KEY_RUNS = times(3, 1)
-/** With the most keys a tap of one source costs at most so many times what it costs with the fewest. */
+/** With the most keys, a tap of one source may cost this many times what it costs with the fewest. */
 const MOST_RATIO = 3
 
-/** A process for each number of keys, in turn: the keys of one would be in the way of another's garbage collector. */
+/** A process for each number of keys, in turn: the keys of one would disturb another's garbage collector. */
 async function keyRows() {
   const runs: Record<string, number>[][] = COUNTS.map(() => [])
   for (let i = 0; i < KEY_RUNS; i++)
@@ -70,7 +70,7 @@ async function keyRows() {
   })
 }
 
-/** Starts of a daemon with many keys: each is a cold one. */
+/** Starts of a daemon with many keys: each is a cold start. */
 const LOADS = times(4, 1)
 const LOADED = times(10_000, 100)
 const MOST_LOAD_MS = 3_000
@@ -82,19 +82,19 @@ async function loadRows(folder: string) {
   const runs: Record<string, { ms: number; heldUp: number }>[] = []
   for (let i = 0; i < LOADS; i++) runs.push(await inside('load.ts', 'measure', keys, String(LOADED)))
   const load = row(
-    `${LOADED.toLocaleString('en-US')} keys: files to table`,
+    `${LOADED.toLocaleString('en-US')} keys: from files to table`,
     'ms',
     runs.map((run) => run.load.ms),
     { what: 'files read', samples: runs.map((run) => run.floor.ms) },
   )
-  // The least of the runs' longest: what is our doing happens in each of them, what another program does happens in some.
+  // The least of the runs' longest: what we cause happens in each of them, what another program causes happens in some.
   const heldUp = (what: string, part: string) => {
     const ms = Math.min(...runs.map((run) => run[part].heldUp))
     return { ...row(what, 'ms', [ms]), target: { what: `≤ ${MOST_HELD_UP_MS} ms`, met: ms <= MOST_HELD_UP_MS } }
   }
   return [
     { ...load, target: { what: `< ${MOST_LOAD_MS} ms`, met: (load.value ?? Infinity) < MOST_LOAD_MS } },
-    heldUp(`  longest hold-up of the loop, least of ${LOADS} runs`, 'load'),
-    heldUp('  longest hold-up as a window turns', 'turn'),
+    heldUp(`  longest block of the event loop, least of ${LOADS} runs`, 'load'),
+    heldUp('  longest block when a window begins', 'turn'),
   ]
 }

@@ -6,7 +6,7 @@ const STOPWATCH = join(ROOT, 'test/bench/stopwatch.mjs')
 
 export type Hand = ReturnType<typeof makeHand>
 
-/** A process in a host's namespace that does and times what it is asked to; it goes with the lab. */
+/** A process in a host's namespace that does and times what it is asked to; it ends with the lab. */
 export function makeHand(host: Host) {
   const stopwatch = host.agent(STOPWATCH)
   return {
@@ -20,7 +20,7 @@ export function makeHand(host: Host) {
     opened: (address: string, port: number, spacing: number): Promise<number> => stopwatch.ask('opened', address, port, spacing),
     /** Runs a command to its end. */
     execute: (argv: string[]): Promise<{ began: number; ended: number }> => stopwatch.ask('execute', argv),
-    /** Touches ports by TCP. @returns just before the first */
+    /** Sends SYNs to ports. @returns the moment just before the first */
     touch: (address: string, ports: number[]): Promise<number> => stopwatch.ask('touch', address, ports),
   }
 }

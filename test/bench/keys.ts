@@ -1,4 +1,4 @@
-// What a tap costs with so many keys, the process's argument. Prints nanoseconds, the median of each kind of source.
+// What a tap costs with this many keys, the process's argument. Prints nanoseconds, the median of each kind of source.
 
 import { median, report, times } from './figures'
 import { daemonWithKeys, processorTime, tapsOf } from './stage'

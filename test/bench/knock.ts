@@ -11,7 +11,7 @@ import { processorTime } from './stage'
 const ROUNDS = times(9, 1)
 /** Rounds before those that count: with fewer, some processes have settled on slower code than others. */
 const WARM = times(9, 0)
-/** Runs of a round: enough for the clock's grain. */
+/** Runs of a round: enough for the clock's resolution. */
 const RUNS = times({ open: 1_000, unseal: 1_000, book: 100, cipher: 600 }, { open: 10, unseal: 10, book: 1, cipher: 6 })
 const WRONG = 8
 
@@ -64,7 +64,7 @@ report(async () => {
   return [
     row('decode of a knock', 'µs', samples.clean, unsealing),
     row(`  with ${WRONG} of ${said.length} symbols wrong`, 'µs', samples.damaged, unsealing),
-    row('  of noise, in vain', 'µs', samples.noise),
+    row('  of noise, without success', 'µs', samples.noise),
     row('codebook', 'µs', samples.book, { what: 'its ChaCha20 by OpenSSL', samples: samples.cipher }),
   ]
 })

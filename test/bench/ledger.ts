@@ -1,4 +1,4 @@
-// Claims a second that are on the disk, in the folder that is the process's argument.
+// Claims a second that reach the disk, in the folder that is the process's argument.
 
 import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'

@@ -23,7 +23,7 @@ function makeKeys(folder: string, count: number): void {
   }
 }
 
-/** How long work takes, and the longest time that the event loop was held up meanwhile. */
+/** How long work takes, and the longest time for which the event loop was blocked meanwhile. */
 async function timed(work: () => Promise<unknown>): Promise<{ ms: number; heldUp: number }> {
   const began = performance.now()
   let last = began

@@ -1,4 +1,4 @@
-// Memory that a daemon holds, idle and after a flood from a million addresses, in the folder that is the process's argument.
+// Memory that a daemon uses, idle and after a flood from a million addresses, in the folder that is the process's argument.
 
 import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
@@ -16,10 +16,10 @@ const PART = times(50_000, 10_000)
 /** Milliseconds after which a daemon has come to rest, and after which it has had time to give back what it no longer needs. */
 const REST = 3_000
 const LATER = times(60_000, 1_000)
-/** How many times what it holds idle it may hold then. */
+/** How many times its idle memory it may use then. */
 const MOST_LATER = 1.1
 
-/** Resident memory in MB, as it is or as it was at its most. */
+/** Resident memory in MB, now or at its highest. */
 function memory({ pid }: ChildProcess, name: 'VmRSS' | 'VmHWM' = 'VmRSS'): number {
   return Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1024
 }
@@ -68,15 +68,15 @@ report(async () => {
     const floor = { what: 'an idle node', samples: [memory(bare)] }
     const idle = row('memory of an idle daemon', 'MB', [memory(daemon)], floor)
     for (let from = 0; from < FLOOD; from += PART) {
-      for (const chunk of traffic('ulogd', 'spoofed sources', from, PART))
+      for (const chunk of traffic('ulogd', 'forged sources', from, PART))
         if (!daemon.stdin.write(chunk)) await once(daemon.stdin, 'drain')
     }
-    // What was written has been dealt with when it does nothing for a while.
+    // When it is idle for a while, it has handled what was written.
     for (let before = ''; before !== ticks(daemon); ) {
       before = ticks(daemon)
       await sleep(300)
     }
-    const most = row(`  most during ${FLOOD.toLocaleString('en-US')} spoofed sources`, 'MB', [memory(daemon, 'VmHWM')], floor)
+    const most = row(`  highest during ${FLOOD.toLocaleString('en-US')} forged sources`, 'MB', [memory(daemon, 'VmHWM')], floor)
     await sleep(LATER)
     const before = { what: 'idle', samples: [idle.value ?? NaN] }
     const later = row(`  ${LATER / 1000} s after them`, 'MB', [memory(daemon)], before)

@@ -11,7 +11,7 @@ const PACKET = 40
 
 /** @type {Record<string, number>} */
 const marks = {}
-/** Gives a function of an object something to do beside. @param {any} object @param {string} name @param {(result: any, args: any[]) => void} then */
+/** Has a function of an object do something more. @param {any} object @param {string} name @param {(result: any, args: any[]) => void} then */
 function after(object, name, then) {
   const own = object[name]
   object[name] = function (/** @type {any[]} */ ...args) {

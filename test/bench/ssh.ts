@@ -1,4 +1,4 @@
-// `ssh gate true` through a knock, beside ssh to an open port and a start of the client; and what it takes where packets get lost.
+// `ssh gate true` through a knock, compared with ssh to an open port and a start of the client; and its time when packets get lost.
 
 import { serveSsh } from '../e2e/sshd'
 import { provision } from '../lab/gate'
@@ -12,7 +12,7 @@ const OPEN = 2222
 const TIMES = times(25, 1)
 /** Milliseconds that it may take beyond ssh and a start of the client. */
 const MOST_BEYOND = 80
-/** Entries where so many of the packets to the server get lost, and seconds that the slowest may take. */
+/** Logins when this part of the packets to the server gets lost, and seconds that the slowest may take. */
 const LOSS = 0.1
 const LOSSY_TIMES = times(30, 1)
 const MOST_SECONDS = 10
@@ -26,7 +26,7 @@ export async function sshRows(): Promise<Row[]> {
     await server.must(['iptables', '-A', 'INPUT', '-p', 'tcp', '--dport', String(OPEN), '-j', 'ACCEPT'])
 
     const timed = (...argv: string[]): Promise<Ended> => client.run(inside(...argv), { env, timeoutMs: 60_000 })
-    // Beside it what can't be saved, one after the other in one shell.
+    // For comparison what cannot be saved, one after the other in one shell.
     const ways = [ssh('gate', 'true'), ['sh', '-c', `${ssh('open', 'true').join(' ')} && knockclient --version`]]
     const [knocked = [], floor = []] = await inTurn(
       TIMES,
@@ -45,13 +45,13 @@ export async function sshRows(): Promise<Row[]> {
     const opened = lossy.filter(({ code }) => code === 0)
     const worst = opened.length > 0 ? Math.max(...opened.map(({ ms }) => ms)) / 1000 : null
     return [
-      { ...row('ssh gate true, by a knock', 'ms', knocked, { what: 'ssh + --version', samples: floor }), target },
-      { what: '  beyond the two', value: beyond, unit: 'ms' },
+      { ...row('ssh gate true, with a knock', 'ms', knocked, { what: 'ssh + --version', samples: floor }), target },
+      { what: '  more than the two', value: beyond, unit: 'ms' },
       {
         what: `  at ${LOSS * 100} % loss, the slowest of ${LOSSY_TIMES}`,
         value: worst,
         unit: 's',
-        ...(worst === null && { note: 'none got in' }),
+        ...(worst === null && { note: 'none succeeded' }),
         target: {
           what: `all, ≤ ${MOST_SECONDS} s`,
           met: opened.length === LOSSY_TIMES && worst !== null && worst <= MOST_SECONDS,

@@ -60,7 +60,7 @@ export function parse(form: string, chunks: readonly Buffer[], hear: (tap: Tap) 
       stdinSource(PREFIX, input).start(hear, resolve)
       return
     }
-    // As nflog.ts joins them behind tcpdump.
+    // As nflog.ts joins them after tcpdump.
     const readPacket = packetReader(PREFIX)
     const read = pcapReader(
       () => {},
@@ -80,11 +80,11 @@ export async function tapsOf(form: string, chunks: readonly Buffer[]): Promise<T
   return taps
 }
 
-/** Milliseconds in which the collector's threads tidy up after what was done before. */
+/** Milliseconds in which the collector's threads clean up after earlier work. */
 const SWEEPING = 50
 
 /**
- * Microseconds of processor time that work takes, all threads of this process together (the garbage collector's too): it says
+ * Microseconds of processor time that work takes, all threads of this process together (the garbage collector's too): this shows
  * what one core can do, whatever else the machine is doing.
  */
 export async function processorTime(work: () => unknown): Promise<number> {

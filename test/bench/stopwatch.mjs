@@ -8,7 +8,7 @@ import { once } from 'node:events'
 import { connect } from 'node:net'
 import { answer } from '../lab/answer.mjs'
 
-/** A door that has not opened after this many milliseconds stays shut. */
+/** A door that has not opened after this many milliseconds stays closed. */
 const PATIENCE = 5_000
 
 const moment = () => Number(process.hrtime.bigint()) / 1e6
@@ -39,12 +39,12 @@ const work = {
       const data = Buffer.alloc(8)
       data.writeDoubleLE(moment())
       socket.send(data)
-      // A timer's grain is a whole millisecond; this wait is as short as it says, and no work.
+      // A timer's resolution is a whole millisecond; this wait is as short as requested, and no work.
       Atomics.wait(pause, 0, 0, spacing)
       await new Promise(setImmediate)
     }
     socket.close()
-    if (opened === undefined) throw new Error(`${address} port ${port} has not opened within ${PATIENCE} ms`)
+    if (opened === undefined) throw new Error(`${address} port ${port} did not open within ${PATIENCE} ms`)
     return opened
   },
 

@@ -7,11 +7,11 @@ import { FORMS, SOURCES, traffic } from './traffic'
 
 const KEYS = 20
 const ROUNDS = times(7, 1)
-/** Rounds before those that count: the code gets warm, and the sessions as many as they may be. */
+/** Rounds before those that count: the code gets warm, and there are as many sessions as allowed. */
 const WARM = times(3, 0)
 /** Taps of a round. */
 const TAPS = times(50_000, 5_000)
-/** The floor is some ten times quicker than what stands on it, and is run as often, so that the clock's grain is no matter. */
+/** The floor is some ten times quicker than what is measured, and is run as often, so that the clock's resolution does not matter. */
 const FLOOR_RUNS = 10
 /** Taps a second that text and pcap are to reach. */
 const TARGETS: Record<string, number> = { ulogd: 500_000, kernel: 500_000, pcap: 1_000_000 }
@@ -24,7 +24,7 @@ function cut(form: string, chunks: readonly Buffer[]): Promise<void> {
       for (let at = 0; at >= 0; ) at = chunk.indexOf(10, at + 1)
     }
     const records = (chunk: Buffer) => {
-      // A length that a chunk's end cuts in two is as the others.
+      // A length that is cut in two by a chunk's end is treated like the others.
       while (skip < chunk.length) skip += 16 + (skip + 12 > chunk.length ? 168 : chunk.readUInt32LE(skip + 8))
       skip -= chunk.length
     }

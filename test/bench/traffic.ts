@@ -7,11 +7,11 @@ const CHUNK = 64 * 1024
 const PORTS = shuffled([...POOL], seededRandom(1))
 const ONE = SOURCE.split('.').reduce((sum, part) => 256 * sum + Number(part), 0)
 
-/** Whose taps: the address (32 bits) of tap number n, of as many as one likes. */
+/** Whose taps: the address (32 bits) of tap number n, for any n. */
 export const SOURCES: Record<string, (n: number) => number> = {
   'one source': () => ONE,
   // Another address each time: the stride has no factor in common with the 222 * 2^24 addresses from 1.0.0.0 on.
-  'spoofed sources': (n) => 2 ** 24 + ((n * 7919) % (222 * 2 ** 24)),
+  'forged sources': (n) => 2 ** 24 + ((n * 7919) % (222 * 2 ** 24)),
 }
 
 const portOf = (n: number) => PORTS[n % PORTS.length]
@@ -24,7 +24,7 @@ export const FORMS: Record<string, (n: number, source: number) => Buffer> = {
       `Nov 22 18:43:19 gate ${PREFIX} IN=eth0 OUT= ${MAC} SRC=${dotted(source)} DST=198.51.100.1 LEN=60 TOS=00 PREC=0x00 TTL=64 ` +
         `ID=${n % 65_536} DF PROTO=TCP SPT=${clientPort(n)} DPT=${portOf(n)} SEQ=${sequence(n)} ACK=0 WINDOW=64240 SYN URGP=0 MARK=0x0 \n`,
     ),
-  // As Linux 6.18 wrote them, behind rsyslog's head.
+  // As Linux 6.18 wrote them, after rsyslog's head.
   kernel: (n, source) =>
     Buffer.from(
       `Nov 22 18:43:19 gate kernel: [ 3329.127466] ${PREFIX}IN=eth0 OUT= ${MAC} SRC=${dotted(source)} DST=198.51.100.1 LEN=60 TOS=0x00 ` +

@@ -1,4 +1,4 @@
-// Where the time goes from a client's exec to an open door: when each step of the way is done, as a probe in client and daemon sees it.
+// Where the time goes from a client's exec to an open door: when each step is done, as seen by a probe in client and daemon.
 
 import { chmodSync, copyFileSync, existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
@@ -8,24 +8,24 @@ import { ROOT } from '../root'
 import { FIRST, KNOCKS, LOOK, makeScene, REST, WARM } from './doors'
 import { type Row, row } from './figures'
 
-/** The steps of a knock as the probe names them, and what is told of them. */
+/** The steps of a knock by the probe's names, and as the table shows them. */
 const STEPS = {
-  started: 'the process is there',
+  started: 'the process exists',
   node: 'Node has started',
-  loaded: 'the client is loaded, and reads its key',
+  loaded: 'the client is loaded and reads its key',
   key: 'the key is ready',
-  first: 'the knock is made, its first packet leaves',
+  first: 'the knock is made and its first packet leaves',
   last: 'its last packet leaves',
   heard: 'the daemon has heard enough of it',
-  decoded: 'it is decoded, and its claim is written',
+  decoded: 'it is decoded and its claim is written',
   disk: 'the claim is on disk',
-  force: 'the firewall says that it has the rule',
+  force: 'the firewall has confirmed the rule',
 }
 const PROBE = join(ROOT, 'test/bench/probe.cjs')
-/** Where the probe lies, and what it has noted: our namespaces have a /run of their own. */
+/** The folder of the probe and its notes: our namespaces have a /run of their own. */
 const MARKS = '/run/marks'
 const PROGRAMS = ['client', 'daemon']
-/** Milliseconds until all of it has been noted. */
+/** Milliseconds until all steps are noted. */
 const PATIENCE = 10_000
 
 /** What has been noted; nothing, while it is being written. */
@@ -37,10 +37,10 @@ function parsed(text: string): Record<string, number> {
   }
 }
 
-/** When each step of the way is done, from the client's exec on: by a probe in client and daemon, which takes its time, too. */
+/** When each step is done, from the client's exec on: by a probe in client and daemon, which takes some time itself. */
 export async function wayRows(): Promise<Row[]> {
   mkdirSync(MARKS)
-  // The daemon's user writes there, too, and may not read where this clone lies.
+  // The daemon's user writes there, too, and may not read the folder of this clone.
   chmodSync(MARKS, 0o777)
   copyFileSync(PROBE, join(MARKS, 'probe.cjs'))
   const { NODE_OPTIONS } = process.env
@@ -48,7 +48,7 @@ export async function wayRows(): Promise<Row[]> {
   const { lab, server, client, gate, from } = await makeScene().finally(() => {
     process.env.NODE_OPTIONS = NODE_OPTIONS ?? ''
   })
-  /** What both have noted, as soon as each step of this knock is there: the port may open before the daemon has noted that. */
+  /** The notes of both, once each step of this knock is there: the port may open before the daemon has noted it. */
   async function marksSince(began: number): Promise<Record<string, number>> {
     const end = performance.now() + PATIENCE
     for (;;) {

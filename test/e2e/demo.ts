@@ -1,5 +1,5 @@
 // The demo: a gate, a traveller with a key, a stranger without one, all in network namespaces. Real packets, a real
-// service behind a real iptables DROP, the real programs. Exit status 0 only if all was as it should be.
+// service behind a real iptables DROP, the real programs. Exit status 0 only if everything was as expected.
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -13,11 +13,11 @@ import { until } from '../lab/waiters'
 
 const SERVICE = 22
 const OPEN = 'open, "welcome"'
-const SHUT = 'silence'
+const CLOSED = 'silence'
 const LEASE_SECONDS = 6
 const KNOCK_OPTIONS = ['-p', String(SERVICE), '-t', `${LEASE_SECONDS}s`]
 
-// ---- telling
+// ---- printing
 
 const inColour = process.stdout.isTTY && !process.env.NO_COLOR
 const colour = (code: number, text: string) => (inColour ? `\x1b[${code}m${text}\x1b[0m` : text)
@@ -35,7 +35,7 @@ function tell(mark: string, what: string, saw: string, ms?: number) {
 
 class Deviation extends Error {}
 
-/** Something that has to be so, or the demo ends here. */
+/** Something that has to be true, or the demo ends here. */
 function expect(what: string, expected: string, saw: string, ms?: number) {
   const isSo = expected === saw
   tell(isSo ? colour(32, '✓') : colour(31, '✗'), what, saw, ms)
@@ -52,35 +52,35 @@ async function expectDoor(who: Host, expected: string) {
   expect(`${who.name} connects to port ${SERVICE}`, expected, saw === 'open' ? `open, "${greeting?.split(',')[0]}"` : saw, ms)
 }
 
-/** Waits for the door to open to the traveller, or to shut. */
+/** Waits for the door to open to the traveller, or to close. */
 function door(state: 'open' | 'silence', withinMs: number) {
   const patienceMs = state === 'open' ? 20 : 200
   const isSo = async () => (await traveller.connect(server.ipv4, SERVICE, patienceMs)).saw === state
   return until(isSo, `the traveller's door: ${state}`, withinMs)
 }
 
-/** Knocks as the traveller, and says when the door opened and what the daemon wrote. @returns when the door was open */
+/** Knocks as the traveller, and reports when the door opened and what the daemon logged. @returns when the door was open */
 async function knockAndEnter(gate: Gate, daemon: Child) {
   const before = daemon.lines.length
   const client = traveller.start(knock(gate, '-r', server.ipv4, ...KNOCK_OPTIONS))
   const ms = await door('open', 5_000)
   const began = performance.now()
-  expect('traveller knocks; from its start to the open door', 'open', 'open', ms)
+  expect('traveller knocks; time from start to open door', 'open', 'open', ms)
   const { address, service, until: end } = JSON.parse(await daemon.line(logged('accepted'), before, 2_000))
   tell(' ', `  knockdaemon: accepted ${service} for ${address}`, `until ${end.slice(11, 19)}`)
   await expectDoor(traveller, OPEN)
-  await expectDoor(stranger, SHUT)
-  const { code } = await client.exited // it says the same knock again a second later, lest a packet was lost
+  await expectDoor(stranger, CLOSED)
+  const { code } = await client.exited // it sends the same knock again a second later, in case a packet was lost
   expect('knockclient has sent its knock', 'exit 0', `exit ${code}`)
   return began
 }
 
 async function expectLeaseToEnd(began: number) {
   await door('silence', (LEASE_SECONDS + 3) * 1000)
-  // The kernel's clause counts whole seconds, and a silence takes 200 ms to be known for one.
+  // The kernel counts whole seconds, and it takes 200 ms to recognise a silence.
   const lasted = performance.now() - began
   const isInTime = Math.abs(lasted / 1000 - LEASE_SECONDS) < 2
-  expect(`the lease of ${LEASE_SECONDS} s ends by itself`, SHUT, isInTime ? SHUT : `${SHUT}, at the wrong time`, lasted)
+  expect(`the lease of ${LEASE_SECONDS} s expires by itself`, CLOSED, isInTime ? CLOSED : `${CLOSED}, at the wrong time`, lasted)
 }
 
 /** Sends the recorded packets again; they must reach the gate and open nothing. */
@@ -92,12 +92,12 @@ async function expectDeadKnock(who: Host, recorded: Tap[], tape: Tape) {
   const isSame = again.length === recorded.length && again.every(({ port }, i) => port === recorded[i]?.port)
   const what = `${recorded.length} packets`
   expect(`${who.name} sends the recorded packets again`, what, isSame ? what : `${again.length} others`)
-  await expectDoor(who, SHUT)
+  await expectDoor(who, CLOSED)
 }
 
 async function expectRefusal(daemon: Child, since: number) {
   const { refusal, source } = JSON.parse(await daemon.line(logged('refused'), since, 2_000))
-  expect(`knockdaemon on the packets from ${source}`, 'replayed', refusal)
+  expect(`knockdaemon logs for the packets from ${source}`, 'replayed', refusal)
 }
 
 // ---- the play
@@ -105,51 +105,51 @@ async function expectRefusal(daemon: Child, since: number) {
 async function play() {
   console.log(`gate       ${server.ipv4}  INPUT DROP, a service on port ${SERVICE}, knockdaemon`)
   console.log(`traveller  ${traveller.ipv4}  has a key`)
-  console.log(`stranger   ${stranger.ipv4}  has no key, and records what passes on the wire`)
+  console.log(`stranger   ${stranger.ipv4}  has no key, and records all packets on the wire`)
 
   await server.service(SERVICE)
   const gate = await provision(lab)
   const tape = await lab.wire.capture('server')
-  /** The packets of one knock, as the stranger has them. */
+  /** The packets of one knock, as the stranger has recorded them. */
   const knocked = async (since: number) => (await tape.taps()).slice(since).filter(({ port }) => port !== SERVICE)
   let { daemon } = gate
 
-  step('The door is shut')
-  await expectDoor(traveller, SHUT)
-  await expectDoor(stranger, SHUT)
+  step('The door is closed')
+  await expectDoor(traveller, CLOSED)
+  await expectDoor(stranger, CLOSED)
 
-  step('A knock opens it, to who knocked, for as long as was asked')
+  step('A knock opens it, only for the traveller, only for the requested time')
   let since = (await tape.taps()).length
   let began = await knockAndEnter(gate, daemon)
   const first = await knocked(since)
   await expectLeaseToEnd(began)
 
-  step('The same knock opens nothing again')
+  step('The same knock, sent again, opens nothing')
   let before = daemon.lines.length
   await expectDeadKnock(traveller, first, tape)
   await expectDeadKnock(stranger, first, tape)
   await expectRefusal(daemon, before)
 
-  step('The daemon is killed while the door is open: the kernel shuts it')
+  step('The daemon is killed while the door is open: the kernel closes it')
   since = (await tape.taps()).length
   began = await knockAndEnter(gate, daemon)
   const second = await knocked(since)
   await daemon.end('SIGKILL')
-  expect('kill -9 knockdaemon; what it leaves running', 'nothing', (await orphans()) || 'nothing')
+  expect('kill -9 knockdaemon; processes left', 'nothing', (await orphans()) || 'nothing')
   await expectDoor(traveller, OPEN)
   await expectLeaseToEnd(began)
 
-  step('Another daemon remembers what the killed one has accepted')
+  step('A new daemon remembers which knocks the killed one accepted')
   daemon = await gate.startDaemon()
   before = daemon.lines.length
   await expectDeadKnock(traveller, second, tape)
   await expectDeadKnock(stranger, second, tape)
   await expectRefusal(daemon, before)
   const { code } = await daemon.end()
-  expect('knockdaemon is told to end', 'exit 0', `exit ${code}`)
+  expect('knockdaemon is stopped', 'exit 0', `exit ${code}`)
 }
 
-/** What runs on the gate half a second after the daemon, in words. */
+/** What runs on the gate half a second after the daemon, as text. */
 async function orphans() {
   const none = async () => (await server.processes()).length === 0
   await until(none, 'nothing runs', 500).catch(() => {})
@@ -157,15 +157,15 @@ async function orphans() {
   return pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')).join(', ')
 }
 
-/** Plays it, and says whether all was as it should be. */
+/** Plays it, and reports whether everything was as expected. */
 async function demo(): Promise<void> {
   try {
     await lab.build()
     const began = performance.now()
     await play()
-    console.log(`\n${colour(32, 'All as it should be')}, in ${((performance.now() - began) / 1000).toFixed(1)} s.`)
+    console.log(`\n${colour(32, 'Everything as expected')}, in ${((performance.now() - began) / 1000).toFixed(1)} s.`)
   } catch (error) {
-    console.log(`\n${colour(31, 'Not as it should be')}: ${error instanceof Deviation ? error.message : (error as Error).stack}`)
+    console.log(`\n${colour(31, 'Not as expected')}: ${error instanceof Deviation ? error.message : (error as Error).stack}`)
     process.exitCode = 1
   } finally {
     await lab.end()

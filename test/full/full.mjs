@@ -6,21 +6,21 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { VERSIONS } from '../nodes.mjs'
 
-/** Two runs at once make one image. It lies beside the images' folder, which may be deleted. */
+/** Two runs at the same time share one image. The lock is beside the images' folder, which may be deleted. */
 const LOCK = '/var/cache/knockturn.lock'
 /** The machine itself has Debian's own 20. */
 const NEWER = VERSIONS.filter((version) => !version.startsWith('20.'))
-/** What runs on each of them, by the beginnings of its files' names. */
+/** The tests that run on each of them, by the beginnings of their files' names. */
 const UNIT = ['browser', 'cli', 'client', 'daemon', 'gate', 'keys', 'protocol', 'system'].map((room) => `test/${room}/`)
 const E2E = ['open', 'once', 'round-trip', 'replay', 'passcode', 'datagram', 'privileges'].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
-/** What does not, and why. */
+/** The tests that do not, and why. */
 const LEFT_OUT = [
-  'test/replay, which attacks a model and asks nothing of Node',
-  'test/docs, floors, links, systemd and nodes, which look at texts and are the same by every Node',
-  'test/bench and fuzz, which are tools of ours',
-  `of test/e2e all but ${E2E.length} files, which are about kernels, firewalls and networks: npm test runs them, and the programs by each Node`,
+  'test/replay, which attacks a model and does not depend on Node',
+  'test/docs, floors, links, systemd and nodes, which check texts and give the same with every Node',
+  'test/bench and fuzz, which are tools for development',
+  `of test/e2e all but ${E2E.length} files, which are about kernels, firewalls and networks: npm test runs them, with the programs on each Node`,
 ]
 
 /** A mount and process namespace with this machine's network: what fetches something is mounted and ends in there. @param {string[]} argv */
@@ -36,7 +36,7 @@ const apart = (argv) => {
  *   step: (argv: string[], options?: {show: boolean}) => Promise<void>,
  *   enter: (argv: string[]) => string[],
  *   projects: (names: string[], enter: (argv: string[]) => string[], options: {label: string, more?: string[], env?: NodeJS.ProcessEnv}) => Promise<Result>,
- * }} tools bootstrap.mjs's own: a temporary folder; a step of the preparation, which throws where it fails; the way into
+ * }} tools bootstrap.mjs's own: a temporary folder; a step of the preparation, which throws if it fails; the way into
  *   namespaces; one of vitest's projects, run and counted
  * @returns {Promise<Result[]>}
  */
@@ -53,18 +53,18 @@ export async function full({ scratch, step, enter, projects }) {
     for (const version of NEWER) {
       const workshop = (/** @type {string[]} */ [, ...argv]) => enter([node, 'test/full/workshop.mjs', version, ...argv])
       results.push(
-        await projects(['unit', 'long'], workshop, { label: `unit by Node ${version}`, more: [...UNIT, '--maxWorkers=2'] }),
+        await projects(['unit', 'long'], workshop, { label: `unit on Node ${version}`, more: [...UNIT, '--maxWorkers=2'] }),
       )
-      results.push(await projects(['e2e'], workshop, { label: `e2e by Node ${version}`, more: E2E }))
+      results.push(await projects(['e2e'], workshop, { label: `e2e on Node ${version}`, more: E2E }))
     }
   } finally {
     await discardGroup(group, join(scratch, 'groups'))
   }
-  for (const what of LEFT_OUT) console.log(`not run by each Node: ${what}`)
+  for (const what of LEFT_OUT) console.log(`not run on each Node: ${what}`)
   return results
 }
 
-/** Takes away the groups that the machines' systemds have made, once nobody is left in them. @param {string} group @param {string} place */
+/** Removes the groups that the machines' systemds have made, when no process is left in them. @param {string} group @param {string} place */
 async function discardGroup(group, place) {
   mkdirSync(place, { recursive: true })
   const script = 'mount -t cgroup2 none "$0" && { test ! -e "$0/$1" || find "$0/$1" -depth -type d -exec rmdir {} +; }'
@@ -72,5 +72,5 @@ async function discardGroup(group, place) {
     if (spawnSync('unshare', ['--mount', 'sh', '-c', script, place, group], { stdio: 'ignore' }).status === 0) return
     await sleep(100)
   }
-  console.error(`the group of processes ${group} could not be taken away`)
+  console.error(`cannot remove the cgroup ${group}`)
 }

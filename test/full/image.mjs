@@ -20,7 +20,7 @@ const SUITE = 'trixie'
 const UNFINISHED = 'unfinished-'
 /** By which what is fetched is judged. */
 const KEYRING = '/usr/share/keyrings/debian-archive-keyring.gpg'
-/** A mirror that is slow or away for a moment is asked again, after so many milliseconds. */
+/** A mirror that is slow or unreachable for a moment is asked again, after this many milliseconds. */
 const TRIES = 3
 const PAUSE = 10_000
 
@@ -126,7 +126,7 @@ async function make(lists) {
       const why = `${stdout}${stderr}`.trim().split('\n').slice(-3).join('; ') || message
       if (left === 0) throw new Error(why)
       console.error(
-        `no image: ${why}\nhint: tried again in ${PAUSE / 1000} s, ${left === 1 ? 'for the last time' : `${left} times at most`}`,
+        `no image: ${why}\nhint: trying again in ${PAUSE / 1000} s, ${left === 1 ? 'for the last time' : `${left} times at most`}`,
       )
       await sleep(PAUSE)
     } finally {
@@ -153,7 +153,7 @@ if (process.argv[1] === fileURLToPath(import.meta.url)) {
     }
   } catch (error) {
     console.error(`no image: ${error instanceof Error ? error.message : error}`)
-    console.error("hint: is a mirror of Debian in reach? It is the one that this machine's apt is set to")
+    console.error("hint: check that this machine's Debian mirror, as set for apt, can be reached")
     process.exitCode = 1
   }
 }

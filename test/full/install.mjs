@@ -1,8 +1,9 @@
 // Puts this tree into /opt/knockturn of the image, by the first commands of docs/operating.md's "Install", word for word.
+// Between them the manual has the reader copy the repository there: here that is a clone of what is tested.
 //
 //     node test/full/install.mjs FOLDER     # becomes a layer of the image; test/bootstrap.mjs runs it, in a mount namespace
 //
-// It is what needs the network, which the machines that boot have not: the rest of the manual is followed in there.
+// Only this part needs the network, which the booted machines do not have: the rest of the manual is followed in there.
 
 import { execFileSync } from 'node:child_process'
 import { cpSync, mkdirSync, mkdtempSync } from 'node:fs'
@@ -14,7 +15,7 @@ import { commands } from './manual.mjs'
 import { bind, ENVIRONMENT, furnish, LENT_CERTIFICATES, lendNetwork, mountRoot } from './root.mjs'
 
 const TREE = fileURLToPath(new URL('../..', import.meta.url))
-/** Where the manual says `<this repository>`: what lies here, committed or not. */
+/** The repository on the machine: what is in this clone, committed or not. */
 const REPOSITORY = '/srv/knockturn'
 
 const [folder = ''] = process.argv.slice(2)
@@ -39,5 +40,7 @@ const env = { ...ENVIRONMENT, npm_config_registry: npmSetting('registry'), npm_c
 const shell = (script) => execFileSync('chroot', [root, 'bash', '-euc', script], { env, stdio: 'inherit' })
 const git = `git -C ${REPOSITORY} -c user.name=test -c user.email=test@invalid -c init.defaultBranch=main`
 shell(`${git} init -q && ${git} add -A && ${git} commit -qm 'what is tested'`)
-const [first = ''] = commands('Install')
-shell(first.replace('<this repository>', REPOSITORY))
+const [install = '', build = ''] = commands('Install')
+shell(install)
+shell(`git clone ${REPOSITORY} /opt/knockturn`)
+shell(build)

@@ -34,12 +34,12 @@ let client: Host
 let stranger: Host
 /** The client's copy of the key. */
 let key: string
-/** What the first `knockdaemon --check` has said, before anything was shut. */
+/** What the first `knockdaemon --check` printed, before anything was closed. */
 let firstCheck: Awaited<ReturnType<Machine['run']>>
 /** The journal of the unit, as it comes. */
 let journal: Child
 
-/** Boots it, or boots it anew; something listens behind its door. */
+/** Boots it, or reboots it; something listens behind its door. */
 async function start(boot: () => Promise<void>) {
   await boot()
   await machine.host.startAgent()
@@ -56,12 +56,15 @@ beforeAll(async () => {
   machine = new Machine(lab)
   await start(() => machine.boot())
   // docs/operating.md, word for word; test/full/install.mjs has followed its first commands.
-  const [, user = '', check = ''] = commands('Install')
+  const [, , user = ''] = commands('Install')
   await machine.follow(user)
+  const [newKey = ''] = commands('Make the first key')
+  await machine.follow(newKey)
+  const [check = ''] = commands('Check the installation')
   firstCheck = await machine.run(['sh', '-c', `cd /opt/knockturn; ${check}`])
-  const [bySystemd = ''] = commands('Run it')
+  const [bySystemd = ''] = commands('Start the daemon')
   await machine.follow(bySystemd)
-  const [shut = '', , save = ''] = commands('Your own firewall rules')
+  const [shut = '', , save = ''] = commands('Close the guarded ports')
   await machine.follow(shut + save)
   machine.write('/etc/systemd/system/own-rules.service', OWN_RULES)
   await machine.must(['systemctl', 'enable', 'own-rules'])
@@ -87,7 +90,7 @@ const rules = () => machine.must(['iptables', '-S'])
 const leasesIn = (text: string) => text.split('\n').filter((line) => line.startsWith('-A KNOCKTURN-LEASES '))
 const count = async (name: string) => Number((await machine.run(['pgrep', '--count', '--exact', name])).stdout)
 
-/** A knock that opens for the client, as somebody on the wire has it afterwards. */
+/** A knock that opens for the client, as an attacker on the wire has recorded it. */
 async function overheard() {
   const { touches } = await compose(client, key, ...door())
   expect(await verdict(journal, () => client.replay(touches, machine.host.ipv4))).toMatchObject({ msg: 'accepted' })
@@ -119,7 +122,7 @@ describe('installed by the manual', () => {
   })
 
   it('there is no fault any more', async () => {
-    const [check = ''] = commands('Is it shut?')
+    const [check = ''] = commands('Is it closed?')
     expect(await machine.run(['bash', '-c', `cd /opt/knockturn; ${check}`])).toMatchObject({ code: 0 })
   })
 

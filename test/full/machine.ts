@@ -93,7 +93,7 @@ export class Machine {
     if (state !== 'running') throw new Error(`the machine is ${state}\n${await this.must(['systemctl', '--failed'])}`)
   }
 
-  /** Ends it in order, as its administrator does, and boots it anew. */
+  /** Ends it in order, as its administrator does, and reboots it. */
   async reboot() {
     const machine = this.#process
     if (!machine) throw new Error('the machine has not been booted')

@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 const PATH = fileURLToPath(new URL('../../docs/operating.md', import.meta.url))
 
 /**
- * The commands of a section, a text for each of its blocks, in their order; throws where there are none.
+ * The commands of a section, a text for each of its blocks, in their order; throws if there are none.
  * @param {string} heading without its marks
  */
 export function commands(heading) {
@@ -18,7 +18,7 @@ export function commands(heading) {
   return blocks
 }
 
-/** What an administrator is told to install, as Debian calls it. @returns {string[]} */
+/** The packages that the manual has an administrator install. @returns {string[]} */
 export function packages() {
   const [, names] =
     /^apt-get install -y --no-install-recommends ([a-z\d -]+?) *(?:#.*)?$/m.exec(commands('Install').join('')) ?? []

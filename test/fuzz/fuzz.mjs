@@ -1,9 +1,9 @@
-// npm run fuzz: throws spoiled input at every reader of bytes from outside, for as long as you like.
+// npm run fuzz: feeds damaged input to every reader of bytes from outside, for as long as you like.
 //
 //     node test/fuzz/fuzz.mjs [--seconds N] [--seed N] [--case N] [TARGET...]
 //
 // Each target has --seconds (10) to itself. The first input that breaks a promise, hangs or takes all memory is printed in
-// base64 with what brings it back, and the exit code is 1. Without --seed each run has another.
+// base64 with the command that repeats it, and the exit code is 1. Without --seed each run has another seed.
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createRequire } from 'node:module'
@@ -15,7 +15,7 @@ import { Worker } from 'node:worker_threads'
 import { bundleForNode } from '../../src/build/bundle.mjs'
 
 const HERE = fileURLToPath(new URL('.', import.meta.url))
-/** A case that takes longer than this many milliseconds hangs. */
+/** A case that takes longer than this many milliseconds is taken to hang. */
 const HANGS = 10_000
 /** Memory of a target in MiB: many times what any reader may keep. */
 const MEMORY = 128
@@ -23,7 +23,7 @@ const MEMORY = 128
 const folder = mkdtempSync(join(tmpdir(), 'knockturn-fuzz-'))
 process.on('exit', () => rmSync(folder, { recursive: true, force: true }))
 for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => process.exit(1))
-// What the targets write lies in there, too: a thread that is ended cleans nothing up.
+// What the targets write is in there, too: a thread that is ended cleans nothing up.
 process.env.TMPDIR = folder
 
 /** @param {string} program @returns the path of its bundle */
@@ -52,7 +52,7 @@ function fuzz({ name, seed, from, seconds }) {
     const watch = setInterval(() => {
       const now = Atomics.load(progress, 0)
       if (now === last) {
-        broken = `it has not ended after ${HANGS / 1000} s`
+        broken = `it did not end after ${HANGS / 1000} s`
         worker.terminate()
       }
       last = now
@@ -83,7 +83,9 @@ const from = Number(values.case ?? 0)
 const seconds = values.case === undefined ? Number(values.seconds) : 0
 const wrong = positionals.find((name) => !names.includes(name)) ?? [seed, from, seconds].find((n) => !(n >= 0))
 if (wrong !== undefined) {
-  console.error(`expected some of ${names.join(' ')}, and numbers of seconds, seed and case; got ${wrong}`)
+  console.error(
+    `expected targets, and numbers for --seconds, --seed and --case; got ${wrong} (there are the targets ${names.join(' ')})`,
+  )
   process.exitCode = 2
 } else {
   for (const target of targets.filter(({ name }) => positionals.length === 0 || positionals.includes(name))) {
@@ -96,7 +98,7 @@ if (wrong !== undefined) {
     if (!broken) continue
     const n = from + cases
     console.log(`${broken}\n\n${inputOf(target, seed, n).input.toString('base64')}\n`)
-    console.log(`again: npm run fuzz -- --seed ${seed} --case ${n} ${target.name}`)
+    console.log(`repeat: npm run fuzz -- --seed ${seed} --case ${n} ${target.name}`)
     process.exitCode = 1
     break
   }

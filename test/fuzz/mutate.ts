@@ -1,6 +1,6 @@
 import { seededRandom } from '../gate/listener/ear'
 
-/* Inputs for the fuzz targets: valid samples, spoiled. */
+/* Inputs for the fuzz targets: valid samples, damaged. */
 
 /** Longest input in bytes: more than any of the readers takes at once. */
 const MAX_INPUT = 256 * 1024
@@ -14,9 +14,9 @@ const BYTES = [0, 1, 0x0a, 0x0d, 0x20, 0x22, 0x5c, 0x7f, 0x80, 0xff]
 export interface Material {
   /** Valid inputs, from which the others are made. */
   readonly samples: readonly Buffer[]
-  /** What means something to the reader. */
+  /** Words that the reader knows. */
   readonly words: readonly string[]
-  /** Makes an input right again where chance never would: checksums and lengths. */
+  /** Corrects what chance never gets right: checksums and lengths. */
   readonly mend?: (input: Buffer) => Buffer
 }
 
@@ -44,7 +44,7 @@ export function inputOf({ samples, words, mend }: Material, seed: number, n: num
     (bytes) => bytes.subarray(0, below(bytes.length + 1)),
     (bytes) => replaced(bytes, stretch(bytes), Buffer.from(one(words))),
     (bytes) => {
-      // In the place of another number, where there is one.
+      // In place of another number, if there is one.
       const numbers = [...bytes.toString('latin1').matchAll(/\d+/g)]
       const number = numbers.length > 0 ? one(numbers) : undefined
       const at = number?.index ?? 0
@@ -61,7 +61,7 @@ export function inputOf({ samples, words, mend }: Material, seed: number, n: num
     },
   ]
   let input = one(samples)
-  // One change in every other input: what is spoiled much is refused early.
+  // One change in every other input: an input with many changes is refused early.
   for (let i = 1 + below(2) * below(MAX_CHANGES); i > 0; i--) input = one(changes)(input).subarray(0, MAX_INPUT)
   return { input: mend && random() < 0.7 ? mend(input) : input, random }
 }

@@ -18,12 +18,12 @@ import { canonicalAddress } from '../../src/protocol/address'
 import { Fault } from '../../src/system/fault'
 import { chunksOf, type Material } from './mutate'
 
-/* What reads bytes from outside, and what it promises of any bytes. */
+/* What reads bytes from outside, and what it promises for any bytes. */
 
 /** A reader, and its promises. */
 export interface Target extends Material {
   readonly name: string
-  /** Reads an input. @throws where a promise is broken */
+  /** Reads an input. @throws if a promise is broken */
   readonly read: (input: Buffer, random: () => number) => unknown
 }
 
@@ -33,7 +33,7 @@ function promise(holds: boolean, otherwise: string): asserts holds {
   if (!holds) throw new Error(otherwise)
 }
 
-/** Whatever gave it, a tap is one: addresses in their one form, and a port. */
+/** Whatever its source, a tap has addresses in their canonical form, and a port. */
 function checkTap({ source, destination, port, payload }: Tap): void {
   promise(Number.isInteger(port) && port >= 1 && port <= 65_535, `a tap has the port ${port}`)
   promise(payload === undefined || [36, 48].includes(payload.length), `a tap has a payload of ${payload?.length} bytes`)
@@ -75,9 +75,9 @@ const logLines: Target = {
         const tap = readLine(text)
         if (!tap) return
         checkTap(tap)
-        // Of one packet and no other: each field stands there once, and says this.
+        // From one packet and no other: each field is there once, with this value.
         for (const field of [' SRC=', ' DST=', ' DPT='])
-          promise(text.split(field).length === 2, `a tap comes of a line with${field} more than once`)
+          promise(text.split(field).length === 2, `a tap comes from a line with${field} more than once`)
         promise(new RegExp(` DPT=0*${tap.port} `).test(text), `a tap has a port that is not in its line`)
         taps.push(tap)
       })
@@ -111,7 +111,7 @@ const journal: Target = {
     let entry = ''
     const readEntry = journalReader(PREFIX, counters, (tap) => {
       checkTap(tap)
-      promise(JSON.parse(entry)._TRANSPORT === 'kernel', 'a tap comes of an entry that is not the kernel’s')
+      promise(JSON.parse(entry)._TRANSPORT === 'kernel', 'a tap comes from an entry that is not the kernel’s')
       taps++
     })
     const lines = lineSplitter((text) => {
@@ -120,7 +120,7 @@ const journal: Target = {
     })
     lines.push(input.toString('latin1'))
     promise(counters.seen - counters.ignored === taps && Number.isSafeInteger(counters.dropped), 'the counters are wrong')
-    promise(counters.unreadable <= counters.ignored, 'more can’t be read than is ignored')
+    promise(counters.unreadable <= counters.ignored, 'more entries are unreadable than ignored')
   },
 }
 
@@ -148,7 +148,7 @@ const CAPTURE = Buffer.from(
 /** Bytes of a capture's head. */
 const HEAD = 24
 
-/** A record with a datagram knock: the UDP one of {@link CAPTURE}, made longer by its payload, with all lengths mended. */
+/** A record with a datagram knock: the UDP one of {@link CAPTURE}, made longer by its payload, with all lengths corrected. */
 const DATAGRAM = (() => {
   const payload = 36
   const record = Buffer.concat([CAPTURE.subarray(-152), Buffer.alloc(payload, 0xa5)])
@@ -181,7 +181,7 @@ const pcap: Target = {
       const read = pcapReader(
         () => begun++,
         (bytes, from, to) => {
-          promise(0 <= from && from <= to && to <= bytes.length, 'a packet lies beyond its bytes')
+          promise(0 <= from && from <= to && to <= bytes.length, 'a packet is beyond its bytes')
           const tap = readPacket(bytes, from, to)
           promise(
             same(tap, readPacket(Buffer.from(bytes.subarray(from, to)))),
@@ -195,7 +195,7 @@ const pcap: Target = {
       try {
         for (const chunk of chunks) read(chunk)
       } catch (error) {
-        // Its one way to say that it is no such stream.
+        // Its one way to report that it is no such stream.
         promise(error instanceof Error && error.message.startsWith('expected '), `it throws ${error}`)
         return [taps, begun, error.message]
       }
@@ -236,9 +236,9 @@ const stun: Target = {
     for (const family of [4, 6] as const) {
       try {
         const address = mappedAddress(input, TRANSACTION, family)
-        promise(address === null || isIP(address) === family, `by IPv${family} we are seen as ${address}`)
+        promise(address === null || isIP(address) === family, `over IPv${family} our address is ${address}`)
       } catch (error) {
-        // Its one way to say that the server will not tell.
+        // Its one way to report that the server gives no address.
         promise(error instanceof Fault, `it throws ${error}`)
       }
     }
@@ -331,10 +331,10 @@ const keyFile: Target = {
   read(input) {
     const { value, faults } = parseKeyFile('a.key', input.toString())
     if (!value) return checkFaults('a.key:', faults)
-    // What it has understood it can say, and understand again.
+    // What it has understood it can write, and read again.
     const text = formatKeyFile(value)
     const again = parseKeyFile('a.key', text).value
-    promise(again !== undefined && formatKeyFile(again) === text, 'what is written of a key is not read as the same')
+    promise(again !== undefined && formatKeyFile(again) === text, 'a written key file is not read as the same key')
   },
 }
 
@@ -377,11 +377,11 @@ const ledger: Target = {
     const texts = input.toString('latin1', HEADER).split('\n')
     const lines = new Set(texts.map((line) => JSON.stringify(parseRecord(line))))
     const isThere = records.every((record) => lines.has(JSON.stringify(record)))
-    promise(isThere, 'it has read what is not there')
-    // What a ledger remembers of it survives a compaction.
+    promise(isThere, 'it read a record that is not in the file')
+    // What a ledger remembers survives a compaction.
     const kept = (from: Iterable<LedgerRecord>) => [...new Ledger(from, { append: async () => {} }, 1).records()]
     const once = kept(records)
-    promise(same(kept(once), once), 'a compaction forgets something')
+    promise(same(kept(once), once), 'a compaction loses records')
     for (const record of once) if (record.kind !== 'base') promise(record.floor >= 0, `a floor is ${record.floor}`)
   },
 }

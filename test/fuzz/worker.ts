@@ -10,7 +10,7 @@ const { name, seed, from, until, progress } = workerData as {
   /** First case, and when to end, in Unix milliseconds. */
   readonly from: number
   readonly until: number
-  /** The case that is being read, for whoever watches over us. */
+  /** The case that is being read, for the thread that watches. */
   readonly progress: Int32Array
 }
 

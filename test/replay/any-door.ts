@@ -1,4 +1,4 @@
-// Attacks that any port knocker can be put to, by real packets at its real daemon: replays, scans and crashes.
+// Attacks that work on any port knocker, with real packets at its real daemon: replays, scans and crashes.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { seededRandom, shuffled } from '../random'
@@ -6,9 +6,9 @@ import type { Kind, Outcome, Scale } from './attack'
 import { type Door, LEASE, type Maker, said } from './doors'
 import { makeStage, type Stage } from './stage'
 
-/** Milliseconds after which a lease is over: the kernel counts whole seconds. */
+/** Milliseconds after which a lease has expired: the kernel counts whole seconds. */
 const OVER = (LEASE + 2) * 1_000
-/** Knocks in a row, before the door of the first has shut again. */
+/** Knocks in a row, before the door of the first has closed again. */
 const AT_ONCE = 4
 /** Milliseconds of a scan before the first honest knock. */
 const LEAD = 1_000
@@ -17,9 +17,9 @@ export interface DoorAttack {
   kind: Kind
   name: string
   what: string
-  /** the peers whose door it opens: one that it did not would say that it does not bite */
+  /** the peers whose door it opens: if it does not, the attack proves nothing */
   opens: string[]
-  /** whether our log must say `replayed` of each try, or must not say it at all */
+  /** whether our log must report `replayed` for each try, or must not report it at all */
   alarms?: boolean
   run: (maker: Maker, scale: Scale) => Promise<Outcome>
 }
@@ -43,15 +43,15 @@ export async function against<D extends Door>(
 // ---- replay
 
 export interface Replayed {
-  /** what happens when the leases are over, before the knocks are played again */
+  /** what happens when the leases have expired, before the knocks are replayed */
   meanwhile?: (door: Door) => Promise<unknown>
-  /** they are played while the user's door is open */
+  /** they are replayed while the user's door is open */
   isAtOnce?: boolean
-  /** they are played from the user's own address */
+  /** they are replayed from the user's own address */
   isOwn?: boolean
 }
 
-/** Users knock, something happens, the attacker plays what tcpdump has recorded, byte for byte. */
+/** Users knock, something happens, the attacker replays what tcpdump has recorded, byte for byte. */
 const replayed =
   ({ meanwhile, isAtOnce, isOwn }: Replayed) =>
   (maker: Maker, { times }: Scale) =>
@@ -74,7 +74,7 @@ const replayed =
         if (!isAtOnce) await sleep(OVER)
         await meanwhile?.(door)
         for (const { address, packets, as } of knocks) await stage.play(packets, address, as)
-        // Everything that was sent before has been dealt with when this knock opens.
+        // Everything that was sent before has been handled when this knock opens.
         await knock()
         const [users, attackers] = [knocks.map(({ address }) => address), knocks.map(({ as }) => as)]
         tried += knocks.length
@@ -89,7 +89,7 @@ const replays: DoorAttack[] = [
   {
     kind: 'replay',
     name: 'packets of a knock, at once',
-    what: 'A listener sends what tcpdump has recorded, byte for byte, from his own address, while the door is open to the user.',
+    what: 'A listener sends what tcpdump recorded, byte for byte, from their own address, while the door is open to the user.',
     opens: ['knockd'],
     alarms: true,
     run: replayed({ isAtOnce: true }),
@@ -97,7 +97,7 @@ const replays: DoorAttack[] = [
   {
     kind: 'replay',
     name: 'packets of a knock, when the lease has ended',
-    what: 'A listener waits until the door is shut and sends what tcpdump has recorded from his own address.',
+    what: 'A listener waits until the door is closed and sends what tcpdump recorded from their own address.',
     opens: ['knockd'],
     alarms: true,
     run: replayed({}),
@@ -105,7 +105,7 @@ const replays: DoorAttack[] = [
   {
     kind: 'replay',
     name: "packets of a knock, from the user's address",
-    what: "A listener who can send from the user's address sends what tcpdump has recorded when the door is shut again.",
+    what: "A listener who can send from the user's address sends what tcpdump recorded, when the door is closed again.",
     opens: ['knockd'],
     alarms: false,
     run: replayed({ isOwn: true }),
@@ -113,7 +113,7 @@ const replays: DoorAttack[] = [
   {
     kind: 'replay',
     name: 'packets of a knock, after a restart',
-    what: 'A listener sends what tcpdump has recorded to a daemon that has been restarted.',
+    what: 'A listener sends what tcpdump recorded to a daemon that has been restarted.',
     opens: ['knockd'],
     alarms: true,
     run: replayed({
@@ -126,7 +126,7 @@ const replays: DoorAttack[] = [
   {
     kind: 'replay',
     name: 'packets of a knock, after kill -9',
-    what: 'A listener sends what tcpdump has recorded to a daemon that was killed and started again.',
+    what: 'A listener sends what tcpdump recorded to a daemon that was killed and started again.',
     opens: ['knockd'],
     alarms: true,
     run: replayed({
@@ -139,7 +139,7 @@ const replays: DoorAttack[] = [
   {
     kind: 'replay',
     name: 'packets of a knock, after a reboot',
-    what: 'A listener sends what tcpdump has recorded to a machine that has started anew: no rules, nothing in memory, the disk as it was.',
+    what: 'A listener sends what tcpdump recorded to a machine that has been rebooted: no rules, nothing in memory, the disk as before.',
     opens: ['knockd', 'fwknop'],
     alarms: true,
     run: replayed({
@@ -155,8 +155,8 @@ const replays: DoorAttack[] = [
 // ---- scans
 
 /**
- * The ports that are knocked on are touched in a random order, so many a second from each address, while users knock.
- * @param how isOwn: from the address of each user instead of the attacker's; isWhole: until each port has been touched
+ * Each address sends to the pool's ports in a random order, at a fixed rate, while users knock.
+ * @param how isOwn: from the address of each user instead of the attacker's; isWhole: until each port has been sent to
  */
 const scanned =
   ({ pps, isOwn = false, isWhole = false }: { pps: number; isOwn?: boolean; isWhole?: boolean }) =>
@@ -193,7 +193,7 @@ const scans: DoorAttack[] = [
   {
     kind: 'scan',
     name: 'packets of a scan, 1,000/s, from another address',
-    what: 'Somebody touches every port that may be knocked on, in a random order, while users knock.',
+    what: 'An attacker sends to every port of the pool, in a random order, while users knock.',
     opens: [],
     run: scanned({ pps: 1_000, isWhole: true }),
   },
@@ -202,7 +202,7 @@ const scans: DoorAttack[] = [
       ({
         kind: 'scan',
         name: `packets of a scan, ${pps.toLocaleString('en-US')}/s, from the user's address`,
-        what: "Somebody behind the user's address, or who can send from it, touches ports at random while the user knocks.",
+        what: "An attacker behind the user's address, or who can send from it, sends to random ports while the user knocks.",
         opens: [],
         run: scanned({ pps, isOwn: true }),
       }) as DoorAttack,
@@ -215,7 +215,7 @@ const crashes: DoorAttack[] = [
   {
     kind: 'crash',
     name: 'killed with the door open',
-    what: 'The daemon and all that it has started are killed while doors are open: they have to shut when their time is up.',
+    what: 'The daemon and all its processes are killed while doors are open: the doors must close when their time ends.',
     opens: ['knockd', 'fwknop'],
     run: (maker, { times }) =>
       against(maker, async (stage, door) => {
@@ -243,5 +243,5 @@ const crashes: DoorAttack[] = [
   },
 ]
 
-/** Every attack that any door can be put to. */
+/** Every attack that works on any door. */
 export const anyDoor = [...replays, ...scans, ...crashes]

@@ -1,4 +1,4 @@
-/* What an attack is, and what came of it. */
+/* What an attack is, and its outcome. */
 
 export const KINDS = [
   'replay',
@@ -10,7 +10,7 @@ export const KINDS = [
   'flood',
   'cancel',
   'injection',
-  'company',
+  'neighbours',
   'closing',
   'share',
   'policy',
@@ -20,32 +20,32 @@ export const KINDS = [
 ] as const
 export type Kind = (typeof KINDS)[number]
 
-/** How much is tried: `full` is what `npm test` has time for, `long` what `npm run attack -- --long` takes. */
+/** How much is tried: `full` is what `npm test` has time for, `long` is for `npm run attack -- --long`. */
 export interface Scale {
   readonly isLong: boolean
   /** Picks the number of tries. */
   times(full: number, long: number): number
 }
 
-/** What came of an attack. */
+/** The outcome of an attack. */
 export interface Outcome {
   /** How often it was tried, and how often that opened a door: anything but 0 is a defeat. */
   readonly tried: number
   readonly opened: number
-  /** Honest knocks that were sent meanwhile or afterwards, and those of them that opened: anything but all is a defeat. */
+  /** Honest knocks that were sent during the attack or after it, and how many of them opened: anything but all is a defeat. */
   readonly honest?: { readonly tried: number; readonly opened: number }
-  /** What the log said, and how often. */
+  /** What was logged, and how often. */
   readonly said?: Readonly<Record<string, number>>
-  /** Anything else that was promised and did not hold: each line is a defeat. */
+  /** Any other promise that was broken: each line is a defeat. */
   readonly broken?: readonly string[]
-  /** A figure worth telling: rates, memory. */
+  /** A figure worth reporting: rates, memory. */
   readonly note?: string
 }
 
 /** A named attack. */
 export interface Attack {
   readonly kind: Kind
-  /** Short, unique, in lower case; docs/threat-model.md links to it. */
+  /** Short, unique, in lower case; docs/threat-model.md quotes it. */
   readonly name: string
   /** One sentence: what the attacker has, does and wants. */
   readonly what: string

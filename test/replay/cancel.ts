@@ -9,12 +9,12 @@ import { anyOf, type Coming, passes, play, stream } from './traffic'
 import { ATTACKER, serverKey, USER, World } from './world'
 
 /*
- * Cancelling others: nothing that one address sends costs another its knock. Who can send from the user's own address can spoil his
- * knock; how many packets it takes is told. Tried is what the attacker sends, which must open nothing; honest are the user's knocks.
+ * Spoiling knocks: nothing that one address sends costs another address its knock. An attacker who can send from the user's own address
+ * can spoil the knock; the note reports how many packets that takes. Tried is what the attacker sends, which must open nothing; honest are the user's knocks.
  */
 
 const RENDEZVOUS = 8
-/** What of a knock has been sent when forged taps come in between. */
+/** How much of a knock has been sent when the forged taps arrive. */
 const MIDDLE = 26
 const DOOR = 22
 
@@ -24,7 +24,7 @@ interface Scene {
   readonly from: number
 }
 
-/** Users 1 (who knocks) and 2 (whom a listener has heard, too). */
+/** Users 1 (who knocks) and 2 (whom a listener has heard as well). */
 const server = (seed: number) => World.begin({ seed, keys: [serverKey(1), serverKey(2)] })
 
 /** Whether the user's knock opens, and nothing else does. */
@@ -52,8 +52,8 @@ const beset =
   }
 
 /**
- * Forged taps from the user's own address. The first count is what must be borne; of the others it is told how often the knock opens.
- * @param amid the user's knock, with so many forged taps
+ * Forged taps from the user's own address. The knock must open in spite of the first count; for the others the note reports how often it opens.
+ * @param amid the user's knock, with this many forged taps
  */
 const borne =
   (counts: readonly number[], unit: string, amid: (world: World, count: number) => Coming[]) =>
@@ -70,9 +70,9 @@ const borne =
         const world = await server(seed)
         await tried(opened, world, amid(world, count))
       }
-      figures.push(`${opened.honest.opened} amid ${count}`)
+      figures.push(`${opened.honest.opened} with ${count}`)
     }
-    tally.note = `all amid ${counts[0]} ${unit}; of 30, ${figures.join(', ')}`
+    tally.note = `all open with ${counts[0]} ${unit}; of 30: ${figures.join(', ')}`
     return tally
   }
 
@@ -114,7 +114,7 @@ const rubbish =
     return { forged: forged.flat(), from: 1_000 }
   }
 
-/** Rubbish of his own: rendezvous ports that were heard and random ports, every two seconds for twenty. */
+/** Rubbish of the attacker's own: rendezvous ports that were heard and random ports, every two seconds for twenty seconds. */
 const fromUser =
   (user: number, count: number) =>
   (world: World): Scene => {
@@ -124,8 +124,8 @@ const fromUser =
   }
 
 /**
- * Rubbish that settles: ports that are touched unequally often leave no ties, so that each try costs decodes. Some thousand of them wear
- * a session out; then a tap every half second keeps it alive for a minute.
+ * Rubbish that is decoded: ports that are sent to with unequal counts rarely leave ties, so that each try costs decodes. Some thousand of
+ * them use up a session; then one tap every half second keeps it alive for a minute.
  */
 const wornOut = (world: World): Scene => {
   const heard = rendezvousOf(world, 0)
@@ -137,7 +137,7 @@ const wornOut = (world: World): Scene => {
   return { forged: [...turns.flat(), ...alive], from: 60_000 }
 }
 
-/** Knocks of ten other users, recorded, are played from the user's address right before his own. */
+/** Recorded knocks of ten other users are replayed from the user's address right before the user's own. */
 async function othersKnocks({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(10, 100); seed++) {
@@ -153,17 +153,17 @@ async function othersKnocks({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Symbols of a knock that the holder of a key sends, and how many of his knocks he chooses each from. */
+/** Symbols that each knock of the key's holder sends, and how many knocks each is chosen from. */
 const SYMBOLS = 34
 const CHOICE = 20
-/** His knocks: without a bound on what is explained, 150 of them had nobody else's open. */
+/** Their knocks: without a limit on explained ports, 150 of them kept everyone else's from opening. */
 const COVERING = 150
 
-/** Knocks of a key's holder, each chosen for the ports that the ones before have not touched; then he falls silent, and another knocks. */
+/** Knocks of a key's holder, each chosen for the ports that the earlier ones have not used; then they stop, and another user knocks. */
 async function covered({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(2, 10); seed++) {
-    // From the first second of a window: all of it lies in this one and the next.
+    // From the first second of a window: all of it falls into this window and the next.
     const world = await World.begin({ seed, seconds: 59_000_000 * 30 + 1, keys: [serverKey(1), serverKey(2)] })
     const { key } = world.keys[1]
     const touched = new Set<number>()
@@ -185,10 +185,10 @@ async function covered({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Most knocks that a holder of a key chooses so that their symbols are the user's rendezvous ports; some eight do. */
+/** Most knocks that the holder of a key chooses so that their symbols are the user's rendezvous ports; some eight are enough. */
 const CHOSEN = 32
 
-/** A listener holds a key, too: he chooses knocks whose symbols are the rendezvous ports that he has heard, and says them from there. */
+/** A listener also holds a key: they choose knocks whose symbols are the rendezvous ports that they have heard, and send them from the user's address. */
 async function deafened({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(10, 50); seed++) {
@@ -206,7 +206,7 @@ async function deafened({ times }: Scale): Promise<Outcome> {
       await world.taps(knockOf(key, 1, world.window(key), requestOf(salt)))
       await world.pass(60)
     }
-    // At once, and when his taps count no more and only what they explain is remembered.
+    // At once, and when these taps no longer count and only what they explain is remembered.
     for (const silence of [0, 11_000, 0]) {
       await world.pass(silence)
       await tally.knock(world, () => play(world, passes(world, world.compose())))
@@ -217,7 +217,7 @@ async function deafened({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A recorded knock that closes or locks is played when the user has opened again: his door stays open, and he can knock. */
+/** A recorded knock that closes or locks is replayed when the user has opened again: the door stays open, and the user can knock. */
 const undone =
   (action: 'close' | 'lock', source: string) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -232,7 +232,7 @@ const undone =
       tally.promise(world.isOpen(), 'the door is not open before the attack')
       await tally.attack(world, () => world.taps(recorded, { source }), source === USER ? null : 'replayed')
       await world.pass(500)
-      tally.promise(world.isOpen(USER, DOOR), "the user's door has been shut")
+      tally.promise(world.isOpen(USER, DOOR), "the user's door has been closed")
       await tally.knock(world)
     }
     return tally
@@ -242,55 +242,55 @@ export const attacks: Attack[] = [
   {
     kind: 'cancel',
     name: 'rubbish from another address',
-    what: "The attacker sends rubbish under the user's rendezvous ports, which he has heard, from an address of his own while the user knocks.",
+    what: "The attacker sends rubbish under the user's rendezvous ports, which they have heard, from an address of their own while the user knocks.",
     run: beset(rubbish(1)),
   },
   {
     kind: 'cancel',
     name: 'rubbish from a hundred addresses',
-    what: "The attacker sends rubbish under the user's rendezvous ports from a hundred addresses while the user knocks, 50 knocks a second.",
+    what: "The attacker sends rubbish under the user's rendezvous ports from a hundred addresses, at 50 knocks a second, while the user knocks.",
     run: beset(rubbish(100)),
   },
   {
     kind: 'cancel',
-    name: "rubbish from the user's address before his knock",
-    what: "Who can send from the user's address sends the rendezvous ports that he has heard and 60 random ports, every two seconds.",
+    name: "rubbish from the user's address before their knock",
+    what: "An attacker who can send from the user's address sends the rendezvous ports that they have heard and 60 random ports, every two seconds.",
     run: beset(fromUser(0, 60)),
   },
   {
     kind: 'cancel',
     name: "rubbish of another key from the user's address",
-    what: "Who can send from the user's address sends another user's rendezvous ports and 100 random ports, every two seconds.",
+    what: "An attacker who can send from the user's address sends another user's rendezvous ports and 100 random ports, every two seconds.",
     run: beset(fromUser(1, 100)),
   },
   {
     kind: 'cancel',
-    name: "the user's session worn out",
-    what: "Who can send from the user's address uses up his decodes with some thousand taps, and keeps them used up with two a second.",
+    name: "the user's session used up",
+    what: "An attacker who can send from the user's address uses up its decodes with some thousand taps, and then sends two taps a second.",
     run: beset(wornOut),
   },
   {
     kind: 'cancel',
     name: "others' knocks from the user's address",
-    what: "Who can send from the user's address plays ten others' knocks from there before and while the user knocks.",
+    what: "An attacker who can send from the user's address replays ten other users' knocks from there before and while the user knocks.",
     run: othersKnocks,
   },
   {
     kind: 'cancel',
     name: 'the pool covered by knocks',
-    what: "The holder of another key knocks 150 times from the user's address, on ports chosen so that they cover the pool, and falls silent.",
+    what: "The holder of another key knocks 150 times from the user's address, on ports chosen so that they cover the pool, and then stops.",
     run: covered,
   },
   {
     kind: 'cancel',
     name: 'the rendezvous covered by chosen knocks',
-    what: "The holder of another key, who has heard the user's rendezvous ports, knocks from his address, on symbols chosen to be those ports.",
+    what: "The holder of another key, who has heard the user's rendezvous ports, knocks from the user's address, with symbols chosen to be those ports.",
     run: deafened,
   },
   {
     kind: 'cancel',
     name: 'forged taps in the middle of a knock',
-    what: "Who can send from the user's address puts 30 random ports into the middle of his knock, the same into both passes.",
+    what: "An attacker who can send from the user's address puts 30 random ports into the middle of the user's knock, the same into both passes.",
     run: inTheMiddle([30, 40, 60, 80], (world, count) => {
       const forged = noise(world, count)
       return [forged, forged]
@@ -299,13 +299,13 @@ export const attacks: Attack[] = [
   {
     kind: 'cancel',
     name: 'other forged taps in each pass',
-    what: "Who can send from the user's address puts 80 random ports into the middle of his knock, and 80 others into its second pass.",
+    what: "An attacker who can send from the user's address puts 80 random ports into the middle of the user's knock, and 80 others into its second pass.",
     run: inTheMiddle([80, 160, 240], (world, count) => [noise(world, count), noise(world, count)]),
   },
   {
     kind: 'cancel',
     name: 'forged taps, each twice',
-    what: "Who can send from the user's address puts five random ports into the middle of his knock, each twice, so that they outvote it.",
+    what: "An attacker who can send from the user's address puts five random ports into the middle of the user's knock, each twice, to outvote it.",
     run: inTheMiddle([5, 10, 20], (world, count) => {
       const forged = noise(world, count)
       return [1, 2].map(() => [...forged, ...forged])
@@ -314,7 +314,7 @@ export const attacks: Attack[] = [
   {
     kind: 'cancel',
     name: 'a new rendezvous in the middle of a knock',
-    what: "Who can send from the user's address says his rendezvous ports again in the middle of his knock, and 20 random ports.",
+    what: "An attacker who can send from the user's address sends the rendezvous ports again in the middle of the user's knock, and 20 random ports.",
     run: inTheMiddle([20, 40, 60], (world, count, knock) => {
       const forged = [...knock.slice(0, RENDEZVOUS), ...noise(world, count)]
       return [forged, forged]
@@ -323,31 +323,31 @@ export const attacks: Attack[] = [
   {
     kind: 'cancel',
     name: "random ports from the user's address",
-    what: "Who can send from the user's address sends 1,000 random ports a second from there before and while he knocks.",
+    what: "An attacker who can send from the user's address sends 1,000 random ports a second from there before and while the user knocks.",
     run: atARate,
   },
   {
     kind: 'cancel',
     name: 'replay of a close',
-    what: "A listener plays a user's close from his own address when the user has opened again.",
+    what: "A listener replays a user's close from their own address when the user has opened again.",
     run: undone('close', ATTACKER),
   },
   {
     kind: 'cancel',
     name: "replay of a close from the user's address",
-    what: "Who can send from the user's address plays his close when he has opened again.",
+    what: "An attacker who can send from the user's address replays the user's close when the user has opened again.",
     run: undone('close', USER),
   },
   {
     kind: 'cancel',
     name: 'replay of a lock',
-    what: "A listener plays a user's lock, which has ended, to lock himself out or him.",
+    what: "A listener replays a user's lock, which has ended, to lock out either themselves or the user.",
     run: undone('lock', ATTACKER),
   },
   {
     kind: 'cancel',
     name: "replay of a lock from the user's address",
-    what: "Who can send from the user's address plays his lock when it has ended and he has opened again.",
+    what: "An attacker who can send from the user's address replays the user's lock when it has ended and the user has opened again.",
     run: undone('lock', USER),
   },
 ]

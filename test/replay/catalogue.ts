@@ -1,7 +1,6 @@
 import type { Attack } from './attack'
 import { attacks as cancel } from './cancel'
 import { attacks as closing } from './closing'
-import { attacks as company } from './company'
 import { attacks as crash } from './crash'
 import { attacks as datagram } from './datagram'
 import { attacks as delay } from './delay'
@@ -9,6 +8,7 @@ import { attacks as edge } from './edge'
 import { attacks as expiry } from './expiry'
 import { attacks as forgery } from './forgery'
 import { attacks as injection } from './injection'
+import { attacks as neighbours } from './neighbours'
 import { attacks as passcode } from './passcode'
 import { attacks as policy } from './policy'
 import { attacks as replay } from './replay'
@@ -28,7 +28,7 @@ export const catalogue: readonly Attack[] = [
   ...rubbish,
   ...cancel,
   ...injection,
-  ...company,
+  ...neighbours,
   ...closing,
   ...share,
   ...policy,

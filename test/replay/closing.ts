@@ -5,11 +5,11 @@ import { Tally } from './tally'
 import { serverKey, USER, World } from './world'
 
 /*
- * Closing a door while it is being opened: who has a key, and wants to be left with a door that nobody knows of, closes and has his key
- * revoked while the firewall is still at work. Tried are the doors that must be shut in the end; opened is what is left of them.
+ * Closing a door while it is being opened: the holder of a key wants a door that stays open and that nobody knows of. They close it and have
+ * the key revoked while the firewall is still changing. Tried are the doors that must be closed in the end; opened is what is left of them.
  */
 
-/** As many services as a knock can have asked for when this was found. */
+/** As many services as a knock could ask for when this was found. */
 const MANY = 41
 const FIRST = 20_000
 
@@ -17,14 +17,14 @@ const services = (count: number) => Array.from({ length: count }, (_, i) => ({ p
 const key = (count: number) => serverKey(1, { services: services(count), allowUntilClosed: true, lock: true })
 const everything: Partial<Request> = { port: 0, seconds: 0 }
 
-/** A server whose firewall takes its time. */
+/** A server whose firewall is slow. */
 const server = (seed: number, count: number) => World.begin({ seed, keys: [key(count), serverKey(2)] })
 
-/** Rules of the user's, of a port or of all. */
+/** Rules of the user's, for one port or for all. */
 const left = (world: World, port = 0) =>
   [...world.rules].filter((rule) => rule.address === USER && 'port' in rule && (port === 0 || rule.port === port)).length
 
-/** Nothing is left in the end, not even after a flush and a look at the firewall; and another user comes in. */
+/** In the end nothing is left, not even after a flush and a check of the firewall; and another user gets in. */
 async function isOver(tally: Tally, world: World, ports: readonly number[]): Promise<void> {
   await world.settled()
   await world.pass(6_000)
@@ -55,7 +55,7 @@ const closed =
     return tally
   }
 
-/** The same, and the key is revoked, or is gone, a moment later; the daemon may be killed in the middle and come back. */
+/** The same, and the key is revoked or removed a moment later; the daemon may be killed meanwhile and start again. */
 const revoked =
   (keysAfter: (world: World) => Parameters<World['setKeys']>[0], isKilled: boolean) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -86,14 +86,14 @@ const revoked =
     return tally
   }
 
-/** The firewall fails once, while the door is opened, made longer or closed; then everything is closed. */
+/** The firewall fails once, while the door is opened, extended or closed; then everything is closed. */
 async function failing({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(60, 600); seed++) {
     const world = await server(seed, 3)
     let fails = 1 + (seed % 3)
     world.fault = () => {
-      if (--fails === 0) throw seed % 2 ? new Refused('a rule is refused') : new Error('the time limit is over')
+      if (--fails === 0) throw seed % 2 ? new Refused('a rule is refused') : new Error('the time limit has passed')
     }
     for (const request of [{ ...everything, seconds: 60 }, everything, { action: 'close' as const, port: FIRST }, everything])
       await world.taps(world.compose(request))
@@ -107,7 +107,7 @@ async function failing({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Who knows that a knock takes its time locks himself out in the middle of it, and has more knocks on their way: they open nothing. */
+/** A user who knows that a knock takes time locks themselves out in the middle of it, while more of their knocks are being processed: these open nothing. */
 async function lockedMeanwhile({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(30, 300); seed++) {
@@ -115,7 +115,7 @@ async function lockedMeanwhile({ times }: Scale): Promise<Outcome> {
     const [lock, ...knocks] = [{ action: 'lock' as const, seconds: 60 }, everything, everything].map((request) =>
       world.compose(request),
     )
-    // Claimed all together: the disk writes them down in one step.
+    // Claimed all together: the disk writes them in one step.
     world.disk.slow = true
     for (const ports of [lock as number[], ...knocks]) await world.tapped(ports)
     world.disk.slow = false
@@ -124,7 +124,7 @@ async function lockedMeanwhile({ times }: Scale): Promise<Outcome> {
     tally.tried += knocks.length
     tally.opened += world.openings.length
     const { accepted = 0, locked = 0 } = world.said()
-    tally.promise(accepted === 1 && locked === knocks.length, `the log says ${JSON.stringify(world.said())}`)
+    tally.promise(accepted === 1 && locked === knocks.length, `logged: ${JSON.stringify(world.said())}`)
     await isOver(tally, world, [FIRST])
   }
   return tally
@@ -137,7 +137,7 @@ export const attacks: Attack[] = [
   {
     kind: 'closing',
     name: 'a service closed while it is opened',
-    what: 'The holder of a key opens up to 41 services until they are closed, and closes the last while the firewall is at work.',
+    what: 'The holder of a key opens up to 41 services until they are closed, and closes the last one while the firewall is still changing.',
     run: closed(
       (last) => ({ action: 'close', port: last }),
       (last) => [last],
@@ -146,7 +146,7 @@ export const attacks: Attack[] = [
   {
     kind: 'closing',
     name: 'everything closed while it is opened',
-    what: 'The holder of a key opens up to 41 services until they are closed, and closes all of them while the firewall is at work.',
+    what: 'The holder of a key opens up to 41 services until they are closed, and closes all of them while the firewall is still changing.',
     run: closed(
       () => ({ action: 'close', port: 0 }),
       (last) => [FIRST, last],
@@ -155,7 +155,7 @@ export const attacks: Attack[] = [
   {
     kind: 'closing',
     name: 'a lock while doors are opened',
-    what: 'The holder of a key opens up to 41 services until they are closed, and locks his address while the firewall is at work.',
+    what: 'The holder of a key opens up to 41 services until they are closed, and locks their own address while the firewall is still changing.',
     run: closed(
       () => ({ action: 'lock', seconds: 5 }),
       (last) => [FIRST, last],
@@ -164,31 +164,31 @@ export const attacks: Attack[] = [
   {
     kind: 'closing',
     name: 'a key revoked while its doors are opened',
-    what: "The key is revoked while the firewall is at work on its knocks: a rule of it would be one without an end, and nobody's.",
+    what: 'The key is revoked while the firewall is still changing for its knocks: a rule that is left would have no end and no owner.',
     run: revoked(over, false),
   },
   {
     kind: 'closing',
-    name: 'a key taken away while its doors are opened',
-    what: "The key's file is deleted while the firewall is at work on its knocks.",
+    name: 'a key removed while its doors are opened',
+    what: "The key's file is deleted while the firewall is still changing for its knocks.",
     run: revoked(gone, false),
   },
   {
     kind: 'closing',
     name: 'a key revoked while the daemon was down',
-    what: 'The daemon is killed when the doors are open, and the key is revoked before it is back.',
+    what: 'The daemon is killed while the doors are open, and the key is revoked before the daemon runs again.',
     run: revoked(over, true),
   },
   {
     kind: 'closing',
     name: 'a firewall that fails once',
-    what: 'The firewall fails at one of several changes of a door, which is closed then.',
+    what: 'The firewall fails at one of several changes of a door, and then the door is closed.',
     run: failing,
   },
   {
     kind: 'closing',
     name: 'knocks on their way from an address that is locked',
-    what: 'The holder of a key locks his address, with more knocks of his on their way to the disk at the same moment.',
+    what: 'The holder of a key locks their own address while more of their knocks are being written to the disk.',
     run: lockedMeanwhile,
   },
 ]

@@ -7,19 +7,19 @@ import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, USER, World } from './world'
 
-/* Crash: the daemon is killed at every point between tap and rule, and its ledger is torn, cut, spoiled, lost or can't be written. */
+/* Crash: the daemon is killed at every point between tap and rule, and its ledger is torn, cut, damaged, lost or cannot be written. */
 
 /** Bytes of a ledger's first line. */
 const HEADER = 36
-/** Steps of the event loop between a synced claim and the line in the log: some ten. More than that would be a loop without an end. */
+/** Steps of the event loop between a synced claim and the log line: some ten. More than this would be an endless loop. */
 const MAX_STEPS = 100
-/** How long a daemon that knows nothing of the past opens nothing, in milliseconds: "a wait of a minute or so". */
+/** How long a daemon without a ledger opens nothing, in milliseconds: about a minute. */
 const WAIT = 60_000
 
-/** From where a knock is first played when the wait is over: who has said one before is known for saying it on. */
+/** From where a knock is first replayed after the wait: a source that has sent a knock before is known for it. */
 const lateOf = (knock: number): string => `203.0.113.${knock}`
 
-/** Plays a knock a little later, so that another acceptance would make a lease longer and be seen. */
+/** Replays a knock a little later, so that another acceptance would make a lease longer and be seen. */
 const play = async (world: World, ports: number[], source: string): Promise<void> => {
   await world.pass(1_100)
   await world.taps(ports, { source })
@@ -28,14 +28,14 @@ const play = async (world: World, ports: number[], source: string): Promise<void
 
 // ---- killed
 
-/** Leads a daemon to some point between tap and rule, on a disk that syncs nothing by itself, and kills it there. */
+/** Brings a daemon to some point between tap and rule, on a disk that syncs nothing by itself, and kills it there. */
 type Moment = (world: World, ports: number[]) => Promise<void>
 
 const hear = (world: World, ports: number[]): void => {
   for (const port of ports) world.tap(port)
 }
 
-/** Before the knock is heard whole; or, once it has been, when it is claimed and nothing of it is on the disk. */
+/** Before all of the knock is heard; or, once it has been, when it is claimed and nothing of it is on the disk. */
 const afterTaps =
   (count: number): Moment =>
   async (world, ports) => {
@@ -43,7 +43,7 @@ const afterTaps =
     world.kill()
   }
 
-/** When so many characters of its line are on the disk, by the kernel's leave, and it is not synced. */
+/** When this many characters of its line are on the disk, because the kernel wrote them, and it is not synced. */
 const whileWriting =
   (reached: number): Moment =>
   async (world, ports) => {
@@ -51,7 +51,7 @@ const whileWriting =
     world.kill(reached)
   }
 
-/** So many steps after it is synced: before policy, before the firewall, in its middle, before the log. */
+/** This many steps after it is synced: before policy, before the firewall, in the middle of its change, before the log. */
 const afterSync =
   (steps: number): Moment =>
   async (world, ports) => {
@@ -84,16 +84,16 @@ async function everyMoment(): Promise<Moment[]> {
 /** After a kill -9 and after a power cut. */
 const RESTARTS = [(world: World) => world.start(), (world: World) => world.reboot()]
 
-/** A user's knock is killed with the daemon; its listener plays it, and its user goes on. */
+/** The daemon is killed with a user's knock; a listener replays the knock, and the user goes on. */
 async function killed({ isLong }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const moments = await everyMoment()
   const ends = { heard: 0, spent: 0, open: 0 }
   for (const [i, moment] of moments.entries()) {
     for (const [r, restart] of RESTARTS.entries()) {
-      // Where time is short they take turns.
+      // When time is short they take turns.
       if (!isLong && (i + r) % RESTARTS.length !== 0) continue
-      // With an address in the request a listener can't be the first to say it, whatever the crash has lost.
+      // If the request names an address, a listener cannot use it first, whatever the crash has lost.
       for (const request of [{}, { address: USER }]) {
         const world = await World.begin({ seed: i + 1 })
         const ports = world.compose(request)
@@ -108,7 +108,7 @@ async function killed({ isLong }: Scale): Promise<Outcome> {
         const isNamed = 'address' in request
         if (isSpent || isOpen || isNamed)
           await tally.attack(world, () => play(world, ports, ATTACKER), isNamed ? 'address-mismatch' : 'replayed')
-        // What nobody acted upon is still the user's to say: his second pass opens.
+        // A knock that had no effect is still the user's: the second pass opens.
         if (!isSpent && !isOpen) await tally.knock(world, () => play(world, ports, USER))
         for (const source of [USER, ATTACKER]) await tally.attack(world, () => play(world, ports, source))
         await world.pass(30_000)
@@ -118,15 +118,15 @@ async function killed({ isLong }: Scale): Promise<Outcome> {
     }
   }
   for (const [how, count] of Object.entries(ends)) tally.promise(count > 0, `no daemon was killed when its knock was ${how}`)
-  tally.note = `${moments.length} moments: killed with the knock heard ${ends.heard}, spent ${ends.spent}, its door open ${ends.open} times`
+  tally.note = `${moments.length} moments: killed ${ends.heard} times after the knock was heard, ${ends.spent} after it was spent, ${ends.open} with its door open`
   return tally
 }
 
 // ---- the ledger
 
 /**
- * Plays every knock, from the attacker's address and from the user's, at once and when the wait is over.
- * Then the user knocks; where nothing is lost, he needn't wait.
+ * Replays every knock, from the attacker's address and from the user's, at once and after the wait.
+ * Then the user knocks; if nothing is lost, they need not wait.
  */
 async function playAll(tally: Tally, world: World, knocks: readonly number[][], isWhole: boolean): Promise<void> {
   if (isWhole) await tally.knock(world)
@@ -136,15 +136,15 @@ async function playAll(tally: Tally, world: World, knocks: readonly number[][], 
     for (const [i, ports] of knocks.entries())
       for (const source of wait > 0 ? [lateOf(i), ATTACKER, USER] : [ATTACKER, USER])
         await tally.attack(world, () => world.taps(ports, { source }).then(() => world.pass(60)))
-    // A knock whose window is over by now is told of when its session has ended.
+    // A knock whose window has passed by now is logged when its session has ended.
     if (wait > 0) await world.pass(12_000)
     const { replayed = 0, stale = 0 } = world.said(since)
-    tally.promise(replayed + stale >= knocks.length, `the log is silent on a knock that is replayed after ${wait} ms`)
+    tally.promise(replayed + stale >= knocks.length, `nothing was logged for a knock that was replayed after ${wait} ms`)
   }
   await tally.knock(world)
 }
 
-/** Every way in which the write of one more line may end, with and without its new header. */
+/** Every way in which writing one more line may end, with and without its new header. */
 function* tears(before: Buffer, after: Buffer): Generator<Buffer> {
   for (const header of [before, after].map((bytes) => bytes.subarray(0, HEADER))) {
     for (let end = before.length; end <= after.length; end++) {
@@ -160,7 +160,7 @@ function* tears(before: Buffer, after: Buffer): Generator<Buffer> {
   }
 }
 
-/** The power is cut while a second knock is written: the first, whose door is open, stays dead, however its neighbour is torn. */
+/** The power is cut while a second knock is written: the first, whose door is open, stays spent, however the second is torn. */
 async function torn({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const world = await World.begin()
@@ -171,7 +171,7 @@ async function torn({ times }: Scale): Promise<Outcome> {
   return eachSpoiled(tally, [first], [...tears(before, world.disk.bytes)], times(3, 1))
 }
 
-/** A server's ledger, in which there is a knock of every window that is accepted. */
+/** A server's ledger that contains a knock of every accepted window. */
 async function accepted(tally: Tally): Promise<{ knocks: number[][]; bytes: Buffer }> {
   const world = await World.begin()
   const knocks = [-1, 0, 1].map((step, i) => world.compose({ seconds: 90 + i }, world.keys[0].key, world.window() + step))
@@ -179,7 +179,7 @@ async function accepted(tally: Tally): Promise<{ knocks: number[][]; bytes: Buff
   return { knocks, bytes: world.disk.bytes }
 }
 
-/** A daemon starts with each of these in its ledger's place (null: with none), and every knock that was accepted is played to it. */
+/** A daemon starts with each of these as its ledger (null: with none), and every accepted knock is replayed to it. */
 async function eachSpoiled(tally: Tally, knocks: number[][], variants: (Buffer | null)[], step = 1): Promise<Outcome> {
   for (let i = 0; i < variants.length; i += step) {
     const bytes = variants[i]
@@ -215,7 +215,7 @@ function everyFlip(bytes: Buffer): Buffer[] {
   })
 }
 
-/** No ledger, an empty one, and what others leave in its place. */
+/** No ledger, an empty one, and other files in its place. */
 async function lost(): Promise<Outcome> {
   const tally = new Tally()
   const { knocks, bytes } = await accepted(tally)
@@ -236,11 +236,11 @@ async function inFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
   }
 }
 
-/** Starts a daemon with a ledger in a file, as knockdaemon does. @returns what it was warned of, and how to end it */
+/** Starts a daemon with a ledger in a file, as knockdaemon does. @returns its warnings, and how to end it */
 async function startOnFile(world: World, path: string): Promise<{ warnings: string[]; end: () => Promise<void> }> {
   const warnings: string[] = []
   const { ledger, disk } = await openLedger(path, world.skew, world.wall, false, (message) => {
-    // Where the test's folder lies is not the ledger's fault.
+    // The test's folder may be on tmpfs, which is not the ledger's fault.
     if (!message.includes('tmpfs')) warnings.push(message)
   })
   await world.start(false, ledger)
@@ -251,7 +251,7 @@ async function startOnFile(world: World, path: string): Promise<{ warnings: stri
   return { warnings, end }
 }
 
-/** What the daemon's own file code makes of a spoiled ledger: it says so in one line, and keeps what it has found aside. */
+/** What the daemon's own file code does with a damaged ledger: it reports it in one line, and keeps the damaged file. */
 function spoiledFile({ times }: Scale): Promise<Outcome> {
   return inFolder(async (folder) => {
     const tally = new Tally()
@@ -266,8 +266,8 @@ function spoiledFile({ times }: Scale): Promise<Outcome> {
       world.kill()
       const { warnings, end } = await startOnFile(world, path)
       const isTold = warnings.length === 1 && warnings[0].startsWith(`${path}: the ledger is damaged: no knock opens anything`)
-      tally.promise(isWhole ? warnings.length === 0 : isTold, `of a spoiled ledger the daemon says: ${warnings.join('; ')}`)
-      tally.promise(isWhole || readFileSync(`${path}.damaged`).equals(variants[i]), 'what was found is not kept aside')
+      tally.promise(isWhole ? warnings.length === 0 : isTold, `warnings about a damaged ledger: ${warnings.join('; ')}`)
+      tally.promise(isWhole || readFileSync(`${path}.damaged`).equals(variants[i]), 'the damaged ledger is not kept')
       await playAll(tally, world, knocks, isWhole)
       await end()
     }
@@ -276,8 +276,8 @@ function spoiledFile({ times }: Scale): Promise<Outcome> {
 }
 
 /**
- * A ledger that can't be written: what it has accepted stays dead, what comes meanwhile opens nothing and is told, and stays dead too
- * when the disk is well again. (A folder where the new file should go: that stops root as well. Full and read-only disks: hosts-crash.ts.)
+ * A ledger that cannot be written: what it has accepted stays spent. What is sent meanwhile opens nothing, is logged, and stays spent
+ * when the disk works again. (A folder where the new file should go: that stops root as well. Full and read-only disks: hosts-crash.ts.)
  */
 function stuckFile({ times }: Scale): Promise<Outcome> {
   return inFolder(async (folder) => {
@@ -304,13 +304,13 @@ function stuckFile({ times }: Scale): Promise<Outcome> {
       await last.end()
       const told = [...first.warnings, ...last.warnings].map((line) => line.replace(`${path}: `, '').replace(/:.*/, ''))
       const expected = ['cannot write the ledger, nothing opens until this works again', 'the ledger is writable again']
-      tally.promise(told.join() === expected.join(), `of a ledger that can't be written the daemon says: ${told.join('; ')}`)
+      tally.promise(told.join() === expected.join(), `warnings about a ledger that cannot be written: ${told.join('; ')}`)
     }
     return tally
   })
 }
 
-/** A disk that takes no more, for whatever reason, under a running daemon. Real ones that are full or read-only are with the hosts. */
+/** A disk that refuses writes, for whatever reason, under a running daemon. Real disks that are full or read-only are in hosts-crash.ts. */
 async function failing({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let n = 1; n <= times(30, 300); n++) {
@@ -320,7 +320,7 @@ async function failing({ times }: Scale): Promise<Outcome> {
     world.disk.fault = new Error('EIO: i/o error, write')
     await tally.attack(world, () => play(world, before, ATTACKER), 'replayed')
     await tally.attack(world, () => play(world, meanwhile, USER), 'ledger-unavailable')
-    // Every knock fails alike: that is said once for each key.
+    // Every knock fails in the same way: that is logged once for each key.
     await tally.attack(world, () => play(world, world.compose(), USER), null)
     await tally.attack(world, () => play(world, meanwhile, ATTACKER), 'replayed')
     world.disk.fault = null
@@ -339,49 +339,49 @@ export const attacks: Attack[] = [
   {
     kind: 'crash',
     name: 'a crash between tap and rule',
-    what: 'A listener plays a knock to a daemon that was killed while it heard, wrote down or enforced it: it opens twice for nobody.',
+    what: 'A listener replays a knock to a daemon that was killed while it received, recorded or enforced it: it opens twice for nobody.',
     run: killed,
   },
   {
     kind: 'crash',
     name: 'a ledger torn by a crash',
-    what: 'A listener plays a knock that was accepted just before the power was cut in the middle of the next one’s line.',
+    what: 'A listener replays a knock that was accepted just before the power was cut while the next line was being written.',
     run: torn,
   },
   {
     kind: 'crash',
     name: 'a ledger cut anywhere',
-    what: 'A listener plays every knock of the last windows to a daemon whose ledger has been cut off somewhere.',
+    what: 'A listener replays every knock of the last windows to a daemon whose ledger has been cut off somewhere.',
     run: cut,
   },
   {
     kind: 'crash',
     name: 'a ledger with a bit flipped',
-    what: 'A listener plays every knock of the last windows to a daemon in whose ledger the disk has flipped a bit.',
+    what: 'A listener replays every knock of the last windows to a daemon in whose ledger the disk has flipped a bit.',
     run: flipped,
   },
   {
     kind: 'crash',
-    name: 'a ledger lost',
-    what: 'A listener plays every knock of the last windows to a daemon that finds no ledger, an empty one or something else.',
+    name: 'a lost ledger',
+    what: 'A listener replays every knock of the last windows to a daemon that finds no ledger, an empty one or some other file.',
     run: lost,
   },
   {
     kind: 'crash',
-    name: 'a spoiled ledger in a file',
-    what: 'A listener plays every knock of the last windows to a daemon that reads its cut or flipped ledger from a disk.',
+    name: 'a damaged ledger in a file',
+    what: 'A listener replays every knock of the last windows to a daemon that reads its cut or flipped ledger from a disk.',
     run: spoiledFile,
   },
   {
     kind: 'crash',
     name: 'a ledger that cannot be written',
-    what: 'A listener plays what was knocked before and while the ledger could not be written, and after.',
+    what: 'A listener replays what was sent before, while and after the ledger could not be written.',
     run: stuckFile,
   },
   {
     kind: 'crash',
-    name: 'a disk that takes no more',
-    what: 'A listener plays what was knocked before and while the disk under the ledger took nothing, and after.',
+    name: 'a disk that refuses writes',
+    what: 'A listener replays what was sent before, while and after the disk under the ledger refused writes.',
     run: failing,
   },
 ]

@@ -7,7 +7,7 @@ import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, serverKey, USER, World, type WorldOptions } from './world'
 
-/* Datagrams: a whole knock in one packet, which is heard, sent again, changed and made up. */
+/* Datagrams: a whole knock in one packet, which is heard, sent again, changed and forged. */
 
 const HINT_BYTES = 8
 
@@ -19,7 +19,7 @@ interface Replayed {
   readonly wait?: number
 }
 
-/** A user says a datagram, something happens, the attacker sends it again and the user knocks anew; each time with a server of its own. */
+/** A user sends a datagram, something happens, the attacker sends it again and the user knocks again; each time with a server of its own. */
 const again =
   ({ meanwhile, how = { source: ATTACKER }, says, wait = 0 }: Replayed) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -43,7 +43,7 @@ const again =
     return tally
   }
 
-/** Something is made of a datagram that the server has not heard; it opens nothing, in silence, and the datagram itself still does. */
+/** An unheard datagram is changed; the result opens nothing and gets silence, and the datagram itself still opens. */
 const spoiled =
   (spoil: (payload: Uint8Array, world: World) => Iterable<Uint8Array>, options: WorldOptions = {}) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -54,7 +54,7 @@ const spoiled =
         const payload = world.composeDatagram({ address })
         for (const bytes of spoil(payload, world)) {
           await tally.attack(world, () => world.datagram(bytes, { source: ATTACKER }), null)
-          // The budget is not what is tried here.
+          // The budget for guesses is not tried here.
           await world.pass(10)
         }
         await world.pass(200)
@@ -87,7 +87,7 @@ function* crossed(_: Uint8Array, world: World): Iterable<Uint8Array> {
   for (const head of all) for (const tail of all) if (head !== tail) yield joined(head, tail)
 }
 
-/** Bytes behind a heard hint that nobody has sealed. */
+/** A hint that was heard, and bytes behind it that nobody has sealed. */
 function random(payload: Uint8Array, world: World): Uint8Array {
   const length = DATAGRAM_LENGTHS[Math.floor(2 * world.random())]
   return joined(
@@ -97,8 +97,8 @@ function random(payload: Uint8Array, world: World): Uint8Array {
 }
 
 /**
- * A listener floods with the hints that he has heard of one key, from its windows that are accepted and from those that are over. Others
- * go on knocking, by datagrams and on ports; so does the key's own user, on ports.
+ * A listener floods with the hints that they have heard of one key, from its accepted windows and from those that have passed. Other
+ * users go on knocking, by datagrams and on ports; so does the key's own user, on ports.
  */
 async function heardHints({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -129,14 +129,14 @@ async function heardHints({ times }: Scale): Promise<Outcome> {
     await flood(1_000)
     await tally.knock(world, () => world.knock({ key: victim.key, source }))
   }
-  // When it is over, the key's own datagrams open again.
+  // After the flood, the key's own datagrams open again.
   await world.pass(1_000)
   await tally.knock(world, () => world.datagram(world.composeDatagram({}, victim.key)))
   tally.note = `${tally.tried} floods of 1,000 or 10,000 datagrams at 20,000/s`
   return tally
 }
 
-/** One request, sealed once, said in two ways: V is the same. */
+/** One request, sealed once, sent in two ways: V is the same. */
 const twoWays =
   (first: 'ports' | 'datagram', source: string, says: Refusal | null) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -160,7 +160,7 @@ const twoWays =
     return tally
   }
 
-/** Outside the grant, as by ports. */
+/** Outside the grant, as on ports. */
 async function outsideGrant({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const asks: [Partial<Request>, Refusal][] = [
@@ -179,7 +179,7 @@ async function outsideGrant({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A datagram that was stopped is delivered from another address: by ports as by datagram, `require_address` is what is against it. */
+/** A datagram that was stopped is delivered from another address: as for a knock on ports, `require_address` is the protection. */
 async function heldBack({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(30, 300); seed++) {
@@ -196,25 +196,25 @@ export const attacks: Attack[] = [
   {
     kind: 'datagram',
     name: 'a datagram at once',
-    what: 'A listener sends a datagram from his own address as soon as he has heard it.',
+    what: 'A listener sends a datagram from their own address as soon as they have heard it.',
     run: again({ says: 'replayed' }),
   },
   {
     kind: 'datagram',
     name: 'a datagram from the same address',
-    what: "A listener who can send from the user's address sends his datagram again: it opens nothing more, and is no alarm.",
+    what: "A listener who can send from the user's address sends the user's datagram again: it opens nothing more, and raises no alarm.",
     run: again({ how: { source: USER }, says: null }),
   },
   {
     kind: 'datagram',
     name: 'a datagram in the next window',
-    what: 'A listener sends a datagram half a minute later, when its window is over and still accepted.',
+    what: 'A listener sends a datagram half a minute later, when its window has passed and is still accepted.',
     run: again({ meanwhile: (world) => world.pass(30_000), says: 'replayed' }),
   },
   {
     kind: 'datagram',
     name: 'a datagram after its windows',
-    what: 'A listener sends a datagram two minutes later, when its window is accepted no more.',
+    what: 'A listener sends a datagram two minutes later, when its window is no longer accepted.',
     run: again({ meanwhile: (world) => world.pass(120_000), says: 'replayed' }),
   },
   {
@@ -226,7 +226,7 @@ export const attacks: Attack[] = [
   {
     kind: 'datagram',
     name: 'a datagram after kill -9',
-    what: "Who shares the user's address sends a datagram to a daemon that was killed and does not know any more who said it first.",
+    what: "An attacker who shares the user's address sends a datagram to a daemon that was killed and no longer knows who sent it first.",
     run: again({
       meanwhile: async (world) => {
         world.kill()
@@ -238,8 +238,8 @@ export const attacks: Attack[] = [
   },
   {
     kind: 'datagram',
-    name: 'a datagram by the other family',
-    what: 'A listener sends by IPv6 what was sent by IPv4.',
+    name: 'a datagram over the other family',
+    what: 'A listener sends over IPv6 what was sent over IPv4.',
     run: again({ how: { source: '2001:db8::66', destination: '2001:db8::1' }, says: 'replayed' }),
   },
   {
@@ -251,55 +251,55 @@ export const attacks: Attack[] = [
   {
     kind: 'datagram',
     name: 'a datagram with a bit flipped',
-    what: 'Each bit of a datagram that the server has not heard is flipped by itself.',
+    what: 'Each bit of an unheard datagram is flipped by itself.',
     run: spoiled(flips),
   },
   {
     kind: 'datagram',
     name: 'a datagram cut short or made longer',
-    what: 'A datagram that the server has not heard is sent in every length from 0 to 63 bytes.',
+    what: 'An unheard datagram is sent in every length from 0 to 63 bytes.',
     run: spoiled(lengths),
   },
   {
     kind: 'datagram',
     name: 'the hint of one key with the seal of another',
-    what: 'Hints and seals of three keys and three windows are joined in every way but the right one.',
+    what: 'Hints and seals of three keys and three windows are combined in every way but the right one.',
     run: spoiled(crossed, { keys: [serverKey(1), serverKey(2), serverKey(3)] }),
   },
   {
     kind: 'datagram',
     name: 'heard hints with random seals',
-    what: "A listener floods with the hints that he has heard of one key: others' datagrams go on opening, and so do all knocks on ports.",
+    what: "A listener floods with the hints that they have heard of one key: others' datagrams still open, and so do all knocks on ports.",
     run: heardHints,
   },
   {
     kind: 'datagram',
-    name: 'a datagram said again on ports',
-    what: 'What was said in a datagram is said on ports, by somebody who is given its codebook: it is the same knock.',
+    name: 'a datagram sent again on ports',
+    what: 'What was sent in a datagram is sent on ports, by an attacker who is given its codebook: it is the same knock.',
     run: twoWays('datagram', ATTACKER, 'replayed'),
   },
   {
     kind: 'datagram',
-    name: 'a knock on ports said again in a datagram',
-    what: 'What was said on ports is said in a datagram, by somebody who is given its hint: it is the same knock.',
+    name: 'a knock on ports sent again in a datagram',
+    what: 'What was sent on ports is sent in a datagram, by an attacker who is given its hint: it is the same knock.',
     run: twoWays('ports', ATTACKER, 'replayed'),
   },
   {
     kind: 'datagram',
-    name: 'a knock said in both ways from the same address',
-    what: 'A user says one knock on ports and in a datagram: it is one knock, and no alarm.',
+    name: 'a knock sent in both ways from the same address',
+    what: 'A user sends one knock on ports and in a datagram: it is one knock, and raises no alarm.',
     run: twoWays('ports', USER, null),
   },
   {
     kind: 'datagram',
     name: 'a datagram outside the grant',
-    what: 'Who has a key asks in datagrams for more than its grant.',
+    what: 'The holder of a key asks in datagrams for more than its grant.',
     run: outsideGrant,
   },
   {
     kind: 'datagram',
     name: 'a datagram that was held back, with require_address',
-    what: 'Who has stopped a datagram that names its address sends it from his own; the user himself still can.',
+    what: "An attacker who has stopped a datagram that names the user's address sends it from their own; the user can still send it.",
     run: heldBack,
   },
 ]

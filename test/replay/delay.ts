@@ -5,7 +5,7 @@ import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, serverKey, USER, World } from './world'
 
-/* The delayed knock: stopped on its way, and delivered by the attacker when and from where he likes. */
+/* The delayed knock: stopped on its way, and delivered by the attacker when and from where they like. */
 
 interface Delayed {
   readonly request?: Partial<Request>
@@ -13,11 +13,11 @@ interface Delayed {
   /** Seconds for which the knock is held back. */
   readonly after: number
   readonly says: Refusal
-  /** Whether the user's own packets, that arrive at last, still open. */
+  /** Whether the user's own packets, which arrive at last, still open. */
   readonly arrives?: boolean
 }
 
-/** The user names his address, as a grant may require. */
+/** The user names their own address, as a grant may require. */
 const NAMED = { address: USER }
 const required = { requireAddress: true }
 
@@ -26,7 +26,7 @@ async function deliver(world: World, ports: number[], source = ATTACKER): Promis
   await world.pass(1_000)
 }
 
-/** The attacker stops a knock and delivers it from his own address; then the user knocks anew. */
+/** The attacker stops a knock and delivers it from their own address; then the user knocks again. */
 const stopped =
   ({ request = {}, grant = {}, after, says, arrives = false }: Delayed) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -48,15 +48,15 @@ const stopped =
       await tally.knock(world, () => world.knock({ request: NAMED }))
       tally.promise(
         world.openings.every(({ lease }) => lease.address === USER),
-        'a door has been opened for another than the user',
+        'a door has been opened for someone other than the user',
       )
     }
     return tally
   }
 
 /**
- * What can't be defended: a knock that names no address is whoever's who delivers it first. It is told how often that opened; what counts
- * is whether it opens a second time, for anybody.
+ * The known limit: a knock that names no address belongs to whoever delivers it first. The note reports how often that opened; what counts
+ * is whether it opens a second time, for anyone.
  */
 async function whoeverDelivers({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -70,11 +70,11 @@ async function whoeverDelivers({ times }: Scale): Promise<Outcome> {
     for (const source of [ATTACKER, '198.51.100.67', USER]) await tally.attack(world, () => deliver(world, ports, source))
     await tally.knock(world)
   }
-  tally.note = `known limit: a knock without an address opened for its deliverer, ${taken} of ${tally.honest.tried}; see require_address`
+  tally.note = `known limit: a knock without an address opened for whoever delivered it, ${taken} of ${tally.honest.tried}; see require_address`
   return tally
 }
 
-/** Delivered from the user's own address, or for a key that may name others, it opens what the user asked for, once. */
+/** Delivered from the user's own address, or for a key that may name other addresses, it opens what the user asked for, once. */
 const forTheUser =
   (grant: Partial<GrantRules>, source: string) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -87,13 +87,13 @@ const forTheUser =
       for (const again of [source, ATTACKER, USER]) await tally.attack(world, () => deliver(world, ports, again))
       tally.promise(
         world.openings.every(({ lease }) => lease.address === USER),
-        'a door has been opened for another than the user',
+        'a door has been opened for someone other than the user',
       )
     }
     return tally
   }
 
-/** A listener repeats each of the user's taps from his own address, before it arrives or right after. */
+/** A listener repeats each of the user's taps from their own address, before it arrives or right after. */
 const copied =
   (request: Partial<Request>, isQuicker: boolean) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -114,7 +114,7 @@ const copied =
     return tally
   }
 
-/** A listener's whole copy is there before the first of the user's own packets. */
+/** All of a listener's copy arrives before the first of the user's own packets. */
 async function wholeCopyFirst({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(30, 300); seed++) {
@@ -132,67 +132,67 @@ export const attacks: Attack[] = [
   {
     kind: 'delay',
     name: 'delayed, with the address named',
-    what: "Somebody on the path stops a knock that names its address, and delivers it from his own in time; the user's packets come last.",
+    what: "An attacker on the path stops a knock that names its address, and delivers it from their own in time; the user's packets come last.",
     run: stopped({ request: NAMED, after: 10, says: 'address-mismatch', arrives: true }),
   },
   {
     kind: 'delay',
     name: 'delayed beyond its windows, with the address named',
-    what: 'Somebody on the path stops a knock that names its address and delivers it from his own two minutes later.',
+    what: 'An attacker on the path stops a knock that names its address and delivers it from their own two minutes later.',
     run: stopped({ request: NAMED, after: 120, says: 'stale' }),
   },
   {
     kind: 'delay',
     name: 'delayed beyond its windows, with the zero address',
-    what: 'Somebody on the path stops a knock that names no address and delivers it from his own two minutes later.',
+    what: 'An attacker on the path stops a knock that names no address and delivers it from their own two minutes later.',
     run: stopped({ after: 120, says: 'stale' }),
   },
   {
     kind: 'delay',
     name: 'delayed, with the zero address',
-    what: 'Somebody on the path stops a knock that names no address and delivers it in time: it is his; then all say it again.',
+    what: 'An attacker on the path stops a knock that names no address and delivers it in time: it opens for them; then everyone sends it again.',
     run: whoeverDelivers,
   },
   {
     kind: 'delay',
-    name: 'delayed, with the zero address, where one is required',
-    what: 'Somebody on the path stops a knock that names no address, of a key with require_address, and delivers it from his own.',
+    name: 'delayed, with the zero address, when an address is required',
+    what: 'An attacker on the path stops a knock that names no address, of a key with require_address, and delivers it from their own.',
     run: stopped({ grant: required, after: 10, says: 'not-granted' }),
   },
   {
     kind: 'delay',
     name: 'delayed, with the address named as required',
-    what: 'Somebody on the path stops a knock of a key with require_address and delivers it from his own address.',
+    what: 'An attacker on the path stops a knock of a key with require_address and delivers it from their own address.',
     run: stopped({ request: NAMED, grant: required, after: 10, says: 'address-mismatch', arrives: true }),
   },
   {
     kind: 'delay',
     name: "delayed, and delivered from the user's address",
-    what: 'Somebody on the path delivers a stopped knock from the address that it names: it opens for that one, once.',
+    what: 'An attacker on the path delivers a stopped knock from the address that it names: it opens for that address, once.',
     run: forTheUser({}, USER),
   },
   {
     kind: 'delay',
     name: 'delayed, of a key that may name others',
-    what: 'Somebody on the path delivers a stopped knock of a key that is not bound to its source: it opens for the address named, once.',
+    what: 'An attacker on the path delivers a stopped knock of a key that is not bound to its source: it opens for the named address, once.',
     run: forTheUser({ bindSource: false }, ATTACKER),
   },
   {
     kind: 'delay',
     name: 'a quicker copy, tap by tap',
-    what: 'A listener who is quicker than the user repeats each tap from his own address before it arrives; the knock names its address.',
+    what: "A listener who is quicker than the user repeats each tap from their own address before it arrives; the knock names the user's address.",
     run: copied(NAMED, true),
   },
   {
     kind: 'delay',
-    name: 'a quicker copy, whole',
-    what: "A listener's copy is there before the user's first packet; the knock names its address, and is not burnt by that.",
+    name: 'a quicker copy, all at once',
+    what: "A listener's copy arrives before the user's first packet; the knock names the user's address, and is not used up.",
     run: wholeCopyFirst,
   },
   {
     kind: 'delay',
     name: 'a slower copy, tap by tap',
-    what: 'A listener repeats each tap from his own address as soon as he hears it; the knock names no address.',
+    what: 'A listener repeats each tap from their own address as soon as they hear it; the knock names no address.',
     run: copied({}, false),
   },
 ]

@@ -1,4 +1,4 @@
-// Port knockers whose door is attacked: ours, and Debian's knockd and fwknop beside it, which have known openings.
+// Port knockers whose door is attacked: ours, and beside it Debian's knockd and fwknop, which have known weaknesses.
 
 import { randomBytes } from 'node:crypto'
 import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
@@ -16,7 +16,7 @@ const START = 30_000
 const SEQUENCE = ['7000', '8000', '9000']
 
 const SPA = 62_201
-/** The pool that keys have unless they say otherwise. */
+/** The default pool of a key. */
 export const POOL = Array.from({ length: 16_384 }, (_, i) => 49_152 + i)
 
 /** Debian's libfaketime. */
@@ -25,26 +25,26 @@ const LIBRARIES = '/usr/lib'
 export interface Door {
   /** has the user knock from an address */
   knock: (address: string, passes?: number) => Promise<unknown>
-  /** starts the daemon, and waits until it hears */
+  /** starts the daemon, and waits until it listens */
   start: () => Promise<unknown>
-  /** ends it, with whatever it has started */
+  /** ends it, with all its processes */
   end: (signal: NodeJS.Signals) => Promise<unknown>
-  /** what a reboot takes away, while the daemon does not run: rules, and files in memory */
+  /** what a reboot removes while the daemon is not running: rules, and files in memory */
   reboot: () => Promise<unknown>
-  /** what the daemon has said */
+  /** what the daemon has logged */
   lines: () => string[]
 }
 export interface Maker {
   name: string
   /** that must be installed */
   commands: string[]
-  /** the ports that a knock may touch */
+  /** the ports that a knock may use */
   knockPorts: number[]
-  /** the firewall, the configuration and a daemon that hears */
+  /** the firewall, the configuration and a daemon that listens */
   open: (stage: Stage) => Promise<Door>
 }
 
-/** Ours, with a key of these options. @param options more in its config; the size of a disk for the ledger alone */
+/** Ours, with a key of these options. @param options more for its config; the size of a disk for the ledger alone */
 export async function openOurs(
   stage: Stage,
   keyOptions: string[] = [],
@@ -52,12 +52,12 @@ export async function openOurs(
 ) {
   const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions], more, disk })
   let { daemon } = gate
-  /** What daemons that have ended have said. */
+  /** What daemons that have ended have logged. */
   const before: string[] = []
   const lease = ['-p', String(SSH), '-t', `${LEASE}s`]
   return {
     gate,
-    /** What opens the door for {@link LEASE} seconds: options of knockclient. */
+    /** The options of knockclient that open the door for {@link LEASE} seconds. */
     lease,
     get daemon() {
       return daemon
@@ -70,9 +70,9 @@ export async function openOurs(
     async knock(address: string, passes: number = 1) {
       await this.client(address, ...lease, '--passes', String(passes))
     },
-    /** Starts it, by another clock perhaps. */
+    /** Starts it, perhaps with another clock. */
     async start(clock: string[] = []) {
-      // Not before the daemon has its own rights: what faketime makes belongs to who has made it.
+      // Not before the daemon has its own rights: what faketime makes belongs to whoever made it.
       const [rights, program] = [gate.command.slice(0, PRIVILEGES.length), gate.command.slice(PRIVILEGES.length)]
       daemon = stage.server.start([...rights, ...clock, ...program])
       await daemon.line(logged('ready'), 0, START)
@@ -94,13 +94,13 @@ export const knockturn: Maker = { name: 'knockturn', commands: [], knockPorts: P
 
 const ACCEPT_ESTABLISHED = ['iptables', '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT']
 
-/** What every administrator has. */
+/** What every administrator has set up. */
 async function shutAll({ server }: Stage) {
   await server.must(['iptables', '-P', 'INPUT', 'DROP'])
   await server.must(ACCEPT_ESTABLISHED)
 }
 
-/** Ends a daemon with all that it has started, as whoever looks after it does. */
+/** Ends a daemon with all its processes, as its service manager does. */
 async function endAll({ server }: Stage, daemon: Child, signal: NodeJS.Signals) {
   daemon.child.kill(signal)
   for (const pid of await server.processes()) {
@@ -113,14 +113,14 @@ async function endAll({ server }: Stage, daemon: Child, signal: NodeJS.Signals) 
   await daemon.exited
 }
 
-/** A daemon that says when it hears. */
+/** A daemon that reports when it listens. */
 async function startPeer(stage: Stage, argv: string[], ready: string) {
   const daemon = stage.server.start(argv)
   await daemon.line((line) => line.includes(ready), 0, START)
   return { daemon, end: (signal: NodeJS.Signals) => endAll(stage, daemon, signal) }
 }
 
-/** knockd, as its manual has it. */
+/** knockd, as in its manual. */
 export const knockd: Maker = {
   name: 'knockd',
   commands: ['knockd', 'knock'],
@@ -163,7 +163,7 @@ stop_command = iptables -w 5 -D ${rule}
   },
 }
 
-/** fwknop as Debian configures it, in pcap mode; what it remembers of spent packets lies under /run, in memory. */
+/** fwknop as Debian configures it, in pcap mode; its record of used packets is under /run, in memory. */
 export const fwknop: Maker = {
   name: 'fwknop',
   commands: ['fwknopd', 'fwknop'],
@@ -206,7 +206,7 @@ export const fwknop: Maker = {
 }
 
 /**
- * What gives a command another clock (the kernel's stays): so many seconds off, or a moment at which it starts.
+ * Gives a command another clock (the kernel's stays): this many seconds off, or a moment at which it starts.
  * @param time as faketime(1) takes it
  */
 export function clockOf(time: string) {
@@ -216,14 +216,14 @@ export function clockOf(time: string) {
   return ['env', `LD_PRELOAD=${library}`, `FAKETIME=${time}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1']
 }
 
-/** Why a door can't be attacked, or nothing. */
+/** Why a door cannot be attacked, or nothing. */
 export function missing({ commands }: Maker) {
   const folders = (process.env.PATH ?? '').split(':')
   const absent = commands.filter((command) => !folders.some((path) => existsSync(join(path, command))))
   return absent.length > 0 ? 'not installed' : undefined
 }
 
-/** What of our refusals and acceptances a log says, and how often. */
+/** Our refusals and acceptances in a log, and how often each occurs. */
 export function said(lines: readonly string[]): Record<string, number> {
   const counts: Record<string, number> = {}
   for (const line of lines) {

@@ -15,11 +15,11 @@ const YEAR = 365 * DAY
 /** Unix seconds: from here to 1970. */
 const TO_1970 = -MIDDLE
 
-/** A daemon whose key has another period, at some second. */
+/** A daemon whose key has another period, at a given second. */
 const server = (period: number, skew: number, seconds: number, seed: number) =>
   World.begin({ keys: [serverKey(1, {}, { key: keyOf(1, period) })], skew, seconds, seed })
 
-/** Plays a knock from an address, with what it takes to be judged. */
+/** Replays a knock from an address, and waits until it is judged. */
 async function play(world: World, ports: number[], source = ATTACKER): Promise<void> {
   await world.taps(ports, { source })
   await world.pass(200)
@@ -27,7 +27,7 @@ async function play(world: World, ports: number[], source = ATTACKER): Promise<v
 
 /**
  * A knock that was held back is delivered at each second from some windows before its own to some after: outside the accepted windows it
- * opens nothing, within them it opens, and never a second time.
+ * opens nothing, in them it opens, and never a second time.
  */
 async function everySecond({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -52,7 +52,7 @@ async function everySecond({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A spent knock is played at each second of the two windows around it: the clock is set there, or goes there. */
+/** A spent knock is replayed at each second of the two windows around it: the clock is set there, or runs there. */
 async function spentAtEverySecond(): Promise<Outcome> {
   const tally = new Tally()
   const going = await World.begin()
@@ -73,7 +73,7 @@ async function spentAtEverySecond(): Promise<Outcome> {
   return tally
 }
 
-/** The clock is set by some seconds and later set right; two recorded knocks are played each time, at once and half a minute later. */
+/** The clock is set wrong by some seconds and later set right; two recorded knocks are replayed each time, at once and half a minute later. */
 const clockSet =
   (seconds: number, between?: (world: World) => Promise<void>) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -95,14 +95,14 @@ const clockSet =
       await tally.knock(world)
     }
     const jumps = Object.keys(tally.said).filter((line) => line.startsWith('the clock jumped'))
-    // Only a daemon that saw the clock jump can say so: one that was away then does not know.
-    if (!between) tally.promise(jumps.length === 2, `the log tells of ${jumps.length} jumps of the clock, and there were 2`)
+    // Only a daemon that ran when the clock jumped can log it.
+    if (!between) tally.promise(jumps.length === 2, `expected 2 jumps of the clock in the log, got ${jumps.length}`)
     return tally
   }
 
 /**
- * A knock that never arrived is kept, others open later, and the clock is set back to its window. Below the floor it is dead all the same,
- * spent or not. At the floor it is alive: so protocol.md has it, and with the clock right its window may still be accepted.
+ * A knock that never arrived is kept, others open later, and the clock is set back to its window. Below the floor it is dead,
+ * spent or not. At the floor it is alive: this is as in protocol.md, and with the right clock its window may still be accepted.
  */
 const keptBelowFloor =
   (between?: (world: World) => Promise<void>) =>
@@ -115,7 +115,7 @@ const keptBelowFloor =
         const { period } = world.keys[0].key
         await tally.knock(world)
         const floor = world.window() - 2 * skew
-        /** Sets the clock to the middle of a window, and plays a knock of then that nobody has heard. */
+        /** Sets the clock to the middle of a window, and replays an unheard knock of that window. */
         const playAt = async (window: number): Promise<void> => {
           world.wall = (window + 0.5) * period * 1_000
           await between?.(world)
@@ -133,13 +133,13 @@ const keptBelowFloor =
         await tally.knock(world)
       }
     }
-    tally.promise(opened === kept, `of ${kept} knocks at the floor ${opened} open: the floor is higher than protocol.md has it`)
-    tally.note = `known limit: one at the floor that never arrived opened for who kept it, ${opened} of ${kept}`
+    tally.promise(opened === kept, `of ${kept} knocks at the floor ${opened} open: the floor is higher than in protocol.md`)
+    tally.note = `known limit: a kept knock at the floor, which never arrived, opened for whoever kept it, ${opened} of ${kept}`
     return tally
   }
 
 /**
- * The attacker sets the server's clock as he likes, and has the daemon restarted, killed and its machine started anew; he plays every
+ * The attacker sets the server's clock at will, has the daemon restarted and killed and its machine rebooted, and replays every
  * knock that has ever opened, again and again.
  */
 async function wanderingClock({ times }: Scale): Promise<Outcome> {
@@ -167,7 +167,7 @@ async function wanderingClock({ times }: Scale): Promise<Outcome> {
       await pick(moves)()
       world.wall = Math.max(0, world.wall + 1_000 * pick([0, 0, -29, 31, -61, 61, -3_600, 3_600, -DAY, DAY]))
       await world.pass(500)
-      // Whether this opens is the floor's business: it may be ahead of such a clock.
+      // Whether this opens depends on the floor: it may be ahead of such a clock.
       const ports = world.compose()
       const before = world.openings.length
       await play(world, ports, USER)
@@ -176,14 +176,14 @@ async function wanderingClock({ times }: Scale): Promise<Outcome> {
     }
     opened += recorded.length
   }
-  tally.promise(opened > 0, 'none of the knocks that were played had opened before')
-  tally.note = `${opened} knocks that had opened were played`
+  tally.promise(opened > 0, 'none of the replayed knocks had opened before')
+  tally.note = `${opened} knocks that had opened were replayed`
   return tally
 }
 
 /**
- * The ledger was begun when the clock was a year ahead, and then the clock is set right: nothing opens, by a new key either, and the log says
- * so and what helps. The ledger is rebased. A listener plays all that was said until then, at once and when its time comes.
+ * The ledger was begun when the clock was a year ahead, and then the clock is set right: nothing opens, not even with a new key, and the log
+ * reports this and the remedy. The ledger is rebased. A listener replays all that was sent until then, at once and when its time comes.
  */
 async function rebasedLedger({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -201,7 +201,7 @@ async function rebasedLedger({ times }: Scale): Promise<Outcome> {
         await play(world, ports, source)
       }
       await world.pass(30_000 * (skew + 2))
-      // Somebody whose clock is as wrong as the server's, or more so.
+      // Someone whose clock is as wrong as the server's, or more.
       await tally.knock(world, () => say(hasty, world.window()))
       await tally.attack(world, () => say(hasty, world.window() + skew + 4), 'future')
       world.wall -= 1_000 * YEAR
@@ -209,7 +209,7 @@ async function rebasedLedger({ times }: Scale): Promise<Outcome> {
       await world.restart()
       const errors = world.log.slice(since).filter(({ level }) => level === 50)
       const isTold = errors.some(({ key, msg }) => !key && String(msg).includes('run "knockturn ledger rebase"'))
-      tally.promise(isTold && errors.length === 2, `the log names ${errors.length} floors that are ahead, and there are 2`)
+      tally.promise(isTold && errors.length === 2, `expected 2 floors ahead in the log, got ${errors.length}`)
       for (let window = -skew; window <= skew; window++)
         await tally.attack(world, () => say(right, world.window() + window), 'stale')
       await world.rebase()
@@ -222,7 +222,7 @@ async function rebasedLedger({ times }: Scale): Promise<Outcome> {
         await world.pass(30_000)
         await playAll()
       }
-      // Who had not knocked meanwhile opens; who had needs a new key, which does, too.
+      // A key that had not knocked meanwhile opens; otherwise a new key is needed, which opens as well.
       await tally.knock(world, () => play(world, world.compose({}, right), USER))
       await world.setKeys([...world.keys, serverKey(3)])
       await tally.knock(world, () => play(world, world.compose({}, keyOf(3)), USER))
@@ -238,7 +238,7 @@ async function rebasedLedger({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A lease lives no longer than asked for when the clock is set back. */
+/** A lease does not live longer than was asked when the clock is set back. */
 async function leaseUnderClock({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(5, 50); seed++) {
@@ -254,7 +254,7 @@ async function leaseUnderClock({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Knocks are spent, the skew is changed at a restart, and all that was ever recorded is played after each. */
+/** Knocks are spent, the skew is changed at a restart, and everything that was ever recorded is replayed after each restart. */
 async function skewChanged({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(12, 200); seed++) {
@@ -277,7 +277,7 @@ async function skewChanged({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A client whose clock is wrong by five minutes is named in the log, with the difference, and nothing else comes of its knock. */
+/** A client whose clock is wrong by five minutes is named in the log, with the difference, and its knock has no other effect. */
 async function wrongClock({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(20, 200); seed++) {
@@ -297,9 +297,9 @@ async function wrongClock({ times }: Scale): Promise<Outcome> {
       )
       const [named] = world.log.filter(({ refusal }) => refusal)
       const [seconds, said] = /(\d+) s (\w+)$/.exec(String(named?.clock))?.slice(1) ?? []
-      // It is the middle of a window: exactly, however late the session has ended.
+      // It is the middle of a window: exactly, however late the session ended.
       const isNamed = named?.key === 'user1' && named.source === USER && said === way && Math.abs(Number(seconds) - 300) <= 1
-      tally.promise(isNamed, `the log should name user1 and 300 s ${way}, and names ${named?.key} and "${named?.clock}"`)
+      tally.promise(isNamed, `expected user1 and 300 s ${way} in the log, got ${named?.key} and "${named?.clock}"`)
       tally.promise(world.rules.size === 0, 'the firewall has been changed')
       await tally.knock(world)
     }
@@ -307,7 +307,7 @@ async function wrongClock({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A client's clock is ahead: its knock is for windows to come, and a listener plays it when these have come. */
+/** A client's clock is ahead: its knock is for a future window, and a listener replays it when that window comes. */
 const futureKnock =
   (between?: (world: World) => Promise<void>) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -329,8 +329,8 @@ const futureKnock =
   }
 
 /**
- * A client's clock is so far ahead that the server does not know its window: six minutes, or with hundreds of keys more than one. Nothing
- * is written down then, so that only the address in the knock keeps the listener out when its window comes.
+ * A client's clock is so far ahead that the server does not know its window: six minutes, or, with hundreds of keys, more than one. Then
+ * nothing is recorded, so that only the address in the knock keeps the listener out when its window comes.
  */
 async function unknownFuture({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -351,7 +351,7 @@ async function unknownFuture({ times }: Scale): Promise<Outcome> {
       await tally.knock(world, () => play(world, named, USER))
     }
   }
-  tally.note = `known limit: one that names no address opened for the listener, ${taken} of ${tally.honest.tried}`
+  tally.note = `known limit: a knock that names no address opened for the listener, ${taken} of ${tally.honest.tried}`
   return tally
 }
 
@@ -365,13 +365,13 @@ export const attacks: Attack[] = [
   {
     kind: 'edge',
     name: 'a held-back knock at every second',
-    what: 'A knock arrives at any second from two windows before those that are accepted to two after, and once more from elsewhere.',
+    what: 'A knock arrives at each second from two windows before the accepted ones to two after, and again from elsewhere.',
     run: everySecond,
   },
   {
     kind: 'edge',
     name: 'a spent knock at every second',
-    what: 'A listener plays a spent knock at every second of two windows before it (the clock is set back) and four after it.',
+    what: 'A listener replays a spent knock at every second of two windows before it (the clock is set back) and four after it.',
     run: spentAtEverySecond,
   },
   ...(
@@ -386,50 +386,50 @@ export const attacks: Attack[] = [
     {
       kind: 'edge',
       name: `clock set ${way}`,
-      what: `Who can set the server's clock sets it ${way} and then right again, and plays recorded knocks each time.`,
+      what: `An attacker who can set the server's clock sets it ${way} and then right again, and replays recorded knocks each time.`,
       run: clockSet(seconds),
     },
     {
       kind: 'edge',
       name: `clock set ${way}, with a restart`,
-      what: `Who can set the server's clock sets it ${way} and then right again, while the daemon is not running.`,
+      what: `An attacker who can set the server's clock sets it ${way} and then right again, while the daemon is not running.`,
       run: clockSet(seconds, restarted),
     },
   ]),
   {
     kind: 'edge',
     name: 'a kept knock from below the floor',
-    what: "Somebody on the path has kept a knock that never arrived, and sets the server's clock back to its window.",
+    what: "An attacker on the path has kept a knock that never arrived, and sets the server's clock back to its window.",
     run: keptBelowFloor(),
   },
   {
     kind: 'edge',
     name: 'a kept knock from below the floor, with a restart',
-    what: "Somebody on the path has kept a knock that never arrived, and sets the server's clock back while the daemon is not running.",
+    what: "An attacker on the path has kept a knock that never arrived, and sets the server's clock back while the daemon is not running.",
     run: keptBelowFloor(restarted),
   },
   {
     kind: 'edge',
-    name: 'a clock that wanders',
-    what: 'Who can set the clock and have the daemon restarted, killed and its skew changed plays all knocks that have ever opened.',
+    name: 'a clock that is set again and again',
+    what: 'An attacker who can set the clock and have the daemon restarted, killed and its skew changed replays all knocks that have ever opened.',
     run: wanderingClock,
   },
   {
     kind: 'edge',
     name: 'a ledger that is rebased',
-    what: 'A listener plays all that he has heard when a ledger that was begun a year ahead of the time begins now instead: at once and in a year.',
+    what: 'A listener replays all that they have heard when a ledger that was begun a year ahead is rebased to the present: at once and in a year.',
     run: rebasedLedger,
   },
   {
     kind: 'edge',
     name: 'a lease while the clock is set back',
-    what: "Who can set the server's clock sets it back while a door is open, to keep it open.",
+    what: "An attacker who can set the server's clock sets it back while a door is open, to keep it open.",
     run: leaseUnderClock,
   },
   {
     kind: 'edge',
     name: 'skew changed between restarts',
-    what: 'A listener plays all recorded knocks after each restart with another skew: 0, 10, 0, 10, 1, 0, 10.',
+    what: 'A listener replays all recorded knocks after each restart with another skew: 0, 10, 0, 10, 1, 0, 10.',
     run: skewChanged,
   },
   {
@@ -441,19 +441,19 @@ export const attacks: Attack[] = [
   {
     kind: 'edge',
     name: 'a future knock when its time comes',
-    what: 'A listener hears the knock of a user whose clock is ahead, and plays it when its window comes.',
+    what: 'A listener hears the knock of a user whose clock is ahead, and replays it when its window comes.',
     run: futureKnock(),
   },
   {
     kind: 'edge',
     name: 'a future knock when its time comes, after kill -9',
-    what: 'A listener hears the knock of a user whose clock is ahead; the daemon is killed; he plays the knock when its window comes.',
+    what: 'A listener hears the knock of a user whose clock is ahead; the daemon is killed; the listener replays the knock when its window comes.',
     run: futureKnock(killed),
   },
   {
     kind: 'edge',
     name: 'a future knock of a window that the server does not know',
-    what: "A listener hears the knock of a user whose clock is ahead by more than the server's table, and plays it when its window comes.",
+    what: "A listener hears the knock of a user whose clock is further ahead than the server's table, and replays it when its window comes.",
     run: unknownFuture,
   },
 ]

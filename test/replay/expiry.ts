@@ -4,7 +4,7 @@ import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { serverKey, USER, World } from './world'
 
-/* The end of a door: what the rule itself says of it, since the kernel keeps that with the daemon or without. */
+/* The end of a door: what the rule itself contains, because the kernel enforces that with the daemon or without. */
 
 /** Longest life of a lease for one connection, in seconds. */
 const HOUR = 3_600
@@ -13,12 +13,12 @@ const DAY = 86_400
 const SERVICES = [22, 443].map((port) => ({ port, protocol: 'tcp' as const }))
 const ALL = { services: SERVICES, max: DAY, allowUntilClosed: true }
 
-/** Requests by which somebody gets as long a life as he can. */
+/** Requests by which someone tries to get the longest life. */
 const LONG: Partial<Request>[] = [{ seconds: HOUR - 1 }, { seconds: HOUR + 1 }, { seconds: DAY }, { seconds: 0 }].flatMap(
   (request) => [22, 0].map((port) => ({ ...request, port })),
 )
 
-/** Counts the rules that live beyond a moment in Unix seconds, or are for more connections than asked. */
+/** Counts the rules that live beyond a moment in Unix seconds, or allow more connections than were asked for. */
 function count(tally: Tally, world: World, end: number, once: boolean): void {
   for (const rule of world.rules) {
     tally.tried++
@@ -26,7 +26,7 @@ function count(tally: Tally, world: World, end: number, once: boolean): void {
   }
 }
 
-/** Time passes, the daemon or its corpse being there; then no door is open. */
+/** Time passes, with the daemon running or dead; then no door is open. */
 async function isShutAt(tally: Tally, world: World, end: number, isDead: boolean): Promise<void> {
   tally.promise(world.isOpen(USER, SERVICES[0].port), 'the door is not open before its end')
   if (isDead) {
@@ -35,7 +35,7 @@ async function isShutAt(tally: Tally, world: World, end: number, isDead: boolean
   } else {
     world.wall = 1_000 * end - 1_000
     await world.pass(1_500)
-    tally.promise(world.rules.size === 0, 'a rule is left behind')
+    tally.promise(world.rules.size === 0, 'a rule is left')
   }
   tally.tried++
   if (SERVICES.some(({ port }) => world.isOpen(USER, port))) tally.opened++
@@ -58,7 +58,7 @@ async function once({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A key that ends soon: each of its rules ends with it, however long a life was asked for, and however often. */
+/** A key that expires soon: each of its rules ends with it, however long a life was asked for, and however often. */
 async function keysEnd({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(3, 30); seed++) {
@@ -80,14 +80,14 @@ async function keysEnd({ times }: Scale): Promise<Outcome> {
 export const attacks: Attack[] = [
   {
     kind: 'edge',
-    name: 'one connection, for as long as can be had',
-    what: 'Somebody asks for one connection for hours, a day or without an end: the kernel, whose counter forgets after a day, has a rule of an hour.',
+    name: 'one connection, for as long as possible',
+    what: 'The holder of a key asks for one connection for hours, a day or without an end: the kernel, whose counter forgets after a day, has a rule of an hour.',
     run: once,
   },
   {
     kind: 'edge',
     name: "a lease beyond its key's end",
-    what: 'Somebody whose key is about to expire asks for a door for longer than that: the rule ends with the key, also where the daemon is dead.',
+    what: 'The holder of a key that is about to expire asks for a door for longer than that: the rule ends with the key, even if the daemon is dead.',
     run: keysEnd,
   },
 ]

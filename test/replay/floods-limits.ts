@@ -1,4 +1,4 @@
-// Floods at the limits of the log rules: who has a whole IPv6 network, and what the kernel's own log takes.
+// Floods at the limits of the log rules: from a whole IPv6 network, and into the kernel's own log.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -12,9 +12,9 @@ import type { Attack } from './attack'
 import { openOurs, POOL } from './doors'
 import { SSH, type Stage } from './stage'
 
-/** Packets a second that are heard of one source; and of all together, in the kernel's log. Each as many at once. */
+/** Packets a second that are heard from one source; and from all together, in the kernel's log. The same number at once. */
 const [EACH, ALL] = [2_000, 10_000]
-/** Different packets of a flood, which are sent over and over. */
+/** Different packets of a flood, which are sent again and again. */
 const PACKETS = 60_000
 /** Milliseconds of a flood before the first honest knock, and between two of them. */
 const [LEAD, PAUSE] = [1_000, 500]
@@ -27,11 +27,11 @@ const [SPOOFED, SPOOFED_SIZE] = [0x0a80_0000, 2 ** 23]
 export type Ours = Awaited<ReturnType<typeof openOurs>>
 export type Knock = { address: string; touches: Touch[] }
 
-/** Knocks of so many users, each from a new address, which are not sent yet. */
+/** Knocks of this many users, each from a new address, which are not sent yet. */
 async function knocksOf({ user }: Stage, door: Ours, users: number, another: () => Promise<string>) {
   const knocks: Knock[] = []
   for (let i = 0; i < users; i++) {
-    // A lifetime of their own: two who ask for the same may say the same knock, see floods.ts.
+    // Each has its own lifetime: two users who ask for the same may send the same knock, see floods.ts.
     const { touches } = await compose(user, door.gate.key, ...door.lease, '-t', `${60 + i}s`)
     knocks.push({ address: await another(), touches })
   }
@@ -70,7 +70,7 @@ const anyPort = (random: () => number) => POOL[Math.floor(random() * POOL.length
 const network: Attack = {
   kind: 'flood',
   name: 'flood of the pool from one IPv6 network, 20,000/s',
-  what: 'Somebody who has a /64 sends 20,000/s at the pool, from ever new addresses of it, to take what is meant for many.',
+  what: 'An attacker who has a /64 sends 20,000 packets a second to the pool, from ever new addresses of it, to use up what is meant for many.',
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server } = stage
@@ -97,7 +97,7 @@ const network: Attack = {
       const heard = (await loggedBy(stage, 'ip6tables')) - before
       const honest = knocks.reduce((sum, { touches }) => sum + 2 * touches.length, 0)
       const most = EACH * (1 + seconds) + honest
-      const broken = heard > most ? [`of one /64 ${heard} packets were heard, more than ${Math.round(most)}`] : []
+      const broken = heard > most ? [`${heard} packets of one /64 were heard, more than ${Math.round(most)}`] : []
       return {
         tried: sent.packets,
         opened: door.lines().filter(logged('accepted')).length - opened,
@@ -109,7 +109,7 @@ const network: Attack = {
 }
 
 /**
- * Has the log rules be those of target "log", and log to the daemon all the same: from a network namespace the kernel writes no
+ * Makes the log rules those of target "log", but has them log to the daemon: from a network namespace the kernel writes no
  * log.
  */
 async function logAsKernel({ server }: Stage, { gate }: Ours) {
@@ -128,7 +128,7 @@ async function logAsKernel({ server }: Stage, { gate }: Ours) {
 const kernelLog: Attack = {
   kind: 'flood',
   name: "flood of the kernel's log, 8,000/s and 50,000/s",
-  what: 'Somebody sends from spoofed addresses at the pool of a server with target = "log", first as much as lets others knock, then to fill its disk.',
+  what: 'An attacker sends from forged source addresses to the pool of a server with target = "log": first at a rate that lets users knock, then to fill its disk.',
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       await stage.tape.end()
@@ -154,7 +154,7 @@ const kernelLog: Attack = {
         opened: door.lines().filter(logged('accepted')).length - opened,
         honest: { tried: USERS, opened },
         broken: lines > most ? [`${lines} lines were logged, more than ${Math.round(most)}`] : [],
-        note: `of ${sent.packets} packets at ${Math.round(sent.pps)}/s ${lines} are lines`,
+        note: `${lines} log lines for ${sent.packets} packets at ${Math.round(sent.pps)}/s`,
       }
     }),
 }

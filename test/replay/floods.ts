@@ -1,4 +1,4 @@
-// Floods from spoofed addresses at the real daemon, while honest users knock.
+// Floods from forged source addresses at the real daemon, while honest users knock.
 
 import { randomBytes } from 'node:crypto'
 import { chownSync, readFileSync, writeFileSync } from 'node:fs'
@@ -16,25 +16,25 @@ import { openOurs, POOL } from './doors'
 import { limits } from './floods-limits'
 import type { Packet } from './packets'
 
-/** Different packets of a flood, which are sent over and over. */
+/** Different packets of a flood, which are sent again and again. */
 const PACKETS = 250_000
-/** What spoofed addresses are taken from: 10.128.0.0/9. */
+/** What forged source addresses are taken from: 10.128.0.0/9. */
 const [SPOOFED, SPOOFED_SIZE] = [0x0a80_0000, 2 ** 23]
 /** Milliseconds of a flood before the first honest knock. */
 const LEAD = 1_000
 /** Milliseconds between the passes of a knock, and within which it has to open. */
 const PASSES = 1_000
 const PATIENCE = 3_000
-/** Milliseconds within which what a flood took has been given back: nothing of it counts after 10 s, and V8 tidies up when it likes. */
+/** Milliseconds within which memory that a flood took has been given back: nothing of it counts after 10 s, and V8 collects garbage when it likes. */
 const LATER = 120_000
 const RENDEZVOUS = 8
 /** Random symbols behind the rendezvous: enough for a decode. */
 const SYMBOLS = 36
 
-/** MB that the daemon may take at most, and that it may have kept when a flood is long over. */
+/** MB that the daemon may take at most, and that it may still hold long after a flood. */
 const MOST_MB = 400
 const MOST_KEPT_MB = 40
-/** Bytes a second by which the log may grow, but for its lines about honest knocks. */
+/** Bytes a second by which the log may grow, except for its lines about honest knocks. */
 const MOST_LOG = 1_000
 
 /** What a flood aims at: its packets, made from the rendezvous ports that a listener has heard. */
@@ -55,9 +55,8 @@ const spoofed = (random: () => number) => SPOOFED + Math.floor(random() * SPOOFE
 const of = (random: () => number) => (ports: number[]) => ports[Math.floor(random() * ports.length)] ?? NaN
 
 /**
- * What the nth of many users of one key asks for, and no other of them. Who asks for the same in one window says the same knock
- * once in 65,536
- * times, by the salt, and the second of them is a replay: of 31 users that comes to pass in one flood of 140.
+ * The nth of many users of one key asks for something that no other user asks for. Two users who ask for the same in one window send the
+ * same knock once in 65,536 times, by the salt, and the second of them is a replay: with 31 users that happens in one flood of 140.
  */
 const ownLifetime = (n: number) => ['-t', `${60 + n}s`]
 
@@ -82,7 +81,7 @@ async function addKeys({ gate, daemon }: Awaited<ReturnType<typeof openOurs>>, c
   if (count > 1) await daemon.line(logged('reloaded', { keys: count }), 0, 30_000)
 }
 
-/** Memory of a process in MB, as it is or as it was at its most. */
+/** Memory of a process in MB, now or at its highest. */
 const memory = (pid: number | undefined, what: 'VmRSS' | 'VmHWM') =>
   Math.round(Number(new RegExp(`${what}:\\s+(\\d+)`).exec(readFileSync(`/proc/${pid}/status`, 'latin1'))?.[1]) / 1024)
 
@@ -104,7 +103,7 @@ export function flood({
   return {
     kind: 'flood',
     name: `flood of ${aim}, ${rate}${keys > 1 ? `, ${keys.toLocaleString('en-US')} keys` : ''}`,
-    what: `Somebody sends ${rate} from spoofed addresses at ${aim}, having heard a knock of this window, so that nobody else is heard.`,
+    what: `An attacker who has heard a knock of this window sends ${pps.toLocaleString('en-US')} packets a second from forged source addresses at ${aim}, so that nobody else is heard.`,
     run: () =>
       against({ open: openOurs }, async (stage, door) => {
         const { user, server } = stage
@@ -154,22 +153,22 @@ export function flood({
         const ended = JSON.parse(door.lines().findLast(logged('ended')) ?? '{}')
         const accepted = strange.filter(logged('accepted')).length
         const broken = rendezvous.length < RENDEZVOUS ? ['the rendezvous was not heard'] : []
-        if (peak > MOST_MB) broken.push(`the daemon took ${peak} MB, more than ${MOST_MB}`)
-        if (Number.isNaN(back)) broken.push(`the daemon has kept ${after - before} MB, more than ${MOST_KEPT_MB}`)
+        if (peak > MOST_MB) broken.push(`the daemon used ${peak} MB, more than ${MOST_MB}`)
+        if (Number.isNaN(back)) broken.push(`the daemon still holds ${after - before} MB, more than ${MOST_KEPT_MB}`)
         if (log > MOST_LOG) broken.push(`the log has grown by ${log} bytes/s, more than ${MOST_LOG}`)
         return {
           tried: sent.packets,
           opened: accepted,
           honest: { tried: users, opened },
           broken,
-          note: `${Math.round(sent.pps)} packets/s for ${seconds.toFixed(0)} s, heard ${ended.seen}, lost ${ended.dropped}; ${second} by the second pass; RSS ${before}, ${peak}${isWatched ? `, ${after} MB after ${Math.round(back / 1_000)} s` : ' MB'}; log ${log} bytes/s`,
+          note: `${Math.round(sent.pps)} packets/s for ${seconds.toFixed(0)} s, heard ${ended.seen}, lost ${ended.dropped}; ${second} opened by the second pass; RSS ${before}, ${peak}${isWatched ? `, ${after} MB after ${Math.round(back / 1_000)} s` : ' MB'}; log ${log} bytes/s`,
         }
       }),
   }
 }
 
 const AT = Object.keys(AIMS)
-/** More packets a second than a sender beside the daemon can make, most that the daemon must stand, and the rate that `npm test` has time for. */
+/** More packets a second than a sender beside the daemon can make, the most that the daemon must handle, and the rate that `npm test` has time for. */
 const [ALL, MOST, LESS] = [100_000, 50_000, 20_000]
 
 /** The floods of `npm run attack`. */

@@ -19,7 +19,7 @@ import { Tally } from './tally'
 import { anyOf } from './traffic'
 import { ATTACKER, SERVER, serverKey, USER, World } from './world'
 
-/* Forgery: knocks that nobody who has the key has made. Where it says so, the attacker is given more than he can have. */
+/* Forgery: knocks that no holder of the key has made. In some attacks the attacker is given more than they can have, as stated there. */
 
 const RENDEZVOUS = 8
 /** Symbols that rebuild an IPv4 request, and those of a knock. */
@@ -29,10 +29,10 @@ const WHOLE = ENOUGH + PARITY
 const KEY = keyOf(1)
 const BOOK = codebook(KEY, WINDOW)
 
-/** Another address for each try, so that none suffers from the tries before. */
+/** Another address for each try, so that no try suffers from earlier ones. */
 const addressOf = (n: number): string => `10.${(n >> 16) & 255}.${(n >> 8) & 255}.${n & 255}`
 
-/** The ports that say sealed bytes, with the default parity: what only somebody can send who has the window's codebook. */
+/** The ports for sealed bytes, with the default parity: only someone with the window's codebook can send them. */
 const portsOf = (sealed: Uint8Array, book = BOOK): number[] => [
   ...book.ports.subarray(0, RENDEZVOUS),
   ...symbolPorts(book, sealed).slice(0, sealed.length + PARITY),
@@ -72,7 +72,7 @@ async function oneSymbol({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Two spent knocks are spliced at every place, and by turns; what is repaired by that is one of the two, and spent. */
+/** Two spent knocks are spliced at every place, and by turns; if that can be repaired, the result is one of the two, and spent. */
 const spliced =
   (other: (world: World) => number[]) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -99,7 +99,7 @@ const spliced =
     return tally
   }
 
-/** Symbols of two knocks by chance: whatever is decoded must be one of the two. */
+/** Symbols of two knocks, mixed at random: whatever is decoded must be one of the two. */
 async function splicedSymbols({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const world = await World.begin()
@@ -123,7 +123,7 @@ async function splicedSymbols({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** What an attacker would make of a request, who knows every byte of it. */
+/** What an attacker who knows every byte of a request would change in it. */
 const TARGETS: Partial<Request>[] = [
   { address: ATTACKER },
   { port: 0 },
@@ -138,7 +138,7 @@ const TARGETS: Partial<Request>[] = [
   { salt: 2 },
 ]
 
-/** The attacker is given the codebook and all that a user asks; he alters the encrypted bytes so that they say what he wants, or any bit. */
+/** The attacker is given the codebook and all that a user asks; they change the encrypted bytes to what they want, or any bit. */
 async function retargeted({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const rights = { lock: true, allowUntilClosed: true, bindSource: false }
@@ -152,7 +152,7 @@ async function retargeted({ times }: Scale): Promise<Outcome> {
       const wanted = encodeRequest({ ...request, ...target })
       return sealed.map((byte, i) => (i < 16 ? byte : byte ^ plain[i - 16] ^ wanted[i - 16]))
     })
-    // V and the request's bytes of two knocks of the same user, too.
+    // Also V of one knock with the request's bytes of another of the same user.
     const second = seal(KEY, WINDOW, encodeRequest({ ...request, ...TARGETS[0] }))
     const mixed = [...sealed.subarray(0, 16), ...second.subarray(16)]
     for (const [n, forged] of [...bits, ...altered, Uint8Array.from(mixed)].entries())
@@ -164,7 +164,7 @@ async function retargeted({ times }: Scale): Promise<Outcome> {
 }
 
 /**
- * A listener has heard fewer symbols than open a knock, and guesses the rest; he is given their pages. With 24 of 28 a try has one chance
+ * A listener has heard too few symbols of a knock to open it, and guesses the rest; they are given the pages. With 24 of 28 a try has one chance
  * in 2^32, with 27 one in 256: what opens then is the user's own request, of which the listener has heard nearly all.
  */
 async function truncated({ times }: Scale): Promise<Outcome> {
@@ -180,11 +180,11 @@ async function truncated({ times }: Scale): Promise<Outcome> {
     tally.tried++
     if (open(KEY, WINDOW, places, symbols, ENOUGH)) tally.opened++
   }
-  tally.note = `0 to ${most} of ${ENOUGH} symbols heard, the others at random`
+  tally.note = `0 to ${most} of ${ENOUGH} symbols heard, the others random`
   return tally
 }
 
-/** The same as packets: the rendezvous and some of the symbols, and ports of the pool at random. */
+/** The same as packets: the rendezvous and some of the symbols, and random ports of the pool. */
 async function truncatedTaps({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const world = await World.begin()
@@ -198,7 +198,7 @@ async function truncatedTaps({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** The sealed bytes of a spent knock are said in the codebook of another window that is accepted: they are sealed for their own. */
+/** The sealed bytes of a spent knock are sent in the codebook of another accepted window: they are sealed for their own. */
 async function inOtherBook({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const books = [-1, 1].map((step) => codebook(KEY, WINDOW + step))
@@ -214,7 +214,7 @@ async function inOtherBook({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** One part of a knock is said at one address of the server, the rest at another: neither is a knock, until one has been said whole. */
+/** One part of a knock is sent to one address of the server, the rest to another: neither is a knock until one address has received all of it. */
 async function atTwoAddresses({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const addresses = [SERVER, '198.51.100.9']
@@ -245,7 +245,7 @@ async function atTwoAddresses({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** The listener lacks one symbol of a knock that has arrived, and says all that it can be: what he completes is spent. */
+/** The listener lacks one symbol of a knock that has arrived, and sends all that it can be: the completed knock is spent. */
 async function completed(): Promise<Outcome> {
   const tally = new Tally()
   const world = await World.begin()
@@ -254,7 +254,7 @@ async function completed(): Promise<Outcome> {
   const heard = knock.slice(0, RENDEZVOUS + ENOUGH - 1)
   for (let byte = 0; byte < PAGE; byte++)
     await tally.attack(world, () => send(world, [...heard, symbolPort(BOOK, ENOUGH - 1, byte)], addressOf(byte)))
-  tally.promise(tally.said.replayed === 1, `the log should say replayed once, and says it ${tally.said.replayed ?? 0} times`)
+  tally.promise(tally.said.replayed === 1, `expected "replayed" once in the log, got it ${tally.said.replayed ?? 0} times`)
   return tally
 }
 
@@ -285,7 +285,7 @@ const otherLabel = (n: number): Key => {
   return deriveKey({ secret, server: LABELS[n % LABELS.length], period, pool })
 }
 
-/** Another key's knock opens; then something becomes of the user's, and his knocks open nothing more, from wherever they come. */
+/** Another key's knock opens; then the user's key loses its rights, and its knocks open nothing more, from any address. */
 const withoutRight =
   (says: Refusal | null, lose: (world: World, key: ServerKey) => Promise<void>) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -330,14 +330,14 @@ async function revokedMeanwhile({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** What has been done to the file of a key, from which the daemon reads its keys again: at once, and `wait` milliseconds later. */
+/** What has been done to a key's file, from which the daemon reads its keys again: at once, and `wait` milliseconds later. */
 interface Spoiled {
   readonly spoil: (folder: string, path: string, text: string) => unknown
   readonly says: Refusal | null
   readonly wait?: number
 }
 
-/** The file of a user's key, whose door is open, becomes something else: the door shuts, and nothing more opens. Another key's opens. */
+/** The file of a user's key, whose door is open, is changed: the door closes, and nothing more opens. Another key still opens. */
 async function withFile({ spoil, says, wait = 0 }: Spoiled, tally: Tally): Promise<void> {
   const folder = mkdtempSync(join(tmpdir(), 'knockturn-attack-'))
   try {
@@ -352,7 +352,7 @@ async function withFile({ spoil, says, wait = 0 }: Spoiled, tally: Tally): Promi
     await world.setKeys(again.keys)
     await world.pass(wait)
     if (wait > 0) {
-      tally.promise(world.isOpen(), 'the door is shut before the time of a faulty file is over')
+      tally.promise(world.isOpen(), 'the door is closed before the time for a faulty file has ended')
       await world.setKeys((await loadServerKeys(folder, KEY.server, { before: again, now: world.steady })).keys)
     }
     await world.pass(500)
@@ -364,7 +364,7 @@ async function withFile({ spoil, says, wait = 0 }: Spoiled, tally: Tally): Promi
   }
 }
 
-/** Every way in which a file may say it and be no key. */
+/** Every way in which a file can contain the word "revoked" and be no valid key file. */
 async function revokedInSomeWay(): Promise<Outcome> {
   const tally = new Tally()
   for (const form of Object.values(revocations))
@@ -373,7 +373,7 @@ async function revokedInSomeWay(): Promise<Outcome> {
   return tally
 }
 
-/** `knockturn key revoke` on files that are as long as they may be, or nearly. */
+/** `knockturn key revoke` on files of the maximum length, or nearly. */
 async function revokedAtTheLimit(): Promise<Outcome> {
   const tally = new Tally()
   for (const room of [0, 1, 30, 31]) {
@@ -386,7 +386,7 @@ async function revokedAtTheLimit(): Promise<Outcome> {
   return tally
 }
 
-/** Files that are no keys and don't say why: one that is too long at once, the others when they have been so for ten seconds. */
+/** Files that are not valid and not marked as revoked: too long a file counts at once, the others after ten seconds. */
 async function spoiledFiles(): Promise<Outcome> {
   const tally = new Tally()
   const long = (_: string, path: string, text: string) => writeFileSync(path, text.padEnd(MAX_KEY_FILE + 1, '\n'))
@@ -402,7 +402,7 @@ async function spoiledFiles(): Promise<Outcome> {
   return tally
 }
 
-/** Two key files hold one secret, another has another label: the daemon's own loader takes neither, and says so. */
+/** Two key files contain the same secret, another has another label: the daemon's own loader takes none of them, and reports it. */
 async function doubled(): Promise<Outcome> {
   const tally = new Tally()
   const folder = mkdtempSync(join(tmpdir(), 'knockturn-attack-'))
@@ -417,7 +417,7 @@ async function doubled(): Promise<Outcome> {
     for (const key of [KEY, keyOf(3), elsewhere])
       for (const port of [22, 1, 0]) await tally.attack(world, () => send(world, world.compose({ port }, key)), null)
     await tally.knock(world, () => world.knock({ key: keys[0].key }))
-    tally.promise(keys.map(({ id }) => id).join() === 'user2', `the keys should be user2, and are ${keys.map(({ id }) => id)}`)
+    tally.promise(keys.map(({ id }) => id).join() === 'user2', `expected the keys user2, got ${keys.map(({ id }) => id)}`)
     tally.note = faults.map(({ message }) => message.replaceAll(`${folder}/`, '')).join('; ')
   } finally {
     rmSync(folder, { recursive: true })
@@ -425,7 +425,7 @@ async function doubled(): Promise<Outcome> {
   return tally
 }
 
-/** Somebody who has a key that may do everything says what no client says: every first byte of a request, and requests of other lengths. */
+/** The holder of a key that may do everything sends what no client sends: every first byte of a request, and requests of other lengths. */
 async function reserved(): Promise<Outcome> {
   const tally = new Tally()
   const world = await World.begin({ keys: [serverKey(1, { lock: true, allowUntilClosed: true, bindSource: false })] })
@@ -458,7 +458,7 @@ export const attacks: Attack[] = [
   {
     kind: 'forgery',
     name: 'two knocks spliced, of one key',
-    what: 'A listener sends a part of one spent knock and the rest of another: every cut, by turns, and by chance.',
+    what: 'A listener sends a part of one spent knock and the rest of another: at every cut, by turns, and at random.',
     run: spliced((world) => world.compose()),
   },
   {
@@ -470,91 +470,91 @@ export const attacks: Attack[] = [
   {
     kind: 'forgery',
     name: 'two knocks spliced, of two windows',
-    what: 'A listener sends a part of a spent knock and the rest of another, of the window before.',
+    what: 'A listener sends a part of a spent knock and the rest of another, from the window before.',
     run: spliced((world) => world.compose({}, undefined, WINDOW - 1)),
   },
   {
     kind: 'forgery',
     name: 'two knocks spliced, symbol by symbol',
-    what: 'An attacker who is given the codebook mixes the symbols of two knocks by chance, to have a third.',
+    what: 'An attacker who is given the codebook mixes the symbols of two knocks at random, to make a third.',
     run: splicedSymbols,
   },
   {
     kind: 'forgery',
-    name: 'a request re-targeted',
-    what: 'An attacker who is given the codebook and the request alters encrypted bytes: another address, port, lifetime, action, any bit.',
+    name: 'a retargeted request',
+    what: 'An attacker who is given the codebook and the request changes encrypted bytes: another address, port, lifetime, action, any bit.',
     run: retargeted,
   },
   {
     kind: 'forgery',
     name: 'a truncated knock with random symbols',
-    what: 'A listener has heard too few symbols of a knock that did not arrive and guesses the rest; he is given their pages.',
+    what: 'A listener has heard too few symbols of a knock that did not arrive and guesses the rest; they are given its pages.',
     run: truncated,
   },
   {
     kind: 'forgery',
     name: 'a truncated knock with random packets',
-    what: 'A listener sends the rendezvous and some symbols of a knock that did not arrive, and random ports, from as many addresses.',
+    what: 'A listener sends the rendezvous ports and some symbols of a knock that did not arrive, and random ports, each try from its own address.',
     run: truncatedTaps,
   },
   {
     kind: 'forgery',
     name: 'a spent knock completed',
-    what: 'A listener lacks one symbol of a knock that has arrived, and says all the 256 that it can be.',
+    what: 'A listener lacks one symbol of a knock that has arrived, and sends all 256 that it can be.',
     run: completed,
   },
   {
     kind: 'forgery',
     name: 'a spent knock in the codebook of another window',
-    what: 'Who has the codebooks, and not the seal, says what was sealed for one window by the ports of the windows beside it.',
+    what: 'An attacker who has the codebooks, but not the seal, sends what was sealed for one window on the ports of the windows beside it.',
     run: inOtherBook,
   },
   {
     kind: 'forgery',
     name: 'half a knock at each of two addresses',
-    what: 'A part of a knock is said at one address of the server and the rest at another: what counts together has one destination.',
+    what: 'A part of a knock is sent to one address of the server and the rest to another: only taps to one destination count together.',
     run: atTwoAddresses,
   },
   {
     kind: 'forgery',
     name: 'keys of another server label',
-    what: 'A user says his knocks for another server here, with the same secret; or a label that looks like it.',
+    what: "A user's knocks for another server are sent here, with the same secret; or with a label that looks the same.",
     run: strangers(otherLabel),
   },
   {
     kind: 'forgery',
-    name: 'keys that nobody has',
+    name: 'guessed keys',
     what: 'The attacker guesses secrets and knocks with them.',
     run: strangers((n) => keyOf(100_000 + n)),
   },
   {
     kind: 'forgery',
     name: 'a revoked key',
-    what: 'Somebody goes on knocking with a key that has been revoked.',
+    what: 'Someone goes on knocking with a key that has been revoked.',
     run: withoutRight('revoked', (world, key) => world.setKeys([{ ...key, revoked: world.wall }, world.keys[1]])),
   },
   {
     kind: 'forgery',
-    name: 'a key revoked in a file that is no key',
-    what: 'Somebody goes on knocking with a key whose file says that it is revoked, and is in no encoding, form or length of a key file.',
+    name: 'a key revoked in an invalid key file',
+    what: 'Someone goes on knocking with a key whose file says that it is revoked, but has the wrong encoding, form or length for a key file.',
     run: revokedInSomeWay,
   },
   {
     kind: 'forgery',
-    name: 'a key revoked in a file as long as may be',
-    what: 'Somebody goes on knocking with a key whose file has become too long by its revocation.',
+    name: 'a key revoked in a file of the maximum length',
+    what: 'Someone goes on knocking with a key whose file became too long when it was revoked.',
     run: revokedAtTheLimit,
   },
   {
     kind: 'forgery',
-    name: 'a key whose file is spoiled',
-    what: 'Somebody goes on knocking with a key whose file can be read and is faulty: it may be so for ten seconds, as an editor leaves it.',
+    name: 'a key whose file is faulty',
+    what: 'Someone goes on knocking with a key whose file can be read and is faulty: this is allowed for ten seconds, because an editor may leave it so.',
     run: spoiledFiles,
   },
   {
     kind: 'forgery',
     name: 'an expired key',
-    what: 'Somebody goes on knocking with a key that has expired while his door was open.',
+    what: 'Someone goes on knocking with a key that expired while their door was open.',
     run: withoutRight('revoked', async (world, key) => {
       await world.setKeys([{ ...key, expires: MIDDLE * 1000 + 5_000 }, world.keys[1]])
       await world.pass(6_000)
@@ -562,26 +562,26 @@ export const attacks: Attack[] = [
   },
   {
     kind: 'forgery',
-    name: 'a key that was taken away',
-    what: 'Somebody goes on knocking with a key whose file has been removed.',
+    name: 'a removed key',
+    what: 'Someone goes on knocking with a key whose file has been removed.',
     run: withoutRight(null, (world) => world.setKeys([world.keys[1]])),
   },
   {
     kind: 'forgery',
     name: 'a key revoked while the ledger is written',
-    what: 'Somebody knocks with a key that is revoked or removed while his knock is on its way to the disk.',
+    what: 'Someone knocks with a key that is revoked or removed while their knock is being written to the disk.',
     run: revokedMeanwhile,
   },
   {
     kind: 'forgery',
-    name: 'a doubled key',
-    what: 'Somebody has put a copy of a key with a wider grant into the keyring, and one of another server.',
+    name: 'a duplicate key',
+    what: 'The keyring contains a copy of a key with a wider grant, and a key of another server.',
     run: doubled,
   },
   {
     kind: 'forgery',
     name: 'reserved values',
-    what: 'Somebody who has a key seals what no client says: other versions, actions, protocols and lengths.',
+    what: 'The holder of a key seals what no client sends: other versions, actions, protocols and lengths.',
     run: reserved,
   },
 ]

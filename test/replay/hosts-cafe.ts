@@ -1,4 +1,4 @@
-// Attacks on the client, in a café whose network is the attacker's: what it is told, and to whom it speaks. The daemon is the real one.
+// Attacks on the client, in a café whose network belongs to the attacker: what it is told, and where it sends. The daemon is the real one.
 
 import { copyFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -17,10 +17,10 @@ import { SSH, type Stage } from './stage'
 const KNOCKCLIENT = join(BIN, 'knockclient')
 /** Their addresses in the café's own network, a /24. */
 const [ROUTER, GUEST] = ['10.0.0.1', '10.0.0.2']
-/** What the client says of a call that it refuses. */
+/** The client's exit status for a call that it refuses. */
 const USAGE = 2
 
-/** Puts a host behind the attacker: all that it sends passes him, and has an address of his choice from there on. */
+/** Puts a host behind the attacker: everything that it sends passes the attacker, and leaves with a source address that they choose. */
 async function seat({ attacker }: Stage, guest: Host) {
   await attacker.addAddress(`${ROUTER}/24`)
   await attacker.must([
@@ -42,7 +42,7 @@ async function seat({ attacker }: Stage, guest: Host) {
 const forgedStun: Attack = {
   kind: 'cafe',
   name: 'a forged STUN answer',
-  what: "A café's network answers in a STUN server's place that the guest has the forger's address, hears the knock for it, and plays that from there.",
+  what: "A café's network answers in place of a STUN server that the guest has the forger's address, hears the knock for it, and replays that from there.",
   run: ({ times }) =>
     against(
       { open: (stage: Stage) => openOurs(stage, ['--require-address']) },
@@ -70,16 +70,16 @@ const forgedStun: Attack = {
             await sleep(HEARD)
             tried++
             opened += await stage.open(attacker, [as])
-            if (code !== USAGE) broken.push(`the client ends with ${code}, and not with ${USAGE}`)
-            if (said.length > 0) broken.push(`the client has sent ${said.length} packets`)
-            // It bites: who says that they trust the answer knocks for the forger.
+            if (code !== USAGE) broken.push(`expected exit ${USAGE} of the client, got ${code}`)
+            if (said.length > 0) broken.push(`the client sent ${said.length} packets`)
+            // It proves something: anyone who trusts the answer knocks for the forger.
             const since = door.daemon.lines.length
             await knock(door.gate.key, '--stun-trusted')
             await door.daemon
               .line(logged('refused', { refusal: 'address-mismatch', source: seen, address: as }), since)
               .catch(() => broken.push('a forged answer that is trusted does not name the forger'))
             await forger.end()
-            // With nobody in between it is the way in.
+            // With nobody in between, this is how to get in.
             honest.tried++
             honest.opened += Number(await stage.opens(guest, GUEST, () => knock(key, '--stun-trusted')))
           }
@@ -94,7 +94,7 @@ const forgedStun: Attack = {
 const wrongHost: Attack = {
   kind: 'cafe',
   name: 'a knock at the wrong host',
-  what: "A user's client is told the attacker's host, by a typing error or by ssh for every host; he plays at the key's server what he hears.",
+  what: "A user's client gets the attacker's host, by a typing error or because ssh uses it for every host; the attacker replays to the key's server what they hear.",
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, attacker, server, lab, another } = stage
@@ -131,8 +131,8 @@ const wrongHost: Attack = {
           await sleep(HEARD)
           tried++
           opened += await stage.open(attacker, [as])
-          if (code !== USAGE) broken.push(`"${words.join(' ')}" ends with ${code}, and not with ${USAGE}`)
-          if (said.length > 0) broken.push(`"${words.join(' ')}" has sent ${said.length} packets`)
+          if (code !== USAGE) broken.push(`expected exit ${USAGE} of "${words.join(' ')}", got ${code}`)
+          if (said.length > 0) broken.push(`"${words.join(' ')}" sent ${said.length} packets`)
           honest.tried++
           const { stdout } = await client('connect', server.ipv4, String(SSH))
           honest.opened += Number(stdout.startsWith('welcome'))
@@ -144,8 +144,8 @@ const wrongHost: Attack = {
 
 const namedLikeHost: Attack = {
   kind: 'cafe',
-  name: "a key by another host's name",
-  what: "A user is given a key that is named like a host of theirs and is for the attacker's: their connection to it goes to the attacker.",
+  name: 'a key named like another host',
+  what: "A user is given a key that is named like one of their hosts and is for the attacker's: their connection to that host goes to the attacker.",
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, attacker, server, lab } = stage
@@ -171,7 +171,7 @@ const namedLikeHost: Attack = {
           const said = taps.filter(({ source }) => source === user.ipv4)
           tried++
           opened += Number(said.length > 0)
-          if (code !== USAGE) broken.push(`"${words.join(' ')}" ends with ${code}, and not with ${USAGE}`)
+          if (code !== USAGE) broken.push(`expected exit ${USAGE} of "${words.join(' ')}", got ${code}`)
         }
         honest.tried++
         const { stdout } = await client('connect', 'traveller', String(SSH))

@@ -1,4 +1,4 @@
-// Attacks by who has a key on the real daemon and its real firewall: closing what is being opened, and knocking without end.
+// Attacks by the holder of a key on the real daemon and its real firewall: closing what is being opened, and knocking without end.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { logged } from '../lab/gate'
@@ -15,13 +15,13 @@ const MANY = 41
 const FIRST = 20_000
 /** Milliseconds between opening and closing, from and to. */
 const [SOONEST, LATEST] = [20, 80]
-/** Milliseconds after the last command in which everything must be gone. */
+/** Milliseconds after the last command within which everything must be gone. */
 const GONE = 5_000
-/** Of a low key: knocks a second, for so many seconds, of so many taps each. */
+/** Of the key that knocks without end: knocks a second, for how many seconds, of how many taps each. */
 const RATE = 45
 const SECONDS = 10
 const TAPS = 8 + 28
-/** Addresses that it knocks from in turn: the ports of what one address has said whole are passed over for a while. */
+/** Addresses that it knocks from in turn: the ports of a complete knock from one address are ignored for a while. */
 const SOURCES = 50
 const LOW_SERVICES = [22, 443, 8_443]
 /** Honest knocks meanwhile, and the milliseconds within which each has to open. */
@@ -31,7 +31,7 @@ const PATIENCE = 2_000
 const services = (ports: number[]) => ports.map((port) => `${port}/tcp`).join()
 const many = Array.from({ length: MANY }, (_, i) => FIRST + i)
 
-/** The rules of a key, or of all whose ids begin so. */
+/** The rules of a key, or of all whose ids begin with this. */
 const rulesOf = async ({ server }: Stage, id: string) =>
   (await server.must(['iptables', '-S', 'KNOCKTURN-LEASES'])).split('\n').filter((rule) => rule.includes(`:${id}`))
 
@@ -63,20 +63,20 @@ const closingWhileOpening: Attack = {
         const isGone = async () => (await rulesOf(stage, `low${i}:`)).length === 0
         await until(isGone, 'no rule is left', GONE).catch(() => opened++)
       }
-      // What came back later, after a look at the firewall, would be found here.
+      // Anything that came back later, after a check of the firewall, would be found here.
       await sleep(GONE + 1_000)
       opened += (await server.must(['iptables', '-S', 'KNOCKTURN-LEASES']))
         .split('\n')
         .filter((rule) => rule.includes(':low')).length
-      const broken = heard < rounds ? [`of ${rounds} knocks ${heard} were heard`] : []
+      const broken = heard < rounds ? [`only ${heard} of ${rounds} knocks were heard`] : []
       return { tried: rounds, opened, broken }
     }),
 }
 
 const lowKey: Attack = {
   kind: 'share',
-  name: 'packets of a low key that knocks without end',
-  what: 'The holder of a key knocks 45 times a second for ten seconds, on three services for one connection each, while others knock and while it is revoked.',
+  name: 'packets of a key that knocks without end',
+  what: 'The holder of a key knocks 45 times a second for ten seconds, on three services for one connection each, while others knock and while the key is revoked.',
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, attacker } = stage
@@ -84,7 +84,7 @@ const lowKey: Attack = {
       await gate.newKey('low', '--services', services(LOW_SERVICES))
       await daemon.line(logged('reloaded', { keys: 2 }))
       const low = await composer(gate, 'low')
-      // All of it lies in one window and the next, which are accepted throughout.
+      // All of it falls into one window and the next, which are accepted throughout.
       const sources: string[] = []
       for (let i = 0; i < SOURCES; i++) sources.push(await stage.another(attacker))
       const knocks = Array.from({ length: RATE * SECONDS }, () => low.ports({ once: true, seconds: 60 }).slice(0, TAPS))
@@ -119,25 +119,25 @@ const lowKey: Attack = {
       const accepted = daemon.lines.filter(logged('accepted', { key: 'low' })).length
       const lines = daemon.lines.filter((line) => line.includes('"key":"low"')).length
       const broken = []
-      if (accepted < 10) broken.push(`only ${accepted} knocks of the low key were heard`)
+      if (accepted < 10) broken.push(`only ${accepted} knocks of the key were heard`)
       if (gone === Infinity) broken.push('rules of the revoked key are left')
-      if (since < 0) broken.push('the revocation was not read')
-      // 256 services at once and 8 a second are its share, three of them a knock.
+      if (since < 0) broken.push('the daemon did not read the revocation')
+      // Its share is 256 services at once and 8 a second, and each knock takes three.
       const share = Math.ceil((256 + 8 * (SECONDS + 2)) / LOW_SERVICES.length)
       return {
         tried: knocks.length,
         opened: late + Math.max(0, accepted - share),
         honest,
         broken,
-        note: `${accepted} of ${knocks.length} accepted, ${lines} lines; others open in ${Math.round(Math.max(...took))} ms at most; gone ${Math.round(gone)} ms after the revocation`,
+        note: `${accepted} of ${knocks.length} accepted, ${lines} log lines; others' knocks open in ${Math.round(Math.max(...took))} ms at most; all rules gone ${Math.round(gone)} ms after the revocation`,
       }
     }),
 }
 
 const onceForAll: Attack = {
   kind: 'closing',
-  name: 'packets of one connection for each service, by a knock for one',
-  what: "Somebody behind the user's address connects to each service of a knock for one connection.",
+  name: 'packets of one connection for each service, with a knock for one',
+  what: "An attacker behind the user's address connects to each service of a knock for one connection.",
   run: ({ times }) =>
     against(
       { open: (stage: Stage) => openOurs(stage, ['--services', services([SSH, ...many.slice(0, 3)])]) },
@@ -168,7 +168,7 @@ const ACK = 0x10
 const keptLease: Attack = {
   kind: 'closing',
   name: 'packets that keep a lease that has ended',
-  what: 'Who has had a lease sends RST, a stray ACK and a SYN by the port of his connection when it is closed, or used up by one connection.',
+  what: 'The holder of an ended lease sends RST, a stray ACK and a SYN from the port of their connection, after it was closed, or used up by one connection.',
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server, lab } = stage
@@ -184,7 +184,7 @@ const keptLease: Attack = {
         honest.tried++
         if (!connection) continue
         honest.opened++
-        /** Where both are by the greeting that the server has sent. */
+        /** The sequence numbers of both sides after the greeting that the server has sent. */
         let at: number[] = []
         await until(async () => {
           const packets = (await lab.wire.must(['tcpdump', '-nn', '-S', '-r', wire.file])).split('\n')

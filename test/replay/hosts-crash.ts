@@ -1,4 +1,4 @@
-// Disks that take no more, ledgers that are damaged, and a daemon that is killed between tap and rule.
+// Disks that refuse writes, ledgers that are damaged, and a daemon that is killed between tap and rule.
 
 import { chownSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
@@ -12,7 +12,7 @@ import { openOurs } from './doors'
 import { endHaving, HEARD, honestly, leaseRules, onOurs, playAll, record, TAPS } from './on-ours'
 import type { Stage } from './stage'
 
-/** Milliseconds from a knock's first tap within which all that it leads to happens. */
+/** Milliseconds from a knock's first tap within which everything that it causes happens. */
 const TAP_TO_RULE = 20
 
 const DAMAGES: Record<string, (ledger: string) => void> = {
@@ -27,18 +27,18 @@ const DAMAGES: Record<string, (ledger: string) => void> = {
   'something else': (ledger) => writeFileSync(ledger, 'something else\n'.repeat(100)),
 }
 
-/** What becomes of a small disk, and what mends it. */
+/** What is done to a small disk, and what repairs it. */
 export type Change = (host: Stage['server'], disk: string) => Promise<unknown>
-/** The other options stay: in a user's own namespace mount would ask for users that there are not. */
+/** The other options stay: in a user namespace mount would ask for users that do not exist. */
 const remount: (options: string) => Change = (options) => (host, disk) =>
   host.must(['mount', '--options-mode', 'ignore', '-o', `remount,${options}`, disk])
 const fill: Change = (host, disk) => host.run(['dd', 'if=/dev/zero', `of=${join(disk, 'filler')}`, 'bs=1k'])
 const clear: Change = async (_, disk) => rmSync(join(disk, 'filler'))
 
 /**
- * A listener plays what was accepted before the disk took no more, and what was refused since: then, and when the disk is well
+ * A listener replays what was accepted before the disk refused writes, and what was refused since: at that time, and when the disk works
  * again.
- * @param error the system's word for it
+ * @param error the system's name for the error
  */
 const onSpoiled =
   (spoil: Change, mend: Change, error: string) =>
@@ -57,7 +57,7 @@ const onSpoiled =
         knocks.push({ address, packets: await stage.recorded(address) })
       }
       const refused = JSON.parse(await door.daemon.line(logged('refused', { refusal: 'ledger-unavailable' })))
-      if (!String(refused.reason).includes(error)) broken.push(`the log says ${refused.reason}, and not ${error}`)
+      if (!String(refused.reason).includes(error)) broken.push(`expected ${error} in the log, got ${refused.reason}`)
       const played = [await playAll(stage, knocks)]
       await mend(stage.server, disk)
       played.push(await playAll(stage, knocks))
@@ -78,19 +78,19 @@ export const crashes: Attack[] = [
   {
     kind: 'crash',
     name: 'packets of a knock, on a full disk',
-    what: 'A listener plays what was knocked before and while the disk under the ledger was full, and after.',
+    what: 'A listener replays what was sent before, while and after the disk under the ledger was full.',
     run: onSpoiled(fill, clear, 'ENOSPC'),
   },
   {
     kind: 'crash',
     name: 'packets of a knock, on a read-only disk',
-    what: 'A listener plays what was knocked before and while the disk under the ledger was read-only, and after.',
+    what: 'A listener replays what was sent before, while and after the disk under the ledger was read-only.',
     run: onSpoiled(remount('ro'), remount('rw'), 'EROFS'),
   },
   {
     kind: 'crash',
     name: 'kill -9 between tap and rule',
-    what: 'The daemon is killed at a random moment after the first tap of a knock; whoever has heard the knock plays it to the next daemon, and wants a second opening.',
+    what: 'The daemon is killed at a random moment after the first tap of a knock; a listener replays the knock to the next daemon, to open a second time.',
     run: onOurs(async (stage, door, { times }) => {
       const { user, attacker, server } = stage
       const { honest, knock } = honestly(stage, door)
@@ -99,7 +99,7 @@ export const crashes: Attack[] = [
       let [tried, opened] = [0, 0]
       for (let i = 0; i < times(20, 300); i++) {
         const [address, as] = [await stage.another(user), await stage.another(attacker)]
-        // The address is named: what was not heard at all is nobody else's to play.
+        // The knock names its address: a knock that was not heard at all is of no use to anyone else.
         const { touches } = await compose(user, door.gate.key, ...door.lease, '-i', address)
         const sent = user.replay(touches, server.ipv4, address)
         await sleep(random() * TAP_TO_RULE)
@@ -108,7 +108,7 @@ export const crashes: Attack[] = [
         const wasOpen = (await leaseRules(stage)).some((rule) => rule.includes(` -s ${address}/32 `))
         await server.must(['iptables', '-F', 'KNOCKTURN-LEASES'])
         await door.start()
-        // The listener first; then the user, whom a knock that was never written down still serves.
+        // The listener first; then the user, for whom a knock that was never recorded still opens.
         await attacker.replay(touches, server.ipv4, as)
         await sleep(HEARD / 4)
         await user.replay(touches, server.ipv4, address)
@@ -126,7 +126,7 @@ export const crashes: Attack[] = [
   {
     kind: 'crash',
     name: 'packets of a knock, after the ledger was damaged',
-    what: 'The ledger is deleted, emptied, cut off, changed or replaced while the daemon is down, and a listener plays what it knew.',
+    what: 'The ledger is deleted, emptied, cut off, changed or replaced while the daemon is down, and a listener replays the knocks that were in it.',
     run: onOurs(async (stage, door) => {
       const { honest, knock } = honestly(stage, door)
       const knocks = await record(stage, knock, 1)
@@ -138,19 +138,19 @@ export const crashes: Attack[] = [
       for (const [damage, make] of Object.entries(DAMAGES)) {
         const since = door.lines().length
         make(ledger)
-        // It has to start and to hear: a daemon that doesn't is shut, and proves nothing.
+        // It has to start and to listen: a daemon that does not is closed, and proves nothing.
         await door.start()
         const played = await playAll(stage, knocks)
         tried += played.tried
         opened += played.opened
         const seen = await endHaving(door)
-        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon has seen ${seen} taps only`)
+        if (seen < TAPS * played.tried) broken.push(`${damage}: the daemon saw only ${seen} taps`)
         const what = `the ledger is ${damage === 'missing' ? 'missing' : 'damaged'}: no knock opens anything`
         const told = door
           .lines()
           .slice(since)
           .filter((line) => line.includes(what))
-        if (told.length !== 1) broken.push(`${damage}: the log says "${what}" ${told.length} times`)
+        if (told.length !== 1) broken.push(`${damage}: expected "${what}" once in the log, got it ${told.length} times`)
         writeFileSync(ledger, sound)
         chownSync(ledger, door.gate.user.uid, door.gate.user.gid)
       }

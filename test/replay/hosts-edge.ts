@@ -1,4 +1,4 @@
-// The window's edge, by faketime: the daemon's clock moves, the kernel's stays.
+// The window's edge, by faketime: the daemon's clock is changed, the kernel's is not.
 
 import { logged } from '../lab/gate'
 import type { Attack } from './attack'
@@ -8,18 +8,18 @@ import { SSH } from './stage'
 
 /** The daemon's clock, in seconds or as a moment. */
 const CLOCKS = ['-60', '-86400', '@1970-01-02 00:00:00', '+60', '+86400']
-/** Seconds that the clock of a lost user is wrong: the server's log names it. */
+/** Seconds by which the clock of a user is wrong: the server's log names them. */
 const LOST = 300
 /** Milliseconds within which the log names a knock of the past: its session has to end first. */
 const QUIET = 30_000
-/** Seconds of a lease for one connection: as long as it takes to start the daemon anew, and more. */
+/** Seconds of a lease for one connection: longer than it takes to restart the daemon. */
 const LONG = 120
 
 export const edges: Attack[] = [
   {
     kind: 'edge',
-    name: "packets of a knock, when the server's clock has moved",
-    what: "A listener plays recorded knocks to a daemon whose clock was set back a minute, a day, to 1970, or forward (by faketime; the kernel's clock stays).",
+    name: "packets of a knock, when the server's clock has changed",
+    what: "A listener replays recorded knocks to a daemon whose clock was set back a minute, a day, to 1970, or forward (by faketime; the kernel's clock stays).",
     run: onOurs(async (stage, door, { times }) => {
       const { honest, knock } = honestly(stage, door)
       const knocks = await record(stage, knock, times(2, 10))
@@ -36,17 +36,17 @@ export const edges: Attack[] = [
         tried += played.tried
         opened += played.opened
         const seen = await endHaving(door)
-        if (starts && seen < TAPS * played.tried) broken.push(`at ${clock} the daemon has seen ${seen} taps only`)
+        if (starts && seen < TAPS * played.tried) broken.push(`at ${clock} the daemon saw only ${seen} taps`)
       }
       await door.start()
       await knock()
-      return { tried, opened, honest, broken, note: "the daemon's clock alone moved" }
+      return { tried, opened, honest, broken, note: "only the daemon's clock was changed" }
     }),
   },
   {
     kind: 'edge',
-    name: 'packets of a knock from the future, when its time has come',
-    what: "A listener keeps the knock of a user whose clock is ahead, and plays it when the server's clock has come so far (by faketime).",
+    name: 'packets of a future knock, when its time comes',
+    what: "A listener keeps the knock of a user whose clock is ahead, and replays it when the server's clock gets there (by faketime).",
     run: onOurs(async (stage, door, { times }) => {
       const { honest, knock } = honestly(stage, door)
       const knocks: Recorded[] = []
@@ -64,15 +64,15 @@ export const edges: Attack[] = [
           const { clock } = JSON.parse(await door.daemon.line(logged('refused', { source: lost }), 0, QUIET))
           const [, seconds, said] = /clock is (\d+) s (\w+)/.exec(clock) ?? []
           if (!(Math.abs(Number(seconds) - LOST) <= 30) || said !== way)
-            broken.push(`a clock ${LOST} s ${way} is said to be: ${clock}`)
+            broken.push(`expected a clock ${LOST} s ${way} in the log, got: ${clock}`)
         })
-        if (answers !== 0) broken.push(`who is ${LOST} s ${way} has got ${answers} packets from the server`)
+        if (answers !== 0) broken.push(`a client ${LOST} s ${way} got ${answers} packets from the server`)
       }
       await door.end('SIGTERM')
       await door.start(clockOf(`+${AHEAD}`))
       const played = await playAll(stage, knocks)
       const seen = await endHaving(door)
-      if (seen < TAPS * played.tried) broken.push(`the daemon has seen ${seen} taps only`)
+      if (seen < TAPS * played.tried) broken.push(`the daemon saw only ${seen} taps`)
       await door.start()
       await knock()
       return { ...played, honest, broken }
@@ -80,8 +80,8 @@ export const edges: Attack[] = [
   },
   {
     kind: 'edge',
-    name: 'packets of a second connection, by a lease for one',
-    what: "Somebody behind the user's address connects after him, whose lease is for one connection: at once, while the daemon is dead, and when it has been started again.",
+    name: 'packets of a second connection, with a lease for one',
+    what: "An attacker behind the user's address connects after the user, whose lease is for one connection: at once, while the daemon is dead, and when it runs again.",
     run: onOurs(async (stage, door, { times }) => {
       const { user } = stage
       const addresses = await many(stage, user, times(3, 20))
@@ -98,7 +98,7 @@ export const edges: Attack[] = [
         await door.start()
         opened += await stage.open(user, addresses)
       }
-      // The rules are there still: it is the kernel's count that shuts them.
+      // The rules are still there: the kernel's count closes them.
       const rules = (await leaseRules(stage)).length
       const broken = rules === addresses.length ? [] : [`of ${addresses.length} leases ${rules} are left`]
       return { tried: 5 * addresses.length, opened, honest, broken }

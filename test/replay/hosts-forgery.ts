@@ -1,4 +1,4 @@
-// Knocks that nobody has sent: spliced, of another server, of a key that is revoked, outside the grant.
+// Knocks that nobody has sent: spliced, for another server, with a revoked key, outside the grant.
 
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -19,7 +19,7 @@ export const forgeries: Attack[] = [
   {
     kind: 'forgery',
     name: 'packets of two knocks, spliced',
-    what: 'A listener mixes the ports of two knocks of one window, and ports of his own choice behind the rendezvous that he has heard.',
+    what: 'A listener mixes the ports of two knocks of one window, and adds other ports to the rendezvous ports that they have heard.',
     run: onOurs(
       async (stage, door, { times }) => {
         const { server, attacker, another } = stage
@@ -28,7 +28,7 @@ export const forgeries: Attack[] = [
         const listen = async () => (await stage.heard(await knock())).map(({ port }) => port)
         let [one, two] = [await listen(), await listen()]
         const shared = () => one.filter((port) => two.includes(port))
-        // The window may have turned between them: then it has not between the next two.
+        // If the next window began between them, it does not begin between the next two.
         if (shared().length < RENDEZVOUS) [one, two] = [two, await listen()]
         const rendezvous = shared()
         const pick = () => POOL[Math.floor(random() * POOL.length)] ?? NaN
@@ -60,7 +60,7 @@ export const forgeries: Attack[] = [
   {
     kind: 'forgery',
     name: 'knocks of another server label',
-    what: "Somebody has a server's secret, under the label of another server, where the same secret is in use.",
+    what: "Someone has a server's secret under the label of another server, where the same secret is in use.",
     run: onOurs(async (stage, door, { times }) => {
       const { honest, knock } = honestly(stage, door)
       const theirs = join(door.gate.folder, 'theirs.key')
@@ -80,15 +80,15 @@ export const forgeries: Attack[] = [
   },
 ]
 
-/** Milliseconds after which the rules of a key that is dead at once are gone. */
+/** Milliseconds after which the rules of a revoked key are gone. */
 const DEAD = 5_000
 /** Seconds of a lease that does not end by itself. */
 const LASTING = 600
 
 export const revoked: Attack = {
   kind: 'forgery',
-  name: 'packets of a key revoked in a file that is no key',
-  what: 'Somebody goes on knocking with a key whose file says that it is revoked, and is in no encoding, form or length of a key file; the daemon has opened to him.',
+  name: 'packets of a key revoked in an invalid key file',
+  what: 'Someone goes on knocking with a key whose file says that it is revoked, but has the wrong encoding, form or length for a key file; the daemon has opened a door for them.',
   run: onOurs(async (stage, door) => {
     const { user, server, another, speakFrom } = stage
     const { gate, daemon } = door
@@ -126,7 +126,7 @@ export const revoked: Attack = {
   }),
 }
 
-/** What a key that may open 22/tcp for an hour may not ask. */
+/** What a key that may open 22/tcp for an hour may not ask for. */
 const TOO_MUCH: Record<string, (stage: Stage) => string[]> = {
   'another port': () => ['-p', '443', '-t', '1m'],
   'another protocol': () => ['-p', '22', '--protocol', 'udp', '-t', '1m'],
@@ -142,7 +142,7 @@ const TOO_MUCH: Record<string, (stage: Stage) => string[]> = {
 export const policy: Attack = {
   kind: 'policy',
   name: 'requests outside the grant',
-  what: 'The holder of a key asks for more than its grant has: ports, protocols, lifetimes, addresses, a lock.',
+  what: 'The holder of a key asks for more than its grant: ports, protocols, lifetimes, addresses, a lock.',
   run: onOurs(async (stage, door) => {
     const { honest, knock } = honestly(stage, door)
     const broken: string[] = []
@@ -150,7 +150,7 @@ export const policy: Attack = {
     for (const [what, options] of Object.entries(TOO_MUCH)) {
       const address = await stage.another(stage.user)
       await door.client(address, ...options(stage), '--passes', '1', '--force')
-      await door.daemon.line(logged('refused', { source: address })).catch(() => broken.push(`${what}: is not refused`))
+      await door.daemon.line(logged('refused', { source: address })).catch(() => broken.push(`${what}: not refused`))
       tried++
       opened += (await leaseRules(stage)).length
     }

@@ -16,7 +16,7 @@ const logLine = (source: string, destination: string, port: number) =>
   `${PREFIX}IN=eth0 OUT= MAC=02:00:00:00:00:01 SRC=${source} DST=${destination} LEN=60 TOS=0x00 PREC=0x00 TTL=64 ID=7 DF PROTO=TCP SPT=40000 DPT=${port} WINDOW=64240 RES=0x00 SYN URGP=0 `
 const STAMP = 'Nov 22 21:00:00 gate'
 
-/** What a local user makes of a line, by way of syslog or of a terminal. */
+/** Log lines that a local user makes, through syslog or a terminal. */
 const FORGERIES: ((line: string) => string)[] = [
   (line) => `${STAMP} kernel: ${line}\n`,
   (line) => `${STAMP} mallory: ${line}\n`,
@@ -28,7 +28,7 @@ const FORGERIES: ((line: string) => string)[] = [
 export const injection: Attack = {
   kind: 'injection',
   name: 'lines forged in the followed file',
-  what: 'A local user who can write to syslog writes the lines of a recorded knock and of random ports, with any address as their source.',
+  what: 'A local user who can write to syslog writes the lines of a recorded knock and of random ports, with any source address.',
   run: onOurs(async (stage, door, { times }) => {
     const { user, attacker, server, another } = stage
     const { gate } = door
@@ -63,7 +63,8 @@ export const injection: Attack = {
     }
     // Once a minute for each knock.
     const replayed = door.lines().filter(logged('refused', { refusal: 'replayed' })).length
-    const broken = replayed < honest.tried ? [`of ${honest.tried} forged knocks ${replayed} are said to be replayed`] : []
+    const broken =
+      replayed < honest.tried ? [`expected "replayed" for each of ${honest.tried} forged knocks, got it for ${replayed}`] : []
     return { tried, opened, honest, broken }
   }),
 }

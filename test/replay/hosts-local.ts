@@ -1,4 +1,4 @@
-// Attacks that open no door: they would keep the daemon from starting, or have it say what is not so.
+// Attacks that open no door: they try to keep the daemon from starting, or to have it report what is not true.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { PRIVILEGES } from '../lab/gate'
@@ -7,11 +7,11 @@ import type { Attack } from './attack'
 import { openOurs, POOL } from './doors'
 import type { Stage } from './stage'
 
-/** Milliseconds of odd packets: more than three looks of the daemon at what it hears. */
+/** Milliseconds of odd packets: more than three of the daemon's checks of its capture. */
 const ODD = 35_000
 /** Milliseconds between two rounds of them. */
 const PAUSE = 500
-/** Lines of warnings that are few enough: ten of each kind, and how many more there are. */
+/** Most lines of warnings: ten of each kind, and how many more there are. */
 const MOST_LINES = 22
 
 export type Ours = Awaited<ReturnType<typeof openOurs>>
@@ -23,7 +23,7 @@ async function honestKnock({ user, another, opens }: Stage, door: Ours) {
   return { tried: 1, opened: Number(isOpen) }
 }
 
-/** Nobody's privileges: those of the daemon without its one capability. */
+/** The privileges of an ordinary user: those of the daemon without its one capability. */
 const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 
 /** Listens on each port of the pool, and connects to one of them by the host's own address. */
@@ -38,8 +38,8 @@ const squatter = (address: string) => `
 
 const squatting: Attack = {
   kind: 'injection',
-  name: 'sockets of a local user at every port of the pool, while the server boots',
-  what: 'A local user listens on every port of the pool, connects to one by the own address of the host and has a friend connect from elsewhere, before the log rules are there.',
+  name: 'sockets of a local user on every port of the pool, while the server boots',
+  what: "A local user listens on every port of the pool, connects to one from the host's own address and has a friend connect from elsewhere, before the log rules are there.",
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       const { server, attacker } = stage
@@ -58,7 +58,7 @@ const squatting: Attack = {
       const { code, stderr } = await server.run([...gate.command.slice(0, PRIVILEGES.length), ...install(gate)])
       const broken = code === 0 ? [] : [`the log rules are not installed: ${stderr}`]
       const lines = stderr.split('\n').length - 1
-      if (lines > MOST_LINES) broken.push(`it has said ${lines} lines`)
+      if (lines > MOST_LINES) broken.push(`it printed ${lines} lines`)
       await door.start()
       return {
         tried: POOL.length,
@@ -78,8 +78,8 @@ const install = ({ knockdaemon, config }: Ours['gate']) => [
 
 const oddPackets: Attack = {
   kind: 'injection',
-  name: 'packets that the firewall logs and nobody can read',
-  what: 'A stranger sends datagrams to the pool behind IPv6 extension headers, more and longer ones than are followed, so that the daemon believes that it is deaf.',
+  name: 'logged packets that cannot be read',
+  what: 'A stranger sends datagrams to the pool behind more and longer IPv6 extension headers than are followed, so that the daemon believes that it hears nothing.',
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       const { attacker } = stage
@@ -95,8 +95,8 @@ const oddPackets: Attack = {
       const lines = door.lines()
       const { unreadable } = JSON.parse(lines.at(-1) ?? '{}')
       const alarms = lines.filter((line) => line.includes('none of them arrives'))
-      const broken = alarms.map(() => 'the log says that the daemon is deaf')
-      if (unreadable !== tried) broken.push(`of ${tried} odd packets ${unreadable} have come`)
+      const broken = alarms.map(() => 'logged that the daemon hears nothing')
+      if (unreadable !== tried) broken.push(`only ${unreadable} of ${tried} odd packets arrived`)
       return { tried, opened: await stage.open(attacker, [attacker.ipv4]), honest, broken }
     }),
 }

@@ -1,4 +1,4 @@
-// Attacks on the client by the network that it is in: what that says of time and names, and what is said there by a laptop that was elsewhere before.
+// Attacks on the client by the network that it is in: what the network answers about time and names, and what a laptop from elsewhere sends there.
 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -14,28 +14,28 @@ import { HEARD } from './on-ours'
 import { SSH } from './stage'
 
 const KNOCKCLIENT = join(BIN, 'knockclient')
-/** Seconds by which a time source lies, just below what was once believed of each answer, and how often it does. */
+/** Seconds by which a time source lies, just below what the client once accepted from one answer, and how often it does. */
 const LIE = 290
 const LIES = 3
-/** Milliseconds after which a client that was to wait one second does not end by itself. */
+/** Milliseconds after which a client that was to wait one second is taken to hang. */
 const NEVER = 15_000
 
 const lyingTime: Attack = {
   kind: 'cafe',
   name: 'a time source that lies',
-  what: "A café's network holds a knock back, answers by NTP that the user's clock is behind, again and again, and plays what it heard when that time comes (by faketime).",
+  what: "A café's network holds a knock back, answers by NTP that the user's clock is behind, again and again, and replays what it heard when that time comes (by faketime).",
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, attacker, server, another } = stage
       const short = ['--services', `${SSH}/tcp`, '--max', '1h', '--period', '10']
       const usual = short.slice(0, -2)
-      // The door's own key is for honest knocks: what is played by another clock moves a key's floor.
+      // The door's own key is for honest knocks: a knock sent with another clock moves a key's floor.
       const keys = [await door.gate.newKey('usual', ...usual), await door.gate.newKey('short', ...short)]
       const bait = await door.gate.newKey('bait', ...usual)
       await door.daemon.line(logged('reloaded', { keys: 4 }))
       const source = await serveNtp(attacker, LIE)
       const broken: string[] = []
-      /** Has the user knock from a new address, and the server hear nothing of it. */
+      /** Has the user knock from a new address, while the server hears nothing of it. */
       const held = async (knock: (address: string) => Promise<unknown>) => {
         const address = await another(user)
         await stage.speakFrom(user, address)
@@ -45,7 +45,7 @@ const lyingTime: Attack = {
         await server.must(['iptables', '-t', 'raw', '-D', ...rule])
         return { address, packets: await stage.recorded(address), as: await another(attacker) }
       }
-      /** Knocks as often as the client names another offset, by that. */
+      /** Knocks as often as the client names another offset, with that offset. */
       const follow = async (key: string) => {
         let offset = 0
         for (let i = 0; i < LIES; i++) {
@@ -55,7 +55,7 @@ const lyingTime: Attack = {
           if (named === offset) break
           offset = named
         }
-        if (offset !== 0) broken.push(`the client has been led ${offset} s away`)
+        if (offset !== 0) broken.push(`the client's clock was moved by ${offset} s`)
       }
       const knocks = []
       for (let i = 0; i < times(1, 5); i++) for (const key of keys) knocks.push(await held(() => follow(key)))
@@ -64,9 +64,9 @@ const lyingTime: Attack = {
       )
       await door.end('SIGTERM')
       await door.start(clockOf(`+${LIE}`))
-      /** Whether what was held back opens when it is played. */
+      /** Whether what was held back opens when it is replayed. */
       const opens = ({ address, packets, as }: typeof early) => stage.opens(attacker, as, () => stage.play(packets, address, as))
-      // It bites: who goes by such an answer has left a knock that opens.
+      // It proves something: anyone who follows such an answer has left a knock that opens.
       if (!(await opens(early))) broken.push('a knock that was early does not open when its time comes')
       let opened = 0
       for (const knock of knocks.reverse()) opened += Number(await opens(knock))
@@ -84,8 +84,8 @@ const lyingTime: Attack = {
 
 const carriedAway: Attack = {
   kind: 'cafe',
-  name: 'a laptop that is carried into the café',
-  what: 'A laptop whose connection was made at the office, with --renew and --close, gets an address of the café: whoever comes out of that waits for its knocks.',
+  name: 'a laptop carried into a café',
+  what: 'A laptop whose connection was made at the office, with --renew and --close, gets an address of the café: an attacker there waits for its knocks.',
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server, lab, another } = stage
@@ -112,8 +112,8 @@ const carriedAway: Attack = {
         await session.end()
         await sleep(HEARD)
         const taken = door.daemon.lines.slice(since).filter(logged('accepted', { source: here }))
-        for (const line of taken) broken.push(`the server takes a knock from the café: ${JSON.parse(line).action}`)
-        // It bites: what is knocked from there opens there.
+        for (const line of taken) broken.push(`the server accepted a knock from the café: ${JSON.parse(line).action}`)
+        // It proves something: a knock sent from there opens there.
         honest.tried++
         honest.opened += Number(await stage.opens(user, here, () => door.knock(here)))
       }
@@ -123,8 +123,8 @@ const carriedAway: Attack = {
 
 const slowNames: Attack = {
   kind: 'cafe',
-  name: 'a name server that never ends its answer',
-  what: 'A café\'s name server says "truncated", and by TCP nothing: the client is to wait for ever, and what it was run by.',
+  name: 'a name server that never finishes its answer',
+  what: 'A café\'s name server answers "truncated", and then sends nothing over TCP, so that the client and its caller wait for ever.',
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, attacker, another } = stage
@@ -134,7 +134,7 @@ const slowNames: Attack = {
         [...door.lease, '--wait', '1', '-r', name],
         [...door.lease, '--wait', '1', '-i', 'auto', '--address-url', `https://${name}/`],
         [...door.lease, '--wait', '1', '-i', 'auto', '--stun', name, '--stun-trusted'],
-        // By a clock of another day, so that nothing opens and the time is asked for.
+        // With a clock of another day, so that nothing opens and the client asks for the time.
         [...door.lease, '--wait', '1', '--time-offset', '-86400', '--time-source', `ntp://${name}`],
       ]
       const broken: string[] = []
@@ -149,7 +149,7 @@ const slowNames: Attack = {
           opened += await stage.open(user, [address])
           if (signal !== null) broken.push(`the client does not end: ${options.slice(door.lease.length).join(' ')}`)
         }
-        if (!names.server.lines.includes('truncated')) broken.push('the name server has not been asked')
+        if (!names.server.lines.includes('truncated')) broken.push('the name server was not asked')
         const address = await another(user)
         honest.tried++
         honest.opened += Number(await stage.opens(user, address, () => door.knock(address)))

@@ -1,4 +1,4 @@
-// What somebody on the path does: holds a knock back, or sends from the user's own address.
+// What an attacker on the path does: hold a knock back, or send from the user's own address.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { compose } from '../lab/knocks'
@@ -8,7 +8,7 @@ import { clockOf, POOL } from './doors'
 import { AHEAD, endHaving, honestly, many, onOurs, playAll, type Recorded, refused, TAPS } from './on-ours'
 import type { Stage } from './stage'
 
-/** Somebody on the path keeps what an address sends from the server while something is done; what he does with it is his. */
+/** Keeps what an address sends from the server while something is done; the attacker on the path may use it as they like. */
 async function heldBack({ server }: Stage, address: string, work: () => Promise<unknown>) {
   const rule = ['PREROUTING', '-s', address, '-j', 'DROP']
   await server.must(['iptables', '-t', 'raw', '-A', ...rule])
@@ -20,7 +20,7 @@ export const delays: Attack[] = [
   {
     kind: 'delay',
     name: 'packets of a knock that was held back, with require_address',
-    what: 'Somebody on the path stops a knock and delivers it from his own address within its window: what names another address opens nothing and costs the user nothing, what names none is refused.',
+    what: 'An attacker on the path stops a knock and delivers it from their own address within its window: a knock that names another address opens nothing and costs the user nothing, one that names none is refused.',
     run: onOurs(
       async (stage, door, { times }) => {
         const { user, attacker, another } = stage
@@ -39,7 +39,7 @@ export const delays: Attack[] = [
             tried++
             opened += await stage.open(attacker, [as])
             if (!isNamed) continue
-            // At last it comes through.
+            // In the end it arrives.
             honest.tried++
             honest.opened += Number(await stage.opens(user, address, () => stage.play(packets, address, address)))
           }
@@ -51,8 +51,8 @@ export const delays: Attack[] = [
   },
   {
     kind: 'delay',
-    name: 'packets of a knock that was held back until its window was over',
-    what: "Somebody on the path stops a knock that names no address, and delivers it a minute and a half later (by faketime; the kernel's clock stays).",
+    name: 'packets of a knock that was held back until its window had passed',
+    what: "An attacker on the path stops a knock that names no address, and delivers it a minute and a half later (by faketime; the kernel's clock stays).",
     run: onOurs(async (stage, door, { times }) => {
       const { user, another } = stage
       const { honest, knock } = honestly(stage, door)
@@ -67,20 +67,20 @@ export const delays: Attack[] = [
       await door.start(clockOf(`+${AHEAD}`))
       const played = await playAll(stage, knocks)
       const seen = await endHaving(door)
-      return { ...played, honest, broken: seen < TAPS * played.tried ? [`the daemon has seen ${seen} taps only`] : [] }
+      return { ...played, honest, broken: seen < TAPS * played.tried ? [`the daemon saw only ${seen} taps`] : [] }
     }),
   },
 ]
 
-/** Forged taps that are sent in the middle of a pass: up to the first number we promise that the knock opens by its second pass. */
+/** Forged taps in the middle of a pass: up to the first number we promise that the knock opens by its second pass. */
 const FORGED = [30, 60, 120, 240]
 /** Milliseconds between the passes of a knock. */
 const PASSES = 1_000
 
 export const cancel: Attack = {
   kind: 'cancel',
-  name: "packets from the user's own address in the middle of his knock",
-  what: "Somebody who can send from the user's address sends ports of his own choice, the same ones, after the first half of each pass of the user's knock.",
+  name: "packets from the user's own address in the middle of their knock",
+  what: "An attacker who can send from the user's address sends ports of their choice, the same ones, after the first half of each pass of the user's knock.",
   run: onOurs(async (stage, door, { times }) => {
     const { user } = stage
     const random = seededRandom(6)

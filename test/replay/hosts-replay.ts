@@ -1,4 +1,4 @@
-// What a listener plays again: over the other protocol, a datagram, a passcode.
+// What a listener replays: over the other protocol, a datagram, a passcode.
 
 import { hkdfSync } from 'node:crypto'
 import { appendFileSync, readFileSync } from 'node:fs'
@@ -15,7 +15,7 @@ import { honestly, type Ours, OVER, onOurs, playTwice, record, refused } from '.
 export const otherProtocol: Attack = {
   kind: 'replay',
   name: 'packets of a knock, over the other protocol',
-  what: 'A listener says by UDP what was said by TCP, and the other way round.',
+  what: 'A listener sends over UDP what was sent over TCP, and the other way round.',
   run: onOurs(async (stage, door, { times }) => {
     const { honest, knock } = honestly(stage, door)
     const broken: string[] = []
@@ -43,7 +43,7 @@ const DATAGRAMS = 443
 export const datagram: Attack = {
   kind: 'datagram',
   name: 'packets of a datagram',
-  what: "A listener plays recorded datagram knocks from addresses of his own and from their users', before and after the daemon is killed and started again.",
+  what: "A listener replays recorded datagram knocks from addresses of their own and from the users', before and after the daemon is killed and started again.",
   run: (scale) =>
     against({ open: (stage) => openOurs(stage, [], { more: `[datagram]\nports = [${DATAGRAMS}]\n` }) }, async (stage, door) => {
       const { honest, knock } = honestly(stage, door)
@@ -58,7 +58,7 @@ const PIN = '0417'
 const PASSCODE_BASE = 48_000
 const DIGITS = 12
 
-/** Gives the door's key a passcode. @returns what touches the ports of PIN and the code of now */
+/** Gives the door's key a passcode. @returns what sends the ports of the current PIN and code */
 async function enrol(door: Ours) {
   const { keys, config, knockturn } = door.gate
   const file = join(keys, 'traveller.key')
@@ -78,7 +78,7 @@ async function enrol(door: Ours) {
 export const passcode: Attack = {
   kind: 'passcode',
   name: 'packets of a passcode',
-  what: "A listener plays a recorded passcode from an address of his own and from its user's, before and after the daemon is killed and started again.",
+  what: "A listener replays a recorded passcode from an address of their own and from its user's, before and after the daemon is killed and started again.",
   run: onOurs(async (stage, door) => {
     const { user, server } = stage
     const { honest, knock } = honestly(stage, door)

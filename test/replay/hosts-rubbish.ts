@@ -1,4 +1,4 @@
-// Rubbish under heard rendezvous ports at the real daemon, made so that it tries as much of it as it can, while users knock in every way.
+// Rubbish under heard rendezvous ports at the real daemon, made so that it decodes as much of it as it can, while users knock in every way.
 
 import { randomBytes } from 'node:crypto'
 import { chownSync, writeFileSync } from 'node:fs'
@@ -15,13 +15,13 @@ import { type Composer, composer } from './composer'
 import { openOurs, said } from './doors'
 
 const RATE = 10_000
-/** What the log rules take of one source, a /64. */
+/** What the log rules let through from one source, a /64. */
 const LOGGED_OF_ONE = 2_000
-/** Milliseconds between honest knocks of one kind, and for which the flood goes on behind the last, at least and at most: a busy machine hears late. */
+/** Milliseconds between honest knocks of one kind, and how long the flood goes on after the last, at least and at most: a busy machine is late. */
 const EVERY = 300
 const PATIENCE = 3_000
 const LATEST = 10_000
-/** Milliseconds between the passes of a knock: a client says it twice. */
+/** Milliseconds between the passes of a knock: a client sends it twice. */
 const PASSES = 1_000
 /** Milliseconds of the flood before the first of them. */
 const LEAD = 1_000
@@ -30,7 +30,7 @@ const RENDEZVOUS = 8
 const PIN = '0417'
 const DATAGRAMS = 53
 
-/** So many pages, each with so many symbols: with two of them none is settled. */
+/** This many pages, each with this many symbols: if each has two, none of them counts and nothing is decoded. */
 const rubbish = (pages: number, symbols: number) => (book: Uint16Array, random: () => number, n: number) => [
   ...book.subarray(n % 5, (n % 5) + 4),
   ...Array.from({ length: pages * symbols }, (_, i) => {
@@ -55,15 +55,15 @@ function putKey(gate: Gate, id: string) {
 
 /** @param heardRate packets a second that the log rules let through */
 const attack = (
-  what: string,
+  fate: string,
   from: string,
   make: ReturnType<typeof rubbish>,
   sourceOf: (n: number) => string | number,
   heardRate: number = RATE,
 ): Attack => ({
   kind: 'flood',
-  name: `packets of rubbish that ${what}, 10,000/s, from ${from}`,
-  what: `Somebody who has heard this window sends 10,000 packets a second that ${what}, from ${from}, while users knock in every way that there is.`,
+  name: `packets of rubbish that ${fate}, 10,000/s, from ${from}`,
+  what: `An attacker who has heard this window sends 10,000 packets a second that ${fate}, from ${from}, while users knock in every possible way.`,
   run: ({ times }) =>
     against({ open: (stage) => openOurs(stage, [], { more: `[datagram]\nports = [${DATAGRAMS}]\n` }) }, async (stage, door) => {
       const { user, server } = stage
@@ -98,9 +98,9 @@ const attack = (
       for (const [n, own] of senders.entries()) {
         const [plain = '', ipv6 = '', datagram = '', passcode = ''] = addresses.slice(4 * n)
         for (const [address, kind] of [
-          [plain, 'by ports'],
-          [ipv6, 'by ports, for IPv6'],
-          [datagram, 'by a datagram'],
+          [plain, 'on ports'],
+          [ipv6, 'on ports, for IPv6'],
+          [datagram, 'in a datagram'],
           [passcode, 'by passcode'],
         ])
           waiting.set(address ?? '', kind ?? '')
@@ -147,8 +147,8 @@ const attack = (
 
 const unsettled = rubbish(40, 2)
 export const rubbishes: Attack[] = [
-  attack('never settles', 'forged addresses', unsettled, V4),
-  attack('never settles', 'a /64', unsettled, ONE_64, LOGGED_OF_ONE),
-  attack('can just be tried', 'forged addresses', rubbish(28, 1), V4),
-  attack('can be tried often', 'many /64s', rubbish(56, 1), MANY_64),
+  attack('are never decoded', 'forged addresses', unsettled, V4),
+  attack('are never decoded', 'a /64', unsettled, ONE_64, LOGGED_OF_ONE),
+  attack('are decoded once', 'forged addresses', rubbish(28, 1), V4),
+  attack('are decoded often', 'many /64s', rubbish(56, 1), MANY_64),
 ]

@@ -1,4 +1,4 @@
-// Attacks on the client by what is around it on the user's machine: other local users, a config of somebody else's, a slack environment.
+// Attacks on the client by what surrounds it on the user's machine: other local users, someone else's config, a careless environment.
 
 import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -18,7 +18,7 @@ const KNOCKCLIENT = join(BIN, 'knockclient')
 const INSPECTOR = 9_229
 const INSPECTED = 1_000
 const HTTPS = 443
-/** Somebody whom a local user is not. */
+/** A user who is not the local user. */
 const NOBODY = 65_534
 const is = (word: string) => (line: string) => line === word
 const isRoot = process.getuid?.() === 0
@@ -38,7 +38,7 @@ const inspector: Attack = {
       let [tried, opened] = [0, 0]
       for (let i = 0; i < times(1, 5); i++) {
         await stage.speakFrom(user, await another(user))
-        // The command is given the signal, too, and does not mind.
+        // The command gets the signal, too, and ignores it.
         const exec = ['exec', server.ipv4, '-p', String(SSH), '-k', door.gate.key, '-r', server.ipv4, '--']
         const client = user.start([KNOCKCLIENT, ...exec, 'sh', '-c', 'trap "" USR1; echo runs; exec sleep 60'])
         await client.line(is('runs'))
@@ -50,7 +50,7 @@ const inspector: Attack = {
         opened += Number(await isInspected(user))
         if (client.child.exitCode !== null || client.child.signalCode !== null) broken.push('the signal ends the client')
         await client.end()
-        // It bites: any other program of Node's is opened so.
+        // It proves something: any other Node program is opened in this way.
         const other = user.start([process.execPath, '-e', 'setInterval(() => {}, 1e6); console.log("runs")'])
         await other.line(is('runs'))
         other.child.kill('SIGUSR1')
@@ -63,21 +63,21 @@ const inspector: Attack = {
 
 const strangersConfig: Attack = {
   kind: 'cafe',
-  name: "somebody else's config",
-  what: "A client is run with the HOME of another user, or with a config that others may write: it names the attacker's host, who waits for the knock.",
+  name: "someone else's config",
+  what: 'A client is run with the HOME of another user, or with a config that others may write: it names the host of an attacker, who waits for the knock.',
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, attacker, server, lab, another } = stage
       const folder = lab.folder()
       const config = join(folder, 'knockturn', 'config.toml')
       mkdirSync(join(folder, 'knockturn', 'keys'), { recursive: true, mode: 0o700 })
-      // A key that does not say whose it is: with one that does, another host is refused in any case.
+      // A key that names no host: with one that does, another host is refused in any case.
       const key = readFileSync(door.gate.key, 'utf8').replace(/^host = .*\n/m, '')
       writeFileSync(join(folder, 'knockturn', 'keys', 'traveller.key'), key, { mode: 0o600 })
-      /** Writes a profile that leads to a host. */
+      /** Writes a profile that points to a host. */
       const lead = (host: string) =>
         writeFileSync(config, `[profile.gate]\nhost = "${host}"\nkey = "traveller"\nservices = ${SSH}\ntime = "2s"\npasses = 1\n`)
-      // Without root nobody can have a file that is somebody else's.
+      // Without root nobody can have a file that belongs to someone else.
       const strange = [
         () => chmodSync(config, 0o666),
         () => chmodSync(config, 0o620),
@@ -94,7 +94,7 @@ const strangersConfig: Attack = {
           const { result, taps } = await stage.arriving(client)
           tried++
           opened += Number(taps.some(({ source }) => source === user.ipv4))
-          if (result.code === 0) broken.push('the client obeys')
+          if (result.code === 0) broken.push('the client uses it')
           if (isRoot) chownSync(config, 0, 0)
           chmodSync(config, 0o600)
         }
@@ -108,7 +108,7 @@ const strangersConfig: Attack = {
     }),
 }
 
-/** Serves an address by HTTPS, as a service of that kind does, with a certificate that nobody has signed. */
+/** Serves an address over HTTPS, as an address service does, with a self-signed certificate. */
 const SERVE = `
 const { readFileSync } = require('node:fs')
 const [folder, address] = process.argv.slice(1)
@@ -117,8 +117,8 @@ require('node:https').createServer({ key, cert }, (_, response) => { console.log
 
 const unproved: Attack = {
   kind: 'cafe',
-  name: 'an address service without a proof',
-  what: 'A café answers in the place of the HTTPS service that says addresses, while the environment says not to check certificates: it hears the knock for its own address, and plays that.',
+  name: 'an address service without a valid certificate',
+  what: 'A café answers in place of the HTTPS service that reports addresses, while the environment turns certificate checks off: it hears the knock for its own address, and replays it.',
   run: ({ times }) =>
     against({ open: (stage: Stage) => openOurs(stage, ['--require-address']) }, async (stage, door) => {
       const { user, attacker, server, lab, another } = stage
@@ -142,11 +142,11 @@ const unproved: Attack = {
         await sleep(HEARD)
         tried++
         opened += await stage.open(attacker, [as])
-        if (code === 0 || said.length > 0) broken.push(`the client ends with ${code} and has sent ${said.length} packets`)
-        // It bites: who has named that certificate knocks for whom it says.
+        if (code === 0 || said.length > 0) broken.push(`the client exits with ${code} and sent ${said.length} packets`)
+        // It proves something: anyone who trusts that certificate knocks for the address that it reports.
         const trusting = { ...env, NODE_EXTRA_CA_CERTS: join(folder, 'cert.pem') }
         await user.run(knockclient(door.gate, ...door.lease, ...auto), { env: trusting })
-        if (!service.lines.includes('asked')) broken.push('a service that is trusted is not asked')
+        if (!service.lines.includes('asked')) broken.push('a trusted service was not asked')
         await service.end()
         honest.tried++
         const named = [...door.lease, '--passes', '1', '-i', address]

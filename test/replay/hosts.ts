@@ -1,23 +1,23 @@
-// Every attack on the real daemon with its real firewall: one case of each kind that the attacks in one process have in bulk.
+// Every attack on the real daemon with its real firewall: one case of each kind, while the attacks in one process try many.
 
 import { anyDoor, type DoorAttack } from './any-door'
 import type { Attack } from './attack'
 import { knockturn } from './doors'
 import { cafe } from './hosts-cafe'
 import { closing } from './hosts-closing'
-import { company } from './hosts-company'
 import { crashes } from './hosts-crash'
 import { edges } from './hosts-edge'
 import { forgeries, policy, revoked } from './hosts-forgery'
 import { injection } from './hosts-injection'
 import { local } from './hosts-local'
+import { neighbours } from './hosts-neighbours'
 import { network } from './hosts-network'
 import { cancel, delays } from './hosts-path'
 import { datagram, otherProtocol, passcode } from './hosts-replay'
 import { rubbishes } from './hosts-rubbish'
 import { around } from './hosts-user'
 
-/** An attack that any door can be put to, at ours. */
+/** An attack that works on any door, on ours. */
 const atOurs = ({ kind, name, what, alarms, run }: DoorAttack): Attack => ({
   kind,
   name,
@@ -26,11 +26,16 @@ const atOurs = ({ kind, name, what, alarms, run }: DoorAttack): Attack => ({
     const { broken = [], ...outcome } = await run(knockturn, scale)
     const { replayed = 0 } = outcome.said ?? {}
     const isSo = alarms === undefined || replayed === (alarms ? outcome.tried : 0)
-    return { ...outcome, broken: isSo ? broken : [...broken, `of ${outcome.tried} tries ${replayed} are said to be replayed`] }
+    return {
+      ...outcome,
+      broken: isSo
+        ? broken
+        : [...broken, `expected "replayed" for each of ${outcome.tried} tries or for none, got it for ${replayed}`],
+    }
   },
 })
 
-/** Every attack on our real daemon but floods. */
+/** Every attack on our real daemon except floods. */
 export const hosts: Attack[] = [
   ...anyDoor.map(atOurs),
   otherProtocol,
@@ -42,7 +47,7 @@ export const hosts: Attack[] = [
   cancel,
   injection,
   ...local,
-  ...company,
+  ...neighbours,
   ...closing,
   ...rubbishes,
   policy,

@@ -13,7 +13,7 @@ const PREFIX = 'KNOCK: '
 /** Rendezvous ports of a knock. */
 const RENDEZVOUS = 8
 
-/** A packet as the kernel logs it. Each field stands in it as it is given. */
+/** A packet as the kernel logs it. Each field is written as it is given. */
 function message(
   port: number,
   { source = USER, name = 'eth0', out = '', mac = 'aa:bb:cc:dd:ee:ff:00:11:22:33:44:55:08:00' } = {},
@@ -31,7 +31,7 @@ const forged = (port: number, source: string): string => `Nov 22 12:00:00 gate m
 
 const text = (lines: readonly string[]): string => lines.map((line) => `${line}\n`).join('')
 
-/** A daemon's standard input, by the daemon's own reader: takes text and waits for what comes of it. */
+/** A daemon's standard input, through the daemon's own reader: takes text and waits for its effects. */
 function reader(world: World): (text: string) => Promise<void> {
   const input = new Readable({ read() {} })
   stdinSource(PREFIX, input).start(
@@ -44,13 +44,13 @@ function reader(world: World): (text: string) => Promise<void> {
   }
 }
 
-/** A pool's ports at random. */
+/** Random ports of a pool. */
 function noise(world: World, count: number): number[] {
   const { pool } = world.keys[0].key
   return Array.from({ length: count }, () => pool[Math.floor(world.random() * pool.length)])
 }
 
-/** What somebody without the key can say who has read two accepted knocks in the log. */
+/** What an attacker without the key can write who has read two accepted knocks in the log. */
 const FORGERIES: ((world: World, knock: number[], other: number[]) => number[])[] = [
   (world) => noise(world, 52),
   (world, knock) => [...knock.slice(0, RENDEZVOUS), ...noise(world, 200)],
@@ -69,7 +69,7 @@ async function throughSyslog({ times }: Scale): Promise<Outcome> {
     const [knock, other] = [world.compose(), world.compose({ seconds: 120 })]
     for (const ports of [knock, other]) await tally.knock(world, () => read(text(ports.map((port) => logged(port)))))
     for (const [i, forgery] of FORGERIES.entries()) {
-      // For an address that knocks by nothing else, and for the attacker's own.
+      // For an address that sends nothing else, and for the attacker's own.
       for (const source of [`203.0.113.${i}`, ATTACKER]) {
         const ports = forgery(world, knock, other)
         await tally.attack(world, () => read(text(ports.map((port) => forged(port, source)))))
@@ -96,16 +96,16 @@ async function sessionsThroughSyslog({ times }: Scale): Promise<Outcome> {
     const ports = world.compose({ seconds: 61 + round })
     await tally.knock(world, () => read(text(ports.map((port) => logged(port)))))
   }
-  tally.note = `${(rounds * lines).toLocaleString('en-US')} forged lines, each for another address`
+  tally.note = `${(rounds * lines).toLocaleString('en-US')} forged lines, each from another address`
   return tally
 }
 
-/** What a name may hold that is meant to end a field or a line. */
+/** What a name may contain to end a field or a line. */
 const BREAKS = ['\n', '\r', '\r\n', ' ', '\t', '\v', '\0', '\u2028', '\\n', '#012', '"', ']', ';']
 
 /**
- * The user's packets come in by an interface of the attacker's naming: nothing in the name may make them the attacker's. And a key's
- * name can't make two lines of the daemon's one.
+ * The user's packets arrive on an interface that the attacker has named: nothing in the name may make them the attacker's. And a key's
+ * name cannot turn one line of the daemon's into two.
  */
 async function names(): Promise<Outcome> {
   const tally = new Tally()
@@ -121,24 +121,24 @@ async function names(): Promise<Outcome> {
       const read = reader(world)
       const ports = world.compose()
       await tally.attack(world, () => read(text(ports.map((port) => logged(port, place)))))
-      // They were none of anybody's: as they really are, they open for the user.
+      // They counted for nobody: as they really are, they open for the user.
       await tally.knock(world, () => read(text(ports.map((port) => logged(port)))))
-      tally.promise(!world.isOpen(ATTACKER), "a name has made the user's knock the attacker's")
+      tally.promise(!world.isOpen(ATTACKER), "a name made the user's knock the attacker's")
     }
     const id = `user1${end}{"level":30,"msg":"accepted","address":"${ATTACKER}"}`
     const [fault] = parseKeyFile('a.key', `id = ${JSON.stringify(id)}\nsecret = "${'A'.repeat(52)}"\nserver = ""\n`).faults ?? []
-    tally.promise(fault?.message.startsWith('a.key:1: "id" expected 1 to 32 letters'), `a key may be named ${JSON.stringify(id)}`)
-    // Should one be named so all the same: the log's reader parses each line by itself, and throws where one was broken in two.
+    tally.promise(fault?.message.startsWith('a.key:1: "id" expected 1 to 32 letters'), `a key can be named ${JSON.stringify(id)}`)
+    // If one had such a name all the same: the log's reader parses each line by itself, and throws if one was broken in two.
     const world = await World.begin({ keys: [serverKey(1, {}, { id })] })
     await tally.knock(world)
-    tally.promise(world.log.filter(({ address }) => address === ATTACKER).length === 0, "a key's name has made a line of its own")
+    tally.promise(world.log.filter(({ address }) => address === ATTACKER).length === 0, "a key's name made a line of its own")
   }
   return tally
 }
 
 /**
- * Where a writer was cut off, and another went on: half of a line is glued to a whole one of the other's. (Of two halves that fit no
- * reader could tell: the follower of files joins no text across a rotation or a truncation, see test/daemon/taps/file.test.ts.)
+ * One writer was cut off, and another went on: half of a line is joined to a whole line of the other. (If two halves fit together, no
+ * reader could see it: the follower of files joins no text across a rotation or a truncation, see test/daemon/taps/file.test.ts.)
  */
 async function spliced({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -165,7 +165,7 @@ async function spliced({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** A log that the daemon has read comes to it once more, with other addresses in it or as it was. */
+/** A log that the daemon has read reaches it again, with other addresses in it or unchanged. */
 async function oldLog({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const sources = [USER, ATTACKER]
@@ -196,14 +196,14 @@ async function oldLog({ times }: Scale): Promise<Outcome> {
     await again(log.flat())
     await world.pass(120_000)
     for (const ports of log) await again(ports)
-    tally.promise(tally.said.replayed >= n, 'the log does not say "replayed"')
+    tally.promise(tally.said.replayed >= n, '"replayed" is not logged')
     tally.promise(!world.log.some(({ clock }) => clock), 'the log blames a clock for a replay')
     await tally.knock(world, () => read(text(world.compose({ seconds: 200 }).map((port) => logged(port)))))
   }
   return tally
 }
 
-/** Entries of the journal as others than the kernel write them. */
+/** Entries of the journal that other programs than the kernel write. */
 const ENTRIES: ((line: string) => unknown)[] = [
   ...['syslog', 'journal', 'stdout', 'audit', 'driver', 'Kernel', 'kernel ', ''].map((transport) => (line: string) => ({
     _TRANSPORT: transport,
@@ -219,7 +219,7 @@ const ENTRIES: ((line: string) => unknown)[] = [
   (line) => [{ _TRANSPORT: 'kernel', MESSAGE: line }],
 ]
 
-/** Even a knock that is right in every port is not heard where it is not the kernel that says it. */
+/** Even a knock with every port right is not heard if the kernel did not log it. */
 async function throughJournal({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let n = 1; n <= times(3, 30); n++) {
@@ -250,37 +250,37 @@ export const attacks: Attack[] = [
   {
     kind: 'injection',
     name: 'lines forged through syslog',
-    what: 'A local user who reads the log writes LOG lines of his own into it: heard knocks in parts, altered, mixed, for any address.',
+    what: 'A local user who reads the log writes LOG lines of their own into it: heard knocks in parts, changed, mixed, from any address.',
     run: throughSyslog,
   },
   {
     kind: 'injection',
     name: 'sessions forged through syslog',
-    what: 'A local user writes rendezvous ports that he has read for ever new addresses, to fill the daemon while the user knocks.',
+    what: 'A local user writes rendezvous ports that they have read from ever new addresses, to fill the daemon while the user knocks.',
     run: sessionsThroughSyslog,
   },
   {
     kind: 'injection',
     name: 'names with line breaks',
-    what: "An attacker names an interface or a key so that its end of a line or a field makes the user's packets his, or a line of the log his own.",
+    what: "An attacker names an interface or a key so that a line or field break in it makes the user's packets theirs, or adds a line of their own to the log.",
     run: names,
   },
   {
     kind: 'injection',
     name: 'half and spliced lines',
-    what: "A log is cut in the middle of a line, and goes on with another's: the attacker wants the user's ports counted with his address.",
+    what: "A log is cut in the middle of a line, and goes on with another line: the attacker wants the user's ports counted for their own address.",
     run: spliced,
   },
   {
     kind: 'injection',
     name: 'an old log read again',
-    what: 'The log of an hour of accepted knocks comes to the daemon once more, as it was and with the attacker’s address in it.',
+    what: 'The log of an hour of accepted knocks reaches the daemon again, unchanged and with the attacker’s address in it.',
     run: oldLog,
   },
   {
     kind: 'injection',
     name: 'entries forged in the journal',
-    what: 'A local user writes LOG lines into the journal by every way that is his, even with the right ports in them.',
+    what: 'A local user writes LOG lines into the journal in every way open to them, even with the right ports.',
     run: throughJournal,
   },
 ]

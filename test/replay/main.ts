@@ -1,9 +1,9 @@
-// npm run attack: every attack on Knockturn in one table, and beside it what the same attacks do to Debian's knockd and fwknop.
+// npm run attack: every attack on Knockturn in one table, with the effect of the same attacks on Debian's knockd and fwknop.
 //
 //     node test/run.mjs test/replay/main.ts [--json] [--long] [--only NAME|KIND]...
 //
-// Run by test/bootstrap.mjs, in namespaces of its own. First those in one process, with clocks of their own; then those on real
-// hosts, with real packets. Exit status 1 if one of them has opened a door of ours, or has cost an honest user his.
+// Run by test/bootstrap.mjs, in namespaces of its own. First the attacks in one process, with clocks of their own; then those on real
+// hosts, with real packets. Exit status 1 if one of them has opened a door of ours, or has kept an honest user out.
 
 import { parseArgs } from 'node:util'
 import { anyDoor } from './any-door'
@@ -13,7 +13,7 @@ import { fwknop, knockd, missing } from './doors'
 import { floods } from './floods'
 import { hosts } from './hosts'
 
-/** Characters of what the log said that a table has room for. */
+/** Characters of a log message that fit into the table. */
 const WORDS = 24
 
 /** peers: their outcomes, or why there is none */
@@ -25,7 +25,7 @@ const { values: options } = parseArgs({
 const scale: Scale = { isLong: options.long ?? false, times: (full, long) => (options.long ? long : full) }
 const PEERS = [knockd, fwknop]
 
-/** Runs an attack; one that fails by itself is no attack that was held off. */
+/** Runs an attack; one that fails to run does not count as held off. */
 async function outcomeOf(run: () => Promise<Outcome>): Promise<Outcome> {
   try {
     return await run()
@@ -34,7 +34,7 @@ async function outcomeOf(run: () => Promise<Outcome>): Promise<Outcome> {
   }
 }
 
-/** What the peers make of the same attack. */
+/** The outcome of the same attack on the peers. */
 async function besides({ name }: Attack) {
   const attack = anyDoor.find((one) => one.name === name)
   const peers: Record<string, Outcome | string> = {}
@@ -44,7 +44,7 @@ async function besides({ name }: Attack) {
     const isThere = typeof outcome !== 'string' && outcome.tried > 0
     peers[peer.name] = isThere || typeof outcome === 'string' ? outcome : `failed: ${outcome.broken?.[0]?.split('\n')[0]}`
     if (isThere && outcome.opened === 0 && attack?.opens.includes(peer.name))
-      toothless.push(`it does not open ${peer.name}, which it should: it does not bite`)
+      toothless.push(`it should open ${peer.name} and does not: it proves nothing`)
   }
   return { peers, toothless }
 }
@@ -65,9 +65,9 @@ const part = (of: { tried: number; opened: number } | undefined) => (of ? `${tim
 /** What a peer let in, and whom it kept out. */
 const beside = (outcome: Outcome | string | undefined) =>
   typeof outcome === 'object' ? `${part(outcome)} (${part(outcome.honest)})` : (outcome ?? '')
-/** Sentences are too long for a column; --json has all of them. */
+/** Long messages are shortened; --json has all of them. */
 const short = (text: string) => (text.length > WORDS ? `${text.slice(0, WORDS)}…` : text)
-const COLUMNS = ['', 'opened', 'honest', ...PEERS.map(({ name }) => name), 'the log said']
+const COLUMNS = ['', 'opened', 'honest', ...PEERS.map(({ name }) => name), 'logged']
 
 /** @returns lines of text */
 function table(rows: Row[]) {
@@ -106,13 +106,13 @@ const { only } = options
 const fits = ({ kind, name }: Attack) => only.length === 0 || only.some((word) => word === kind || name.includes(word))
 const unknown = only.filter((word) => !all.some(({ attack: { kind, name } }) => kind === word || name.includes(word)))
 if (unknown.length > 0) {
-  console.error(`--only expected a part of a name, or one of ${KINDS.join(', ')}; got ${unknown.join()}`)
+  console.error(`no attack matches --only ${unknown.join()}\nhint: give a part of a name, or a kind: ${KINDS.join(', ')}`)
   process.exitCode = 2
 } else {
   attack()
 }
 
-/** Runs those that are wanted, and shows the table. */
+/** Runs the chosen attacks, and prints the table. */
 async function attack(): Promise<void> {
   const rows: Row[] = []
   for (const { where, attack } of all) if (fits(attack)) rows.push(await rowOf(where, attack))
@@ -123,7 +123,11 @@ async function attack(): Promise<void> {
       [
         ...table(rows),
         '',
-        "opened, of all tries; honest: users' knocks that opened; knockd, fwknop: the same of them",
+        'opened          tries that opened a door, of all tries',
+        "honest          users' knocks that opened",
+        'knockd, fwknop  the same for them: opened (honest)',
+        'logged          what our daemon logged, and how often',
+        '',
         lost.length === 0
           ? `All ${rows.length} attacks were held off.`
           : `Not held off: ${lost.map(({ name }) => name).join('; ')}`,

@@ -10,7 +10,7 @@ const LOSS: Bounds = { ...BOUNDS, knocks: [1, -1], steps: [30], losses: 1 }
 
 describe('no knock acts twice, and none before it is durable, in any order of', () => {
   it.each<[string, Bounds, number]>([
-    ['one knock, said by two', { ...BOUNDS, knocks: [0] }, 1_000],
+    ['one knock, sent by two', { ...BOUNDS, knocks: [0] }, 1_000],
     ['two knocks of one window', BOUNDS, 10_000],
     ['two knocks of which one raises the floor over the other', FLOORS, 30_000],
     ['the same with a skew of 1', { ...BOUNDS, knocks: [0, 3], steps: [-90, -30, 30, 90], failures: 1 }, 50_000],
@@ -20,7 +20,7 @@ describe('no knock acts twice, and none before it is durable, in any order of', 
   ])('%s', (_, bounds, atLeast) => {
     const { states, broken } = explore(bounds)
     expect(broken).toBeNull()
-    // Fewer would mean that something is not explored any more.
+    // Fewer would mean that something is no longer explored.
     expect(states).toBeGreaterThan(atLeast)
   })
 })
@@ -35,8 +35,13 @@ describe('the checker finds', () => {
     ['a restart that does not read the ledger', { read: () => [] }, BOUNDS, DURABLE],
     ['a restart that forgets the floor', { read: (records) => records.map(withoutFloor) }, FLOORS, DURABLE],
     ['a restart that throws a damaged ledger away', { read: (records, damaged) => (damaged ? [] : records) }, BOUNDS, DURABLE],
-    ['a start without a wait where the ledger is lost', { startsAtOnce: true }, LOSS, DURABLE],
-    ['a rebase that begins anew', { rebase: (_, wall, skew) => [freshBase(wall, skew)] }, { ...BOUNDS, rebases: 1 }, DURABLE],
+    ['a start without a wait when the ledger is lost', { startsAtOnce: true }, LOSS, DURABLE],
+    [
+      'a rebase that starts from nothing',
+      { rebase: (_, wall, skew) => [freshBase(wall, skew)] },
+      { ...BOUNDS, rebases: 1 },
+      DURABLE,
+    ],
     [
       'a future knock that is not written down',
       { forgetsFuture: true },
@@ -49,14 +54,14 @@ describe('the checker finds', () => {
 
   it('the shortest way to it', () => {
     expect(explore(BOUNDS, { ...CONDUCT, read: () => [] }).broken?.way).toEqual([
-      'a is said and claimed',
+      'a is sent and claimed',
       '1 of 1 lines are synced',
       'a opens its door',
     ])
   })
 })
 
-/* What one ledger on one disk can't bear: known, and told in docs/threat-model.md. */
+/* What one ledger on one disk cannot prevent: known, and documented in docs/threat-model.md. */
 describe('it takes both', () => {
   it('a lost ledger and a clock that is set back to open twice', () => {
     expect(explore({ ...LOSS, steps: [-30] }).broken?.way).toEqual(
@@ -64,7 +69,7 @@ describe('it takes both', () => {
     )
   })
 
-  it('a lost ledger and the listener to a clock that was wrong to open for him', () => {
+  it('a lost ledger and a client with a wrong clock to open for its listener', () => {
     expect(explore({ ...LOSS, knocks: [2] }).broken?.promise).toBe('a knock that was refused as a future one never acts')
   })
 })

@@ -5,16 +5,16 @@ import { keyOf, requestOf, WINDOW } from '../gate/listener/ear'
 
 /*
  * The ledger's crash argument (claim, append, sync, act; crash anywhere; restart) as a state machine around the real Ledger, explored
- * without a gap: every order in which knocks are said and said again, their lines are written and synced, doors are opened, the daemon
- * is killed and started anew, and the clock is set.
+ * completely: every order in which knocks are sent and sent again, their lines are written and synced, doors are opened, the daemon
+ * is killed and restarted, and the clock is set.
  */
 
 const KEY = keyOf(1)
 const FINGERPRINT = 'c0ffee'
-/** More states than this, and the bounds are too wide to be explored in a test. */
+/** With more states than this, the bounds are too wide to be explored in a test. */
 const MAX_STATES = 2_000_000
 
-/** What is explored: how much of everything may happen. Knocks may be said as often as anybody likes. */
+/** What is explored: how often each thing may happen. Knocks may be sent any number of times. */
 export interface Bounds {
   /** The windows of the knocks, counted from the one that the clock is in. */
   readonly knocks: readonly number[]
@@ -28,17 +28,17 @@ export interface Bounds {
   readonly failures: number
   /** Crashes that take the ledger along. */
   readonly losses: number
-  /** How often somebody rebases the ledger while the daemon is down. */
+  /** How often someone rebases the ledger while the daemon is down. */
   readonly rebases?: number
 }
 
-/** What a daemon does; a test puts a fault in, and the checker must find what follows from it. */
+/** What a daemon does; a test adds a fault, and the checker must find its consequences. */
 export interface Conduct {
   /** Whether a door is opened for a knock whose line is written and not yet synced. */
   readonly actsBeforeSync: boolean
   /** Whether claims are looked up on the disk alone, so that two in flight don't know of each other. */
   readonly claimsOnDisk: boolean
-  /** Whether knocks for windows to come are refused without being claimed. */
+  /** Whether knocks for future windows are refused without being claimed. */
   readonly forgetsFuture: boolean
   /** What a restart makes of what it has read from a whole or a damaged ledger. */
   readonly read: (records: readonly LedgerRecord[], damaged: boolean) => readonly LedgerRecord[]
@@ -57,14 +57,14 @@ export const CONDUCT: Conduct = {
   rebase: rebased,
 }
 
-/** What the exploration came to: how much it has seen, and the shortest way to a broken promise, if there is one. */
+/** The result of the exploration: how much it has seen, and the shortest way to a broken promise, if there is one. */
 export interface Explored {
   readonly states: number
   readonly steps: number
   readonly broken: { readonly promise: string; readonly way: readonly string[] } | null
 }
 
-/** A knock that is claimed in memory, and not acted upon. */
+/** A knock that is claimed in memory, and has not acted yet. */
 interface Claimed {
   readonly knock: number
   readonly arrival: 'timely' | 'future'
@@ -78,11 +78,11 @@ interface Life {
   readonly claims: readonly Pick<Claimed, 'knock' | 'arrival'>[]
   readonly writing: readonly Claimed[]
   readonly ready: readonly number[]
-  /** Whether the file must be written anew before anything counts as durable. */
+  /** Whether the file must be rewritten before anything counts as durable. */
   readonly doubtful: boolean
 }
 
-/** Everything that there is at a moment; never changed, only replaced. */
+/** Everything that exists at a moment; never changed, only replaced. */
 interface State {
   /** Unix seconds */
   readonly wall: number
@@ -91,7 +91,7 @@ interface State {
   readonly disk: readonly LedgerRecord[]
   readonly doubt: readonly LedgerRecord[]
   readonly damaged: boolean
-  /** For each knock: doors that it has opened, over all lives; and whether it was refused as one for a window to come. */
+  /** For each knock: the doors that it has opened, over all lives; and whether it was refused because its window is in the future. */
   readonly acted: readonly number[]
   readonly refused: readonly boolean[]
   readonly left: Readonly<Record<'crashes' | 'clocks' | 'failures' | 'losses' | 'rebases', number>>
@@ -116,7 +116,7 @@ export function explore(bounds: Bounds, conduct: Conduct = CONDUCT): Explored {
   /** How each state was reached first. */
   const from = new Map<string, { before: string; what: string } | null>([[JSON.stringify(first), null]])
   let taken = 0
-  // What is added on the way is walked over, too.
+  // What is added on the way is visited, too.
   for (const name of from.keys()) {
     for (const [what, next] of model.steps(JSON.parse(name))) {
       taken++
@@ -177,7 +177,7 @@ class Model {
     }
   }
 
-  /** Any knock at any time, by anybody. What is refused leaves everything as it was, and so is no step. */
+  /** Any knock at any time, from anyone. A refusal leaves everything as it was, and so is no step. */
   *#say(state: State, life: Life): Generator<Step> {
     const { first, last } = acceptedWindows(state.wall * 1000, KEY.period, life.skew)
     for (const knock of this.#bounds.knocks.keys()) {
@@ -185,18 +185,18 @@ class Model {
       if (window < first) continue
       const arrival = window > last ? 'future' : 'timely'
       if (arrival === 'future' && this.#conduct.forgetsFuture) {
-        yield [`${nameOf(knock)} is said, and is ${arrival}`, refuse(state, knock)]
+        yield [`${nameOf(knock)} is sent, and is ${arrival}`, refuse(state, knock)]
         continue
       }
       const record = this.#claim(state, life, knock, arrival)
       if (!record) continue
       const claims = [...life.claims, { knock, arrival } as const]
       const writing = [...life.writing, { knock, arrival, record } as const]
-      yield [`${nameOf(knock)} is said and claimed`, { ...state, life: { ...life, claims, writing } }]
+      yield [`${nameOf(knock)} is sent and claimed`, { ...state, life: { ...life, claims, writing } }]
     }
   }
 
-  /** One line or more are appended and synced; or the whole file is written anew, as when it has grown or a sync has failed. */
+  /** One line or more are appended and synced; or the whole file is rewritten, as when it has grown or a sync has failed. */
   *#sync(state: State, life: Life): Generator<Step> {
     const { writing } = life
     if (writing.length === 0) return
@@ -206,7 +206,7 @@ class Model {
     }
     const disk = [...this.#ledger(life).records()]
     const anew = { ...state, disk, doubt: [], damaged: false }
-    yield ['the ledger is written anew', synced(anew, { ...life, doubtful: false }, writing.length)]
+    yield ['the ledger is rewritten', synced(anew, { ...life, doubtful: false }, writing.length)]
     if (state.left.failures === 0) return
     const left = { ...state.left, failures: state.left.failures - 1 }
     const doubt = life.doubtful ? state.doubt : writing.map(({ record }) => record)
@@ -222,7 +222,7 @@ class Model {
     }
   }
 
-  /** Of what was being written any part is on the disk; the file's length may be there without it, which is damage. */
+  /** Any part of what was being written is on the disk; the file's length may be there without it, which is damage. */
   *#crash(state: State, life: Life): Generator<Step> {
     const rest = { ...state, life: null, doubt: [] }
     if (state.left.crashes > 0) {
@@ -241,7 +241,7 @@ class Model {
     }
   }
 
-  /** What a daemon would have read, with a base of now in the place of those that there were. */
+  /** What a daemon would have read, with a base of now in place of the earlier ones. */
   *#rebase(state: State): Generator<Step> {
     if (state.left.rebases === 0) return
     const left = { ...state.left, rebases: state.left.rebases - 1 }
@@ -251,7 +251,7 @@ class Model {
     }
   }
 
-  /** It reads its ledger and writes it anew, which may fail. */
+  /** It reads its ledger and rewrites it, which may fail. */
   *#start(state: State): Generator<Step> {
     for (const skew of this.#bounds.skews) {
       const began = this.#readAtStart(state, skew)
@@ -271,7 +271,7 @@ class Model {
     return [...this.#conduct.read(disk, damaged), ...base]
   }
 
-  /** The ledger of a life, brought to where it is by the claims that it has had. */
+  /** The ledger of a life, brought to its state by the claims that it has had. */
   #ledger({ began, claims, skew }: Life, appended: LedgerRecord[] = []): Ledger {
     const ledger = ledgerOf(began, skew, appended)
     for (const { knock, arrival } of claims) ledger.claim(this.#knock(knock, arrival), FINGERPRINT)

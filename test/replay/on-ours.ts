@@ -1,4 +1,4 @@
-// What attacks on our real daemon have in common: users who knock, a listener who records and plays, and what the log must say.
+// What attacks on our real daemon have in common: users who knock, a listener who records and replays, and what must be logged.
 
 import { setTimeout as sleep } from 'node:timers/promises'
 import { logged } from '../lab/gate'
@@ -8,11 +8,11 @@ import type { Outcome, Scale } from './attack'
 import { LEASE, openOurs } from './doors'
 import type { Stage } from './stage'
 
-/** Milliseconds after which a lease is over: the kernel counts whole seconds. */
+/** Milliseconds after which a lease has expired: the kernel counts whole seconds. */
 export const OVER = (LEASE + 2) * 1_000
-/** Milliseconds in which the daemon has dealt with what was sent. */
+/** Milliseconds in which the daemon has handled what was sent. */
 export const HEARD = 400
-/** Seconds that the clock of a hasty user is ahead: its windows are not accepted yet. */
+/** Seconds by which the clock of a hasty user is ahead: its windows are not accepted yet. */
 export const AHEAD = 90
 /** Of a knock. */
 export const TAPS = 52
@@ -56,7 +56,7 @@ export async function record(stage: Stage, knock: () => Promise<string>, times: 
   return knocks
 }
 
-/** Plays recorded knocks from addresses of the attacker's, then from the users' own; counts the doors that open. */
+/** Replays recorded knocks from addresses of the attacker's, then from the users' own; counts the doors that open. */
 export async function playAll(stage: Stage, knocks: Recorded[]) {
   const { user, attacker } = stage
   const [users, attackers] = [knocks.map(({ address }) => address), await many(stage, attacker, knocks.length)]
@@ -67,7 +67,7 @@ export async function playAll(stage: Stage, knocks: Recorded[]) {
   return { tried: 2 * knocks.length, opened }
 }
 
-/** So many new addresses of a host. */
+/** This many new addresses of a host. */
 export async function many({ another }: Stage, host: Host, count: number) {
   const addresses = []
   for (let i = 0; i < count; i++) addresses.push(await another(host))
@@ -75,13 +75,11 @@ export async function many({ another }: Stage, host: Host, count: number) {
 }
 
 /**
- * Waits until the log has refused what an address has sent: what has not arrived proves nothing.
- * @param broken told where it has not
+ * Waits until the daemon has logged its refusal of what an address has sent: what has not arrived proves nothing.
+ * @param broken gets a line if it has not
  */
 export const refused = ({ daemon }: Ours, source: string, refusal: string, broken: string[]) =>
-  daemon
-    .line(logged('refused', { source, refusal }))
-    .catch(() => broken.push(`the log does not say that ${source} is ${refusal}`))
+  daemon.line(logged('refused', { source, refusal })).catch(() => broken.push(`no "${refusal}" for ${source} in the log`))
 
 /** Ends the daemon in order. @returns how many taps it has seen */
 export async function endHaving(door: Ours) {
@@ -91,7 +89,7 @@ export async function endHaving(door: Ours) {
 }
 
 /**
- * Plays recorded knocks before and after the daemon is killed and started again, and has it open to an honest one then.
+ * Replays recorded knocks before and after the daemon is killed and started again, and then has it open for an honest one.
  * @param taps of each
  * @param knock the honest one
  */
@@ -102,7 +100,7 @@ export async function playTwice(stage: Stage, door: Ours, knocks: Recorded[], ta
   const after = await playAll(stage, knocks)
   await knock()
   const seen = await endHaving(door)
-  const broken = seen < taps * after.tried ? [`the daemon has seen ${seen} taps of ${taps * after.tried} only`] : []
+  const broken = seen < taps * after.tried ? [`the daemon saw only ${seen} of ${taps * after.tried} taps`] : []
   return { tried: before.tried + after.tried, opened: before.opened + after.opened, broken }
 }
 

@@ -16,7 +16,7 @@ const isIPv6 = (address: string | number) => typeof address === 'string' && addr
 
 const ipv6Bytes = (address: string) => Buffer.from(ipaddr.parse(address).toByteArray())
 
-/** A SYN, if nothing else is said; its source as text, or of IPv4 as a number. */
+/** A SYN by default; its source as text, or of IPv4 as a number. */
 export type Packet = { source: string | number; port: number; from?: number; flags?: number; seq?: number; ack?: number }
 const SYN = 0x02
 
@@ -101,7 +101,7 @@ export function writePcap6(
     const kinds = [...extensions.map(() => DESTINATION_OPTIONS), UDP_PROTOCOL]
     const headers = extensions.map((length, at) => {
       const header = Buffer.alloc(length)
-      // Filled by options that mean nothing (PadN), of at most 255 bytes each.
+      // Filled with options that mean nothing (PadN), of at most 255 bytes each.
       header.set([kinds[at + 1] ?? 0, length / EXTENSION - 1])
       for (let rest = 2; rest < length; rest += 2 + (header[rest + 1] ?? 0))
         header.set([1, Math.min(255, length - rest - 2)], rest)

@@ -8,11 +8,11 @@ import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, cidrs, serverKey, USER, World, type WorldOptions } from './world'
 
-/* Passcodes: what may be tried by who has no phone, has heard somebody else's passcode, or wants nobody to say one. */
+/* Passcodes: what an attacker may try who has no phone, has heard another user's passcode, or wants to keep passcodes from working. */
 
 const PIN = '0417'
 const PERIOD = 30_000
-/** Failures after which a source waits, and after which all do (docs/protocol.md, "Passcode knock"). */
+/** Failures after which a source waits, and after which all sources do (docs/protocol.md, "Passcode knock"). */
 const OF_SOURCE = 3
 const OF_SERVER = 20
 /** Passcode ports of a PIN of four digits. */
@@ -32,7 +32,7 @@ const begin = (options: WorldOptions = {}) => World.begin({ keys: [withPasscode(
 /** What the phone shows, as ports. */
 const portsOf = (world: World, { key = world.keys[0].key, shift = 0, pin = PIN } = {}): number[] =>
   passcodePorts(pin, passcode(key, world.window(key) + shift))
-/** A passcode that no key has: the PIN is wrong. */
+/** A passcode of no key: the PIN is wrong. */
 const wrong = (n: number): number[] => passcodePorts('9999', String(n).padStart(8, '0'))
 const addressOf = (n: number): string => `203.0.${n >> 8}.${n & 255}`
 
@@ -44,7 +44,7 @@ const honest = (tally: Tally, world: World, ports = portsOf(world)) => tally.kno
 
 // ---- guessing
 
-/** Guesses window by window; what they come to is seen by the right passcode, said behind so many wrong ones. */
+/** Guesses window by window; the right passcode, sent after a number of wrong ones, shows whether guesses are still tried. */
 async function guessed({ times }: Scale, sourceOf: (n: number) => string, limit: number): Promise<Outcome> {
   const tally = new Tally()
   let guesses = 0
@@ -55,7 +55,7 @@ async function guessed({ times }: Scale, sourceOf: (n: number) => string, limit:
         world,
         async () => {
           for (let n = 0; n < limit; n++) await world.taps(wrong(guesses++), { source: sourceOf(n) })
-          // By now nobody is listened to who guesses like this, whatever he says.
+          // By now nothing from a source that guesses like this is tried, not even the right passcode.
           await world.taps(portsOf(world), { source: sourceOf(limit) })
         },
         undefined,
@@ -66,7 +66,7 @@ async function guessed({ times }: Scale, sourceOf: (n: number) => string, limit:
     }
     tally.hear(world)
   }
-  tally.note = `${guesses} guesses; the right passcode behind ${limit} of them in one window is not tried`
+  tally.note = `${guesses} guesses; after ${limit} of them in one window the right passcode is not tried`
   return tally
 }
 
@@ -85,7 +85,7 @@ async function scanned({ times }: Scale): Promise<Outcome> {
       },
       null,
     )
-    // So many scans are no failures: a passcode of the same window is heard.
+    // A scan is no failure: a passcode of the same window is accepted.
     await honest(tally, world)
   }
   return tally
@@ -103,7 +103,7 @@ async function scannedFromUser({ times }: Scale): Promise<Outcome> {
     await world.pass(60_000)
     await honest(tally, world)
   }
-  tally.note = `of ${tally.tried} passcodes right behind a scan from the user's own address ${tally.tried - shut} opened; a minute later all did`
+  tally.note = `${tally.tried - shut} of ${tally.tried} passcodes opened right after a scan from the user's own address; a minute later all did`
   return tally
 }
 
@@ -126,11 +126,11 @@ async function forged({ times }: Scale): Promise<Outcome> {
       await tally.knock(world, () => world.knock({ request: { port: WEB.port } }))
       await turn(world)
     }
-    // Where nobody forges, the next window is like any other.
+    // When nobody forges, the next window is like any other.
     await honest(tally, world)
     tally.promise(
       world.log.some(({ msg }) => String(msg).startsWith('too many wrong passcodes')),
-      'the log should say that passcodes wait',
+      'not logged: passcodes wait',
     )
   }
   tally.note = `${OF_SERVER * PORTS.length * 0.1} forged SYNs a window: ${passcodes.opened} of ${passcodes.tried} passcodes opened, and every sealed knock`
@@ -139,7 +139,7 @@ async function forged({ times }: Scale): Promise<Outcome> {
 
 // ---- listening
 
-/** A user says his passcode, something happens, and who has heard it says it, too. */
+/** A user sends a passcode, something happens, and a listener sends it, too. */
 const replayed =
   (meanwhile: (world: World) => Promise<unknown>) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -156,7 +156,7 @@ const replayed =
     return tally
   }
 
-/** Who has heard eleven digits of a user says the twelfth in his own name: digits of two sources are never one passcode. */
+/** A listener who has heard eleven digits of a user sends the twelfth from their own address: digits from two sources are never one passcode. */
 async function pieced({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(30, 300); seed++) {
@@ -169,7 +169,7 @@ async function pieced({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Who hears eleven digits and is quicker with the twelfth opens for himself; what that gives him is measured, and bounded. */
+/** A listener who hears eleven digits and is quicker with the twelfth opens for themselves; what this gives them is measured, and limited. */
 async function raced({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const races = { tried: 0, won: 0 }
@@ -183,15 +183,15 @@ async function raced({ times }: Scale): Promise<Outcome> {
     const [won] = world.openings
     if (won) {
       races.won++
-      tally.promise(won.lease.once && won.lease.port === SSH.port, 'the lease is another than the passcode gives')
-      // The user's own last digit comes too late, and that is told.
+      tally.promise(won.lease.once && won.lease.port === SSH.port, 'the lease is not the one that the passcode gives')
+      // The user's own last digit comes too late, and this is logged.
       await tally.attack(world, () => world.taps(ports.slice(-1)), 'replayed')
     } else await honest(tally, world, ports.slice(-1))
     await turn(world)
     await honest(tally, world, portsOf(world, { shift: 1 }))
   }
-  tally.promise(races.won < races.tried, 'a source has more than three tries in a window')
-  tally.note = `of ${races.tried} races from one address the listener won ${races.won}: ${OF_SOURCE} of the 10 last digits can be tried`
+  tally.promise(races.won < races.tried, 'a source had more than three tries in a window')
+  tally.note = `the listener won ${races.won} of ${races.tried} races from one address: ${OF_SOURCE} of the 10 last digits can be tried`
   return tally
 }
 
@@ -210,7 +210,7 @@ async function twins({ times }: Scale): Promise<Outcome> {
 
 // ---- policy
 
-/** Right passcodes that their key may not say: from where, of what key, and what becomes of them. */
+/** Right passcodes that their key may not use: from where, of what key, and the result. */
 async function outside({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const key = withPasscode(1)
@@ -229,7 +229,7 @@ async function outside({ times }: Scale): Promise<Outcome> {
       const world = await begin({ seed, keys: [held] })
       await tally.attack(world, () => world.taps(portsOf(world), { source }), says)
     }
-    // Taken away while the ledger is written: what the key's file says then counts.
+    // Removed while the ledger is written: what the key's file says then counts.
     const world = await begin({ seed, keys: [key] })
     world.disk.slow = true
     const { passcode: _, ...bare } = key
@@ -243,10 +243,10 @@ async function outside({ times }: Scale): Promise<Outcome> {
       },
       'not-granted',
     )
-    // The other service of the grant stays shut to the right passcode of who may.
+    // The other service of the grant stays closed to the right passcode.
     const open = await begin({ seed })
     await honest(tally, open)
-    tally.promise(open.isOpen() && !open.isOpen(USER, WEB.port), 'a passcode opens what it should not')
+    tally.promise(open.isOpen() && !open.isOpen(USER, WEB.port), 'a passcode opened what it should not')
   }
   return tally
 }
@@ -255,50 +255,50 @@ export const attacks: Attack[] = (
   [
     [
       'guessing from one address',
-      'Somebody says wrong passcodes from one address, and the right one behind three of them.',
+      'An attacker sends wrong passcodes from one address, and the right one after three of them.',
       (scale) => guessed(scale, () => ATTACKER, OF_SOURCE),
     ],
     [
       'guessing from a /64',
-      'Somebody guesses from ever new IPv6 addresses of his one network.',
+      'An attacker guesses from ever new IPv6 addresses of their one network.',
       (scale) => guessed(scale, (n) => `2001:db8:66::${(n + 1).toString(16)}`, OF_SOURCE),
     ],
     [
       'guessing from many addresses',
-      'Somebody guesses from an address of its own for each guess, and says the right passcode behind twenty of them.',
+      'An attacker uses a new address for each guess, and sends the right passcode after twenty of them.',
       (scale) => guessed(scale, addressOf, OF_SERVER),
     ],
-    ['scans over the passcode ports', 'Scanners touch all passcode ports, in three orders, from forty addresses.', scanned],
+    ['scans over the passcode ports', 'Scanners send to all passcode ports, in three orders, from forty addresses.', scanned],
     [
       "a scan over the passcode ports from the user's address",
-      "A scan in the user's name makes his passcode void for a minute; his sealed knocks open.",
+      "A scan from the user's address makes the user's passcode void for a minute; sealed knocks open.",
       scannedFromUser,
     ],
-    ['forged failures', 'Somebody forges twenty failures a window, so that passcodes wait; sealed knocks go on.', forged],
-    ['a passcode at once', 'Who has heard a passcode says it from his own address.', replayed(async () => {})],
-    ['a passcode in the next window', 'Who has heard a passcode says it when the window has turned.', replayed(turn)],
+    ['forged failures', 'An attacker forges twenty failures a window, so that passcodes wait; sealed knocks still open.', forged],
+    ['a passcode at once', 'A listener sends a passcode from their own address.', replayed(async () => {})],
+    ['a passcode in the next window', 'A listener sends a passcode when the next window has begun.', replayed(turn)],
     [
       'a passcode after a restart',
-      'Who has heard a passcode says it to a daemon that was started again.',
+      'A listener sends a passcode to a daemon that was restarted.',
       replayed((world) => world.restart()),
     ],
     [
       'a passcode after kill -9',
-      'Who has heard a passcode says it to a daemon that was killed.',
+      'A listener sends a passcode to a daemon that was killed and started again.',
       replayed(async (world) => {
         world.kill()
         await world.start()
       }),
     ],
-    ['a passcode pieced together', 'Who has heard eleven digits says the twelfth from his own address.', pieced],
+    ['a passcode pieced together', 'A listener who has heard eleven digits sends the twelfth from their own address.', pieced],
     [
       'a listener quicker than the user',
-      'Who hears eleven digits says them with every twelfth, before the user has said his: up to three tries are his.',
+      'A listener who hears eleven digits sends them with each possible twelfth, before the user has sent theirs: up to three tries count.',
       raced,
     ],
     [
       'passcodes outside their grant',
-      'Right passcodes of keys that have been revoked, from addresses that may not, or taken away at that moment.',
+      'Right passcodes of keys that have been revoked, from addresses outside the grant, or removed at that moment.',
       outside,
     ],
     ['a passcode that fits two keys', 'Two keys show the same code at the same time, with the same PIN.', twins],

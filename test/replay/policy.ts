@@ -7,7 +7,7 @@ import type { Attack, Outcome, Scale } from './attack'
 import { Tally } from './tally'
 import { ATTACKER, cidrs, SERVER, serverKey, USER, World, type WorldOptions } from './world'
 
-/* Policy: somebody who has a key asks for more than its grant, or for somebody else's harm. */
+/* Policy: the holder of a key asks for more than its grant, or tries to harm another user. */
 
 /** Most leases of one key. */
 const KEY_LEASES = 256
@@ -22,7 +22,7 @@ interface Ask {
   readonly says?: Refusal
 }
 
-/** Each is asked of a server of its own; afterwards another key's user is not worse off. */
+/** Each is asked of a server of its own; afterwards another key's user can still knock. */
 const asked =
   (asks: readonly Ask[], options: WorldOptions = {}) =>
   async ({ times }: Scale): Promise<Outcome> => {
@@ -36,7 +36,7 @@ const asked =
           await world.pass(200)
         }
         await tally.attack(world, ask, says)
-        tally.promise(world.rules.size === 0, `${JSON.stringify(request)} has changed the firewall`)
+        tally.promise(world.rules.size === 0, `${JSON.stringify(request)} changed the firewall`)
         await tally.knock(world, () => world.knock({ key: other.key }))
       }
     }
@@ -62,7 +62,7 @@ async function everyPort(): Promise<Outcome> {
         .map(nameOf)
       tally.tried++
       if (opened.some((service) => !wanted.includes(service))) tally.opened++
-      tally.promise(opened.join() === wanted.join(), `${port}/${protocol} should open "${wanted}", and opens "${opened}"`)
+      tally.promise(opened.join() === wanted.join(), `expected ${port}/${protocol} to open "${wanted}", got "${opened}"`)
     }
   }
   return tally
@@ -89,7 +89,7 @@ async function portZero({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** One key asks for doors for hundreds of addresses: it has 256 at most, and the others still get theirs. */
+/** One key asks for doors for hundreds of addresses: it gets 256 at most, and the others still get theirs. */
 async function manyDoors(): Promise<Outcome> {
   const tally = new Tally()
   const [key, other] = [serverKey(1, UNBOUND), serverKey(2)]
@@ -104,7 +104,7 @@ async function manyDoors(): Promise<Outcome> {
   return tally
 }
 
-/** Beside an address that no lease may name, a block is left at the address that was asked for. */
+/** Beside an address that no lease may name, the block is reduced to the address that was asked for. */
 async function forbiddenBlocks({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const beside = [ATTACKER, '255.255.255.7', '127.0.0.9', '::9', '2001:db8::9']
@@ -123,7 +123,7 @@ async function forbiddenBlocks({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** What somebody without the right asks must not touch another user: he has a door open, and can still knock. */
+/** What someone without the right asks must not affect another user, whose door is open and who can still knock. */
 const abused =
   (
     { request, grant = {}, source = ATTACKER, says }: { request: Partial<Request>; says: Refusal | null } & Omit<Ask, 'says'>,
@@ -139,15 +139,15 @@ const abused =
         await world.taps(world.compose(request, low.key), { source })
         await world.pass(1_500)
       }
-      // What is not refused is the asker's right, and no harm to the user.
+      // What is not refused is within the key's right, and does not harm the user.
       await tally.attack(world, ask, says, says === null)
-      tally.promise(world.isOpen(), "the user's door has been shut")
+      tally.promise(world.isOpen(), "the user's door has been closed")
       await tally.knock(world, () => world.knock({ key: victim.key }))
     }
     return tally
   }
 
-/** A lock on an address that comes to be in never_lock is lifted. */
+/** A lock on an address is lifted when that address is added to never_lock. */
 async function lockLifted({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(10, 100); seed++) {
@@ -163,9 +163,9 @@ async function lockLifted({ times }: Scale): Promise<Outcome> {
 }
 
 /**
- * What can't be defended: nothing answers a knock, so that who has a key can send it from any address, as far as networks let him, and
- * then that is "the address that you see me come from". Bound to its source or not, a key that may lock can lock anybody out. What
- * counts is that never_lock spares whom it names, and that a key without the right can't.
+ * The known limit: nothing answers a knock, so that the holder of a key can send it from any address, as far as networks allow this, and
+ * that is then "the address that you see me come from". Bound to its source or not, a key that may lock can lock anyone out. What
+ * counts is that never_lock protects the addresses in it, and that a key without the right cannot lock.
  */
 async function lockFromForgedSource({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
@@ -180,12 +180,12 @@ async function lockFromForgedSource({ times }: Scale): Promise<Outcome> {
       const [low, victim] = [serverKey(1, rights), serverKey(2)]
       const world = await World.begin({ seed, keys: [low, victim], neverLock })
       await tally.knock(world, () => world.knock({ key: victim.key }))
-      // Named or not: the source that it is bound to is what he has forged.
+      // Named or not: the source that the key is bound to is the forged one.
       const address = 'requireAddress' in rights ? USER : '0.0.0.0'
       const ask = () => world.knock({ key: low.key, source: USER, request: { ...lock, address, seconds: 5 } })
       const isSpared = neverLock.length > 0 || !rights.lock
       await tally.attack(world, ask, isSpared ? 'not-granted' : null, !isSpared)
-      tally.promise(world.isOpen(), "the user's door has been shut")
+      tally.promise(world.isOpen(), "the user's door has been closed")
       if (!isSpared) {
         await tally.attack(world, () => world.knock({ key: victim.key }), 'locked')
         locked++
@@ -194,11 +194,11 @@ async function lockFromForgedSource({ times }: Scale): Promise<Outcome> {
       await tally.knock(world, () => world.knock({ key: victim.key }))
     }
   }
-  tally.note = `known limit: a lock in another's name locked him out, ${locked} of ${locked}; see never_lock`
+  tally.note = `known limit: a lock from a forged source address locked the user out, ${locked} of ${locked}; see never_lock`
   return tally
 }
 
-/** A lock ends when the key that made it is revoked, expires or is taken away, also where the daemon was not there to see it. */
+/** A lock ends when the key that made it is revoked, expires or is removed, even if the daemon was not running at that moment. */
 async function lockOutlivesKey({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const ends: ((key: ServerKey, world: World) => ServerKey[])[] = [
@@ -230,7 +230,7 @@ async function lockOutlivesKey({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Who is locked out for long has a friend lock him for a second, which would end the longer lock; the daemon is restarted or not. */
+/** A user who is locked out for long has a friend lock them for a second, which would end the longer lock; the daemon is restarted or not. */
 async function shorterLock({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(10, 100); seed++) {
@@ -244,7 +244,7 @@ async function shorterLock({ times }: Scale): Promise<Outcome> {
       await tally.attack(world, () => world.knock({ key: keys[2].key, source: ATTACKER }), 'locked')
       tally.promise(
         [...world.rules].some((rule) => !('port' in rule) && rule.address === ATTACKER),
-        'the lock is not in the firewall any more',
+        'the lock is no longer in the firewall',
       )
       // Nor does the longer one last longer than it should.
       await world.pass(60_000)
@@ -254,7 +254,7 @@ async function shorterLock({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Who is locked out has a friend lock him for longer by a key that ends soon; the daemon is restarted or not. */
+/** A user who is locked out has a friend lock them for longer with a key that expires soon; the daemon is restarted or not. */
 async function lockByEndingKey({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(10, 100); seed++) {
@@ -277,7 +277,7 @@ async function lockByEndingKey({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Somebody who may lock locks as many addresses as may be, so that nobody else can lock one. */
+/** The holder of a key that may lock locks as many addresses as possible, so that nobody else can lock one. */
 async function manyLocks(): Promise<Outcome> {
   const tally = new Tally()
   const [key, other] = [serverKey(1, { ...UNBOUND, lock: true }), serverKey(2, { ...UNBOUND, lock: true })]
@@ -299,19 +299,19 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'every port and protocol',
-    what: 'Somebody whose key is granted 22/tcp and 53/udp asks for each of the 65,536 ports by TCP, by UDP and by any.',
+    what: 'The holder of a key for 22/tcp and 53/udp asks for each of the 65,536 ports over TCP, over UDP and over either.',
     run: everyPort,
   },
   {
     kind: 'policy',
     name: 'port 0',
-    what: 'Somebody asks for port 0, to have more than his grant lists.',
+    what: 'The holder of a key asks for port 0, to get more than the grant lists.',
     run: portZero,
   },
   {
     kind: 'policy',
     name: 'outside the grant',
-    what: 'Somebody asks for ports, protocols, lifetimes and addresses that his grant does not have, seconds 0 among them.',
+    what: 'The holder of a key asks for ports, protocols, lifetimes and addresses outside the grant, among them seconds 0.',
     run: asked([
       ...[21, 23, 80, 443, 65_535].map((port): Ask => ({ request: { port } })),
       { request: { port: 22, protocol: 'udp' } },
@@ -330,7 +330,7 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'IPv4-mapped addresses',
-    what: 'Somebody writes an address that he may not name as an IPv4-mapped one, to slip past the grant.',
+    what: 'The holder of a key writes an address that they may not name as an IPv4-mapped one, to get past the grant.',
     run: asked([
       { request: { address: `::ffff:${USER}` }, says: 'address-mismatch' },
       { request: { address: '::ffff:203.0.113.9' }, grant: { ...UNBOUND, addresses: cidrs('::/0') } },
@@ -343,7 +343,7 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'the other family',
-    what: 'Somebody whose grant has addresses of one family asks for one of the other, or knocks from there.',
+    what: 'The holder of a key with addresses of one family asks for one of the other, or knocks from there.',
     run: asked([
       { request: { address: '2001:db8::9' }, says: 'address-mismatch' },
       { request: { address: '2001:db8::9' }, grant: { ...UNBOUND, addresses: cidrs('0.0.0.0/0') } },
@@ -361,7 +361,7 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: "broadcast, loopback and the server's own addresses",
-    what: 'Somebody whose key may name any address names one that no packet comes from, loopback or the address that he knocks at.',
+    what: 'The holder of a key for any address names one that no packet comes from, loopback or the address that they knock at.',
     run: asked([
       ...[
         '0.0.0.1',
@@ -382,37 +382,37 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'hundreds of doors for one key',
-    what: 'Somebody whose key may name any address asks for a door for each of 300, to use up the room of the others.',
+    what: 'The holder of a key for any address asks for a door for each of 300, to use up the room of the others.',
     run: manyDoors,
   },
   {
     kind: 'policy',
     name: 'hundreds of locks for one key',
-    what: 'Somebody whose key may lock any address locks each of 300, to use up the room of the others.',
+    what: 'The holder of a key that may lock any address locks each of 300, to use up the room of the others.',
     run: manyLocks,
   },
   {
     kind: 'policy',
-    name: 'a longer lock by a key that ends',
-    what: 'Somebody who is locked out has a friend lock him for longer, by a key that ends before the first lock.',
+    name: 'a longer lock by a key that expires first',
+    what: 'A user who is locked out has a friend lock them for longer, with a key that expires before the first lock.',
     run: lockByEndingKey,
   },
   {
     kind: 'policy',
-    name: 'a lock by a low key',
-    what: 'Somebody whose key may not lock asks to lock the address that he shares with a user.',
+    name: 'a lock by a key without the right',
+    what: 'The holder of a key that may not lock asks to lock the address that they share with a user.',
     run: abused({ request: lock, source: USER, says: 'not-granted' }),
   },
   {
     kind: 'policy',
-    name: "a lock of another's address",
-    what: "Somebody whose key may lock, and is bound to its source, names a user's address.",
+    name: "a lock of another user's address",
+    what: "The holder of a key that may lock, and is bound to its source, names a user's address.",
     run: abused({ request: { ...lock, address: USER }, grant: { lock: true }, says: 'address-mismatch' }),
   },
   {
     kind: 'policy',
     name: 'a lock of what is never locked',
-    what: 'Somebody whose key may lock any address names one of never_lock.',
+    what: 'The holder of a key that may lock any address names one of never_lock.',
     run: abused(
       { request: { ...lock, address: USER }, grant: { ...UNBOUND, lock: true }, says: 'not-granted' },
       { neverLock: ['198.51.100.0/29'] },
@@ -421,7 +421,7 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'a lock of what is never locked, IPv4-mapped',
-    what: 'Somebody whose key may lock any address names one of never_lock as an IPv4-mapped one.',
+    what: 'The holder of a key that may lock any address names one of never_lock as an IPv4-mapped one.',
     run: abused(
       { request: { ...lock, address: `::ffff:${USER}` }, grant: { ...UNBOUND, lock: true }, says: 'not-granted' },
       { neverLock: [USER] },
@@ -430,13 +430,13 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'a lock for longer than granted',
-    what: 'Somebody whose key may lock any address asks to lock a user out for longer than its grant allows.',
+    what: 'The holder of a key that may lock any address asks to lock a user out for longer than the grant allows.',
     run: abused({ request: { ...lock, address: USER, seconds: 3_601 }, grant: { ...UNBOUND, lock: true }, says: 'not-granted' }),
   },
   {
     kind: 'policy',
     name: 'a lock of an address outside the grant',
-    what: 'Somebody whose key may lock the addresses of one block names a user of another.',
+    what: 'The holder of a key that may lock the addresses of one block names a user of another.',
     run: abused({
       request: { ...lock, address: USER },
       grant: { ...UNBOUND, lock: true, addresses: cidrs('203.0.113.0/24') },
@@ -445,26 +445,26 @@ export const attacks: Attack[] = [
   },
   {
     kind: 'policy',
-    name: 'a lock of the own address',
-    what: "Somebody who may lock locks himself out: that is no user's business.",
+    name: "a lock of one's own address",
+    what: 'The holder of a key that may lock locks themselves out: this affects no other user.',
     run: abused({ request: lock, grant: { lock: true }, says: null }),
   },
   {
     kind: 'policy',
-    name: "a close of another's door",
-    what: "Somebody whose key may name any address closes a user's door, which another key has opened.",
+    name: "closing another user's door",
+    what: "The holder of a key for any address closes a user's door, which another key has opened.",
     run: abused({ request: { action: 'close', port: 0, address: USER }, grant: UNBOUND, says: null }),
   },
   {
     kind: 'policy',
     name: 'a lock lifted by never_lock',
-    what: 'Somebody who may lock any address has locked a user out, until the administrator adds him to never_lock.',
+    what: "The holder of a key that may lock any address has locked a user out, until the administrator adds the user's address to never_lock.",
     run: lockLifted,
   },
   {
     kind: 'policy',
     name: 'a block beyond the grant',
-    what: 'Who has a key that opens for the block around an address asks for it where the block is wider than what the key may open for.',
+    what: 'The holder of a key that opens for the block around an address asks for it when the block is wider than what the key may open for.',
     run: asked([
       { request: {}, grant: { openPrefix: 24, addresses: cidrs('198.51.100.64/26') } },
       { request: {}, grant: { openPrefix: 16, addresses: cidrs('198.51.100.0/24') } },
@@ -477,25 +477,25 @@ export const attacks: Attack[] = [
   {
     kind: 'policy',
     name: 'a block of forbidden addresses',
-    what: "Who has a key that opens for a block knocks from beside broadcast, loopback or the server's own address: it opens for him alone.",
+    what: "The holder of a key that opens for a block knocks from next to broadcast, loopback or the server's own address: it opens for them alone.",
     run: forbiddenBlocks,
   },
   {
     kind: 'policy',
-    name: 'a lock in the name of another',
-    what: "Somebody whose key may lock, bound to its source or not, knocks from a user's address, which he forges, and locks it out.",
+    name: 'a lock from a forged source address',
+    what: "The holder of a key that may lock, bound to its source or not, knocks from a user's address, which they forge, and locks it out.",
     run: lockFromForgedSource,
   },
   {
     kind: 'policy',
     name: 'a lock that outlives its key',
-    what: 'Somebody has locked a user out with a key that is then revoked, expires or is taken away.',
+    what: 'The holder of a key has locked a user out, and the key is then revoked, expires or is removed.',
     run: lockOutlivesKey,
   },
   {
     kind: 'policy',
     name: 'a shorter lock over a longer one',
-    what: 'Somebody who is locked out has a friend, who may lock, lock him for a second, so as to be let in after that.',
+    what: 'A user who is locked out has a friend, who may lock, lock them for a second, to get in after that.',
     run: shorterLock,
   },
 ]

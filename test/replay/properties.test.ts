@@ -13,7 +13,7 @@ import { ATTACKER, serverKey, USER, World } from './world'
 
 const RENDEZVOUS = 8
 
-it('any knock opens once, in any order, with any of its taps twice, and with up to 16 symbols lost or spoiled', async () => {
+it('any knock opens once, in any order, with any of its taps twice, and with up to 16 symbols lost or damaged', async () => {
   const grant = {
     services: [{ port: 22, protocol: 'tcp' } as const, { port: 53, protocol: 'udp' } as const],
     allowUntilClosed: true,
@@ -31,9 +31,9 @@ it('any knock opens once, in any order, with any of its taps twice, and with up 
   })
   const ways = fc.record({
     step: fc.integer({ min: -1, max: 1 }),
-    /** Seconds of the window that are over. */
+    /** Seconds of the window that have passed. */
     second: fc.integer({ min: 0, max: 20 }),
-    /** Rendezvous ports and symbols that are lost, and taps that are none of the knock's: up to 16 of both. */
+    /** Rendezvous ports and symbols that are lost, and taps that do not belong to the knock: up to 16 of both. */
     rendezvous: fc.nat(4),
     lost: fc.nat(PARITY),
     noise: fc.nat(PARITY),
@@ -68,7 +68,7 @@ it('any knock opens once, in any order, with any of its taps twice, and with up 
   )
 })
 
-/** What somebody without the secret can do, who hears everything: a number picks what he plays of it. */
+/** What an attacker can do who hears everything and has no secret: a number picks what they replay of it. */
 type Deed =
   | { readonly kind: 'honest'; readonly key: number; readonly lost: number }
   | { readonly kind: 'play' | 'part' | 'mix' | 'change'; readonly of: number; readonly other: number; readonly source: number }
@@ -76,7 +76,7 @@ type Deed =
   | { readonly kind: 'pass' | 'clock'; readonly seconds: number }
   | { readonly kind: 'restart' | 'reboot' }
 
-it('no taps that are made without the secret ever open, whatever was heard before, played, mixed, and whatever happens to the clock', async () => {
+it('no taps that are made without the secret ever open, whatever was heard before, replayed or mixed, and whatever happens to the clock', async () => {
   const source = fc.nat(2)
   const deeds: fc.Arbitrary<Deed> = fc.oneof(
     { weight: 4, arbitrary: fc.record({ kind: fc.constant('honest' as const), key: fc.nat(1), lost: fc.nat(PARITY) }) },
@@ -107,7 +107,7 @@ it('no taps that are made without the secret ever open, whatever was heard befor
   )
 })
 
-/** Does it. @returns how many doors an honest knock has opened by it */
+/** Does one deed. @returns how many doors an honest knock has opened by it */
 async function done(world: World, heard: number[][], deed: Deed): Promise<number> {
   const { random } = world
   const noise = (count: number) => Array.from({ length: count }, () => POOL[Math.floor(random() * POOL.length)])
@@ -117,9 +117,9 @@ async function done(world: World, heard: number[][], deed: Deed): Promise<number
       const ports = world.compose({ seconds: 60 + heard.length }, world.keys[deed.key].key)
       await world.taps(ports.slice(0, ports.length - deed.lost))
       await world.pass(200)
-      // What is left of one that can't be read yet is over after ten seconds.
+      // What is left of a knock that cannot be read yet expires after ten seconds.
       if (world.openings.length === before) await world.pass(12_000)
-      // One that did not arrive (its window is below the floor, or too much noise is in it) is the attacker's to deliver: another story.
+      // One that did not arrive (its window is below the floor, or it has too much noise) can be delivered by the attacker, which is not tried here.
       if (world.openings.length > before) heard.push(ports)
       return world.openings.length - before
     }
@@ -143,7 +143,7 @@ async function done(world: World, heard: number[][], deed: Deed): Promise<number
       await world.taps(noise(deed.count), { source: [USER, ATTACKER, '203.0.113.9'][deed.source] })
       return 0
     case 'own':
-      // He has a key, of another server.
+      // The attacker has a key of another server.
       await world.taps(knockOf(keyOf(99), deed.count, world.window()), { source: [USER, ATTACKER, '203.0.113.9'][deed.source] })
       return 0
     case 'pass':
@@ -210,5 +210,5 @@ it('no bound is ever passed, whatever is heard', () => {
 const isBounded = ({ sessions, taps, strays, explained, codebooks }: Ear['listener']['sizes']): boolean =>
   sessions <= MAX_SESSIONS && taps <= MAX_TAPS && strays <= MAX_STRAYS && explained <= MAX_EXPLAINED && codebooks <= MAX_CODEBOOKS
 
-/** As docs/protocol.md says ("Receiving", 5). */
+/** As in docs/protocol.md ("Receiving", 5). */
 const MAX_CODEBOOKS = 256

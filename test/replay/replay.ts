@@ -15,13 +15,13 @@ interface Replayed {
   readonly options?: WorldOptions
   /** What the user knocks. */
   readonly compose?: (world: World) => number[]
-  /** Before the knock is played again: what happens to the server, or how long the attacker waits. */
+  /** Before the knock is replayed: what happens to the server, or how long the attacker waits. */
   readonly meanwhile?: (world: World) => Promise<void>
-  /** How the user sends, where that matters, and how the attacker does. */
+  /** How the user sends, if that matters, and how the attacker does. */
   readonly say?: (world: World, ports: number[]) => Promise<void>
   readonly play?: (world: World, ports: number[], source: string) => Promise<void>
   readonly source?: string
-  /** What the log must say of every try, or null where it must say nothing. */
+  /** What must be logged for every try, or null if nothing may be logged. */
   readonly says: 'replayed' | 'stale' | null
   /** Milliseconds before the user can knock again. */
   readonly wait?: number
@@ -29,7 +29,7 @@ interface Replayed {
 
 const played = (world: World, ports: number[], source: string) => world.taps(ports, { source })
 
-/** A user knocks, something happens, the attacker plays it again and the user knocks anew; each time with a server of its own. */
+/** A user knocks, something happens, the attacker replays it and the user knocks again; each time with a server of its own. */
 async function replayed(times: number, how: Replayed): Promise<Outcome> {
   const { source = ATTACKER, says, wait = 0 } = how
   const tally = new Tally()
@@ -60,14 +60,14 @@ const again =
   ({ times }: Scale): Promise<Outcome> =>
     replayed(times(30, 300), how)
 
-/** The sequence of a knock's ports is free: the attacker sends the ports of the user's knock in some way of his own. */
+/** The ports of a knock may come in any order: the attacker sends the ports of the user's knock in other ways. */
 const inOtherOrder = async (world: World, ports: number[], source: string): Promise<void> => {
   const sorted = [...ports].sort((a, b) => a - b)
   const orders = [sorted, sorted.toReversed(), shuffled(ports, world.random), ports.flatMap((port) => [port, port])]
   for (const order of orders) await world.taps(order, { source })
 }
 
-/** Says ports by LOG lines of one protocol, through the daemon's own reader. */
+/** Sends ports as LOG lines of one protocol, through the daemon's own reader. */
 const byLogLine =
   (protocol: string) =>
   async (world: World, ports: number[], source = USER): Promise<void> => {
@@ -76,7 +76,7 @@ const byLogLine =
       const tap = read(
         `KNOCK: IN=eth0 OUT= SRC=${source} DST=${SERVER} LEN=40 TOS=0x00 PREC=0x00 TTL=64 ID=1 DF ${protocol.replace('%', `${port}`)}`,
       )
-      if (!tap) throw new Error(`the reader expected a tap of port ${port}, and reads none`)
+      if (!tap) throw new Error(`the reader expected a tap of port ${port}, got none`)
       world.tap(tap.port, tap)
     }
     await world.settled()
@@ -101,7 +101,7 @@ const withKeyPutBack = async (world: World): Promise<void> => {
 }
 const passing = (seconds: number) => (world: World) => world.pass(1_000 * seconds)
 
-/** Ten thousand replays over more than three minutes: by the user's address, by the attacker's and by one of its own each. */
+/** Ten thousand replays over more than three minutes: from the user's address, the attacker's, and a new one each. */
 async function tenThousandTimes({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const count = times(10_000, 100_000)
@@ -119,7 +119,7 @@ async function tenThousandTimes({ times }: Scale): Promise<Outcome> {
   await world.pass(12_000)
   const minutes = (world.steady - began) / 60_000
   const refusals = world.log.filter(({ refusal }) => refusal).length
-  // Once a minute, as long as it is played.
+  // Once a minute, as long as it is replayed.
   const isOnceAMinute = Math.floor(minutes) <= refusals && refusals <= Math.ceil(minutes) + 1
   tally.promise(isOnceAMinute, `the log has ${refusals} refusals after ${minutes.toFixed(1)} minutes`)
   await tally.knock(world)
@@ -127,7 +127,7 @@ async function tenThousandTimes({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** Everything that a listener has recorded of many users is played again by him, in one breath. */
+/** Everything that a listener has recorded of many users is replayed, all at once. */
 async function everybodys({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   const keys = Array.from({ length: times(20, 100) }, (_, n) => serverKey(n + 1))
@@ -141,7 +141,7 @@ async function everybodys({ times }: Scale): Promise<Outcome> {
       await world.pass(1_000)
     })
   }
-  // They have come behind one address meanwhile.
+  // Meanwhile they have moved behind one address.
   for (const { key } of keys) await tally.knock(world, () => world.knock({ key, source: '192.0.2.200' }))
   return tally
 }
@@ -150,49 +150,49 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay at once',
-    what: 'A listener plays a knock from his own address as soon as he has heard it.',
+    what: 'A listener replays a knock from their own address as soon as they have heard it.',
     run: again({ says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay from the same address',
-    what: "A listener who can send from the user's address plays his knock again: it opens nothing more, and is no alarm.",
+    what: "A listener who can send from the user's address replays the user's knock: it opens nothing more, and raises no alarm.",
     run: again({ source: USER, says: null }),
   },
   {
     kind: 'replay',
     name: 'replay later in the window',
-    what: 'A listener plays a knock from his own address ten seconds later, in the same window.',
+    what: 'A listener replays a knock from their own address ten seconds later, in the same window.',
     run: again({ meanwhile: passing(10), says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay in the next window',
-    what: 'A listener plays a knock from his own address half a minute later, when its window is over and still accepted.',
+    what: 'A listener replays a knock from their own address half a minute later, when its window has passed and is still accepted.',
     run: again({ meanwhile: passing(30), says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay in the next window from the same address',
-    what: "A listener who can send from the user's address plays his knock when its window is over and still accepted.",
+    what: "A listener who can send from the user's address replays the user's knock when its window has passed and is still accepted.",
     run: again({ meanwhile: passing(30), source: USER, says: null }),
   },
   {
     kind: 'replay',
     name: 'replay after the windows',
-    what: 'A listener plays a knock two minutes later, when its window is accepted no more: it is an alarm, and no clock is blamed.',
+    what: 'A listener replays a knock two minutes later, when its window is no longer accepted: it raises an alarm, and no clock is blamed.',
     run: again({ meanwhile: passing(120), says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay after the windows, from the same address',
-    what: "A listener who can send from the user's address plays his knock two minutes later: it is no alarm, and no clock is blamed.",
+    what: "A listener who can send from the user's address replays the user's knock two minutes later: it raises no alarm, and no clock is blamed.",
     run: again({ meanwhile: passing(120), source: USER, says: null }),
   },
   {
     kind: 'replay',
     name: 'replay after the windows, when it is forgotten',
-    what: 'A listener plays a knock two minutes later, and its key has knocked again meanwhile: nobody knows it any more, and no clock is blamed.',
+    what: 'A listener replays a knock two minutes later, and its key has knocked again meanwhile: the server no longer knows the knock, and blames no clock.',
     run: again({
       meanwhile: async (world) => {
         await world.pass(120_000)
@@ -205,7 +205,7 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay after the lease has ended',
-    what: "A listener waits until the user's lease has ended, and plays the knock to have another.",
+    what: "A listener waits until the user's lease has ended, and replays the knock to get another.",
     run: again({
       compose: (world) => world.compose({ seconds: 5 }),
       meanwhile: async (world) => {
@@ -218,7 +218,7 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay after the lease has ended, from the same address',
-    what: "A listener who shares the user's address waits until the lease has ended, and plays the knock to have another.",
+    what: "A listener who shares the user's address waits until the lease has ended, and replays the knock to get another.",
     run: again({
       compose: (world) => world.compose({ seconds: 5 }),
       meanwhile: async (world) => {
@@ -232,43 +232,43 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay of a knock for one connection',
-    what: "Who shares the user's address plays a knock that opened for one connection, to have one himself.",
+    what: "An attacker who shares the user's address replays a knock that opened for one connection, to get a connection of their own.",
     run: again({ compose: (world) => world.compose({ once: true }), source: USER, says: null }),
   },
   {
     kind: 'replay',
     name: 'replay after a restart',
-    what: 'A listener plays a knock when the daemon has been restarted.',
+    what: 'A listener replays a knock when the daemon has been restarted.',
     run: again({ meanwhile: (world) => world.restart(), says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay after kill -9',
-    what: 'A listener plays a knock when the daemon has been killed and started again.',
+    what: 'A listener replays a knock when the daemon has been killed and started again.',
     run: again({ meanwhile: killed, says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay after kill -9, from the same address',
-    what: "Who shares the user's address plays a knock to a daemon that does not know any more who said it first.",
+    what: "An attacker who shares the user's address replays a knock to a daemon that no longer knows who sent it first.",
     run: again({ meanwhile: killed, source: USER, says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay after a reboot',
-    what: 'A listener plays a knock when the machine has started anew: rules and all of tmpfs are gone, the ledger is kept.',
+    what: 'A listener replays a knock when the machine has been rebooted: rules and all of tmpfs are gone, the ledger is kept.',
     run: again({ meanwhile: rebooted, says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay to a server without its ledger',
-    what: 'A listener plays a knock when the ledger has been deleted: nothing says what is spent, so nothing of then opens.',
+    what: 'A listener replays a knock when the ledger has been deleted: the server does not know what is spent, so no knock of that time opens.',
     run: again({ meanwhile: withoutLedger, says: 'stale', wait: 90_000 }),
   },
   {
     kind: 'replay',
     name: 'replay after a reboot with the ledger on tmpfs',
-    what: 'A listener plays a knock when the machine has started anew and the ledger went with tmpfs.',
+    what: 'A listener replays a knock when the machine has been rebooted and the ledger was lost with tmpfs.',
     run: again({
       meanwhile: async (world) => {
         world.disk.delete()
@@ -281,13 +281,13 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay after the key was put back',
-    what: "A listener plays a knock when the administrator has taken the key's file away and put it back.",
+    what: "A listener replays a knock when the administrator has removed the key's file and put it back.",
     run: again({ meanwhile: withKeyPutBack, says: 'replayed' }),
   },
   {
     kind: 'replay',
-    name: 'replay from the other family',
-    what: 'A listener plays by IPv6 what was said by IPv4.',
+    name: 'replay over the other family',
+    what: 'A listener replays over IPv6 what was sent over IPv4.',
     run: again({
       play: (world, ports) => world.taps(ports, { source: '2001:db8::66', destination: '2001:db8::1' }),
       says: 'replayed',
@@ -296,31 +296,31 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay at another address of the server',
-    what: "A listener plays a knock at another of the server's addresses than the one that it was said to.",
+    what: 'A listener replays a knock to another address of the server than the one that it was sent to.',
     run: again({ play: (world, ports, source) => world.taps(ports, { source, destination: '198.51.100.9' }), says: 'replayed' }),
   },
   {
     kind: 'replay',
-    name: 'replay by UDP',
-    what: 'A listener plays by UDP what was said by TCP, as LOG lines: a tap has no protocol, so it is the same knock.',
+    name: 'replay over UDP',
+    what: 'A listener replays over UDP what was sent over TCP, as LOG lines: a tap has no protocol, so it is the same knock.',
     run: again({ say: byTcp, play: byUdp, says: 'replayed' }),
   },
   {
     kind: 'replay',
-    name: 'replay by TCP',
-    what: 'A listener plays by TCP what was said by UDP, as LOG lines: a tap has no protocol, so it is the same knock.',
+    name: 'replay over TCP',
+    what: 'A listener replays over TCP what was sent over UDP, as LOG lines: a tap has no protocol, so it is the same knock.',
     run: again({ say: byUdp, play: byTcp, says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay in another order',
-    what: 'A listener plays the ports of a knock in ascending, descending and random order, and each of them twice.',
+    what: 'A listener replays the ports of a knock in ascending, descending and random order, and each of them twice.',
     run: again({ play: inOtherOrder, says: 'replayed' }),
   },
   {
     kind: 'replay',
     name: 'replay of other symbols',
-    what: 'A user says all 63 symbols and 28 of them open; a listener plays the others, which the server has not heard.',
+    what: 'A user sends all 63 symbols and 28 of them open; a listener replays the others, which the server has not heard.',
     run: again({
       compose: ({ keys: [{ key }] }) => knockOf(key, 1, undefined, requestOf(60_000), 35),
       say: (world, ports) => world.taps(ports.slice(0, ENOUGH)),
@@ -331,7 +331,7 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay of any 28 symbols',
-    what: 'A listener plays four of the rendezvous ports and 28 symbols of a knock, those that he likes.',
+    what: 'A listener replays four of the rendezvous ports and 28 symbols of a knock, of their choice.',
     run: again({
       play: (world, ports, source) => {
         const some = (from: number, to: number, count: number) => shuffled(ports.slice(from, to), world.random).slice(0, count)
@@ -343,13 +343,13 @@ export const attacks: Attack[] = [
   {
     kind: 'replay',
     name: 'replay ten thousand times',
-    what: "A listener plays one knock ten thousand times in three minutes, from the user's address, his own and thousands of others.",
+    what: "A listener replays one knock ten thousand times in three minutes, from the user's address, their own and thousands of others.",
     run: tenThousandTimes,
   },
   {
     kind: 'replay',
     name: 'replay of all knocks together',
-    what: 'A listener plays the knocks of many users from his own address, one after the other and all of them shuffled.',
+    what: 'A listener replays the knocks of many users from their own address, one after the other and all of them shuffled.',
     run: everybodys,
   },
 ]

@@ -1,4 +1,4 @@
-// Ways in which the file of a revoked key is no key file any more: the daemon has to heed the word, or the file's length, at once.
+// Ways in which the file of a revoked key is no longer a valid key file: the daemon has to notice the word, or the file's length, at once.
 
 /** Longest key file, in bytes. */
 export const MAX_KEY_FILE = 65_536
@@ -7,7 +7,7 @@ const BROKEN = '[[[\n'
 
 const utf16 = (text: string) => Buffer.from(`\ufeff${text}`, 'utf16le')
 
-/** What becomes of a valid key file's text. */
+/** What is done to a valid key file's text. */
 export const revocations: Record<string, (text: string) => string | Buffer> = {
   'beside TOML that is broken': (text) => WORD + text + BROKEN,
   'in double quotes': (text) => `"revoked" = yes\n${text}`,

@@ -8,8 +8,8 @@ import { Tally } from './tally'
 import { serverKey, World } from './world'
 
 /*
- * Rubbish under heard rendezvous ports, at a steady rate, made so that the daemon tries as much of it as it can. Tried are the packets, which
- * must open nothing; honest are users who knock meanwhile, in each way that there is, by the keys that were heard and by others.
+ * Rubbish under heard rendezvous ports, at a steady rate, made so that the daemon decodes as much of it as it can. Tried are the packets, which
+ * must open nothing; honest are users who knock meanwhile, in every possible way, with the keys that were heard and with others.
  */
 
 /** Packets a second, and honest knocks of each kind. */
@@ -21,13 +21,13 @@ const PATIENCE = 2_000
 const PIN = '0417'
 const SSH = { port: 22, protocol: 'tcp' } as const
 
-/** Keys that a listener has heard, and one that nobody has; each of the first has a passcode, since one opens once a window. */
+/** Keys that a listener has heard, and one that nobody has heard; each of the first has a passcode, because each opens once a window. */
 const HEARD = Array.from({ length: HONEST }, (_, n) =>
   serverKey(n + 1, {}, { passcode: { pin: PIN, services: [SSH], seconds: 300, once: true } }),
 )
 const QUIET = serverKey(HONEST + 1)
 
-/** The ports that one forged source touches. */
+/** The ports that one forged source sends to. */
 type Rubbish = (world: World, books: readonly Book[], n: number) => number[]
 interface Book {
   readonly rendezvous: number[]
@@ -46,7 +46,7 @@ function bookOf(key: Key, window: number): Book {
 const range = (count: number) => Array.from({ length: count }, (_, i) => i)
 const byte = (world: World) => Math.floor(256 * world.random())
 
-/** So many pages of one key, each with so many symbols: with two of them none is settled, and there is nothing to decode. */
+/** This many pages of one key, each with this many symbols: if each has two, none of them counts and nothing is decoded. */
 const pages =
   (count: number, symbols: number): Rubbish =>
   (world, [book], n) => [
@@ -54,7 +54,7 @@ const pages =
     ...range(count).flatMap((page) => range(symbols).map(() => book.port(page, byte(world)))),
   ]
 
-/** The rendezvous of many keys at once, and random ports, which say something in the codebooks of all of them. */
+/** The rendezvous of many keys at once, and random ports, which mean something in the codebooks of all of them. */
 const manyKeys: Rubbish = (world, books, n) => {
   const { pool } = world.keys[0].key
   const some = range(12).map((i) => books[(n + i) % books.length] as Book)
@@ -92,7 +92,7 @@ const beside =
     for (let seed = 1; seed <= times(1, 10); seed++) {
       const grant = { bindSource: false }
       const keys = [...HEARD, QUIET].map((key) => ({ ...key, grant: { ...key.grant, ...grant } }))
-      // From the first seconds of a window: all of it lies in that one.
+      // From the first seconds of a window: all of it falls into that window.
       const world = await World.begin({ seed, keys, seconds: MIDDLE - 14 })
       const books = world.keys.slice(0, -1).map(({ key }) => bookOf(key, world.window(key)))
       const queue: { at: number; source: string; port: number; payload?: Uint8Array }[] = []
@@ -133,12 +133,12 @@ const beside =
       const kinds = [...late.keys()].map((source) => source.split('.')[2])
       for (const kind of new Set(kinds)) {
         const what = [
-          'by ports',
-          'by ports, for IPv6',
-          'of another key',
-          'of another key, for IPv6',
-          'by datagram',
-          'by datagram of another key',
+          'on ports',
+          'on ports, for IPv6',
+          'with another key',
+          'with another key, for IPv6',
+          'in a datagram',
+          'in a datagram with another key',
           'by passcode',
         ][Number(kind) - 100]
         tally.promise(false, `${kinds.filter((one) => one === kind).length} of ${HONEST} knocks ${what} did not open`)
@@ -151,39 +151,39 @@ const beside =
 const attack = (name: string, what: string, rubbish: Rubbish, sourceOf: (n: number) => string): Attack => ({
   kind: 'flood',
   name,
-  what: `Somebody who has heard this window sends 10,000 packets a second ${what}, while users knock in every way that there is.`,
+  what: `An attacker who has heard this window sends 10,000 packets a second ${what}, while users knock in every possible way.`,
   run: beside(rubbish, sourceOf),
 })
 
 export const attacks: Attack[] = [
   attack(
-    'rubbish that never settles, from forged addresses',
-    'of which no attempt can be made, from forged IPv4 addresses',
+    'rubbish that is never decoded, from forged addresses',
+    'that cannot be decoded, from forged IPv4 addresses',
     pages(40, 2),
     V4,
   ),
   attack(
-    'rubbish that never settles, from a /64',
-    'of which no attempt can be made, from the addresses of one /64',
+    'rubbish that is never decoded, from a /64',
+    'that cannot be decoded, from the addresses of one /64',
     pages(40, 2),
     ONE_64,
   ),
   attack(
-    'rubbish that can just be tried, from forged addresses',
-    'as 32 ports for each source, which can be tried once',
+    'rubbish that is decoded once, from forged addresses',
+    'on 32 ports for each source, which can be decoded once',
     pages(28, 1),
     V4,
   ),
   attack(
-    'rubbish that can be tried often, from forged addresses',
-    'as 60 ports for each source, which can be tried often',
+    'rubbish that is decoded often, from forged addresses',
+    'on 60 ports for each source, which can be decoded often',
     pages(56, 1),
     V4,
   ),
-  attack('rubbish that can be tried often, from a /64', 'as 60 ports for each address of one /64', pages(56, 1), ONE_64),
+  attack('rubbish that is decoded often, from a /64', 'on 60 ports for each address of one /64', pages(56, 1), ONE_64),
   attack(
-    'rubbish that can be tried often, from many /64s',
-    'as 60 ports for each of as many /64s as there are sources',
+    'rubbish that is decoded often, from many /64s',
+    'on 60 ports for each of as many /64s as there are sources',
     pages(56, 1),
     MANY_64,
   ),

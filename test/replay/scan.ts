@@ -5,8 +5,8 @@ import { anyOf, type Coming, passes, play, stream } from './traffic'
 import { ATTACKER, serverKey, USER, World } from './world'
 
 /*
- * Scans: somebody without a key touches ports, in orders that scanners have. The daemon is shown all that is sent, also what is outside
- * the pool and would not reach it through the log rule.
+ * Scans: an attacker without a key sends to ports, in orders that scanners use. The daemon receives everything that is sent, also what is
+ * outside the pool and would not pass the log rule.
  */
 
 /** Packets a second of a whole scan. */
@@ -33,8 +33,8 @@ const ORDERS: Record<string, Order> = {
 }
 
 /**
- * As nmap 7.93 does where nothing answers (watched): common ports first, then all others at random; what it has sent in a second is sent
- * once more before it goes on.
+ * As nmap 7.93 does if nothing answers (observed): common ports first, then all others at random; it repeats what it has sent in a second
+ * before it goes on.
  */
 function nmapOrder(world: World, ports: readonly number[], rate: number): number[] {
   const isFirst = new Set(NMAP_FIRST)
@@ -48,7 +48,7 @@ function nmapOrder(world: World, ports: readonly number[], rate: number): number
   return seconds.flatMap((sent) => [...sent, ...sent])
 }
 
-/** Who scans: the user's own address, another, or 250 addresses by turns. */
+/** The scanners: the user's own address, another, or 250 addresses by turns. */
 const SCANNERS: ((n: number) => string)[] = [() => USER, () => ATTACKER, (n) => `203.0.113.${1 + (n % 250)}`]
 
 interface Scan {
@@ -56,9 +56,9 @@ interface Scan {
   readonly ports: (world: World) => readonly number[]
   readonly scanners?: readonly ((n: number) => string)[]
   readonly rate?: number
-  /** Seconds after which the scan breaks off. */
+  /** Seconds after which the scan stops. */
   readonly seconds?: number
-  /** Whether a user knocks meanwhile; otherwise he does so afterwards. */
+  /** Whether a user knocks meanwhile; otherwise they knock afterwards. */
   readonly amid: boolean
 }
 
@@ -94,7 +94,7 @@ async function scan(
       tally.opened++
     if (!amid) await tally.knock(world, () => world.knock({ request: { port: FIRST_DOOR } }))
     tally.hear(world)
-    tally.promise(!world.log.some(({ refusal }) => refusal), 'the log raises an alarm')
+    tally.promise(!world.log.some(({ refusal }) => refusal), 'logged an alarm')
   }
 }
 
@@ -109,7 +109,7 @@ const whole =
       for (const amid of [false, true]) await scan(tally, seed, { order, ports: poolOf, amid })
       await scan(tally, seed, { order, ports: () => ALL, scanners: [SCANNERS[0], SCANNERS[2]], amid: true })
     }
-    tally.note = `${FAST} packets/s, over the pool and over all ports`
+    tally.note = `${FAST} packets/s, of the pool and of all ports`
     return tally
   }
 
@@ -132,7 +132,7 @@ export const attacks: Attack[] = [
     ([name, order]): Attack => ({
       kind: 'scan',
       name: `whole scan, ${name}`,
-      what: "A scanner touches the pool and all ports, from the user's address, another and 250, alone and while the user knocks.",
+      what: "A scanner sends to the pool and to all ports, from the user's address, another and 250, alone and while the user knocks.",
       run: whole(order),
     }),
   ),
@@ -140,7 +140,7 @@ export const attacks: Attack[] = [
     (rate): Attack => ({
       kind: 'scan',
       name: `scan at ${rate} packets a second`,
-      what: "A patient scanner touches ports for half a minute, from the user's address, from another and from 250, while the user knocks.",
+      what: "A patient scanner sends to ports for half a minute, from the user's address, from another and from 250, while the user knocks.",
       run: slow(rate),
     }),
   ),

@@ -1,4 +1,4 @@
-// The stage of the attacks on real daemons: a server, a user, and an attacker who hears what passes and sends what he likes, as whom he likes.
+// The stage of the attacks on real daemons: a server, a user, and an attacker who hears what passes and sends what they like, from any address.
 
 import { join } from 'node:path'
 import type { Host } from '../lab/host'
@@ -7,17 +7,17 @@ import { until } from '../lab/waiters'
 import { type Datagram, type Packet, writePcap, writePcap6 } from './packets'
 
 export const SSH = 22
-/** Milliseconds after which a door that does not answer is shut. */
+/** Milliseconds after which a door that does not answer is closed. */
 const SILENCE = 300
 /** Milliseconds within which an honest knock has to open. */
 const PATIENCE = 3_000
-/** Bytes of a packet that are recorded: all that a frame has, and no more, since each takes so much of the recorder's room. */
+/** Bytes of a packet that are recorded: all that a frame has, and no more, because each uses up the recorder's room. */
 const WHOLE = 1_514
-/** The first of the ports that nobody knocks on: a datagram to one of them shows how far the tape is. */
+/** The first of the ports that nobody knocks on: a datagram to one of them shows how much the capture contains. */
 const MARKS = 20_000
-/** Seconds after which a flood that nobody has ended does. */
+/** Seconds after which a flood ends by itself. */
 const LONGEST_FLOOD = 120
-/** What the user speaks from, and the attacker: a block each, with room for an address for each try. What a flood comes from is neither's. */
+/** What the user sends from, and the attacker: a block each, with room for an address for each try. A flood comes from neither. */
 const USERS = '10.66'
 const ATTACKERS = '10.67'
 const BLOCK = 250
@@ -41,7 +41,7 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
   for (const block of [USERS, ATTACKERS]) await server.must(['ip', 'route', 'add', `${block}.0.0/16`, 'dev', 'eth0'])
   const mac = async (host: Host) => (await host.must(['cat', '/sys/class/net/eth0/address'])).trim()
   const [to, from] = [await mac(server), await mac(attacker)]
-  // What an eavesdropper has: all that passes on the wire before the server's door.
+  // What an eavesdropper gets: everything that passes on the wire in front of the server.
   const tape = await lab.wire.capture('server', WHOLE)
   let made = 0
   let files = 0
@@ -57,7 +57,7 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
     return address
   }
 
-  /** What a source has sent but for its visits, all of it: what comes later on the wire is on the tape. */
+  /** Everything that a source has sent except its connections to the door: what comes later on the wire is in the capture. */
   const heard = async (source: string) => {
     const mark = MARKS + marks++
     await attacker.replay([{ protocol: 'udp', port: mark }], server.ipv4)
@@ -74,7 +74,7 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
     another,
     end: () => lab.end(),
 
-    /** Has a host speak from one of its addresses, whatever program it runs. */
+    /** Has a host send from one of its addresses, whatever program it runs. */
     speakFrom: (host: Host, address: string) =>
       host.must(['ip', 'route', 'replace', `${server.ipv4}/32`, 'dev', 'eth0', 'src', address]),
 
@@ -85,9 +85,8 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
     },
 
     /**
-     * Whether the door opens to an address while something is done, or before a user's patience is at its end then. A door that
-     * opens early
-     * may be shut again when a slow client has ended.
+     * Whether the door opens to an address while something is done, or before the user's patience ends. A door that opens early
+     * may have closed again when a slow client ends.
      */
     opens: async (host: Host, address: string, work: () => unknown = () => {}, patience = PATIENCE) => {
       let end = Infinity
@@ -107,7 +106,7 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
 
     heard,
 
-    /** What arrives at the attacker while something is done, all of it. */
+    /** Everything that arrives at the attacker while something is done. */
     arriving: async <T>(work: () => Promise<T>) => {
       const arrived = await attacker.capture()
       try {
@@ -121,9 +120,9 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
       }
     },
 
-    /** What a source has sent but for its visits, as a file of packets. */
+    /** What a source has sent except its connections to the door, as a file of packets. */
     recorded: async (source: string) => {
-      if ((await heard(source)).length === 0) throw new Error(`nothing of ${source} is on the tape`)
+      if ((await heard(source)).length === 0) throw new Error(`no packet of ${source} was captured`)
       const cut = file()
       await lab.wire.must(['tcpdump', '-Z', 'root', '-r', tape.file, '-w', cut, `src host ${source} and not tcp port ${SSH}`])
       return cut
@@ -139,13 +138,13 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
       return Number(/(\d+) packets? captured/.exec(tcpdump.lines.join('\n'))?.[1])
     },
 
-    /** Plays recorded packets again, byte for byte but for the source that is named. */
+    /** Replays recorded packets, byte for byte except for the given source. */
     play: (pcap: string, was: string, source: string) => {
       const edit = [`--enet-smac=${from}`, ...(source === was ? [] : [`--srcipmap=${was}/32:${source}/32`])]
       return attacker.must(['tcpreplay-edit', '-q', '--no-flow-stats', '--topspeed', '-i', 'eth0', ...edit, pcap])
     },
 
-    /** Sends packets over and over, so many a second, until it is ended. */
+    /** Sends packets again and again, this many a second, until it is ended. */
     flood: (pcap: string, pps: number) => {
       const began = performance.now()
       const argv = ['tcpreplay', '--preload-pcap', '--no-flow-stats', '--timer=nano', '--loop=0', `--pps=${pps}`]
@@ -153,12 +152,12 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
       return {
         /** Milliseconds so far. */
         lasts: () => performance.now() - began,
-        /** Ends it, and says what it has sent. */
+        /** Ends it, and returns what it has sent. */
         end: async () => {
           await sender.end('SIGINT')
           const text = sender.lines.join('\n')
           const [packets, rate] = [/Actual: (\d+) packets/.exec(text)?.[1], /([\d.]+) pps/.exec(text)?.[1]]
-          if (!packets) throw new Error(`tcpreplay has not said what it has sent: ${text}`)
+          if (!packets) throw new Error(`tcpreplay did not report what it sent: ${text}`)
           return { packets: Number(packets), pps: Number(rate) }
         },
       }

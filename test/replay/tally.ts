@@ -4,10 +4,10 @@ import type { World } from './world'
 
 /** pino's number of a warning: a line of this level or above is an alarm. */
 const WARNING = 40
-/** Broken promises that are told; the rest is more of the same. */
+/** Broken promises that are reported; the rest is more of the same. */
 const MAX_BROKEN = 10
 
-/** Adds up what came of an attack's tries. */
+/** Adds up the outcomes of an attack's tries. */
 export class Tally implements Outcome {
   tried = 0
   opened = 0
@@ -17,9 +17,9 @@ export class Tally implements Outcome {
   note = ''
 
   /**
-   * Something that must open nothing, and must not be accepted: a door that is open for as long already would not show it.
-   * @param says the refusal that the log must name, once; null where it must raise no alarm, nothing where it may say what it likes
-   * @param isGranted what is asked opens no door and the key may ask it, so that it is accepted
+   * Something that must open nothing, and must not be accepted (an accepted knock would not show if the door is already open for as long).
+   * @param says the refusal that must be logged, once; null if it must raise no alarm, undefined if anything may be logged
+   * @param isGranted the request opens no door and the key may make it, so that it is accepted
    */
   async attack(world: World, act: () => unknown, says?: Refusal | null, isGranted = false): Promise<void> {
     const [openings, since] = [world.openings.length, world.log.length]
@@ -31,7 +31,7 @@ export class Tally implements Outcome {
     if (says !== undefined) this.#expect(world, since, says)
   }
 
-  /** Something that must open: an honest knock. A door that is open for as long already counts, too. */
+  /** Something that must open: an honest knock. A door that is already open for as long counts, too. */
   async knock(world: World, send: () => unknown = () => world.knock()): Promise<void> {
     const since = world.log.length
     await send()
@@ -39,7 +39,7 @@ export class Tally implements Outcome {
     if (world.said(since).accepted) this.honest.opened++
   }
 
-  /** Counts what the log has said since some line. */
+  /** Counts what has been logged from some line on. */
   hear(world: World, since = 0): void {
     for (const [what, count] of Object.entries(world.said(since))) this.said[what] = (this.said[what] ?? 0) + count
   }
@@ -59,6 +59,6 @@ export class Tally implements Outcome {
             .map(({ refusal }) => refusal)
             .join() === says
     const heard = alarms.map(({ refusal, msg }) => refusal ?? msg).join(', ')
-    this.promise(isAsExpected, `the log should say ${says ?? 'nothing'}, and says "${heard}"`)
+    this.promise(isAsExpected, `expected ${says ?? 'no alarm'} in the log, got "${heard}"`)
   }
 }

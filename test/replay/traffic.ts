@@ -2,7 +2,7 @@ import { USER, type World } from './world'
 
 /* Packets of several senders at the same time. */
 
-/** A tap that is to come, some milliseconds from now. */
+/** A future tap, some milliseconds from now. */
 export interface Coming {
   readonly at: number
   readonly source: string
@@ -14,7 +14,7 @@ export function stream(ports: readonly number[], { source = USER, from = 0, ever
   return ports.map((port, i) => ({ at: from + i * every, source, port }))
 }
 
-/** A knock as our client sends it: twice, 1 s ± 0.5 s apart; with --wait it says it again. */
+/** A knock as our client sends it: twice, 1 s ± 0.5 s apart; with --wait it sends it again. */
 export function passes(world: World, ports: readonly number[], { source = USER, from = 0, times = 2 } = {}): Coming[] {
   const starts = [from]
   while (starts.length < times) starts.push((starts.at(-1) as number) + 500 + 1_000 * world.random())
@@ -32,7 +32,7 @@ export function anyOf(world: World, many: Iterable<number>, count = Infinity): n
   return left.slice(0, most)
 }
 
-/** Plays the taps of all senders; meanwhile the daemon looks every 10 ms at what is due, as it does by itself when it is busy. */
+/** Sends the taps of all senders; meanwhile the daemon checks every 10 ms what is due, as it does by itself when it is busy. */
 export async function play(world: World, ...senders: readonly Coming[][]): Promise<void> {
   const began = world.steady
   let looked = 0

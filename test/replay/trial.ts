@@ -4,13 +4,13 @@ import { type Attack, holds, type Kind } from './attack'
 const scale = { isLong: false, times: (full: number) => full }
 
 /**
- * Gives what tests that the attacks of a kind open nothing. A file a kind, so that they go side by side.
- * @param where they are tried, behind the kind's name
+ * Makes the tests that the attacks of a kind open nothing. Each kind has its file, so that the kinds run side by side.
+ * @param where they are tried, after the kind's name
  */
 export const testing =
   (attacks: readonly Attack[], where: string) =>
   (kind: Kind): void => {
-    /** Attacks that have opened something: no further attempt makes that undone. */
+    /** Attacks that have opened something: another attempt does not undo that. */
     const successful = new Set<string>()
     const own = attacks.filter((attack) => attack.kind === kind)
     describe(`${kind}, ${where}:`, () => {

@@ -17,13 +17,13 @@ import { PASSCODE_BASE } from '../../src/protocol/passcode'
 import type { Request } from '../../src/protocol/request'
 import { keyOf, knockOf, MIDDLE, requestOf, seededRandom } from '../gate/listener/ear'
 
-/* A server in one process with clocks of its own: everything from the tap to the firewall is the daemon's, the disk and the kernel are ours. */
+/* A server in one process with clocks of its own: everything from the tap to the firewall is the daemon's code, the disk and the kernel are simulated. */
 
 export const USER = '198.51.100.2'
 export const ATTACKER = '198.51.100.66'
 export const SERVER = '198.51.100.1'
 
-/** What a firewall has been told, and when. */
+/** What a firewall was asked to open, and when. */
 export interface Opening {
   readonly lease: Lease
   /** Unix milliseconds */
@@ -70,11 +70,11 @@ export function cidrs(...blocks: string[]): Cidr[] {
 }
 
 /**
- * The disk: what has been synced survives anything; what has not may survive in part. Records are the daemon's own bytes, and are read
- * back by the daemon's own reader.
+ * The disk: what has been synced survives anything; what has not may survive in part. The daemon's own code writes the records and reads
+ * them back.
  */
 export class Disk {
-  /** Lines that are synced, those that are only written, and what of these has reached the disk when the power was cut. */
+  /** Lines that are synced, lines that are only written, and the part of these that has reached the disk when the power was cut. */
   synced = ''
   written = ''
   torn = ''
@@ -95,7 +95,7 @@ export class Disk {
     })
   }
 
-  /** What is written is safe now. */
+  /** What is written is durable now. */
   sync(): void {
     this.synced += this.written
     this.written = ''
@@ -109,14 +109,14 @@ export class Disk {
     this.#waiting = []
   }
 
-  /** The file's bytes, header included: it tells how much of them is synced. */
+  /** The file's bytes, header included: the header records how much of them is synced. */
   get bytes(): Buffer {
     const header = `knockturn-ledger 1 ${'0'.repeat(16)}\n`
     const length = header.length + this.synced.length
     return Buffer.from(header.replace('0'.repeat(16), String(length).padStart(16, '0')) + this.synced + this.torn, 'latin1')
   }
 
-  /** Another file in its place: what an attacker or a fault has made of it. */
+  /** Another file in its place: the work of an attacker or a fault. */
   set bytes(bytes: Buffer) {
     const { records, state } = readLedger(bytes)
     this.damaged = state === 'damaged'
@@ -141,9 +141,9 @@ export class World {
   readonly log: Said[] = []
   /** The kernel's rules, which outlive the daemon. */
   readonly rules = new Set<Entry>()
-  /** What a change of the rules waits for: the kernel, or whoever has its lock, may take its time. */
+  /** What a change of the rules waits for: the kernel, or whoever has its lock, may be slow. */
   held: Promise<void> | undefined
-  /** Throws where a change is to fail. */
+  /** Throws if a change is to fail. */
   fault: ((batch: Batch) => void) | undefined
   wall: number
   steady = 1_000_000
@@ -162,7 +162,7 @@ export class World {
     this.#neverLock = cidrs(...neverLock)
   }
 
-  /** A server whose daemon runs, with a ledger that never was before. */
+  /** A server whose daemon runs, with a new ledger. */
   static async begin(options: WorldOptions = {}): Promise<World> {
     const world = new World(options)
     await world.start(true)
@@ -174,13 +174,13 @@ export class World {
   }
 
   get daemon(): Daemon {
-    if (!this.#daemon) throw new Error('the daemon does not run')
+    if (!this.#daemon) throw new Error('the daemon is not running')
     return this.#daemon
   }
 
   /**
    * Starts the daemon, as src/daemon/serve.ts does.
-   * @param isNew the administrator's word that there was no ledger
+   * @param isNew whether the administrator has confirmed that there was no ledger (--new-ledger)
    * @param ledger one that was opened by other means than from our disk
    */
   async start(isNew = false, ledger = this.#readLedger(isNew)): Promise<void> {
@@ -197,7 +197,7 @@ export class World {
           holds: () => true,
           endsByItself: () => true,
           read: async () => ({ entries: [...this.rules], isWhole: true }),
-          // A daemon that has been killed acts no more, whatever it still waits for.
+          // A daemon that has been killed does nothing more, whatever it still waits for.
           change: async (batch) => {
             const { add, remove } = batch
             await this.held
@@ -220,7 +220,7 @@ export class World {
     await daemon.setKeys(this.keys, this.#neverLock)
     await daemon.restore()
     warnOfFloors(ledger, this.keys, false, log, this.wall)
-    // From here on time is what we say it is.
+    // From here on our own clock counts.
     await daemon.settle()
   }
 
@@ -247,14 +247,14 @@ export class World {
     this.disk.crash(reached)
   }
 
-  /** It ends in order and is started again. */
+  /** It is stopped in order and started again. */
   async restart(): Promise<void> {
     await this.settled()
     this.kill()
     await this.start()
   }
 
-  /** It ends, the administrator rebases the ledger, as `knockturn ledger rebase` does on a file, and it is started again. */
+  /** It is stopped, the administrator rebases the ledger, as `knockturn ledger rebase` does on a file, and it is started again. */
   async rebase(): Promise<void> {
     await this.settled()
     this.kill()
@@ -264,7 +264,7 @@ export class World {
     await this.start()
   }
 
-  /** The machine starts anew: rules are gone, the ledger is what the disk has kept. */
+  /** The machine is rebooted: rules are gone, the ledger is what the disk has kept. */
   async reboot(seconds = 30): Promise<void> {
     this.kill()
     this.rules.clear()
@@ -286,13 +286,13 @@ export class World {
     this.daemon.hear({ source, destination, port })
   }
 
-  /** Taps one after the other; then all that they led to is waited for. */
+  /** Taps one after the other; then waits for all that they cause. */
   async taps(ports: Iterable<number>, how: { source?: string; destination?: string; after?: number } = {}): Promise<void> {
     for (const port of ports) this.tap(port, how)
     await this.settled()
   }
 
-  /** Time passes, and the daemon looks at what is due as often as it does by itself. */
+  /** Time passes, and the daemon checks what is due as often as it does by itself. */
   async pass(milliseconds: number): Promise<void> {
     const step = milliseconds > 5_000 ? 250 : 10
     for (let passed = 0; passed < milliseconds; passed += step) {
@@ -304,7 +304,7 @@ export class World {
     await this.settled()
   }
 
-  /** Time passes as in {@link World.pass}, and what waits for the firewall is left to wait. */
+  /** Time passes as in {@link World.pass}, without waiting for the firewall. */
   async passes(milliseconds: number): Promise<void> {
     for (let passed = 0; passed < milliseconds; passed += 10) {
       const by = Math.min(10, milliseconds - passed)
@@ -320,7 +320,7 @@ export class World {
     return this.daemon.settle()
   }
 
-  /** Has changes of the rules wait, until what is returned is called. */
+  /** Holds changes of the rules back, until the returned function is called. */
   hold(): () => void {
     let release = () => {}
     this.held = new Promise((resolve) => {
@@ -332,7 +332,7 @@ export class World {
     }
   }
 
-  /** Taps one after the other, and what follows from them as far as it does not wait for the firewall. */
+  /** Taps one after the other, and their effects that do not wait for the firewall. */
   async tapped(ports: Iterable<number>, how: { source?: string; destination?: string; after?: number } = {}): Promise<void> {
     for (const port of ports) this.tap(port, how)
     await new Promise(setImmediate)
@@ -343,17 +343,17 @@ export class World {
     return windowAt(this.wall / 1000, key.period)
   }
 
-  /** The ports of a knock that nobody has said before. */
+  /** The ports of a new knock. */
   compose(request: Partial<Request> = {}, key: Key = this.keys[0].key, window = this.window(key)): number[] {
     return knockOf(key, 1, window, { ...requestOf(++this.#salt), ...request })
   }
 
-  /** A knock in one datagram that nobody has said before. */
+  /** A new knock in one datagram. */
   composeDatagram(request: Partial<Request> = {}, key: Key = this.keys[0].key, window = this.window(key)): Uint8Array {
     return composeDatagram(key, window, { ...requestOf(++this.#salt), ...request })
   }
 
-  /** One datagram; then all that it led to is waited for. */
+  /** One datagram; then waits for all that it causes. */
   async datagram(payload: Uint8Array, { source = USER, destination = SERVER, port = 53, after = 0.1 } = {}): Promise<void> {
     this.wall += after
     this.steady += after
@@ -380,7 +380,7 @@ export class World {
     )
   }
 
-  /** How often the log has said each refusal, and "accepted". */
+  /** How often each refusal, and "accepted", has been logged. */
   said(since = 0): Record<string, number> {
     const said: Record<string, number> = {}
     for (const { msg, refusal } of this.log.slice(since)) {

@@ -4,14 +4,14 @@ import { type Coming, passes, play, stream } from './traffic'
 import { serverKey, USER, World } from './world'
 
 /*
- * Honest company: nobody attacks. Tried is what must open nothing more and raise no alarm: the second passes, and all that goes on
- * being sent after a knock has opened.
+ * Honest neighbours: nobody attacks. Tried is what must open nothing more and raise no alarm: the second passes, and everything that is
+ * still sent after a knock has opened.
  */
 
 /** Milliseconds between the SYNs that Linux sends for one connect: a browser gives up none of them. */
 const RETRANSMITS = [0, 1_000, 3_000, 7_000, 15_000, 31_000, 63_000, 127_000]
 
-/** Plays what some users send; every knock must open once, and nothing must be an alarm. */
+/** Sends what some users send; every knock must open once, and nothing may be an alarm. */
 async function together(tally: Tally, world: World, knocks: number, ...senders: Coming[][]): Promise<void> {
   const [openings, since] = [world.openings.length, world.log.length]
   await play(world, ...senders)
@@ -22,7 +22,7 @@ async function together(tally: Tally, world: World, knocks: number, ...senders: 
   tally.opened += Math.max(0, accepted - knocks, world.openings.length - openings - knocks)
   tally.hear(world, since)
   const alarms = world.log.slice(since).filter(({ refusal }) => refusal)
-  tally.promise(alarms.length === 0, `the log raises an alarm: ${alarms[0]?.refusal}`)
+  tally.promise(alarms.length === 0, `logged an alarm: ${alarms[0]?.refusal}`)
 }
 
 /** Users with keys of their own knock from one address within some milliseconds, with their second passes. */
@@ -43,11 +43,11 @@ const behindOneAddress =
       first += rehearsal.openings.length
       await together(tally, world, users, ...senders)
     }
-    tally.note = `${first} of ${tally.honest.tried} by their first pass alone`
+    tally.note = `${first} of ${tally.honest.tried} opened by their first pass alone`
     return tally
   }
 
-/** Two devices have one key, and knock from one address in one window. */
+/** Two devices have the same key, and knock from one address in one window. */
 const oneKeyTwice =
   (apart: number, times = 2) =>
   async (scale: Scale): Promise<Outcome> => {
@@ -77,7 +77,7 @@ async function office({ times }: Scale): Promise<Outcome> {
 }
 
 /**
- * A browser knocks, and goes on touching its ports for two minutes; meanwhile another user knocks from the same address, and the
+ * A browser knocks, and goes on sending to its ports for two minutes; meanwhile another user knocks from the same address, and the
  * browser's user knocks again in a later window.
  */
 async function browser({ times }: Scale): Promise<Outcome> {
@@ -92,12 +92,12 @@ async function browser({ times }: Scale): Promise<Outcome> {
     const later = passes(world, neighbour, { from: 20_000 + 10_000 * world.random() })
     await together(tally, world, 3, syns(first, 0), later, syns(second, 62_000))
     await world.pass(15_000)
-    tally.promise(!world.log.some(({ refusal }) => refusal), 'the log raises an alarm in the end')
+    tally.promise(!world.log.some(({ refusal }) => refusal), 'logged an alarm in the end')
   }
   return tally
 }
 
-/** The client's --wait goes on saying one knock until the service answers, and a new one when the window has turned. */
+/** The client's --wait sends one knock again and again until the service answers, and a new one when the next window begins. */
 async function waiting({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(20, 200); seed++) {
@@ -105,7 +105,7 @@ async function waiting({ times }: Scale): Promise<Outcome> {
     const senders = world.keys.map(({ key }, user) =>
       [0, 1, 2].flatMap((step) => {
         const ports = world.compose({}, key, world.window() + step)
-        // The window turns after 15, 45 and 75 s.
+        // The next window begins after 15, 45 and 75 s.
         return Array.from({ length: 20 }, (_, n) => stream(ports, { from: 30_000 * step + 700 * n + 40 * user }))
       }),
     )
@@ -114,7 +114,7 @@ async function waiting({ times }: Scale): Promise<Outcome> {
   return tally
 }
 
-/** The same knock is said from two addresses of one user: of his IPv4 and of his IPv6. */
+/** The same knock is sent from two addresses of one user: from IPv4 and from IPv6. */
 async function twoPaths({ times }: Scale): Promise<Outcome> {
   const tally = new Tally()
   for (let seed = 1; seed <= times(20, 200); seed++) {
@@ -127,63 +127,63 @@ async function twoPaths({ times }: Scale): Promise<Outcome> {
 
 export const attacks: Attack[] = [
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two users behind one address',
-    what: 'Two users with keys of their own knock from one address in the same 100 ms, each twice as the client does.',
+    what: 'Two users with their own keys knock from one address in the same 100 ms, each twice, as the client does.',
     run: behindOneAddress(2, 100),
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two users behind one address, tap by tap',
-    what: 'Two users knock from one address, tap by tap in turn; it takes a third pass where the second ones meet, too.',
+    what: 'Two users knock from one address, tap by tap in turn; if their second passes overlap as well, they need a third.',
     run: behindOneAddress(2, 0.05, 3),
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'five users behind one address',
-    what: 'Five users with keys of their own knock from one address in the same 100 ms, each three times, as the client does with --wait.',
+    what: 'Five users with their own keys knock from one address in the same 100 ms, each three times, as the client does with --wait.',
     run: behindOneAddress(5, 100, 3),
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'twenty users behind one address',
-    what: 'Twenty users knock from one address, one a second: the rendezvous of all of them are in one session.',
+    what: 'Twenty users knock from one address, one a second: the rendezvous ports of all of them are in one session.',
     run: office,
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two knocks of one key in a window',
     what: 'Two devices with one key knock from one address, five seconds apart.',
     run: oneKeyTwice(5_000),
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two knocks of one key in the same 100 ms',
     what: 'Two devices with one key knock from one address, 50 ms apart.',
     run: oneKeyTwice(50),
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two knocks of one key at once',
-    what: 'Two devices with one key knock from one address, tap by tap in turn; it takes a third pass where the second ones meet, too.',
+    what: 'Two devices with one key knock from one address, tap by tap in turn; if their second passes overlap as well, they need a third.',
     run: oneKeyTwice(0.05, 3),
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: "a browser's SYNs for two minutes",
-    what: 'A browser repeats the SYNs of its knock for two minutes; his neighbour and he himself knock meanwhile from the same address.',
+    what: 'A browser repeats the SYNs of its knock for two minutes; a neighbour and the user knock meanwhile from the same address.',
     run: browser,
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two clients that wait',
-    what: 'Two clients behind one address say their knocks every 700 ms until the service answers, through three windows.',
+    what: 'Two clients behind one address send their knocks every 700 ms until the service answers, through three windows.',
     run: waiting,
   },
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'a user with two addresses',
-    what: 'A user knocks by IPv4 and by IPv6 at the same time.',
+    what: 'A user knocks over IPv4 and over IPv6 at the same time.',
     run: twoPaths,
   },
 ]

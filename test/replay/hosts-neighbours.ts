@@ -8,11 +8,11 @@ import { LEASE } from './doors'
 import { OVER, onOurs } from './on-ours'
 import { SSH } from './stage'
 
-export const company: Attack[] = [
+export const neighbours: Attack[] = [
   {
-    kind: 'company',
+    kind: 'neighbours',
     name: 'two users behind one NAT address',
-    what: 'Two users with keys of their own knock in the same moment from behind one router: nobody attacks, both doors must open, and the log must not be alarmed.',
+    what: 'Two users with their own keys knock at the same moment from behind one router: nobody attacks, both doors must open, and no alarm may be logged.',
     run: onOurs(
       async (stage, door, { times }) => {
         const { server, user, lab, attacker } = stage
@@ -36,7 +36,7 @@ export const company: Attack[] = [
           const knocks = users.map(({ host, port, key }) =>
             host.must(knockclient({ key }, '-p', String(port), '-t', `${LEASE}s`)),
           )
-          // Looked at meanwhile: the first pass opens, and what it opens may be shut again after the second.
+          // Checked meanwhile: the first pass opens, and what it opens may have closed again after the second.
           const doorsOpen = users.map(({ host, port }) =>
             host.becomes(server.ipv4, port, 'open').then(
               () => true,

@@ -1,3 +1,3 @@
 import { testAttacks } from './attacks'
 
-testAttacks('company')
+testAttacks('neighbours')
