@@ -466,7 +466,7 @@ describe('a daemon', () => {
   it('is refused beside another on the same ledger, which goes on', async () => {
     const { code, stdout, stderr } = await server.run(gate.command)
     expect([code, stdout, stderr.trimEnd().split('\n').length]).toEqual([1, '', 2])
-    expect(stderr).toMatch(/^knockdaemon: error: .*: another daemon uses the ledger\nhint: /)
+    expect(stderr).toMatch(/^knockdaemon: error: .*another daemon uses the ledger\nhint: stop that daemon/)
     expect(await open()).toMatchObject({ msg: 'accepted' })
   })
 })
