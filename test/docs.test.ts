@@ -134,7 +134,7 @@ describe.each(PROGRAMS)('the page of %s', (program) => {
   })
 })
 
-describe('the page of knockclient', () => {
+describe.each<Program>(['knockclient', 'knockturn'])('the page of %s', (program) => {
   /** Text as it can be compared, whatever is bold, quoted or wrapped. */
   const bare = (text: string) =>
     plain(text)
@@ -142,20 +142,17 @@ describe('the page of knockclient', () => {
       .replace(/"/g, '')
       .replace(/\s+/g, ' ')
       .replace(/ (?=[,;:.)])/g, '')
-  const entries = section(readPage(PAGES.knockclient), 'OPTIONS')
+  const entries = section(readPage(PAGES[program]), 'OPTIONS')
     .split(/^\.TP\n/m)
     .map((entry) => ({ options: optionsIn(plain(entry.split('\n')[0])), text: bare(entry) }))
 
-  it.each(HELPS.filter(({ program }) => program === 'knockclient'))(
-    'has of each option the words of the help of $name',
-    ({ text }) => {
-      const lines = text.replace(/\n {10,}/g, ' ').matchAll(/^ {2}(-[^\s,]+).*? {2,}(\S.*?)(?: \(default: .*\))?$/gm)
-      const different = [...lines].filter(([, option, words]) =>
-        entries.every(({ options, text }) => !options.includes(option) || !text.includes(bare(words))),
-      )
-      expect(different.map(([, option, words]) => [option, words])).toEqual([])
-    },
-  )
+  it.each(HELPS.filter((help) => help.program === program))('has of each option the words of the help of $name', ({ text }) => {
+    const lines = text.replace(/\n {10,}/g, ' ').matchAll(/^ {2}(-[^\s,]+).*? {2,}(\S.*?)(?: \(default: .*\))?$/gm)
+    const different = [...lines].filter(([, option, words]) =>
+      entries.every(({ options, text }) => !options.includes(option) || !text.includes(bare(words))),
+    )
+    expect(different.map(([, option, words]) => [option, words])).toEqual([])
+  })
 })
 
 describe('the page of knockdaemon', () => {

@@ -62,7 +62,7 @@ export function addPage(parent: Command): void {
 function withPlace(command: Command): void {
   command
     .argument('[id]', 'the key to put into the page, sealed with a passphrase')
-    .requiredOption('--out <file>', 'file to write the page to')
+    .requiredOption('--out <file>', 'file to write to')
     .addOption(keysOption())
     .option('--host <host>', "server to knock at (default: the key's host)")
     .addOption(
