@@ -34,6 +34,11 @@ export function noteOf(program: string, message: string): void {
   tell(`${program}: note: ${printable(message)}\n`)
 }
 
+/** Prints what is under way, with the time since it began. */
+export function tellAt(milliseconds: number, message: string): void {
+  tell(`${String(Math.round(milliseconds)).padStart(6)} ms  ${printable(message)}\n`)
+}
+
 /** Prints rows as columns of one width each. */
 export function printTable(rows: readonly (readonly string[])[]): void {
   const shown = rows.map((row) => row.map(printable))

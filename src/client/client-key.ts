@@ -5,7 +5,7 @@ import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
 import { clientKeys, findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
 import { KEY_ID } from '../protocol/key'
 import { Fault, hintOf, reason } from '../system/fault'
-import { checkSecret, readBytes } from '../system/files'
+import { checkSecret, decodeText, readBytes } from '../system/files'
 import { tell } from '../system/tell'
 import { isSameName } from './host'
 
@@ -59,8 +59,9 @@ export async function keyForHost(name: string, at: string): Promise<KeyFile> {
   if (found.length === 1) return found[0]
   // A key that can't be read may be the one.
   if (faulty.length > 0) throw faulty[0].faults[0]
-  const [what, ids] = found.length > 0 ? ['several keys', found] : ['no key', keys]
-  throw new Fault(`${folder}: ${what} for ${name} (there are: ${ids.map(({ id }) => id).join(', ')})`, { hint: CHOOSE })
+  const there = (found.length > 0 ? found : keys).map(({ id }) => id).join(', ')
+  if (found.length > 0) throw new Fault(`${folder}: several keys for ${name} (there are: ${there})`, { hint: CHOOSE })
+  throw new Fault(`${folder}: no key for ${name} (there are: ${there})`, { hint: CHOOSE })
 }
 
 /** A key of the client's keyring by its name, plain or under a passphrase. @throws {Fault} */
@@ -79,7 +80,7 @@ export async function onlyClientKey(folder: string, typed = false): Promise<KeyF
   const sealed = ignored.filter((path) => path.endsWith(SEALED_NAME))
   if (keys.length + sealed.length === 1) return keys[0] ?? loadClientKey(sealed[0], typed)
   const names = namesOf(keys, ignored)
-  if (names === '') throw new Fault(`${folder}: there is no key (their names end in .key)`, { hint: NO_KEY })
+  if (names === '') throw new Fault(`${folder}: there is no key (the names of key files end in .key)`, { hint: NO_KEY })
   throw new Fault(`${folder}: there are several keys (${names})`, { hint: CHOOSE })
 }
 
@@ -164,11 +165,9 @@ async function unseal(path: string, bytes: Uint8Array, typed: boolean): Promise<
 /** Reads a key file's bytes, and overwrites them. */
 function parse(path: string, bytes: Uint8Array): KeyFile {
   try {
-    const { value, faults } = parseKeyFile(path, new TextDecoder('utf-8', { fatal: true }).decode(bytes))
+    const { value, faults } = parseKeyFile(path, decodeText(path, bytes))
     if (faults) throw faults[0]
     return value
-  } catch (error) {
-    throw error instanceof TypeError ? new Fault(`${path}: expected UTF-8 text, got other bytes`) : error
   } finally {
     bytes.fill(0)
   }

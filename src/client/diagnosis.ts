@@ -113,7 +113,9 @@ function ofRefusals(evidence: Evidence): Finding[] {
 
 function ofKey({ ended }: Evidence): Finding[] {
   if (ended === null) return []
-  return [{ seen: `the key expired at ${isoTime(ended)}, by its file`, hint: 'make a new key on the server, or ask for one' }]
+  return [
+    { seen: `the key expired at ${isoTime(ended)}, according to its file`, hint: 'make a new key on the server, or ask for one' },
+  ]
 }
 
 function isUnreachable(saw: string): boolean {
@@ -255,7 +257,9 @@ function ofClock(evidence: Evidence): Finding[] {
   if (typeof offset === 'string') return [{ unknown: `${unknown}: ${offset}` }]
   if (!isProved(source))
     return [{ seen: `${differing(evidence, 1)}, unless somebody in this network forged that answer`, unknown: THEIRS }]
-  return [{ seen: `${whose(evidence)} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, by ${source}`, unknown: THEIRS }]
+  return [
+    { seen: `${whose(evidence)} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, according to ${source}`, unknown: THEIRS },
+  ]
 }
 
 function ofAddress({ named }: Evidence): Finding[] {

@@ -84,14 +84,14 @@ export async function knockByEither<A extends Aimed<A>, T>(
       ({ by, result }) => by === won.by || drop(result),
       () => {},
     )
-  return { ...won, note: won.by === first ? null : noteOf(first, won.by) }
+  return { ...won, note: won.by === first ? null : familyToUse(first, won.by) }
 }
 
 type Placed = Pick<Aimed<unknown>, 'host' | 'address'>
 
 const familyOf = ({ address }: Placed) => `IPv${isIP(address)}`
 
-function noteOf(silent: Placed, open: Placed): string {
+function familyToUse(silent: Placed, open: Placed): string {
   const option = `-${isIP(open.address)}`
   return `${open.host} answers by ${familyOf(open)} (${open.address}), and not by ${familyOf(silent)} (${silent.address}): use ${option} next time; other programs may need it, too (ssh ${option})`
 }

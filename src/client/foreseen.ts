@@ -24,7 +24,7 @@ export function checkForeseen(key: KeyFile, requests: readonly Asked[], wall: nu
   const { id, expires, revoked } = key
   if (hasEnded(key, wall)) {
     const end = revoked !== null ? `was revoked at ${isoTime(revoked)}` : `expired at ${isoTime(expires ?? 0)}`
-    throw new Fault(`the key ${id} ${end}, by its file`, {
+    throw new Fault(`the key ${id} ${end}, according to its file`, {
       hint: 'ask for a new key; if this clock is wrong, set it, or send anyway with --force',
     })
   }

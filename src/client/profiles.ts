@@ -137,7 +137,7 @@ export async function saveProfile(
     return {
       text: old.has(name) ? replaceTable(before, name, table) : append(before, table),
       profiles: new Map([...old, [name, given]]),
-      failure: `cannot add the profile "${name}" without changing what else is there`,
+      failure: `cannot add the profile "${name}" without changing the rest of the file`,
       hint: `write it by hand: ${table.trimEnd().replaceAll('\n', '; ')}`,
     }
   })
@@ -151,7 +151,7 @@ export async function removeProfile(path: string, name: string, entries: readonl
   await changeProfiles(path, entries, (before, old) => ({
     text: withoutTable(before, name),
     profiles: new Map([...old].filter(([other]) => other !== name)),
-    failure: `cannot remove the profile "${name}" without changing what else is there`,
+    failure: `cannot remove the profile "${name}" without changing the rest of the file`,
     hint: 'remove it by hand',
   }))
 }

@@ -47,8 +47,8 @@ export function mappedAddress(answer: Uint8Array, transaction: Uint8Array, famil
   // Whoever has written it had our 96 random bits. Other attributes say nothing about this one, which is the whole question.
   const value = attribute(packet, type === BINDING_ERROR ? ERROR_CODE : XOR_MAPPED_ADDRESS)
   if (type === BINDING_ERROR) {
-    const code = value && value.length >= 4 ? (value[2] & 7) * 100 + value[3] : 'of no number'
-    throw new Fault(`the STUN server answers with error ${code}`)
+    const code = value && value.length >= 4 ? `error ${(value[2] & 7) * 100 + value[3]}` : 'an error without a number'
+    throw new Fault(`the STUN server answers with ${code}`)
   }
   const size = family === 4 ? 4 : 16
   if (value?.length !== 4 + size || value[1] !== (family === 4 ? 1 : 2)) return null

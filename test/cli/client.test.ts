@@ -262,7 +262,7 @@ describe('a copy that says what its key may open', () => {
     const hints = `expires = ${expires}\n`
     expect(await dry(hints, '-p', '22')).toMatchObject({ code: 0 })
     const { code, stderr } = await dry(hints, '-p', '22', '--time-offset', '7200')
-    expect([code, stderr]).toEqual([1, expect.stringContaining(`the key alice expired at ${expires}, by its file\n`)])
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`the key alice expired at ${expires}, according to its file\n`)])
   })
 
   it('does not keep --force from sending', async () => {
@@ -467,7 +467,7 @@ describe('the key', () => {
   })
 
   it.each([
-    [[], 'there is no key (their names end in .key)\nhint: put a key there, or give its file with -k'],
+    [[], 'there is no key (the names of key files end in .key)\nhint: put a key there, or give its file with -k'],
     [['alice', 'bob'], 'there are several keys (alice, bob)\nhint: choose one with -k'],
   ])('must be named where there are %j', async (ids, told) => {
     const { config, keys } = keyring(ids)

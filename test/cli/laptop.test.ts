@@ -362,7 +362,7 @@ describe('profile save', () => {
     const outcome = await at.client('profile', 'save', 'home', '-p', '23', '--force')
     expect(outcome.code).toBe(1)
     expect(outcome.stderr).toMatch(
-      /cannot add the profile "home" without changing what else is there\nhint: write it by hand: \[profile\.home\]; services = \[ "23" \]\n/,
+      /cannot add the profile "home" without changing the rest of the file\nhint: write it by hand: \[profile\.home\]; services = \[ "23" \]\n/,
     )
     expect(at.config()).toBe(config)
   })
@@ -461,7 +461,7 @@ describe('profile rm', () => {
     const outcome = await at.client('profile', 'rm', 'home')
     expect([outcome.code, fault(outcome)]).toEqual([
       1,
-      expect.stringMatching(/cannot remove the profile "home" without changing what else is there\nhint: remove it by hand$/),
+      expect.stringMatching(/cannot remove the profile "home" without changing the rest of the file\nhint: remove it by hand$/),
     ])
     expect(at.config()).toBe(config)
   })
@@ -690,7 +690,7 @@ describe('a server that is asked by HTTPS', () => {
     const at = home()
     const args = ['-p', '1', '--wait', '1', '--time-source', `https://${HERE}:${port}`]
     const { code, stderr } = await run('knockclient', args, { env: { ...at.env, NODE_EXTRA_CA_CERTS: certificate } })
-    expect([code, stderr]).toEqual([3, expect.stringMatching(/this clock is right to \d+\.\d s, by https:/)])
+    expect([code, stderr]).toEqual([3, expect.stringMatching(/this clock is right to \d+\.\d s, according to https:/)])
   })
 
   it('leads nobody away from the time in several small steps', async () => {

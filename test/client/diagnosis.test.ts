@@ -131,7 +131,7 @@ describe('of the clock', () => {
     [-119_400, 0, /is 119 s ahead of that .*\nhint: .* --time-offset -119$/],
     [-200_000, 200, /^this clock, as --time-offset corrects it, is 200 s ahead .*\nhint: .* --time-offset 0$/],
     [30_000, 0, /^this clock is right to 30\.0 s/],
-    [-240, 0, /^this clock is right to 0\.2 s, by https:\/\/time\.example/],
+    [-240, 0, /^this clock is right to 0\.2 s, according to https:\/\/time\.example/],
   ])('with an offset of %i ms beside --time-offset %i it says %s', (offset, timeOffset, line) => {
     expect(said({ clock: clock(offset), timeOffset }).find((said) => said.startsWith('this clock'))).toMatch(line)
   })
@@ -167,7 +167,9 @@ describe('of the clock', () => {
 
 describe('of the key', () => {
   it('it says first that it has ended', () => {
-    expect(said({ ended: Date.UTC(2027, 0, 31) })[0]).toMatch(/^the key expired at 2027-01-31T00:00:00Z, by its file\nhint: /)
+    expect(said({ ended: Date.UTC(2027, 0, 31) })[0]).toMatch(
+      /^the key expired at 2027-01-31T00:00:00Z, according to its file\nhint: /,
+    )
   })
 })
 

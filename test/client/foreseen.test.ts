@@ -104,12 +104,12 @@ describe('a key that is over', () => {
   ])('is told from its last moment on, %s', (_, asked) => {
     const key = copy('expires = 2026-11-22T00:00:00Z')
     expect(said(key, [asked], NOW - 1)).toBeNull()
-    expect(said(key, [asked])).toEqual(['the key alice expired at 2026-11-22T00:00:00Z, by its file', HINT, false])
+    expect(said(key, [asked])).toEqual(['the key alice expired at 2026-11-22T00:00:00Z, according to its file', HINT, false])
   })
 
   it('is told where its copy was made when it was revoked already', () => {
     expect(said(copy('revoked = 2030-01-01T00:00:00Z'), [CLOSE])?.[0]).toBe(
-      'the key alice was revoked at 2030-01-01T00:00:00Z, by its file',
+      'the key alice was revoked at 2030-01-01T00:00:00Z, according to its file',
     )
   })
 })

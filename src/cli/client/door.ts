@@ -59,7 +59,7 @@ export function withDoor(command: Command, seconds: number, closing: string): Co
       const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
       if (!stray) return
       const flag = stray.short ?? stray.long
-      throw new UsageFault(`${flag} stands in front of "${command.name()}"`, { hint: `put ${flag} after "${command.name()}"` })
+      throw new UsageFault(`${flag} comes before "${command.name()}"`, { hint: `put ${flag} after "${command.name()}"` })
     })
   return withWay(command)
 }

@@ -1,8 +1,7 @@
 import { placeOf } from '../../client/place'
 import type { Outgoing, Sent, Sequence } from '../../client/sending'
 import { type Action, AS_SEEN } from '../../protocol/request'
-import { printable } from '../../system/fault'
-import { tell } from '../../system/tell'
+import { tellAt } from '../voice'
 import type { AimOptions } from './aim'
 
 /* A knock in words: what is said while it is under way, and what is printed of one that is not sent. */
@@ -13,7 +12,7 @@ export type Say = (text: string) => void
 /** Speaks on a terminal, or where -v asks for it; standard error, so that scripts keep their output. */
 export function speaker({ quiet, verbose }: AimOptions, started: number): Say | null {
   if (quiet || !(process.stderr.isTTY || verbose)) return null
-  return (text) => tell(`${String(Math.round(performance.now() - started)).padStart(6)} ms  ${printable(text)}\n`)
+  return (text) => tellAt(performance.now() - started, text)
 }
 
 /** What knocks at a server ask. */

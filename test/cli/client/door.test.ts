@@ -265,7 +265,7 @@ describe('what does not go', () => {
     [['connect', 'gate.example', '22', '--stun-trusted'], /--stun-trusted requires -i auto/],
     [['connect', 'gate.example', '22', '-4', '-6'], /-4 cannot be used with -6/],
     [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 ms for 52 ports/],
-    [['-k', 'alice', 'connect', 'gate.example', '22'], /error: -k stands in front of "connect"\nhint: put -k after "connect"/],
+    [['-k', 'alice', 'connect', 'gate.example', '22'], /error: -k comes before "connect"\nhint: put -k after "connect"/],
     [['exec', 'gate.example', '--', 'true'], /no port to open: -p is missing\nhint: add -p with the port/],
     [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
     [
@@ -275,14 +275,14 @@ describe('what does not go', () => {
     [['exec', 'gate.example', '-p', '22', '--bogus', '--', 'true'], /unknown option '--bogus'/],
     [
       ['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'],
-      /"rsync" does not stand after "--"\nhint: put the command and its options after "--"$/m,
+      /"rsync" must come after "--"\nhint: put the command and its options after "--"$/m,
     ],
     [
       ['exec', 'gate.example', '-p', '22', 'x', '--', 'true'],
-      /"x" does not stand after "--"\nhint: put the command and its options after "--"$/m,
+      /"x" must come after "--"\nhint: put the command and its options after "--"$/m,
     ],
     [['exec', 'gate.example', '-p', '0', '--', 'true'], /expected a port from 1 to 65535, got "0"/],
-    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v stands in front of "exec"\nhint: put -v after "exec"/],
+    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v comes before "exec"\nhint: put -v after "exec"/],
   ])('is a usage fault: %j', async (args, message) => {
     const { code, stdout, stderr } = await run('knockclient', args, { env: keyring('alice').env })
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
