@@ -127,17 +127,11 @@ async function readBack(folder: string, id: string): Promise<ReadKey> {
 /**
  * Looks whether a daemon takes up what has just been written into a key's file: by its own reader.
  * @param isDone whether it is what was meant
- * @param promised what is not so where it does not, such as "alice is not revoked"
+ * @param unseen what to say where it does not, such as "the daemon does not see that alice is revoked"
  * @throws {Fault}
  */
-export async function checkTaken(
-  folder: string,
-  id: string,
-  isDone: (read: ReadKey) => boolean,
-  promised: string,
-): Promise<void> {
-  const failed = ({ message, hint }: Pick<Fault, 'message' | 'hint'>) =>
-    new Fault(`${promised} for the daemon: ${message}`, { hint })
+export async function checkTaken(folder: string, id: string, isDone: (read: ReadKey) => boolean, unseen: string): Promise<void> {
+  const failed = ({ message, hint }: Pick<Fault, 'message' | 'hint'>) => new Fault(`${unseen}: ${message}`, { hint })
   const refuse = (error: unknown) => Promise.reject(failed(error instanceof Fault ? error : new Fault(reason(error))))
   const read = await readBack(folder, id).catch(refuse)
   if (!isDone(read)) throw failed(read.faulty?.faults[0] ?? new Fault(`${keyPath(folder, id)} was changed at the same time`))
@@ -203,7 +197,7 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
   }
   await writeNew(path, text)
-  await checkTaken(folder, key.id, (read) => read.key !== undefined, `${key.id} cannot be used`)
+  await checkTaken(folder, key.id, (read) => read.key !== undefined, `the daemon cannot use ${key.id}`)
   return path
 }
 
@@ -227,7 +221,7 @@ export async function revokeKey(folder: string, id: string, at: number): Promise
   })
   // A file that has become too long by that is refused by the daemon, and says it all the same.
   const isRevoked = ({ key, faulty }: ReadKey) => (key ? key.revoked !== null : faulty?.revoked === true)
-  await checkTaken(folder, id, isRevoked, `${id} is not revoked`)
+  await checkTaken(folder, id, isRevoked, `the daemon does not see that ${id} is revoked`)
   return since
 }
 

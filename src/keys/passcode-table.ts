@@ -28,8 +28,8 @@ export async function writePasscode(folder: string, id: string, passcode: Passco
       throw new Fault(`${path}: its passcode is not a plain table [passcode]`, { hint: 'remove it from the file by hand first' })
     return text
   })
-  const promised = passcode ? `${id} does not have the new passcode` : `${id} still has its passcode`
-  await checkTaken(folder, id, ({ key }) => key !== undefined && isSame(key.passcode, passcode), promised)
+  const unseen = passcode ? `the daemon does not see the new passcode of ${id}` : `the daemon still sees a passcode of ${id}`
+  await checkTaken(folder, id, ({ key }) => key !== undefined && isSame(key.passcode, passcode), unseen)
 }
 
 /** A key file's text without its table [passcode], up to the next table's header and the comments right in front of that. */

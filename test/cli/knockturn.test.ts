@@ -444,7 +444,7 @@ describe('key revoke', () => {
     const { key, make } = keyring()
     const folder = dirname((await make()).path)
     chmodSync(folder, 0o755)
-    const line = `knockturn: error: alice is not revoked for the daemon: ${folder}: expected mode 0700, got 0755\nhint: run "chmod 700 ${folder}"\n`
+    const line = `knockturn: error: the daemon does not see that alice is revoked: ${folder}: expected mode 0700, got 0755\nhint: run "chmod 700 ${folder}"\n`
     for (let i = 0; i < 2; i++) expect(await key('revoke', 'alice')).toEqual({ code: 1, stdout: '', stderr: line })
     chmodSync(folder, 0o700)
     expect(await key('revoke', 'alice')).toMatchObject({ code: 0 })

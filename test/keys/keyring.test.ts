@@ -364,7 +364,7 @@ describe('revoking a key', () => {
     put(folder, 'alice.key', text)
     chmodSync(folder, 0o755)
     expect(await faultOf(revokeKey(folder, 'alice', AT))).toBe(
-      `alice is not revoked for the daemon: ${folder}: expected mode 0700, got 0755: run "chmod 700 ${folder}"`,
+      `the daemon does not see that alice is revoked: ${folder}: expected mode 0700, got 0755: run "chmod 700 ${folder}"`,
     )
   })
 
@@ -419,15 +419,13 @@ describe('writing a passcode', () => {
   })
 
   it.each([
-    ['does not have the new passcode', PASSCODE],
-    ['still has its passcode', null],
-  ])('fails where the daemon reads nothing in the folder: alice %s', async (promised, passcode) => {
+    ['the daemon does not see the new passcode of alice', PASSCODE],
+    ['the daemon still sees a passcode of alice', null],
+  ])('fails where the daemon reads nothing in the folder: %s', async (unseen, passcode) => {
     const folder = scratch()
     put(folder, 'alice.key', keyText())
     await writePasscode(folder, 'alice', PASSCODE)
     chmodSync(folder, 0o755)
-    expect(await faultOf(writePasscode(folder, 'alice', passcode))).toMatch(
-      `alice ${promised} for the daemon: ${folder}: expected mode 0700`,
-    )
+    expect(await faultOf(writePasscode(folder, 'alice', passcode))).toMatch(`${unseen}: ${folder}: expected mode 0700`)
   })
 })

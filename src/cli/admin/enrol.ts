@@ -53,8 +53,8 @@ export async function enrol(id: string, options: EnrolOptions): Promise<string> 
   const pin = await choosePin(pinDigits)
   await givePasscode(keys, id, { ...grant, pin })
   const { services, seconds, once } = grant
-  const what = `${services.map(formatService).join(',')} for ${formatDuration(seconds)}${once ? ', one connection' : ''}`
-  return `${id} has a passcode that opens ${what}\nnext: run "knockturn firewall install" so that its ports are heard, and clear this screen`
+  const opens = `${services.map(formatService).join(',')} for ${formatDuration(seconds)}${once ? ', one connection' : ''}`
+  return `${id} has a passcode that opens ${opens}\nnext: run "knockturn firewall install" so that its ports are heard, and clear this screen`
 }
 
 /** What the passcode is to open. @param path the key's file @throws {Fault} where the key may not */
@@ -102,8 +102,8 @@ function wordsOf(misfit: Misfit, period: number): { readonly what: string; reado
     return { what: `the code does not have ${CODE_DIGITS} digits`, hint: `use an app that shows ${CODE_DIGITS} digits` }
   if (misfit.kind === 'clock') {
     const { ahead } = misfit
-    const when = `${Math.abs(ahead)} s ${ahead > 0 ? 'in the future' : 'ago'}`
-    return { what: `the code is from ${when}`, hint: 'set the clocks of the phone and the server' }
+    const apart = `${Math.abs(ahead)} s ${ahead > 0 ? 'ahead of' : 'behind'}`
+    return { what: `the code is ${apart} this machine's clock`, hint: 'set the clocks of the phone and the server' }
   }
   const another = `use an app that knows a period of ${period} s: some know only 30 s`
   return { what: 'the code does not match this key', hint: period === 30 ? 'scan the QR code shown above' : another }

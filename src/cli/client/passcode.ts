@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { knockAll } from '../../client/client'
 import { placeOf } from '../../client/place'
-import { passcodePorts } from '../../protocol/passcode'
+import { CODE_DIGITS, passcodePorts } from '../../protocol/passcode'
 import { Fault, UsageFault } from '../../system/fault'
 import { askSecret } from '../../system/terminal'
 import { type AimOptions, checkAim } from './aim'
@@ -59,7 +59,9 @@ async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number
   try {
     return passcodePorts(pin, code.replaceAll(' ', ''), passcodeBase)
   } catch (error) {
-    // It says what was expected, and never what was typed.
-    throw error instanceof RangeError ? new Fault(`${error.message}, got something else (not shown)`) : error
+    if (!(error instanceof RangeError)) throw error
+    throw new Fault(`expected a code of ${CODE_DIGITS} digits, got something else (not shown)`, {
+      hint: `use an authenticator app that shows ${CODE_DIGITS} digits`,
+    })
   }
 }
