@@ -14,9 +14,11 @@ export const HOLE = '…'
 // biome-ignore lint/suspicious/noExplicitAny: the kinds of nodes are told apart by their type, one by one
 type Node = any
 
+/** `log`: a line of the log, or a warning; `note`: what else is known about an error; `fault`: an error. */
+export type Kind = 'log' | 'note' | 'fault'
+
 export interface Message {
-  /** `log`: a line of the log, or a warning; `fault`: an error. */
-  readonly kind: 'log' | 'fault'
+  readonly kind: Kind
   readonly text: string
 }
 
@@ -29,10 +31,24 @@ export interface Said {
 
 /** Most texts that one call may come to. */
 const MAX_TEXTS = 64
-/** What takes the text of a warning, by the names that it has with us. */
-const TAKERS = ['warn', 'warnOnce', 'warnOf', 'tell']
+/** What takes the text of a message, by the names that it has with us: of which kind that is, and the place of it among the arguments. */
+const TAKERS: Readonly<Record<string, readonly [kind: Kind, at: number]>> = {
+  warn: ['log', 0],
+  warnOnce: ['log', 0],
+  warnEach: ['log', 0],
+  warnOf: ['log', 1],
+  tell: ['log', 0],
+  note: ['note', 0],
+  noteOf: ['note', 1],
+  complain: ['fault', 1],
+}
+const isTaker = (name: string | undefined): boolean => name !== undefined && Object.hasOwn(TAKERS, name)
+/** What of a finding is a message (see src/client/diagnosis.ts). */
+const FOUND = ['seen', 'unknown']
 /** What puts a value into a message. */
-const FORMATS = ['isoTime', 'listed']
+const FORMATS = ['isoTime', 'listed', 'formatDuration']
+/** What names the file in front of a message, which is a value, however it is made. */
+const PLACES = ['path']
 const LEVELS = ['trace', 'debug', 'info', 'warn', 'error', 'fatal']
 
 interface Source {
@@ -61,10 +77,19 @@ export class Messages {
     return { messages: said.flatMap(({ messages }) => messages), escapes: said.flatMap(({ escapes }) => escapes) }
   }
 
-  /** What a function may return, as texts: for a message that is chosen by its caller. */
-  returned(file: string, name: string): string[] {
-    const found = this.#functionOf(name, this.#source(join(this.#root, file)))
-    return found ? returnsOf(found.node).flatMap((one) => this.#texts(one, found.source)) : []
+  /**
+   * Texts of a message that is chosen by its caller.
+   * @param what the name of a function: all that it may return; else a text that stands in the file as it is
+   */
+  chosen(file: string, what: string): string[] {
+    const source = this.#source(join(this.#root, file))
+    const found = this.#functionOf(what, source)
+    if (found) return returnsOf(found.node).flatMap((one) => this.#texts(one, found.source))
+    let isThere = false
+    walk(source.root, (node) => {
+      isThere ||= writtenIn(node) === what
+    })
+    return isThere ? [what] : []
   }
 
   #read(source: Source): Said {
@@ -81,8 +106,12 @@ export class Messages {
     }
     walk(source.root, (node, above) => {
       if (isLogCall(node)) take('log', node, node.arguments.at(-1), above)
-      else if (isWarning(node)) take('log', node, node.arguments.at(node.callee.name === 'warnOf' ? 1 : 0), above)
       else if (isFault(node, above)) take('fault', node, node.arguments[0], above)
+      else if (isFound(node, above)) take('note', node, node.value, above)
+      else {
+        const [kind, at] = takenBy(node) ?? []
+        if (kind !== undefined && at !== undefined) take(kind, node, node.arguments[at], above)
+      }
     })
     return { messages, escapes }
   }
@@ -149,6 +178,7 @@ export class Messages {
   }
 
   #textsOfName(name: string, source: Source, depth: number): string[] {
+    if (PLACES.includes(name)) return [HOLE]
     const from = source.imports.get(name)
     const nodes = source.named.get(name)
     if (nodes) return distinct(nodes.flatMap((node) => (isFunction(node) ? [HOLE] : this.#texts(node, source, depth + 1))))
@@ -186,15 +216,15 @@ export class Messages {
     const [around, owner] = [above[at + 1], above[at + 2]]
     switch (around.type) {
       case 'VariableDeclarator':
-        return TAKERS.includes(around.id.name)
+        return isTaker(around.id.name)
       case 'MethodDefinition':
         return around.kind === 'constructor' && owner.type === 'ClassBody' && /Fault$/.test(above[at + 3].id.name)
       case 'CallExpression': {
         const called = around.callee.type === 'Identifier' ? this.#functionOf(around.callee.name, source)?.node : undefined
-        return TAKERS.includes(called?.params[around.arguments.indexOf(above[at])]?.name)
+        return isTaker(called?.params[around.arguments.indexOf(above[at])]?.name)
       }
       default:
-        return TAKERS.includes(above[at].id?.name)
+        return isTaker(above[at].id?.name)
     }
   }
 
@@ -270,11 +300,25 @@ function isLogCall({ type, callee }: Node): boolean {
   return (object.name ?? object.property?.name) === 'log'
 }
 
-/** A call of what takes a warning. */
-function isWarning({ type, callee }: Node): boolean {
-  if (type !== 'CallExpression') return false
+/** What a call takes that is one of a message's takers. */
+function takenBy({ type, callee, arguments: given }: Node): readonly [kind: Kind, at: number] | undefined {
+  if (type !== 'CallExpression') return undefined
   const isOwn = callee.type === 'MemberExpression' && callee.object.type === 'ThisExpression'
-  return isOwn ? callee.property.name === 'warn' : TAKERS.includes(callee.name)
+  if (isOwn) return callee.property.name === 'warn' ? TAKERS.warn : undefined
+  // Another function may have such a name, and less to take.
+  return isTaker(callee.name) && given.length > TAKERS[callee.name][1] ? TAKERS[callee.name] : undefined
+}
+
+/** What was found, or stays unknown, in a finding that a function returns. */
+function isFound({ type, key }: Node, above: readonly Node[]): boolean {
+  if (type !== 'Property' || above[0].type !== 'ObjectExpression' || !FOUND.includes(key.name)) return false
+  return above.find(isFunction)?.returnType?.typeAnnotation.elementType?.typeName?.name === 'Finding'
+}
+
+/** The text that a literal is, what is put in left out. */
+function writtenIn({ type, value, quasis }: Node): string | undefined {
+  if (type === 'TemplateLiteral') return quasis.map((part: Node) => part.value.cooked).join(HOLE)
+  return type === 'Literal' && typeof value === 'string' ? value : undefined
 }
 
 /** A fault that is made, or what a class of them says of all of its own. */
@@ -304,7 +348,7 @@ const ENDS = /(?:: |; | \()/g
 
 /** The beginnings by which a page may name a message: as far as it says something, or further, with or without the place in front. */
 export function namesOf(text: string): string[] {
-  const whole = text.replace(new RegExp(`^(?:${HOLE}:? ?)+(?=\\p{L})|[:;] ${HOLE}$`, 'gu'), '')
+  const whole = text.replace(/\n$/, '').replace(new RegExp(`^(?:${HOLE}:? ?)+(?=\\p{L})|[:;] ${HOLE}$`, 'gu'), '')
   const ends = [...[...whole.matchAll(ENDS)].map(({ index }) => index), whole.length]
   const words = (name: string) => name.match(/\p{L}{2,}/gu)?.length ?? 0
   const telling = ends.map((end) => whole.slice(0, end)).filter((name) => words(name) > 1)
