@@ -289,8 +289,9 @@ describe('knockclient', () => {
     expect([code, await sees(client)]).toEqual([0, 'open'])
   })
 
-  it('--wait ends with 3 where nobody serves the port', async () => {
-    expect((await client.run(knock(gate, '-p', String(NOBODY_SERVES), '--wait'))).code).toBe(3)
+  it('--wait ends with 1, before its time, where nobody serves the port', async () => {
+    const { code, stderr } = await client.run(knock(gate, '-p', String(NOBODY_SERVES), '--wait'))
+    expect([code, stderr]).toEqual([1, expect.stringContaining('refuses connections')])
   })
 
   it('knocks without any privilege', async () => {
