@@ -168,7 +168,7 @@ function parse(path: string, bytes: Uint8Array): KeyFile {
     if (faults) throw faults[0]
     return value
   } catch (error) {
-    throw error instanceof TypeError ? new Fault(`${path}: expected UTF-8 text, got other bytes`) : error
+    throw error instanceof TypeError ? new Fault(`${path}: is not UTF-8 text`) : error
   } finally {
     bytes.fill(0)
   }

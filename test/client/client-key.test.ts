@@ -94,7 +94,7 @@ describe('a descriptor', () => {
   })
 
   it.each([
-    ['other than UTF-8', Buffer.from([0xff]), 'expected UTF-8 text, got other bytes'],
+    ['other than UTF-8', Buffer.from([0xff]), 'is not UTF-8 text'],
     ['nothing', '', '"id" is missing'],
   ])('that has %s is refused', async (_, content, fault) => {
     await expect(readOpen(put(scratch(), 'a', content))).rejects.toThrow(fault)
