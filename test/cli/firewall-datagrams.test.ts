@@ -37,7 +37,9 @@ describe('knockturn firewall install', () => {
   it('refuses where no other key is left', async () => {
     const { code, stdout, stderr } = await install(server([443], '400-12000'))
     expect([code, stdout]).toEqual([1, ''])
-    expect(stderr).toMatch(/knockturn: error: .*\/keys: holds no key/)
+    expect(stderr).toMatch(
+      /knockturn: error: .*\/keys: no key that can be used, so no ports to listen on\nhint: make a key with "knockturn key new": its pool sets the ports\n$/,
+    )
   })
 })
 
