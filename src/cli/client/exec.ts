@@ -55,7 +55,7 @@ export function addExec(parent: Command): void {
 function checkSeparated(words: readonly string[]): void {
   const at = process.argv.indexOf(SEPARATOR)
   const behind = at < 0 ? 0 : process.argv.length - at - 1
-  if (words.length > behind) throw new UsageFault(`${quoted(words[0])} does not stand after "--"`, { hint: BEHIND })
+  if (words.length > behind) throw new UsageFault(`${quoted(words[0])} comes before "--", or there is no "--"`, { hint: BEHIND })
 }
 
 async function exec(target: Target, asked: number | null, words: readonly string[], command: Command): Promise<number> {

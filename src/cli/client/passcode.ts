@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { knockAll } from '../../client/client'
 import { placeOf } from '../../client/place'
-import { passcodePorts } from '../../protocol/passcode'
+import { CODE_DIGITS, passcodePorts } from '../../protocol/passcode'
 import { Fault, UsageFault } from '../../system/fault'
 import { askSecret } from '../../system/terminal'
 import { type AimOptions, checkAim } from './aim'
@@ -10,6 +10,7 @@ import { warnOfTouches } from './unopened'
 import { printSequence, speaker, whatOf } from './words'
 
 const OTHER_LENGTH = "if this server's PINs have another length, give it with --pin-digits"
+const OTHER_APP = `use an authenticator app that shows ${CODE_DIGITS} digits, and scan the QR code again with it`
 
 interface PasscodeOptions extends AimOptions {
   passcodeBase: number
@@ -60,6 +61,8 @@ async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number
     return passcodePorts(pin, code.replaceAll(' ', ''), passcodeBase)
   } catch (error) {
     // It says what was expected, and never what was typed.
-    throw error instanceof RangeError ? new Fault(`${error.message}, got something else (not shown)`) : error
+    throw error instanceof RangeError
+      ? new Fault(`expected a code of ${CODE_DIGITS} digits, got something else (not shown)`, { hint: OTHER_APP })
+      : error
   }
 }

@@ -101,7 +101,7 @@ it('the name of a key that reads like a host’s does not stand for another host
   expect([code, stderr]).toEqual([
     2,
     expect.stringMatching(
-      /^knockclient: error: the key prod\.invalid is for 127\.0\.0\.1, and whether prod\.invalid is that host is not known/,
+      /^knockclient: error: the key prod\.invalid is for 127\.0\.0\.1, and it is not known whether prod\.invalid is that host/,
     ),
   ])
 })
@@ -265,7 +265,7 @@ describe('what does not go', () => {
     [['connect', 'gate.example', '22', '--stun-trusted'], /--stun-trusted requires -i auto/],
     [['connect', 'gate.example', '22', '-4', '-6'], /-4 cannot be used with -6/],
     [['connect', 'gate.example', '22', '--pace', '193'], /--pace expected at most 192 ms for 52 ports/],
-    [['-k', 'alice', 'connect', 'gate.example', '22'], /error: -k stands in front of "connect"\nhint: put -k after "connect"/],
+    [['-k', 'alice', 'connect', 'gate.example', '22'], /error: -k comes before "connect"\nhint: put -k after "connect"/],
     [['exec', 'gate.example', '--', 'true'], /no port to open: -p is missing\nhint: add -p with the port/],
     [['exec', 'gate.example', '-p', '22'], /missing required argument 'command'/],
     [
@@ -275,14 +275,14 @@ describe('what does not go', () => {
     [['exec', 'gate.example', '-p', '22', '--bogus', '--', 'true'], /unknown option '--bogus'/],
     [
       ['exec', 'gate.example', '-p', '22', 'rsync', '-r', 'x', 'y'],
-      /"rsync" does not stand after "--"\nhint: put the command and its options after "--"$/m,
+      /"rsync" comes before "--", or there is no "--"\nhint: put the command and its options after "--"$/m,
     ],
     [
       ['exec', 'gate.example', '-p', '22', 'x', '--', 'true'],
-      /"x" does not stand after "--"\nhint: put the command and its options after "--"$/m,
+      /"x" comes before "--", or there is no "--"\nhint: put the command and its options after "--"$/m,
     ],
     [['exec', 'gate.example', '-p', '0', '--', 'true'], /expected a port from 1 to 65535, got "0"/],
-    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v stands in front of "exec"\nhint: put -v after "exec"/],
+    [['-v', 'exec', 'gate.example', '-p', '22', '--', 'true'], /-v comes before "exec"\nhint: put -v after "exec"/],
   ])('is a usage fault: %j', async (args, message) => {
     const { code, stdout, stderr } = await run('knockclient', args, { env: keyring('alice').env })
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' })
@@ -338,9 +338,13 @@ describe('the host of a key', () => {
   })
 
   it.each([
-    [['connect', 'gate.example', '1'], 'whether gate.example is that host is not known (the system knows no address of ', 'here'],
-    [['connect', HERE, '1'], `whether ${HERE} is that host is not known (the system knows no address of `, 'alice'],
-    [['connect', HERE, '1', '-6'], `is not known (${HERE}: expected an IPv6 address, got an IPv4 one`, 'alice'],
+    [
+      ['connect', 'gate.example', '1'],
+      'it is not known whether gate.example is that host (the system knows no address of ',
+      'here',
+    ],
+    [['connect', HERE, '1'], `it is not known whether ${HERE} is that host (the system knows no address of `, 'alice'],
+    [['connect', HERE, '1', '-6'], `is that host (${HERE}: expected an IPv6 address, got an IPv4 one`, 'alice'],
   ] as const)('that nobody can find is none that was named: %j', async (words, why, id) => {
     expect(await refusal([...words], { env: keyring(id).env })).toContain(why)
   })
@@ -410,7 +414,7 @@ describe('where nothing opens', () => {
   it('connect asks the time source of its profile', async () => {
     const config = `[profile.gate]\nhost = "${HERE}"\ntime_source = "https://${HERE}:1"\n`
     const { lines } = await attempt(['connect', 'gate', PORT, '--wait', '1'], 'here', config)
-    expect(lines.join('\n')).toContain(`whether this clock is right is not known: https://${HERE}:1: cannot be asked`)
+    expect(lines.join('\n')).toContain(`it is not known whether this clock is right: https://${HERE}:1: cannot be asked`)
   })
 
   it.each([

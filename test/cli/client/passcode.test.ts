@@ -295,7 +295,12 @@ describe('knockclient --passcode', () => {
     ['041a\n12345678\n', [], 1, NO_PIN],
     ['0417\n12345678\n', ['--pin-digits', '2'], 1, NO_PIN.replace('4', '2')],
     ['', ['--pin-digits', '5'], 2, `--pin-digits expected a number from 0 to 4, got "5"\n${HELP}`],
-    ['0417\n123456\n', [], 1, '"code" expected 8 digits, got something else (not shown)'],
+    [
+      '0417\n123456\n',
+      [],
+      1,
+      `expected a code of 8 digits, got something else (not shown)\nhint: use an authenticator app that shows 8 digits, and scan the QR code again with it`,
+    ],
     ['0417\n', [], 1, 'the code: nothing was entered'],
     [
       '0417\n12345678\n',
