@@ -38,6 +38,8 @@ export function walk(command: Command): Command[] {
 export function meantByWord(command: Command, word: string, of?: string): string | undefined {
   const program = pathOf(command).split(' ')[0]
   if (word === 'status') return STATUS[program]
+  if (program === 'knockdaemon' && /^(start|stop|restart|reload)$/.test(word))
+    return `run "systemctl ${word} knockdaemon", if its unit is installed${word === 'start' ? ', or knockdaemon without "start"' : ''}`
   const [other, theirs = []] = ANOTHERS[program] ?? []
   if (theirs.includes(word)) return `"${word}" is a command of ${other}: run "${other} ${word}"`
   const topic = word === 'help' ? command.commands.find((one) => one.name() === of) : undefined

@@ -27,7 +27,7 @@ const TRIES = 3
  */
 
 const CHOOSE = 'choose one with -k'
-const NO_KEY = 'put a key there, or give its file with -k'
+const NO_KEY = 'put a key there, from "knockturn key export" on the server, or give its file with -k'
 
 /**
  * The key to knock with; for one under a passphrase, that is asked for.
@@ -69,8 +69,10 @@ export async function findClientKey(folder: string, id: string, typed = false): 
   const path = keyPath(folder, id)
   if (existsSync(path)) return findKey(folder, id)
   if (orSealed(path) !== path) return loadClientKey(path, typed)
-  const { keys, ignored } = await readKeyring(folder, NO_KEY)
-  throw new Fault(`${folder}: no key "${id}" (there are: ${namesOf(keys, ignored) || 'none'})`)
+  const hint = `check the spelling of -k: there is no file "${id}" in the current folder either`
+  const { keys, ignored } = await readKeyring(folder, hint)
+  const names = namesOf(keys, ignored)
+  throw new Fault(`${folder}: no key "${id}" (there are${names && ':'} ${names || 'none'})`, { hint })
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */

@@ -75,7 +75,8 @@ export function findings(evidence: Evidence): Finding[] {
 }
 
 const called = (ports: readonly number[]) => `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
-const READ_THE_LOG = "read the server's log: it says whether it heard the knock, and what it refused"
+const READ_THE_LOG =
+  "read the server's log: if it has no line about this knock, the server did not hear it or does not know the key"
 const LOG_IN = 'log in to this network first, if it has a login page'
 
 /** The ports that have shown something. */
@@ -90,7 +91,7 @@ function ofGrant(evidence: Evidence): Finding[] {
     {
       seen: `${called(evidence.opened)} opened, so key and clock are right`,
       unknown: `${called(silent)} did not: the key may not grant ${theyOrIt(silent)}, or this network may block ${theyOrIt(silent)}`,
-      hint: "read the server's log: it says what it refused",
+      hint: "read the server's log: it says what was refused, and why",
     },
   ]
 }
@@ -251,7 +252,7 @@ const THEIRS = "the server's clock may be wrong"
 function ofClock(evidence: Evidence): Finding[] {
   const { clock } = evidence
   if (ofWrongClock(evidence).length > 0 || (!clock && hasAnswered(evidence))) return []
-  const unknown = 'whether this clock is right is not known'
+  const unknown = 'it is not known whether this clock is right'
   if (!clock) return [{ unknown, hint: 'check the clock with --time-source https://HOST' }]
   const { source, offset } = clock
   if (typeof offset === 'string') return [{ unknown: `${unknown}: ${offset}` }]

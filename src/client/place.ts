@@ -106,7 +106,7 @@ async function resolveShared(
   const shared = own.filter((address) => ofKey.has(canonical(address)))
   if (shared.length > 0) return shared
   const but = failure
-    ? `, and whether ${host} is that host is not known (${reason(failure.reason.cause ?? failure.reason)})`
+    ? `, and it is not known whether ${host} is that host (${reason(failure.reason.cause ?? failure.reason)})`
     : `, and ${host} is another host`
   throw new UsageFault(`the key ${id} is for ${expected}${but}`, {
     cause: failure?.reason.cause,

@@ -66,7 +66,12 @@ function onlyGiven(loose: Loose): Given {
 }
 
 function schemaOf(entries: readonly Entry[]) {
-  const fields = Object.fromEntries(entries.map((entry) => [entry.name, v.optional(entrySchema(entry))]))
+  const fields = {
+    // The names of options whose entries have others.
+    server: v.optional(v.never('must be called "host"')),
+    port: v.optional(v.never('must be called "services"')),
+    ...Object.fromEntries(entries.map((entry) => [entry.name, v.optional(entrySchema(entry))])),
+  }
   const name = v.pipe(v.string(), v.regex(KEY_ID, KEY_ID_RULE))
   return v.strictObject({ profile: v.optional(v.record(name, v.strictObject(fields)), {}) })
 }

@@ -22,7 +22,7 @@ export const servicesEntry = v.pipe(
   v.minLength(1, 'at least one service'),
   v.maxLength(MAX_SERVICES, `at most ${MAX_SERVICES} services`),
 )
-export const maxEntry = text(parseLifetime, 'a duration such as "15m" or "1h30m", at most 2^24-1 s')
+export const maxEntry = text(parseLifetime, 'a duration such as "15m" or "1h30m", at most 16,777,215 s')
 
 const grantTable = v.strictObject({
   services: servicesEntry,

@@ -107,7 +107,7 @@ function checkOwner(path: string, { uid: owner }: Stats, then = ''): void {
   if (uid === undefined || owner === uid || owner === 0) return
   // Root is here for somebody else, more likely than not: the daemon's user, or one whose HOME it has kept.
   const ours = `run this as that user or as root; or, to make it yours, run as root "chown ${uid} ${path}"${then}`
-  const hint = uid === 0 ? 'run this as that user, with runuser(1)' : ours
+  const hint = uid === 0 ? 'run this as that user, with runuser(1), or with setpriv(1) for the daemon' : ours
   throw new Fault(`${path}: expected owner ${uid} (you) or root, got ${owner}`, { hint })
 }
 
@@ -178,7 +178,7 @@ export async function checkFree(path: string): Promise<void> {
 }
 
 const isThere = (path: string): Fault =>
-  new Fault(`${path}: already exists and is not overwritten`, { hint: 'choose another name, or remove it' })
+  new Fault(`${path}: already exists and is not overwritten`, { hint: 'choose another name, or move the old one away' })
 
 /**
  * Writes a new file of mode 0600, whole and durable, or nothing at all; never over an existing one.

@@ -281,9 +281,9 @@ describe('a fault of usage', () => {
   it.each<[string[], RegExp]>([
     [['-p', '22', '-t', '256'], /-t expected a unit for a number over 255, got "256"$/],
     [['-p', '22', '-t', '1440'], /a unit .* got "1440"/],
-    [['-p', '22', '-t', '16777216s'], /-t expected .*at most 2\^24-1 s\), got "16777216s"$/],
+    [['-p', '22', '-t', '16777216s'], /-t expected .*at most 16,777,215 s\), got "16777216s"$/],
     [['-p', '22', '-t', '0s'], /-t expected .*, got "0s"$/],
-    [['-p', '22', '-t', '195d'], /-t expected .*at most 2\^24-1 s\), got "195d"$/],
+    [['-p', '22', '-t', '195d'], /-t expected .*at most 16,777,215 s\), got "195d"$/],
     [['-p', '22', '-t', '-5'], /-t expected .*, got "-5"$/],
     [['-p', '22', '-t', '1.5'], /-t expected .*, got "1.5"$/],
     [['-p', '22', '-t', ''], /-t expected .*, got ""$/],

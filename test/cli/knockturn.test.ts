@@ -197,7 +197,7 @@ describe('key new', () => {
       code: 2,
       stdout: '',
       stderr: expect.stringMatching(
-        /^knockturn: error: no label for the server: [^\n]*\nhint: add --server <label> or --config <file>\n$/,
+        /^knockturn: error: the server has no label: [^\n]*\nhint: add --server <label> or --config <file>\n$/,
       ),
     })
     expect(existsSync(folder)).toBe(false)

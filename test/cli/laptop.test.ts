@@ -125,9 +125,14 @@ once = true
     const outcome = await at.client('gate')
     expect([outcome.code, ...fault(outcome).split('\n')]).toEqual([
       2,
-      `${at.path}: no profile "gate" (there are: none)`,
+      `${at.path}: no profile "gate" (there are none)`,
       'hint: to make that profile, run "knockclient profile save gate"; to knock at a server of that name, run "knockclient -r gate"',
     ])
+  })
+
+  it('that is not there and is the name of a key is told how to use that', async () => {
+    const outcome = await home().client('alice')
+    expect(fault(outcome)).toMatch(/no profile "alice" .*\nhint: to knock with the key of that name, run "knockclient -k alice"$/)
   })
 
   it.each<[string, string, RegExp]>([
@@ -137,6 +142,8 @@ once = true
       'services = [22, "443/sctp"]',
       /:2: "profile\.gate\.services" expected a port from 0 to 65535 such as 22 or 22\/tcp, got /,
     ],
+    ['the host under the name of its option', 'server = "x"', /:2: "profile\.gate\.server" must be called "host"$/],
+    ['the ports under the name of their option', 'port = 22', /:2: "profile\.gate\.port" must be called "services"$/],
     ['a faulty time', 'time = "1w"', /:2: "profile\.gate\.time" expected 0 \(until closed\).*, got "1w"$/],
     ['a text where a flag is', 'once = "yes"', /:2: "profile\.gate\.once" expected true or false, got "yes"$/],
     ['a flag where a text is', 'host = true', /:2: "profile\.gate\.host" expected a text.*, got true$/],
@@ -168,7 +175,7 @@ once = true
     chmodSync(at.path, 0o644)
     chownSync(at.path, 65_534, 65_534)
     expect(fault(await at.client('gate', '--dry-run'))).toBe(
-      `${at.path}: expected owner 0 (you) or root, got 65534\nhint: run this as that user, with runuser(1)`,
+      `${at.path}: expected owner 0 (you) or root, got 65534\nhint: run this as that user, with runuser(1), or with setpriv(1) for the daemon`,
     )
   })
 
@@ -379,7 +386,7 @@ describe('profile save', () => {
   })
 
   it.each<[string[], RegExp]>([
-    [['gate'], /no options to save\nhint: give some, or --last/],
+    [['gate'], /no options to save\nhint: give options such as -r and -p, or --last/],
     [['a/b', '-p', '22'], /<name> expected 1 to 32 letters/],
     [['profile', '-p', '22'], /"profile" is a command\nhint: choose another name/],
     [['gate', '-p', 'ssh'], /-p expected a port/],
@@ -448,7 +455,7 @@ describe('profile rm', () => {
   it('is told that there is none', async () => {
     const at = home()
     const outcome = await at.client('profile', 'rm', 'gate')
-    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gate" (there are: none)\n${HELP}`])
+    expect([outcome.code, fault(outcome)]).toEqual([2, `${at.path}: no profile "gate" (there are none)\n${HELP}`])
     expect(existsSync(at.path)).toBe(false)
   })
 

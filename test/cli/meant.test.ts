@@ -69,6 +69,8 @@ describe('what hands type', () => {
     ['knockturn', ['status'], 'run "knockturn firewall show" to see what is open, or "knockdaemon --check" to see what is wrong'],
     ['knockdaemon', ['help'], 'run "knockdaemon --help"'],
     ['knockdaemon', ['check'], 'run "knockdaemon --check"'],
+    ['knockdaemon', ['start'], 'run "systemctl start knockdaemon", if its unit is installed, or knockdaemon without "start"'],
+    ['knockdaemon', ['restart'], 'run "systemctl restart knockdaemon", if its unit is installed'],
     [
       'knockdaemon',
       ['status'],

@@ -74,7 +74,7 @@ describe('in the client’s keyring', () => {
   })
 
   it('a name that nobody has is a fault', async () => {
-    await expect(findClientKey(scratch(), 'alice')).rejects.toThrow('no key "alice" (there are: none)')
+    await expect(findClientKey(scratch(), 'alice')).rejects.toThrow('no key "alice" (there are none)')
   })
 })
 

@@ -113,12 +113,12 @@ describe('of the network', () => {
 
 describe('of the clock', () => {
   it('it says that it is not known where nobody was asked', () => {
-    expect(said({})[1]).toBe('whether this clock is right is not known\nhint: check the clock with --time-source https://HOST')
+    expect(said({})[1]).toBe('it is not known whether this clock is right\nhint: check the clock with --time-source https://HOST')
   })
 
   it('it says why it is not known', () => {
     expect(said({ clock: clock('time.example: no answer') })[1]).toBe(
-      'whether this clock is right is not known: time.example: no answer',
+      'it is not known whether this clock is right: time.example: no answer',
     )
   })
 
@@ -226,7 +226,7 @@ describe('of the service', () => {
     expect(said({ services }).map((line) => line.slice(0, 17))).toEqual([
       'either no service',
       'the ports of the ',
-      'whether this cloc',
+      'it is not known w',
       'port 22 is silent',
     ])
   })
@@ -247,7 +247,7 @@ describe('where another port has opened', () => {
 
   it('it asks for the grant, and for nothing that the other one has proved right', () => {
     expect(said({ opened, services: new Map([[443, 'silence']]), clock: clock(95_000) })).toEqual([
-      "ports 22, 80 opened, so key and clock are right\nport 443 did not: the key may not grant it, or this network may block it\nhint: read the server's log: it says what it refused",
+      "ports 22, 80 opened, so key and clock are right\nport 443 did not: the key may not grant it, or this network may block it\nhint: read the server's log: it says what was refused, and why",
     ])
   })
 

@@ -109,7 +109,7 @@ describe('a host that is named', () => {
 
   it('is refused where the key’s host has no address', async () => {
     await expect(goes(GATE, 'nobody.example')).rejects.toThrow(
-      `whether ${GATE} is that host is not known (the system knows no address of nobody.example)`,
+      `it is not known whether ${GATE} is that host (the system knows no address of nobody.example)`,
     )
   })
 

@@ -192,7 +192,7 @@ describe('the end of a lease', () => {
     try {
       const since = gate.daemon.lines.length
       const { stderr } = await client.run(knock({ key: keys.traveller }, '--close', '-v', '--passes', '1'))
-      expect(stderr).toMatch(/ms {2}the server never answers: what was opened from another address of yours stays open until/)
+      expect(stderr).toMatch(/ms {2}the server never answers; what you opened from another address stays open until/)
       const line = await gate.daemon.line(logged('accepted', { action: 'close', source: later }), since)
       expect(JSON.parse(line)).toMatchObject({ leases: [], elsewhere: expect.any(Number) })
     } finally {

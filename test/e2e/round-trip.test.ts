@@ -165,7 +165,7 @@ describe('two ports', () => {
       `knockclient: error: ${server.ipv4} port ${SSH} has opened; port ${WEB} has not answered within 4 s`,
       `knockclient: note: port ${SSH} opened, so key and clock are right`,
       `knockclient: note: port ${WEB} did not: the key may not grant it, or this network may block it`,
-      "hint: read the server's log: it says what it refused",
+      "hint: read the server's log: it says what was refused, and why",
     ])
   })
 

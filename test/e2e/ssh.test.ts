@@ -171,7 +171,7 @@ describe('ssh gate, which is to leave a master in the background (ControlPersist
       expect.stringMatching(/^knockclient: error: 198\S+ port 8005 has not answered within 1 s$/),
       expect.stringMatching(/^knockclient: note: the ports of the knock are silent: /),
       expect.stringMatching(/^knockclient: note: some networks drop them for minutes after /),
-      'knockclient: note: whether this clock is right is not known',
+      'knockclient: note: it is not known whether this clock is right',
       expect.stringMatching(/^knockclient: note: port 8005 is silent: /),
       expect.stringMatching(/^hint: try --udp, /),
     ])
@@ -244,7 +244,7 @@ describe('knockclient connect', () => {
       expect.stringMatching(/^knockclient: error: 198\S+ port 8005 has not answered within 1 s$/),
       expect.stringMatching(/^knockclient: note: the ports of the knock are silent: /),
       expect.stringMatching(/^knockclient: note: some networks drop them for minutes after /),
-      'knockclient: note: whether this clock is right is not known',
+      'knockclient: note: it is not known whether this clock is right',
       expect.stringMatching(/^knockclient: note: port 8005 is silent: it is closed, or /),
       expect.stringMatching(/^hint: try --udp, /),
       'hint: check the clock with --time-source https://HOST',

@@ -63,17 +63,19 @@ function withServices(command: Command): void {
   command
     .addOption(servicesOption('services it may open').default([{ port: 22, protocol: 'tcp' }], '22/tcp'))
     .addOption(
-      reading('--max <duration>', 'longest time it may open for', parseLifetime, 'a duration such as 15m, 1h30m, 1d').default(
-        3600,
-        '1h',
-      ),
+      reading(
+        '--max <duration>',
+        'longest time it may open for',
+        parseLifetime,
+        'a duration such as 15m, 1h30m, 1d, at most 16,777,215 s (194 days)',
+      ).default(3600, '1h'),
     )
     .addOption(
       reading(
         '--addresses <list>',
         'addresses it may open for',
         listOf(parseCidr),
-        'blocks such as 198.51.100.0/24,2001:db8::/32',
+        'blocks such as 198.51.100.0/24,2001:db8::/32, with zeros after the prefix',
       ).default(listOf(parseCidr)('0.0.0.0/0,::/0'), 'any'),
     )
 }
@@ -146,7 +148,7 @@ async function newKey(id: string, options: Options): Promise<void> {
 function labelOf(given: string | undefined, config: ServerKeyring['config']): string {
   if (!config) {
     if (given !== undefined) return given
-    throw new UsageFault('no label for the server: no config of this keyring is known', {
+    throw new UsageFault('the server has no label: no config that names this keyring is known', {
       hint: 'add --server <label> or --config <file>',
     })
   }

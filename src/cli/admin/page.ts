@@ -89,7 +89,7 @@ function withDoors(command: Command): void {
     .addOption(
       reading(
         '--time <duration>',
-        'how long a door opens for, unless the user chooses another time',
+        'how long it opens them for, unless the user chooses another time',
         parseLifetime,
         'a duration such as 15m',
       ).default(900, '15m'),

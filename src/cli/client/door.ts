@@ -20,7 +20,7 @@ import { correction, type Say, speaker, whatOf } from './words'
 
 /* A door that a command opens for what it does next: what `connect` and `exec` share. */
 
-const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 2^24-1 s)'
+const TIME_RULE = '1 to 254 minutes, or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 16,777,215 s)'
 
 export interface DoorOptions extends WaitOptions, AddressOptions {
   time: number
@@ -158,7 +158,7 @@ export function tellPass({ outgoing: [{ sending, sequence }], say }: Ready<Outgo
 export async function close(sending: Sending, address: string, say: Say | null): Promise<void> {
   try {
     await knockToClose(sending, address)
-    say?.('knocked to close the door')
+    say?.('sent a knock to close the port')
   } catch (error) {
     warnOf(NAME, `could not close the port, which stays open until its time is up: ${reason(error)}`)
   }

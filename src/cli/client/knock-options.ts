@@ -14,7 +14,7 @@ import { timeSourceOption, type WaitOptions } from './unopened'
 
 /** What `-t` takes: the 2003 article's flag, or a duration. */
 const TIME_RULE =
-  '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 2^24-1 s)'
+  '0 (until closed), 1 to 254 minutes, 255 (close), or a duration with a unit such as 90s, 15m, 1h30m, 1d (at most 16,777,215 s)'
 const CLOSE_FLAG = 'close'
 /** Where nothing would show that a port has opened. */
 export const unwatched = () =>

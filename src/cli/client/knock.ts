@@ -74,7 +74,7 @@ async function knockAsAsked(command: Command, options: KnockOptions, given: Give
   if (code !== EXIT.ok) return code
   const { say } = ready
   const unanswered = unansweredBy(action, knownAddress(options) !== AS_SEEN, options.wait !== undefined)
-  if (unanswered) say?.(`the server never answers: ${unanswered}`)
+  if (unanswered) say?.(`the server never answers; ${unanswered}`)
   // What closes is not wanted again in the next café, and a key from a descriptor is not there again.
   if (action === 'open' && options.keyFd === undefined) await remember(given, key.id, options.verbose ? say : null)
   return EXIT.ok

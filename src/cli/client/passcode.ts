@@ -10,6 +10,7 @@ import { warnOfTouches } from './unopened'
 import { printSequence, speaker, whatOf } from './words'
 
 const OTHER_LENGTH = "if this server's PINs have another length, give it with --pin-digits"
+const OTHER_APP = `use an authenticator app that shows ${CODE_DIGITS} digits, and scan the QR code again with it`
 
 interface PasscodeOptions extends AimOptions {
   passcodeBase: number

@@ -1,6 +1,9 @@
+import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { isShownByTcp } from '../../client/foreseen'
 import type { Entry, Given } from '../../client/profiles'
+import { clientKeys, keyPath } from '../../keys/keyring'
+import { KEY_ID } from '../../protocol/key'
 import type { Protocol } from '../../protocol/request'
 import type { TypedService } from '../../protocol/service'
 import { quoted, UsageFault } from '../../system/fault'
@@ -40,7 +43,8 @@ export function addProfile(command: Command): void {
     const { clientConfig, readLast, saveProfile } = await import('../../client/profiles')
     const entries = entriesOf(command)
     const given = keepable(last ? merge(await readLast(entries), toSave) : toSave)
-    if (Object.keys(given).length === 0) throw new UsageFault('no options to save', { hint: 'give some, or --last' })
+    if (Object.keys(given).length === 0)
+      throw new UsageFault('no options to save', { hint: 'give options such as -r and -p, or --last' })
     if (given.stun === undefined) refuseWithout(save, 'stun', '--stun')
     checkTrust(given.stun !== undefined, given.stun_trusted === true)
     await saveProfile(clientConfig(), name, given, entries, force ?? false)
@@ -90,7 +94,9 @@ export async function byProfile(command: Command, name: string | undefined, type
   const found = name === undefined ? await readLast(entries) : profiles.get(name)
   if (!found) {
     const there = [...profiles.keys()]
-    throw noProfile(path, String(name), there, meantByWord(command, String(name)) ?? meantByWords(NAME, [String(name)], there))
+    const word = String(name)
+    const hint = meantByWord(command, word) ?? meantByKey(word) ?? meantByWords(NAME, [word], there)
+    throw noProfile(path, word, there, hint)
   }
   const based = typeof found.key === 'string' ? { ...found, key: keyOfProfile(path, found.key) } : found
   const merged = merge(based, typed)
@@ -104,8 +110,17 @@ export async function byProfile(command: Command, name: string | undefined, type
   return rest
 }
 
+/** What to type for the name of a key, where a profile is expected. */
+function meantByKey(word: string): string | undefined {
+  if (!KEY_ID.test(word) || !existsSync(keyPath(clientKeys(), word))) return undefined
+  return `to knock with the key of that name, run "${NAME} -k ${word}"`
+}
+
 function noProfile(path: string, name: string, there: readonly string[], hint?: string): UsageFault {
-  return new UsageFault(`${path}: no profile ${quoted(name)} (there are: ${there.join(', ') || 'none'})`, { hint })
+  return new UsageFault(
+    `${path}: no profile ${quoted(name)} (there are${there.length > 0 ? ':' : ''} ${there.join(', ') || 'none'})`,
+    { hint },
+  )
 }
 
 /** What is wrong with several words, of which the first stands where a profile does. */

@@ -41,7 +41,7 @@ export async function describe(outgoing: readonly Outgoing[], host: string, addr
  */
 export function unansweredBy(action: Action, isNamed: boolean, isSeen: boolean): string | null {
   if (action === 'lock') return "it refuses --lock if the key's grant does not allow that, and only its log shows it"
-  if (action === 'close') return isNamed ? null : 'what was opened from another address of yours stays open until its time is up'
+  if (action === 'close') return isNamed ? null : 'what you opened from another address stays open until its time is up'
   return isNamed && !isSeen ? 'if the key is bound to its source, it refuses every address but the one that it sees' : null
 }
 

@@ -101,7 +101,7 @@ it('the name of a key that reads like a host’s does not stand for another host
   expect([code, stderr]).toEqual([
     2,
     expect.stringMatching(
-      /^knockclient: error: the key prod\.invalid is for 127\.0\.0\.1, and whether prod\.invalid is that host is not known/,
+      /^knockclient: error: the key prod\.invalid is for 127\.0\.0\.1, and it is not known whether prod\.invalid is that host/,
     ),
   ])
 })
@@ -338,9 +338,13 @@ describe('the host of a key', () => {
   })
 
   it.each([
-    [['connect', 'gate.example', '1'], 'whether gate.example is that host is not known (the system knows no address of ', 'here'],
-    [['connect', HERE, '1'], `whether ${HERE} is that host is not known (the system knows no address of `, 'alice'],
-    [['connect', HERE, '1', '-6'], `is not known (${HERE}: expected an IPv6 address, got an IPv4 one`, 'alice'],
+    [
+      ['connect', 'gate.example', '1'],
+      'it is not known whether gate.example is that host (the system knows no address of ',
+      'here',
+    ],
+    [['connect', HERE, '1'], `it is not known whether ${HERE} is that host (the system knows no address of `, 'alice'],
+    [['connect', HERE, '1', '-6'], `is that host (${HERE}: expected an IPv6 address, got an IPv4 one`, 'alice'],
   ] as const)('that nobody can find is none that was named: %j', async (words, why, id) => {
     expect(await refusal([...words], { env: keyring(id).env })).toContain(why)
   })
@@ -410,7 +414,7 @@ describe('where nothing opens', () => {
   it('connect asks the time source of its profile', async () => {
     const config = `[profile.gate]\nhost = "${HERE}"\ntime_source = "https://${HERE}:1"\n`
     const { lines } = await attempt(['connect', 'gate', PORT, '--wait', '1'], 'here', config)
-    expect(lines.join('\n')).toContain(`whether this clock is right is not known: https://${HERE}:1: cannot be asked`)
+    expect(lines.join('\n')).toContain(`it is not known whether this clock is right: https://${HERE}:1: cannot be asked`)
   })
 
   it.each([
