@@ -52,7 +52,9 @@ const PHRASES: Readonly<Record<string, string>> = {
     beyond the key's share | what was spent there is forgotten`,
   'the error has changed': `
     no rule can be made | our rules cannot be made | cannot hear NFLOG | is held by another daemon | which is no daemon | holds no key
-    holds the same secret | it is there already | no key that can be used for the daemon | has its passcode still`,
+    holds the same secret | it is there already | no key that can be used for the daemon | has its passcode still
+    , by its file | does not stand after | stands in front of " | (their names end | with error of no number | changing what else is there
+    "code" expected 8 | is not revoked for the daemon | cannot be used for the daemon`,
   'the knock page has another message now': `
     once more … | log knows whether | browsers may not look at | from here nothing can be seen | can touch no ports | is on no network
     works by JavaScript`,
