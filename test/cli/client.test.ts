@@ -467,7 +467,10 @@ describe('the key', () => {
   })
 
   it.each([
-    [[], 'there is no key (the names of key files end in .key)\nhint: put a key there, or give its file with -k'],
+    [
+      [],
+      'there is no key (the names of key files end in .key)\nhint: put a key there, from "knockturn key export" on the server, or give its file with -k',
+    ],
     [['alice', 'bob'], 'there are several keys (alice, bob)\nhint: choose one with -k'],
   ])('must be named where there are %j', async (ids, told) => {
     const { config, keys } = keyring(ids)

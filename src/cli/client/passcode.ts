@@ -62,7 +62,7 @@ async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
     throw new Fault(`expected a code of ${CODE_DIGITS} digits, got something else (not shown)`, {
-      hint: `use an authenticator app that shows ${CODE_DIGITS} digits`,
+      hint: OTHER_APP,
     })
   }
 }

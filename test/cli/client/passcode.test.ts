@@ -299,7 +299,7 @@ describe('knockclient --passcode', () => {
       '0417\n123456\n',
       [],
       1,
-      'expected a code of 8 digits, got something else (not shown)\nhint: use an authenticator app that shows 8 digits',
+      'expected a code of 8 digits, got something else (not shown)\nhint: use an authenticator app that shows 8 digits, and scan the QR code again with it',
     ],
     ['0417\n', [], 1, 'the code: nothing was entered'],
     [
