@@ -31,7 +31,7 @@ describe('a short bench', () => {
     const { code, stderr, rows } = await shortRun(group)
     expect(stderr).toMatch(RegExp(`^${group}: \\S+ s\\n$`))
     expect(code).toBe(0)
-    const ours = rows.filter(({ what }) => !PEERS.some((peer) => what === `  beside ${peer}`))
+    const ours = rows.filter(({ what }) => !PEERS.some((peer) => what === `  compared with ${peer}`))
     expect(ours.length).toBeGreaterThan(0)
     for (const { what, value, unit, floor, ratio } of ours) {
       expect(what).toMatch(/\w/)
@@ -43,7 +43,7 @@ describe('a short bench', () => {
 
   it.for(PEERS)('measures %s beside us, where it is installed', async (peer, { skip }) => {
     const { rows } = await shortRun('open')
-    const row = rows.find(({ what }) => what === `  beside ${peer}`)
+    const row = rows.find(({ what }) => what === `  compared with ${peer}`)
     if (row?.note) skip(row.note)
     expect(row?.floor?.what).toBe(peer)
     expect(row?.ratio).toBeTypeOf('number')

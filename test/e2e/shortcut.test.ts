@@ -83,7 +83,7 @@ describe('a service in the pool', () => {
     expect(await doors()).toEqual(['silence', 'silence'])
     await client.becomes(server.ipv4, INSIDE, 'open')
     expect(await sees(stranger)).toBe('silence')
-    await gate.daemon.line((line) => line.includes('another program has changed the firewall'), since)
+    await gate.daemon.line((line) => line.includes('another program changed the firewall'), since)
     await knocked(client, gate.daemon, key, '--close')
   })
 
