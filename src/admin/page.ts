@@ -1,5 +1,5 @@
 import { isIP } from 'node:net'
-import { askedOf, isOver } from '../gate/server-key'
+import { askedOf, endOf } from '../gate/server-key'
 import { hintOf, type KeyFile } from '../keys/key-file'
 import { sealBytes } from '../keys/sealed-key'
 import { formatService, type Service } from '../protocol/service'
@@ -29,8 +29,8 @@ interface PageOffer {
  */
 export function offerOf(file: KeyFile, services: readonly Service[] | undefined, time: number, now: number): PageOffer {
   const { id, expires, revoked } = file
-  if (isOver({ revoked, expires }, now))
-    throw new Fault(`${id} is revoked or expired`, { hint: 'make a new key with "knockturn key new"' })
+  const end = endOf({ revoked, expires }, now)
+  if (end) throw new Fault(`the key ${id} is ${end}`, { hint: 'make a new key with "knockturn key new"' })
   const { services: own, max: longest } = hintOf(file) ?? {}
   const doors = services ?? own ?? DEFAULT_DOORS
   const beyond = own ? doors.filter((door) => askedOf(own, door).length === 0) : []

@@ -1,7 +1,7 @@
 import { base32nopad } from '@scure/base'
 import { generateURI } from 'otplib'
 import { passcodeFault } from '../daemon/passcode-rules'
-import { type GrantRules, isOver, type PasscodeGrant } from '../gate/server-key'
+import { endOf, type GrantRules, type PasscodeGrant } from '../gate/server-key'
 import type { KeyFile } from '../keys/key-file'
 import { findKey } from '../keys/keyring'
 import { writePasscode } from '../keys/passcode-table'
@@ -24,8 +24,8 @@ const FAR = 20
  */
 export function grantOf({ id, grant, revoked, expires }: KeyFile, now: number): GrantRules {
   if (!grant) throw new Fault(`${id} has no table [grant]: it is a client's copy`, { hint: "run this with the server's keyring" })
-  if (isOver({ revoked, expires }, now))
-    throw new Fault(`${id} is revoked or expired`, { hint: 'make a new key with "knockturn key new"' })
+  const end = endOf({ revoked, expires }, now)
+  if (end) throw new Fault(`the key ${id} is ${end}`, { hint: 'make a new key with "knockturn key new"' })
   if (grant.requireAddress)
     throw new Fault(`${id} has require_address = true, and a passcode cannot name an address`, {
       hint: 'make another key for the passcode with "knockturn key new"',

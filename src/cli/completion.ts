@@ -1,7 +1,6 @@
 import type { Command, Option } from 'commander'
-import { Argument } from 'commander'
 import { walk } from './meant'
-import { subcommand } from './options'
+import { oneOfArgument, subcommand } from './options'
 
 /* What a shell needs to complete our commands, made from the same definitions as --help. */
 
@@ -11,7 +10,7 @@ type Shell = (typeof SHELLS)[number]
 /** Adds the subcommand that prints a program's completion. */
 export function withCompletion(root: Command): Command {
   subcommand(root, 'completion', 'print a shell completion script', 'completion bash')
-    .addArgument(new Argument('<shell>').choices(SHELLS))
+    .addArgument(oneOfArgument('<shell>', SHELLS))
     .action((shell: Shell) => {
       process.stdout.write(completionScript(root, shell))
     })

@@ -1,4 +1,3 @@
-import { Option } from 'commander'
 import { checkDaemon } from '../daemon/check'
 import { readConfig, SERVER_CONFIG } from '../daemon/config'
 import { openLog } from '../daemon/log'
@@ -6,7 +5,7 @@ import { type ServeOptions, serve } from '../daemon/serve'
 import { forbidCoreDumps } from '../system/core-dumps'
 import { explained } from '../system/fault'
 import { refuseWord } from './meant'
-import { program } from './options'
+import { oneOf, program } from './options'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockdaemon'
@@ -29,7 +28,7 @@ const command = program(
   .option('--new-ledger', 'first start: create the ledger without the one-minute wait')
   .option('--allow-root', 'run even with more privileges than needed, such as root, and log a warning')
   .option('--check', 'report every fault in config, keys and ledger, change nothing, and exit')
-  .addOption(new Option('--log-level <level>', 'least level to log').choices(['error', 'warn', 'info', 'debug']).default('info'))
+  .addOption(oneOf('--log-level <level>', 'least level to log', ['error', 'warn', 'info', 'debug']).default('info'))
 
 let isToServe = false
 command.action(() => {

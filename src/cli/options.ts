@@ -1,4 +1,4 @@
-import { type Argument, Command, type HelpConfiguration, Option } from 'commander'
+import { Argument, Command, type HelpConfiguration, Option } from 'commander'
 import { version } from '../../package.json'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
@@ -77,6 +77,23 @@ export function reading<T>(flags: string, description: string, read: (text: stri
     if (value === null) throw new UsageFault(`${option.short ?? option.long} expected ${expected}, got ${quoted(text)}`)
     return value
   })
+}
+
+/** An option that takes one of some words. */
+export function oneOf(flags: string, description: string, words: readonly string[]): Option {
+  const option = new Option(flags, description).choices(words)
+  return option.argParser((text) => chosen(option.long ?? flags, words, text))
+}
+
+/** An argument that is one of some words. */
+export function oneOfArgument(flags: string, words: readonly string[]): Argument {
+  return new Argument(flags).choices(words).argParser((text) => chosen(flags, words, text))
+}
+
+/** @throws {UsageFault} where a text is none of the words: commander's own fault is for programmers */
+function chosen(name: string, words: readonly string[], text: string): string {
+  if (words.includes(text)) return text
+  throw new UsageFault(`${name} expected one of ${words.join(', ')}, got ${quoted(text)}`)
 }
 
 /**

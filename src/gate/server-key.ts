@@ -56,6 +56,12 @@ export function isOver(key: Pick<ServerKey, 'revoked' | 'expires'>, wall: number
   return key.revoked !== null || (key.expires !== null && key.expires <= wall)
 }
 
+/** What has ended a key; null: nothing yet. @param wall Unix milliseconds */
+export function endOf(key: Pick<ServerKey, 'revoked' | 'expires'>, wall: number): 'revoked' | 'expired' | null {
+  if (!isOver(key, wall)) return null
+  return key.revoked !== null ? 'revoked' : 'expired'
+}
+
 /** A key as its passcode has it: of the grant, only what the passcode opens. Null where it has no passcode. */
 export function passcodeKey(key: ServerKey): ServerKey | null {
   return key.passcode ? { ...key, grant: { ...key.grant, services: key.passcode.services } } : null

@@ -77,8 +77,10 @@ function openTerminal(what: string, alone = false): Terminal {
   } catch (error) {
     const keys = process.stdin
     if (keys.isTTY) return { keys, write: (text) => process.stderr.write(text), close: () => keys.pause() }
-    const required = alone ? 'a terminal, and there is none' : 'a terminal or a line on standard input, and there is neither'
-    throw new Fault(`${what}: requires ${required} (${errorCode(error) ?? reason(error)})`)
+    const code = errorCode(error) ?? reason(error)
+    const why = code === 'ENXIO' ? '' : ` (${code})`
+    const hint = alone ? 'run this in a terminal' : 'run this in a terminal, or give it as a line on standard input'
+    throw new Fault(`${what} cannot be asked for: there is no terminal${why}`, { hint })
   }
 }
 

@@ -28,7 +28,9 @@ export function readToml<S extends v.GenericSchema>(
   }
   const result = v.safeParse(schema, table)
   if (result.success) return { value: result.output }
-  return { faults: result.issues.slice(0, MAX_FAULTS).map((issue) => new Fault(describe(path, text, issue, secrets))) }
+  // What is unknown comes first: an entry that seems to be missing may be there, misspelt.
+  const issues = [...result.issues].sort((one, other) => Number(isUnknown(other)) - Number(isUnknown(one)))
+  return { faults: issues.slice(0, MAX_FAULTS).map((issue) => new Fault(describe(path, text, issue, secrets))) }
 }
 
 /** Where the fault of a check of several entries lies: the keys that lead there, from a table on. */
@@ -46,8 +48,7 @@ function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secre
   // A key of the file's own may be of any length, and have line ends in it.
   const shown = show(name)
   const where = `${path}:${lineOf(text, keys)}`
-  if (issue.kind === 'schema' && issue.type === 'strict_object' && issue.expected === 'never')
-    return `${where}: unknown entry ${shown}`
+  if (isUnknown(issue)) return `${where}: unknown entry ${shown}`
   if (issue.input === undefined) return `${where}: ${shown} is missing`
   // A rule between entries, each of which is right by itself.
   if (RULE.test(issue.message)) return `${where}: ${shown} ${issue.message}`
@@ -56,6 +57,10 @@ function describe(path: string, text: string, issue: v.BaseIssue<unknown>, secre
   const got = secrets.includes(name) ? 'something else (not shown)' : show(issue.input)
   return `${where}: ${shown} expected ${expected}, got ${got}`
 }
+
+/** Whether an issue is about an entry that a table may not have. */
+const isUnknown = ({ kind, type, expected }: v.BaseIssue<unknown>): boolean =>
+  kind === 'schema' && type === 'strict_object' && expected === 'never'
 
 /** How a message begins that is a whole predicate, and does not follow "expected". */
 const RULE = /^(requires|must) /

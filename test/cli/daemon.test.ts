@@ -636,6 +636,11 @@ describe('the daemon', () => {
   )
 })
 
+it('knockdaemon says which levels there are', async () => {
+  const { stderr } = await run('knockdaemon', ['--log-level', 'loud'])
+  expect(stderr).toMatch(/^knockdaemon: error: --log-level expected one of error, warn, info, debug, got "loud"\n/)
+})
+
 describe('input that is no text', () => {
   const MEGABYTE = 1024 * 1024
   /** Every byte but the end of a line. */

@@ -376,6 +376,19 @@ describe('key export', () => {
     expect(Object.fromEntries(entries)).toMatchObject({ services: '[ "22/tcp", "53/udp" ]', max: '"30m"' })
   })
 
+  it('warns of a key that is revoked', async () => {
+    const { key, make } = keyring()
+    await make()
+    const before = await key('export', 'alice')
+    await key('revoke', 'alice')
+    const { code, stderr } = await key('export', 'alice')
+    expect([before.stderr, code, stderr]).toEqual([
+      '',
+      0,
+      'knockturn: warning: the key alice is revoked: the server refuses its knocks\n',
+    ])
+  })
+
   it('writes with --plain what version 0.1.0 reads: without them', async () => {
     const { key, make } = keyring()
     await make()

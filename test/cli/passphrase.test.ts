@@ -294,7 +294,7 @@ describe('knockclient -k with a key under a passphrase', () => {
     const { status, stderr } = fromShell(`setsid --wait KNOCKCLIENT -k ${stick} < /dev/null`)
     expect([status, stderr]).toEqual([
       1,
-      'knockclient: error: the passphrase: requires a terminal or a line on standard input, and there is neither (ENXIO)\n',
+      'knockclient: error: the passphrase cannot be asked for: there is no terminal\nhint: run this in a terminal, or give it as a line on standard input\n',
     ])
   })
 })
@@ -321,7 +321,10 @@ describe('with connect and exec', () => {
   it('fails where there is no terminal', () => {
     const argv = ['--wait', process.execPath, programPath('knockclient'), 'connect', '127.0.0.1', port, '-k', stick]
     const { status, stderr } = spawnSync('setsid', argv, { env: environment(), input: 'one\n', encoding: 'utf8' })
-    expect([status, stderr]).toEqual([1, 'knockclient: error: the passphrase: requires a terminal, and there is none (ENXIO)\n'])
+    expect([status, stderr]).toEqual([
+      1,
+      'knockclient: error: the passphrase cannot be asked for: there is no terminal\nhint: run this in a terminal\n',
+    ])
   })
 })
 

@@ -230,6 +230,10 @@ describe('a fault in the config', () => {
     expect(await faultsOf(replaced(name, line))).toEqual([`${lineOf(name)}: unknown entry "${key}"`])
   })
 
+  it('of an entry that is misspelt begins with that, and not with what seems to be missing', async () => {
+    expect(await faultsOf('sever = "gate"')).toEqual(['1: unknown entry "sever"', '1: "server" is missing'])
+  })
+
   it.each([
     ['long', `${'x'.repeat(9_999)} = 1`, `2: unknown entry "${'x'.repeat(59)}…`],
     ['with line ends in it', '"a\\nb\\r" = 1', '1: unknown entry "a\\nb\\r"'],

@@ -3,6 +3,7 @@ import { clientCopy, namesOf } from '../../admin/client-copy'
 import { readKey, readKeys, revoke } from '../../admin/keyring'
 import { serverKeyring } from '../../admin/keyring-config'
 import { publicPart, stateOf } from '../../admin/public-part'
+import { endOf } from '../../gate/server-key'
 import type { KeyFile } from '../../keys/key-file'
 import { sealText } from '../../keys/sealed-key'
 import { printable } from '../../system/fault'
@@ -96,6 +97,8 @@ async function exportKey(id: string, { keys, out, passphrase, plain = false }: E
   checkId(id)
   const file = await readKey(keys, id)
   const copy = clientCopy(file, plain)
+  const end = endOf(file, Date.now())
+  if (end) warn(`the key ${id} is ${end}: the server refuses its knocks`)
   const text = passphrase ? await sealText(copy, await newPassphrase(namesOf(file))) : copy
   if (out === undefined) process.stdout.write(text)
   else {

@@ -1,10 +1,10 @@
-import { type Command, Option } from 'commander'
+import type { Command } from 'commander'
 import { isShownByTcp } from '../../client/foreseen'
 import type { Action, Protocol } from '../../protocol/request'
 import { readTyped, type TypedService } from '../../protocol/service'
 import { UsageFault } from '../../system/fault'
 import { parseLifetime } from '../../system/time'
-import { reading, whole } from '../options'
+import { oneOf, reading, whole } from '../options'
 import { type AddressOptions, checkAddress, withAddress } from './address'
 import { checkAim, DEFAULT_WAIT, MAX_WAIT, TIME, withTarget, withWay } from './aim'
 import { refuseWithout } from './option-rules'
@@ -55,7 +55,7 @@ export function withKnock(command: Command): Command {
     .option('--close', 'close what the key opened for you (without -p, all ports)')
     .option('--lock', 'close all ports, and ban your address for the time of -t; the grant must allow it')
     .option('--once', 'open for one connection only')
-    .addOption(new Option('--protocol <name>', 'protocol to open').choices(['tcp', 'udp', 'any']).default('any'))
+    .addOption(oneOf('--protocol <name>', 'protocol to open', ['tcp', 'udp', 'any']).default('any'))
     .addOption(
       reading(
         '--wait [seconds]',

@@ -157,7 +157,7 @@ describe('knockturn page', () => {
       ['alice', ...HERE],
       { key: { more: 'revoked = 2026-01-01T00:00:00Z\n' } },
       1,
-      /alice is revoked or expired\nhint: make a new key with "knockturn key new"/,
+      /the key alice is revoked\nhint: make a new key with "knockturn key new"/,
     ],
   ])('with %s writes nothing and says why', async (_, args, how, status, fault) => {
     const { code, stderr, text } = await page(args, how)

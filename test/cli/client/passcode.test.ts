@@ -163,7 +163,7 @@ describe('key passcode', () => {
       { more: 'revoked = 2026-01-01T00:00:00Z\n' },
       [],
       1,
-      /alice is revoked or expired\nhint: make a new key with "knockturn key new"\n$/,
+      /the key alice is revoked\nhint: make a new key with "knockturn key new"\n$/,
     ],
     [
       'ports in the pool',
