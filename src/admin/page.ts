@@ -1,9 +1,9 @@
 import { isIP } from 'node:net'
-import { askedOf, endOf } from '../gate/server-key'
+import { askedOf } from '../gate/server-key'
 import { hintOf, type KeyFile } from '../keys/key-file'
 import { sealBytes } from '../keys/sealed-key'
 import { formatService, type Service } from '../protocol/service'
-import { Fault } from '../system/fault'
+import { refuseEnded } from './ended'
 
 /** What a page offers where nothing says what. */
 export const DEFAULT_DOORS: readonly Service[] = [{ port: 22, protocol: 'tcp' }]
@@ -28,9 +28,7 @@ interface PageOffer {
  * @throws {Fault} where the key opens nothing any more
  */
 export function offerOf(file: KeyFile, services: readonly Service[] | undefined, time: number, now: number): PageOffer {
-  const { id, expires, revoked } = file
-  const end = endOf({ revoked, expires }, now)
-  if (end) throw new Fault(`the key ${id} is ${end}`, { hint: 'make a new key with "knockturn key new"' })
+  refuseEnded(file, now)
   const { services: own, max: longest } = hintOf(file) ?? {}
   const doors = services ?? own ?? DEFAULT_DOORS
   const beyond = own ? doors.filter((door) => askedOf(own, door).length === 0) : []

@@ -1,7 +1,7 @@
 import { base32nopad } from '@scure/base'
 import { generateURI } from 'otplib'
 import { passcodeFault } from '../daemon/passcode-rules'
-import { endOf, type GrantRules, type PasscodeGrant } from '../gate/server-key'
+import type { GrantRules, PasscodeGrant } from '../gate/server-key'
 import type { KeyFile } from '../keys/key-file'
 import { findKey } from '../keys/keyring'
 import { writePasscode } from '../keys/passcode-table'
@@ -12,6 +12,7 @@ import { passcode } from '../protocol/totp'
 import { Fault } from '../system/fault'
 import { asOwner } from '../system/files'
 import { wholeConfig } from './config'
+import { refuseEnded } from './ended'
 import { readKeys } from './keyring'
 
 /** Windows in which a code is looked for, to say by how much a clock is wrong: ten minutes of 30 seconds. */
@@ -24,8 +25,7 @@ const FAR = 20
  */
 export function grantOf({ id, grant, revoked, expires }: KeyFile, now: number): GrantRules {
   if (!grant) throw new Fault(`${id} has no table [grant]: it is a client's copy`, { hint: "run this with the server's keyring" })
-  const end = endOf({ revoked, expires }, now)
-  if (end) throw new Fault(`the key ${id} is ${end}`, { hint: 'make a new key with "knockturn key new"' })
+  refuseEnded({ id, revoked, expires }, now)
   if (grant.requireAddress)
     throw new Fault(`${id} has require_address = true, and a passcode cannot name an address`, {
       hint: 'make another key for the passcode with "knockturn key new"',

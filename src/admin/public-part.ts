@@ -1,5 +1,5 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
-import { isOver } from '../gate/server-key'
+import { endOf } from '../gate/server-key'
 import { describeGrant, describePasscode } from '../keys/grant-table'
 import { describeHint, type KeyFile } from '../keys/key-file'
 import { formatPool } from '../protocol/pool'
@@ -35,6 +35,5 @@ type KeyState = 'valid' | 'revoked' | 'expired' | "another server's"
 export function stateOf({ revoked, expires, key }: KeyFile, label: string | undefined, now: number): KeyState {
   // The daemon refuses it, whatever else it is.
   if (label !== undefined && key.server !== label) return "another server's"
-  if (!isOver({ revoked, expires }, now)) return 'valid'
-  return revoked !== null ? 'revoked' : 'expired'
+  return endOf({ revoked, expires }, now) ?? 'valid'
 }

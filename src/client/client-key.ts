@@ -4,7 +4,7 @@ import { promisify } from 'node:util'
 import { type KeyFile, MAX_KEY_FILE, parseKeyFile } from '../keys/key-file'
 import { clientKeys, findKey, keyPath, loadKeyFile, readKeyring } from '../keys/keyring'
 import { KEY_ID } from '../protocol/key'
-import { Fault, hintOf, reason } from '../system/fault'
+import { Fault, hintOf, reason, thereAre } from '../system/fault'
 import { checkSecret, decodeText, readBytes } from '../system/files'
 import { tell } from '../system/tell'
 import { isSameName } from './host'
@@ -71,8 +71,7 @@ export async function findClientKey(folder: string, id: string, typed = false): 
   if (orSealed(path) !== path) return loadClientKey(path, typed)
   const hint = `check the spelling of -k: there is no file "${id}" in the current folder either`
   const { keys, ignored } = await readKeyring(folder, hint)
-  const names = namesOf(keys, ignored)
-  throw new Fault(`${folder}: no key "${id}" (there are${names && ':'} ${names || 'none'})`, { hint })
+  throw new Fault(`${folder}: no key "${id}" ${thereAre(namesOf(keys, ignored))}`, { hint })
 }
 
 /** The only key of the client's keyring. @throws {Fault} where there is none, or not one alone */

@@ -2,7 +2,7 @@ import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { errorCode, Fault, listed, reason, UsageFault } from '../system/fault'
+import { errorCode, Fault, listed, reason, thereAre, UsageFault } from '../system/fault'
 import {
   changeText,
   checkPrivate,
@@ -153,8 +153,8 @@ export async function findKey(folder: string, id: string): Promise<KeyFile> {
 async function noKey(folder: string, id: string): Promise<Fault> {
   const names = await readdir(folder).catch((): string[] => [])
   const ids = names.filter(isKeyName).map((name) => name.slice(0, -SUFFIX.length))
-  if (ids.length === 0) return new Fault(`${folder}: no key "${id}" (there are none)`, { hint: MAKE_ONE })
-  return new Fault(`${folder}: no key "${id}" (there are: ${listed(ids.sort(), NAMED)})`)
+  const hint = ids.length === 0 ? MAKE_ONE : undefined
+  return new Fault(`${folder}: no key "${id}" ${thereAre(listed(ids.sort(), NAMED))}`, { hint })
 }
 
 /**

@@ -74,6 +74,11 @@ export function listed(names: readonly string[], max: number): string {
   return `${names.slice(0, max).join(', ')}${more > 0 ? ` and ${more} more` : ''}`
 }
 
+/** What there is, behind a message that something is not there. @param names in one line; empty: there is nothing */
+export function thereAre(names: string): string {
+  return names === '' ? '(there are none)' : `(there are: ${names})`
+}
+
 /** What is not seen, or makes a terminal show the rest in another order or place: controls, line ends, bidi, zero width, half a pair. */
 const UNSEEN = /[\p{Cc}\p{Zl}\p{Zp}\p{Cf}\p{Cs}\p{Default_Ignorable_Code_Point}]/gu
 

@@ -61,8 +61,6 @@ async function ask({ passcodeBase, pinDigits }: PasscodeOptions): Promise<number
     return passcodePorts(pin, code.replaceAll(' ', ''), passcodeBase)
   } catch (error) {
     if (!(error instanceof RangeError)) throw error
-    throw new Fault(`expected a code of ${CODE_DIGITS} digits, got something else (not shown)`, {
-      hint: OTHER_APP,
-    })
+    throw new Fault(`expected a code of ${CODE_DIGITS} digits, got something else (not shown)`, { hint: OTHER_APP })
   }
 }

@@ -6,7 +6,7 @@ import { clientKeys, keyPath } from '../../keys/keyring'
 import { KEY_ID } from '../../protocol/key'
 import type { Protocol } from '../../protocol/request'
 import type { TypedService } from '../../protocol/service'
-import { quoted, UsageFault } from '../../system/fault'
+import { quoted, thereAre, UsageFault } from '../../system/fault'
 import { meantByWord, meantByWords } from '../meant'
 import { subcommand } from '../options'
 import { hintAt, printTable, warnOf } from '../voice'
@@ -117,10 +117,7 @@ function meantByKey(word: string): string | undefined {
 }
 
 function noProfile(path: string, name: string, there: readonly string[], hint?: string): UsageFault {
-  return new UsageFault(
-    `${path}: no profile ${quoted(name)} (there are${there.length > 0 ? ':' : ''} ${there.join(', ') || 'none'})`,
-    { hint },
-  )
+  return new UsageFault(`${path}: no profile ${quoted(name)} ${thereAre(there.join(', '))}`, { hint })
 }
 
 /** What is wrong with several words, of which the first stands where a profile does. */
