@@ -11,6 +11,7 @@ import type { Evidence } from '../src/client/evidence'
 import { readConfig } from '../src/daemon/config'
 import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
 import { type Program, run } from './cli/programs'
+import { SILENCE } from './client/silence'
 import { plain, section, tags } from './man'
 import { keyText, put, scratch } from './system/scratch'
 
@@ -335,19 +336,7 @@ describe('docs/cafe.md', () => {
       .filter((text, at) => at % 2 === 1 && text.includes(' ')),
   )
 
-  const silent: Evidence = {
-    ...{ host: 'gate.example', datagram: undefined, udp: false, pace: 0, opened: [], services: new Map([[22, 'silence']]) },
-    ...{
-      knocked: ['silence'],
-      seen: new Set(),
-      period: 30,
-      clock: null,
-      timeOffset: 0,
-      named: null,
-      ended: null,
-      mayTry4: false,
-    },
-  }
+  const silent: Evidence = { ...SILENCE, knocked: ['silence'], seen: new Set() }
   const linesOf = ({ seen, unknown, hint }: Finding) => [seen, unknown, hint].filter(Boolean).join('\n')
   const clock = (offset: number, scheme = 'https') => ({ clock: { source: `${scheme}://time.example/`, offset } })
   const found: Partial<Evidence>[] = [

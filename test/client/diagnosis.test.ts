@@ -2,27 +2,11 @@ import { describe, expect, it } from 'vitest'
 import { findings } from '../../src/client/diagnosis'
 import type { Evidence } from '../../src/client/evidence'
 import { ANSWERED } from '../../src/client/lookout'
+import { SILENCE, SILENT } from './silence'
 
-const SILENT = Array<string>(8).fill('silence')
-const WELL: Evidence = {
-  host: 'gate.example',
-  opened: [],
-  services: new Map([[22, 'silence']]),
-  datagram: undefined,
-  udp: false,
-  pace: 0,
-  knocked: SILENT,
-  seen: new Set(['silence']),
-  period: 30,
-  clock: null,
-  timeOffset: 0,
-  named: null,
-  ended: null,
-  mayTry4: false,
-}
 /** What was found, each as its lines. */
 const said = (evidence: Partial<Evidence>) =>
-  findings({ ...WELL, ...evidence }).map(({ seen, unknown, hint }) =>
+  findings({ ...SILENCE, ...evidence }).map(({ seen, unknown, hint }) =>
     [seen, unknown, hint && `hint: ${hint}`].filter(Boolean).join('\n'),
   )
 const clock = (offset: number | string, source = 'https://time.example/') => ({ source, offset })
