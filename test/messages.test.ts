@@ -39,7 +39,7 @@ const PROGRAMS: readonly Documented[] = [
       'cli/knockdaemon.ts',
       ...['begin-again', 'commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`),
     ],
-    but: ['daemon/firewall/sockets.ts', 'daemon/ledger/rebase.ts'],
+    but: ['daemon/iptables/sockets.ts', 'daemon/ledger/rebase.ts'],
     pages: {
       'knockdaemon.8': { log: 'LOG', fault: 'DIAGNOSTICS' },
       'knockturn.toml.5': { fault: 'DIAGNOSTICS' },
@@ -69,7 +69,7 @@ const PROGRAMS: readonly Documented[] = [
       'cli/admin',
       'keys',
       'cli/meant.ts',
-      ...['daemon/firewall/sockets.ts', 'daemon/ledger/rebase.ts'],
+      ...['daemon/iptables/sockets.ts', 'daemon/ledger/rebase.ts'],
       ...['begin-again', 'commands', 'core-dumps', 'files', 'terminal', 'time'].map((name) => `system/${name}.ts`),
     ],
     // Only a client reads a key under a passphrase.
@@ -101,10 +101,10 @@ const PROGRAMS: readonly Documented[] = [
         ),
         ...of('daemon/exposure/text.ts', '… is open to everyone ……', 'cannot tell whether … is open to everyone …: …'),
         ...of('daemon/exposure/look.ts', 'cannot tell … over …: …'),
-        ...of('daemon/firewall/sockets.ts', 'port …/… is in use and …: no new connection from outside will reach it'),
-        ...of('daemon/firewall/table.ts', 'this machine has no IPv6: ip6tables is not used (…)'),
-        ...of('daemon/firewall/table.ts', 'iptables cannot read a rule in chain …'),
-        ...of('daemon/firewall/table.ts', 'iptables cannot read a rule of the table: look at it with "nft -a list table …"'),
+        ...of('daemon/iptables/sockets.ts', 'port …/… is in use and …: no new connection from outside will reach it'),
+        ...of('daemon/iptables/table.ts', 'this machine has no IPv6: ip6tables is not used (…)'),
+        ...of('daemon/iptables/table.ts', 'iptables cannot read a rule in chain …'),
+        ...of('daemon/iptables/table.ts', 'iptables cannot read a rule of the table: look at it with "nft -a list table …"'),
       ],
       fault: [
         ...of(
@@ -117,7 +117,7 @@ const PROGRAMS: readonly Documented[] = [
         ...of('keys/keyring.ts', 'the daemon cannot use …', 'the daemon does not see that … is revoked'),
         ...of('keys/passcode-table.ts', 'the daemon does not see the new passcode of …', 'the daemon still sees a passcode of …'),
         ...of(
-          'daemon/firewall/sockets.ts',
+          'daemon/iptables/sockets.ts',
           '… uses a service in the pool, which would be closed: move the service, or make keys with another pool',
           '… might be cut off: first run "… -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"',
         ),

@@ -1,22 +1,18 @@
-import type { TapRules } from '../daemon/firewall/log-rules'
+import type { Config } from '../daemon/config'
 import { passcodeFault } from '../daemon/passcode-rules'
 import { poolFault } from '../daemon/server-keys'
+import { type TapRules, tapRulesOf } from '../daemon/tap-rules'
 import { keyPath } from '../keys/keyring'
-import { passcodeRange } from '../protocol/passcode'
-import { poolRanges, unite } from '../protocol/pool'
 import { Fault, inOneLine } from '../system/fault'
-import { wholeConfig } from './config'
 import { readKeys } from './keyring'
 
 /**
- * What the log rules must hear: the pools of all keys, and the ports of passcodes where a key has one, in one list of ranges.
- * @param file the daemon's config
+ * What the log rules must hear: the pools of all keys, and the ports of passcodes where a key has one.
  * @param warn told why a key or the passcodes are left out
- * @throws {Fault} where config or keyring can't be read, or no key is left
+ * @throws {Fault} where the keyring can't be read, or no key is left
  */
-export async function tapRules(file: string, warn: (message: string) => void): Promise<TapRules> {
-  const config = await wholeConfig(file)
-  const { keys: folder, taps, datagram, passcode } = config
+export async function tapRules(config: Config, warn: (message: string) => void): Promise<TapRules> {
+  const { keys: folder, datagram } = config
   const { keys: all, faulty } = await readKeys(folder)
   // As the daemon does: the other keys still open doors.
   for (const fault of faulty.flatMap(({ faults }) => faults)) warn(inOneLine(fault))
@@ -29,10 +25,8 @@ export async function tapRules(file: string, warn: (message: string) => void): P
     throw new Fault(`${folder}: no key that can be used, so no ports to listen on`, {
       hint: 'make a key with "knockturn key new": its pool sets the ports',
     })
-  const pool = unite(usable.map(({ key }) => key.pool))
   const having = usable.filter((key) => key.passcode)
   const fault = having.length > 0 ? passcodeFault(usable, having, config) : null
   if (fault) warn(`passcodes are left out: ${inOneLine(fault)}`)
-  const ranges = [...poolRanges(pool), ...(having.length > 0 && !fault ? [passcodeRange(passcode.base, passcode.pinDigits)] : [])]
-  return { ranges, target: taps.target, group: taps.group, prefix: taps.prefix, datagrams: datagram.ports }
+  return tapRulesOf(fault ? usable.map(({ key }) => ({ key })) : usable, config)
 }

@@ -6,11 +6,9 @@ import { errorCode, Fault, keepFault, reason } from '../system/fault'
 import { asOwner, checkPrivate, checkWritable } from '../system/files'
 import { checkClock } from '../system/time'
 import { floorsAhead } from './ahead'
-import { type Config, readConfig, readPlaces } from './config'
-import { grantedServices, lookForStrangers } from './exposure/look'
-import { isInstalled } from './firewall/chains'
-import type { FilterTable } from './firewall/table'
-import { leftOut } from './firewall/unheard'
+import { backendOf } from './backends/all'
+import { readConfig, readPlaces } from './config'
+import { grantedServices } from './exposure/look'
 import { ledgerRemedy, MAX_LEDGER, tooLarge } from './ledger/held-file'
 import { findHolder, isHeld } from './ledger/lock'
 import { readLedger } from './ledger/record'
@@ -74,11 +72,15 @@ export async function checkDaemon(file: string): Promise<Findings> {
     unchecked.push(...rehearsal.unchecked)
     const { file } = read.value.taps
     if (file !== null) warnings.push(...((await attempt(() => checkLog(file))) ?? []))
-    if (read.value.firewall.backend === 'iptables') {
-      const { open, unknown } = await lookForStrangers(grantedServices(loaded, Date.now()))
+    const backend = backendOf(read.value)
+    if (backend.isReal) {
+      const { open, unknown } = await backend.strangers(grantedServices(loaded, Date.now()), read.value.firewall.guard)
       faults.push(...open)
       warnings.push(...unknown)
-      if (read.value.taps.source !== 'stdin') warnings.push(...lacking(rehearsal.tables, judged, read.value))
+      if (read.value.taps.source !== 'stdin') {
+        const { isInstalled, lines } = await backend.leftOut(judged, read.value)
+        warnings.push(...(isInstalled ? lines : ['the log rules are not installed: run "knockturn firewall install"']))
+      }
     }
   }
   return { faults, warnings, unchecked }
@@ -101,12 +103,6 @@ async function isHeldByDaemon(path: string, { faults, warnings, unchecked }: Fin
   const hint = 'stop that process, or set [ledger] path to another file'
   faults.push(new Fault(`${path}: the ledger is in use by process ${pid} (${name}), which is not a daemon`, { hint }))
   return false
-}
-
-/** What the log rules lack, which an installation makes. */
-function lacking(tables: readonly FilterTable[], keys: readonly ServerKey[], config: Config): string[] {
-  if (tables.some((table) => !isInstalled(table))) return ['the log rules are not installed: run "knockturn firewall install"']
-  return leftOut(tables, keys, config)
 }
 
 /** The config, for whoever is to read it. @throws {Fault} */

@@ -8,7 +8,8 @@ import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passco
 import { Fault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
-import { whole } from '../system/toml-entries'
+import { text, whole } from '../system/toml-entries'
+import { type Guarded, merged, parseGuarded } from './guard'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
@@ -22,6 +23,15 @@ const MAX_PREFIX = 29
 
 /** Most ports of datagram knocks: as many as one rule of the firewall names (xt_multiport). */
 const MAX_DATAGRAM_PORTS = 15
+
+/** The ways to have leases in force. */
+const BACKENDS = ['iptables', 'nftables', 'dry-run'] as const
+/** Most entries of `guard`: more than anybody writes by hand. */
+const MAX_GUARDED = 256
+/** Leases of one key: more than a person needs, and a sixteenth of what iptables holds. */
+const LEASES_PER_KEY = 256
+/** As many as nftables holds of all keys. */
+const MAX_LEASES_PER_KEY = 65_536
 
 /** Where taps come from, and which rule of the firewall's says them. */
 export interface TapsConfig {
@@ -49,7 +59,13 @@ export interface Config {
   readonly taps: TapsConfig
   /** The ports to which a knock may come in one datagram; none: datagrams are not heard. */
   readonly datagram: { readonly ports: readonly number[] }
-  readonly firewall: { readonly backend: 'iptables' | 'dry-run' }
+  readonly firewall: {
+    readonly backend: (typeof BACKENDS)[number]
+    /** Ports that nobody reaches without a lease: of the backend "nftables". */
+    readonly guard: readonly Guarded[]
+    /** Leases of one key that may be in force, so that none can use up the room of the others. */
+    readonly leasesPerKey: number
+  }
   readonly ledger: { readonly path: string }
   readonly passcode: PasscodeConfig
 }
@@ -121,7 +137,17 @@ const table = v.strictObject({
     {},
   ),
   firewall: v.optional(
-    v.strictObject({ backend: v.optional(v.picklist(['iptables', 'dry-run'], '"iptables" or "dry-run"'), 'iptables') }),
+    v.strictObject({
+      backend: v.optional(v.picklist(BACKENDS, '"iptables", "nftables" or "dry-run"'), 'iptables'),
+      guard: v.optional(
+        v.pipe(
+          v.array(text(parseGuarded, 'ports such as "22/tcp" or "60000-61000/udp"')),
+          v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`),
+        ),
+        [],
+      ),
+      leases_per_key: v.optional(whole(1, MAX_LEASES_PER_KEY), LEASES_PER_KEY),
+    }),
     {},
   ),
   ledger: v.optional(v.strictObject({ path: v.optional(path, SERVER_LEDGER) }), {}),
@@ -134,7 +160,13 @@ const schema = v.pipe(
   v.rawCheck(({ dataset, addIssue }) => {
     if (!dataset.typed || dataset.issues) return
     const { value } = dataset
-    const { datagram, taps, passcode } = value
+    const { datagram, taps, passcode, firewall } = value
+    if (firewall.guard.length > 0 && firewall.backend === 'iptables')
+      addIssue({
+        message: 'requires backend = "nftables"',
+        input: firewall.guard,
+        path: leadingTo(value, 'firewall', 'guard'),
+      })
     const [first, last] = passcodeRange(passcode.base, passcode.pin_digits)
     if (datagram.ports.some((port) => port >= first && port <= last))
       addIssue({
@@ -199,7 +231,11 @@ export async function readConfig(file: string): Promise<Read<Config>> {
         target: targetOf(taps),
       },
       datagram: { ports: [...new Set(datagram.ports)].sort((a, b) => a - b) },
-      firewall,
+      firewall: {
+        backend: firewall.backend,
+        guard: merged(firewall.guard),
+        leasesPerKey: firewall.leases_per_key,
+      },
       ledger: { path: resolve(from, ledger.path) },
       passcode: { base: passcode.base, pinDigits: passcode.pin_digits },
     },

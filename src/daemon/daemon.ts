@@ -119,6 +119,11 @@ export class Daemon {
     while (passcodes && !passcodes.prepare(now())) await new Promise(setImmediate)
   }
 
+  /** Another program may have changed the firewall: it is looked at now. */
+  alarm(): void {
+    this.#enforcement.alarm()
+  }
+
   /** Reads back what an earlier run left in force, and begins to look what is due. */
   async restore(): Promise<void> {
     await this.#enforcement.restore()

@@ -125,6 +125,11 @@ export class Enforcement {
     this.#doors.follow()
   }
 
+  /** Another program may have changed the firewall: it is looked at now. */
+  alarm(): void {
+    this.#doors.alarm()
+  }
+
   /** Whether nothing is in force, and nothing waits for the firewall. */
   get isEmpty(): boolean {
     return this.#doors.isEmpty

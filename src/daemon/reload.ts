@@ -2,9 +2,9 @@ import type { Logger } from 'pino'
 import type { ServerKey } from '../gate/server-key'
 import type { Cidr } from '../protocol/address'
 import { explained, Fault, reason } from '../system/fault'
+import { backendOf } from './backends/all'
 import { type Config, readConfig } from './config'
 import type { Daemon } from './daemon'
-import { lookForLeftOut } from './firewall/unheard'
 import { inTurn } from './in-turn'
 import { KeyringLog } from './keyring-log'
 import { judgePasscodes } from './passcode-rules'
@@ -22,7 +22,11 @@ export class Reloader {
   readonly #isWatched: () => boolean
   readonly #reload = inTurn(() => this.#readAgain())
   readonly #lookForUnheard = inTurn(async () => {
-    for (const line of await lookForLeftOut(this.#judged, this.#config)) this.#log.warn(line)
+    const backend = backendOf(this.#config)
+    if (!backend.isReal || this.#config.taps.source === 'stdin') return
+    // Where there are no log rules at all, the daemon says so otherwise.
+    const { lines } = await backend.leftOut(this.#judged, this.#config)
+    for (const line of lines) this.#log.warn(line)
   })
   #daemon: Daemon | null = null
   #loaded = NOTHING

@@ -2,21 +2,21 @@ import type { Logger } from 'pino'
 import { Leases } from '../gate/leases'
 import { Listener } from '../gate/listener/listener'
 import { Passcodes } from '../gate/passcodes/passcodes'
-import type { Work } from '../system/capabilities'
+import type { ServerKey } from '../gate/server-key'
+import type { Service } from '../protocol/service'
 import { Fault, reason } from '../system/fault'
 import { checkClock } from '../system/time'
 import { warnOfFloors } from './ahead'
+import { backendOf } from './backends/all'
+import type { Backend, Rules } from './backends/backend'
+import { sweepOthers } from './backends/sweep'
 import type { Config } from './config'
 import { Daemon } from './daemon'
-import { lookForStrangers } from './exposure/look'
 import { watchExposure } from './exposure/watch'
-import { dryRunFirewall } from './firewall/dry-run'
-import { iptablesFirewall } from './firewall/iptables'
-import { loggedPackets } from './firewall/log-rules'
-import { readTables } from './firewall/table'
 import { openLedger } from './ledger/disk'
 import { checkPrivileges } from './privileges'
 import { Reloader } from './reload'
+import { tapRulesOf } from './tap-rules'
 import { openTaps } from './taps/open'
 import { tapWatch, watchTaps } from './taps/watch'
 import { tidyingWatch } from './tidying'
@@ -50,7 +50,8 @@ export async function serve(
 ): Promise<boolean> {
   const warn = (message: string) => log.warn(message)
   checkClock(now().wall, 'set the clock before you start the daemon')
-  const work = { firewall: config.firewall.backend === 'iptables', capture: config.taps.source === 'nflog' }
+  const backend = backendOf(config)
+  const work = { firewall: backend.isReal, capture: config.taps.source === 'nflog' }
   await checkPrivileges(work, options.allowRoot, options.command, warn)
 
   const reloader = new Reloader(options.file, config, log)
@@ -60,11 +61,13 @@ export async function serve(
     complain(faults)
     return false
   }
-  const { daemon, disk, families } = await begin(options, config, work, reloader, log)
+  const { daemon, disk, open } = await begin(options, config, backend, reloader, log)
   reloader.follow()
+  const ending = new AbortController()
+  open.follow(() => daemon.alarm(), ending.signal)
+  if (backend.isReal) await sweepOthers(backend, log)
 
   const taps = openTaps(config.taps, warn, config.datagram.ports)
-  const ending = new AbortController()
   const isInOrder = await new Promise<boolean>((resolve) => {
     const end = () => resolve(true)
     process.on('SIGTERM', end).on('SIGINT', end)
@@ -75,8 +78,9 @@ export async function serve(
       )
       .then(() => {
         log.info({ server: config.server, keys: reloader.keys.length, source: config.taps.source }, 'ready')
-        if (work.firewall) watchExposure(() => reloader.keys, lookForStrangers, log, ending.signal)
-        const looks = tapWatch(taps, work.firewall ? () => loggedPackets(families) : null, warn)
+        const strangers = (services: readonly Service[]) => backend.strangers(services, config.firewall.guard)
+        if (backend.isReal) watchExposure(() => reloader.keys, strangers, log, ending.signal)
+        const looks = tapWatch(taps, open.logged, warn)
         const tidying = tidyingWatch(() => taps.counters.seen)
         return watchTaps((steady) => looks(steady).then(tidying), ending.signal)
       })
@@ -95,19 +99,35 @@ export async function serve(
 }
 
 /** Joins the stages, and has the daemon take over the keys and what an earlier run has left in force. */
-async function begin({ newLedger }: ServeOptions, config: Config, work: Work, reloader: Reloader, log: Logger) {
+async function begin({ newLedger }: ServeOptions, config: Config, backend: Backend, reloader: Reloader, log: Logger) {
   const warn = (message: string) => log.warn(message)
   const { ledger, disk, isFresh } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
   const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
   // Before anything is changed: a table that can't be read is not one that is not there.
-  const tables = work.firewall ? await readTables(warn) : []
-  const firewall = work.firewall ? iptablesFirewall(tables, warn) : dryRunFirewall()
+  const open = await backend.open(
+    currentRules(config, () => reloader.judged),
+    warn,
+  )
+  const leases = new Leases({ all: backend.maxLeases, key: config.firewall.leasesPerKey })
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
-  const daemon = new Daemon({ listener, passcodes, ledger, leases: new Leases(), firewall, log, now })
+  const daemon = new Daemon({ listener, passcodes, ledger, leases, firewall: open.firewall, log, now })
   await reloader.handTo(daemon)
   await daemon.restore()
   if (!listener.namesWrongClocks) log.info('too many keys to diagnose clients whose clock is wrong')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)
-  return { daemon, disk, families: tables.map(({ family }) => family) }
+  return { daemon, disk, open }
+}
+
+/** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */
+function currentRules(config: Config, keys: () => readonly ServerKey[]): () => Rules {
+  let known: { readonly keys: readonly ServerKey[]; readonly rules: Rules } | null = null
+  return () => {
+    const current = keys()
+    if (known?.keys !== current) {
+      const taps = config.taps.source === 'stdin' ? null : tapRulesOf(current, config)
+      known = { keys: current, rules: { guard: config.firewall.guard, taps } }
+    }
+    return known.rules
+  }
 }

@@ -44,6 +44,8 @@ export interface Standing {
   readonly entries: readonly Entry[]
   /** Whether all that makes entries work is in force, too: chains, and the way to them. */
   readonly isWhole: boolean
+  /** Whether what is in force is whole, and of an earlier config or other keys; absent where it never is. */
+  readonly isOutdated?: boolean
 }
 
 /**
@@ -58,6 +60,17 @@ export interface Table {
   endsByItself(entry: Entry): boolean
   /** Reads back what stands. @throws where that can't be known: what is not readable is never empty */
   read(): Promise<Standing>
+  /**
+   * More entries than so many are not taken away one by one: the table is written anew. iptables compares each with all that stand in front of
+   * it, up to 25 ms: 16 of them cost twice the whole of 4,096, and the 256 of one key 6 s, in which nobody's door opens or shuts.
+   */
+  readonly maxRemoved: number
+  /**
+   * Puts back at once what makes entries work, whatever entries there are; absent where {@link Table.rewrite} is as fast.
+   * @returns whether anything was missing
+   * @throws as {@link Table.rewrite}
+   */
+  hold?(): Promise<boolean>
   /** Makes a change. @throws {Refused} where nothing was changed; any other error where nobody knows */
   change(batch: Batch): Promise<void>
   /**

@@ -4,9 +4,8 @@ import type { Now } from './clock'
 import { type Entry, isLease, type Lease, type Lock } from './firewall'
 import type { Grant } from './policy'
 
-/** Leases in force, of all keys: a bound on rules, far above what people ask. */
+/** Leases in force, of all keys, and of one key so that none can use up the room of the others, where nothing else is said. */
 export const MAX_LEASES = 4_096
-/** Leases in force of one key, so that none can use up the room of the others. */
 export const MAX_KEY_LEASES = 256
 /** Locks in force, of all keys and of one key, likewise. Only keys that may lock make them. */
 export const MAX_LOCKS = 4_096
@@ -39,6 +38,12 @@ export class Leases {
   readonly #stood = new WeakSet<Entry>()
   readonly #before = new WeakMap<Entry, Lease>()
   #changes: Change[] = []
+  readonly #most: { readonly all: number; readonly key: number }
+
+  /** @param most leases that may be in force, of all keys and of one */
+  constructor(most = { all: MAX_LEASES, key: MAX_KEY_LEASES }) {
+    this.#most = most
+  }
 
   /** Takes over what an earlier run left in force; what has ended, has lost its key or stands twice is no longer wanted. */
   restore(found: readonly Entry[], isAlive: (fingerprint: string) => boolean, now: Now): void {
@@ -102,8 +107,8 @@ export class Leases {
       until: grant.until,
     }))
     const added = asked.filter((lease) => !this.#leases.has(slotOf(lease))).length
-    if (this.#leases.size + added > MAX_LEASES) return null
-    if (this.count(fingerprint, []) + added > MAX_KEY_LEASES) return null
+    if (this.#leases.size + added > this.#most.all) return null
+    if (this.count(fingerprint, []) + added > this.#most.key) return null
     return asked.map((lease) => {
       const before = this.#leases.get(slotOf(lease))
       const next = before && !lease.once ? this.#extended(before, lease, now) : lease

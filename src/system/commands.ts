@@ -31,18 +31,30 @@ export function commandPath(): string {
   return [...own, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].join(':')
 }
 
+/** Bounds of a command that has more to say, or takes longer, than others. */
+interface Bounds {
+  /** In bytes. */
+  readonly maxOutput?: number
+  /** In milliseconds. */
+  readonly timeLimit?: number
+}
+
 /**
  * Runs a command with a list of arguments: never a shell.
  * @returns its standard output
  * @throws {CommandFault} with what the command said, when it fails or takes too long
  * @throws {Fault} when it is missing
  */
-export async function run(command: string, args: readonly string[]): Promise<string> {
+export async function run(
+  command: string,
+  args: readonly string[],
+  { maxOutput = MAX_OUTPUT, timeLimit = TIME_LIMIT }: Bounds = {},
+): Promise<string> {
   try {
     const { stdout } = await execa(command, args, {
       stdin: 'ignore',
-      timeout: TIME_LIMIT,
-      maxBuffer: MAX_OUTPUT,
+      timeout: timeLimit,
+      maxBuffer: maxOutput,
       env: surroundings(),
       extendEnv: false,
     })
@@ -115,6 +127,7 @@ export async function findCommand(command: string): Promise<void> {
 
 /** Debian's packages, where they are not named as the command. */
 const PACKAGES: Record<string, string> = {
+  nft: 'nftables',
   ip6tables: 'iptables',
   'iptables-restore': 'iptables',
   'ip6tables-restore': 'iptables',

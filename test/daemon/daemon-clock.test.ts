@@ -48,6 +48,7 @@ async function daemon(records: LedgerRecord[] = []) {
     firewall: [
       {
         name: 'list',
+        maxRemoved: 16,
         holds: () => true,
         endsByItself: () => true,
         read: async () => ({ entries: doors, isWhole: true }),

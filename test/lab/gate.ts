@@ -25,6 +25,9 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
+  /** Whose rules the leases are; with nftables the services of `guard` are guarded, and there are no other rules. */
+  backend?: 'iptables' | 'nftables'
+  guard?: readonly string[]
   /** What else the config says. */
   more?: string
   /** The Node of the server's programs. */
@@ -46,6 +49,8 @@ export async function provision(
     neverLock = [],
     allowRoot = false,
     disk = '',
+    backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables',
+    guard = ['22/tcp', '443/tcp'],
     more = '',
     runtime = process.execPath,
   }: GateOptions = {},
@@ -75,6 +80,7 @@ export async function provision(
   }
   const key = await newKey(id, ...keyOptions)
 
+  const firewall = backend === 'iptables' ? 'backend = "iptables"' : `backend = "nftables"\nguard = ${JSON.stringify(guard)}`
   writeFileSync(
     config,
     `server = "gate.example"
@@ -86,18 +92,19 @@ source = "nflog"
 group = 5
 prefix = "KNOCK: "
 [firewall]
-backend = "iptables"
+${firewall}
 [ledger]
 path = ${JSON.stringify(ledger)}
 ${more}`,
   )
 
-  for (const iptables of ['iptables', 'ip6tables']) {
+  for (const iptables of backend === 'iptables' ? ['iptables', 'ip6tables'] : []) {
     await server.must([iptables, '-P', 'INPUT', 'DROP'])
     await server.must([iptables, '-A', 'INPUT', '-i', 'lo', '-j', 'ACCEPT'])
     await server.must([iptables, '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT'])
   }
-  await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT']) // neighbour discovery
+  // Neighbour discovery.
+  if (backend === 'iptables') await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
   await knockturn('firewall', 'install', '--config', config)
 
   /** The daemon's command, with the privileges that it is to have. */

@@ -194,6 +194,7 @@ export class World {
       firewall: [
         {
           name: 'kernel',
+          maxRemoved: 16,
           holds: () => true,
           endsByItself: () => true,
           read: async () => ({ entries: [...this.rules], isWhole: true }),

@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { exposedServices } from '../../admin/exposure'
-import { applyChanges, type Change, planInstallation, planRemoval, readOurChains } from '../../admin/firewall'
-import { NO_CONNLABEL } from '../../daemon/firewall/trial'
+import { applyChanges, planInstallation, planRemoval, readOurRules } from '../../admin/firewall'
+import type { Change } from '../../daemon/backends/backend'
 import { subcommand } from '../options'
 import { configOption } from './places'
 import { print, warn, warnEach } from './voice'
@@ -14,33 +14,33 @@ interface InstallOptions {
 
 /** Gives knockturn the commands of the firewall. */
 export function addFirewall(parent: Command): void {
-  const firewall = subcommand(parent, 'firewall', 'install, show or remove the chains and the log rules', 'firewall show')
+  const firewall = subcommand(parent, 'firewall', 'install, show or remove the rules of Knockturn', 'firewall show')
   addInstall(firewall)
   subcommand(firewall, 'remove', 'remove all that install made, and the leases in force', 'firewall remove --print')
-    .option('--print', 'print the input for iptables-restore, and change nothing')
+    .option('--print', 'print the input for iptables-restore or nft, and change nothing')
     .action(remove)
-  subcommand(firewall, 'show', 'show the chains of Knockturn and the leases in force', 'firewall show').action(show)
+  subcommand(firewall, 'show', 'show the rules of Knockturn and the leases in force', 'firewall show').action(show)
 }
 
 function addInstall(firewall: Command): void {
   subcommand(
     firewall,
     'install',
-    'make the chains of Knockturn, the log rules for the pools of all keys, and two jumps from INPUT',
+    'make the rules of Knockturn, with log rules for the pools of all keys',
     'firewall install --print',
   )
     .addOption(configOption())
-    .option('--print', 'print the input for iptables-restore, and change nothing')
+    .option('--print', 'print the input for iptables-restore or nft, and change nothing')
     .option('--unattended', 'warn instead of refusing to cut off a connection: for booting, when nobody can answer')
     .action(install)
 }
 
 async function install({ config, print: isPreview = false, unattended = false }: InstallOptions): Promise<void> {
-  const { changes, isMarked } = await planInstallation({ config, isPreview, isUnattended: unattended }, warnEach)
+  const { changes, notes, outcome } = await planInstallation(config, { isPreview, isUnattended: unattended }, warnEach)
   if (isPreview) return printChanges(changes)
   await applyChanges(changes)
-  if (!isMarked) warn(NO_CONNLABEL)
-  print('installed: INPUT jumps to KNOCKTURN (see "knockturn firewall show")')
+  warnEach(notes)
+  print(outcome)
   warnEach(await exposedServices(config), 'run "knockdaemon --check" to see them')
 }
 
@@ -52,12 +52,11 @@ async function remove({ print: isPreview }: { print?: boolean }): Promise<void> 
 }
 
 async function show(): Promise<void> {
-  for (const { family, lines } of await readOurChains(warn))
-    print(
-      [`# ${family}`, ...(lines.length > 0 ? lines : ['# no chains of Knockturn: run "knockturn firewall install"'])].join('\n'),
-    )
+  const sections = await readOurRules(warn)
+  for (const { name, lines } of sections) if (lines.length > 0) print([`# ${name}`, ...lines].join('\n'))
+  if (sections.every(({ lines }) => lines.length === 0)) print('# nothing of Knockturn: run "knockturn firewall install"')
 }
 
 function printChanges(changes: readonly Change[]): void {
-  for (const { family, script } of changes) process.stdout.write(`# ${family}-restore --noflush\n${script}`)
+  for (const { command, script } of changes) process.stdout.write(`# ${command}\n${script}`)
 }

@@ -35,6 +35,11 @@ export class Doors {
     for (const worker of this.#workers) worker.wake()
   }
 
+  /** Another program may have changed the firewall: it is looked at now. */
+  alarm(): void {
+    for (const worker of this.#workers) worker.alarm()
+  }
+
   /** Whether nothing stands open or locked, and nothing is to be changed or read again. */
   get isEmpty(): boolean {
     return this.#leases.all().length === 0 && this.#workers.every((worker) => worker.isIdle)

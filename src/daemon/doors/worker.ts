@@ -9,15 +9,14 @@ import { Ends } from './ends'
 import { type Due, Plan } from './plan'
 import { type Outcome, type Waiter, Waiting } from './waiting'
 
-/** Milliseconds between two looks at the firewall: other programs flush it. */
+/** Milliseconds between two looks at the firewall, at least: other programs flush it. */
 const LOOK = 5_000
+/** The next look waits for so many times as long as the last one took: with 20,000 leases that is 3 s. */
+const REST = 20
 /** What could not be taken away is tried again after this many milliseconds. */
 const RETRY = 1_000
-/**
- * More than so many are not taken away one by one: the table is written anew. iptables compares each with all that stand in front of it, up to
- * 25 ms: 16 of them cost twice the whole of 4,096, and the 256 of one key 6 s, in which nobody's door opens or shuts.
- */
-const MAX_REMOVED = 16
+
+const RESTORED = 'another program changed the firewall: our rules have been restored'
 
 /** Looks after one table: one change at a time. */
 export class TableWorker {
@@ -35,6 +34,10 @@ export class TableWorker {
   #isBroken = false
   #notBefore = 0
   #looked: number
+  /** Milliseconds from the last look to the next one. */
+  #pace = LOOK
+  /** Whether another program may have changed the table since the last look. */
+  #isAlarmed = false
   #unreadable = new Error('the firewall rules have not been read')
   /** What to say when the table is in order again. */
   #news = ''
@@ -55,10 +58,10 @@ export class TableWorker {
 
   /** Reads back what stands in the table. @throws where it can't be read */
   async adopt(): Promise<Entry[]> {
-    const { entries, isWhole } = await this.table.read()
+    const { entries, isWhole, isOutdated } = await this.table.read()
     const isSingle = this.#plan.stand(entries)
     for (const lease of entries.filter(isLease)) this.#ends.opened(lease)
-    this.#isBroken = !isWhole || !isSingle
+    this.#isBroken = !isWhole || isOutdated === true || !isSingle
     if (!isWhole) this.#news = `${this.table.name}: our chains were missing and have been restored`
     this.#looked = this.#now().steady
     return [...this.#plan.standing()]
@@ -116,9 +119,10 @@ export class TableWorker {
     for (;;) {
       const { steady } = this.#now()
       const isUrgent = this.#isUnknown && (!this.#waiting.isEmpty || steady - this.#looked >= RETRY)
-      const isMany = (this.#compose()?.remove.length ?? 0) > MAX_REMOVED
+      const isMany = (this.#compose()?.remove.length ?? 0) > this.table.maxRemoved
       // Never written anew from memory alone: the one connection of a lease that has been taken away meanwhile may have been used.
-      if (isUrgent || steady - this.#looked >= LOOK || this.#mustRewrite() || isMany) await this.#look(!this.#isUnknown)
+      if (isUrgent || steady - this.#looked >= this.#pace || this.#isAlarmed || this.#mustRewrite() || isMany)
+        await this.#look(!this.#isUnknown)
       const batch = this.#compose()
       if (!batch) return this.#tell()
       if (this.#isUnknown) return this.#fail(batch, this.#unreadable)
@@ -132,6 +136,12 @@ export class TableWorker {
     if (!this.#isUnknown) this.#plan.strike()
     const batch = this.#plan.compose(this.#now(), isMeant)
     return batch.add.length + batch.remove.length > 0 || this.#mustRewrite() ? batch : null
+  }
+
+  /** Another program may have changed the table: it is looked at now. */
+  alarm(): void {
+    this.#isAlarmed = true
+    this.wake()
   }
 
   #mustRewrite(): boolean {
@@ -254,12 +264,20 @@ export class TableWorker {
    * @param isOthers whether a difference is another program's doing, and not that of a change of ours of which nobody knew how it ended
    */
   async #look(isOthers: boolean): Promise<void> {
-    const found = await this.table.read().catch((error) => {
+    const began = this.#now().steady
+    const isAlarmed = this.#isAlarmed
+    this.#isAlarmed = false
+    let wasHeld = false
+    const found = await (async () => {
+      if (isAlarmed) wasHeld = (await this.table.hold?.()) ?? false
+      return this.table.read()
+    })().catch((error) => {
       this.#unreadable = asError(error)
       return null
     })
     const now = this.#now()
     this.#looked = now.steady
+    this.#pace = Math.max(LOOK, REST * (now.steady - began))
     if (!found) {
       if (this.#quiet.may(`unreadable ${this.table.name}`, now.steady))
         this.#log.error(explained(this.#unreadable), 'cannot check the firewall rules')
@@ -272,9 +290,10 @@ export class TableWorker {
       this.#leases.lose(lease)
       this.#ends.ended(lease, 'closed', { reason: 'another program removed its rule' })
     }
-    this.#isBroken ||= !found.isWhole || !isSingle
-    if (!isOthers || !(this.#isBroken || isOther)) return
-    this.#news ||= 'another program changed the firewall: our rules have been restored'
+    const isForeign = !found.isWhole || !isSingle || isOther || wasHeld
+    this.#isBroken ||= !found.isWhole || !isSingle || found.isOutdated === true
+    if (!isOthers || !isForeign) return
+    this.#news ||= RESTORED
     // In one step, whatever it was.
     this.#isBroken = true
   }

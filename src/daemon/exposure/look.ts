@@ -3,8 +3,8 @@ import { isOver } from '../../gate/server-key'
 import { formatService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault, inOneLine, reason } from '../../system/fault'
-import { isConnected } from '../firewall/chains'
-import { establishedRule } from '../firewall/input'
+import { isConnected } from '../iptables/chains'
+import { establishedRule } from '../iptables/input'
 import {
   FAMILIES,
   type Family,
@@ -14,7 +14,7 @@ import {
   parseTable,
   readReached,
   readTable,
-} from '../firewall/table'
+} from '../iptables/table'
 import { type Judgment, judgeFor, type Stage } from './judge'
 import { type Ruleset, readRuleset, tablesThatMay } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'

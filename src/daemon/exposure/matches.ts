@@ -1,5 +1,5 @@
 import { addressBytes } from '../../protocol/address'
-import type { Family } from '../firewall/table'
+import type { Family } from '../iptables/table'
 import { ALWAYS, DOUBTFUL, either, LISTED, NEVER, not, SOMETIMES, type Split, whether } from './share'
 import {
   FORWARDED,

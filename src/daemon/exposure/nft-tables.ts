@@ -1,5 +1,5 @@
 import type { Service } from '../../protocol/service'
-import type { Family } from '../firewall/table'
+import type { Family } from '../iptables/table'
 
 /* Tables that other programs keep by nft, beside those of iptables. An accept there opens nothing that INPUT drops; a drop may shut. */
 

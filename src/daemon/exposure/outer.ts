@@ -1,6 +1,6 @@
 import { readFile } from 'node:fs/promises'
 import { errorCode } from '../../system/fault'
-import { type Family, IP_NAMES, interfaceAddresses } from '../firewall/table'
+import { type Family, IP_NAMES, interfaceAddresses } from '../iptables/table'
 import { isReachable, toNumber } from './matches'
 
 /* By which interfaces strangers come, and to which addresses. */

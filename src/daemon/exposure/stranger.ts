@@ -1,5 +1,5 @@
 import type { Service } from '../../protocol/service'
-import type { Family } from '../firewall/table'
+import type { Family } from '../iptables/table'
 import type { Split } from './share'
 
 /**

@@ -1,6 +1,6 @@
 import { formatService, type Service } from '../../protocol/service'
 import { Fault } from '../../system/fault'
-import { cannotRead, type Family, IP_NAMES } from '../firewall/table'
+import { cannotRead, type Family, IP_NAMES } from '../iptables/table'
 import type { Judgment, Why } from './judge'
 
 /** What was found out about strangers, in words for people: each names a service and what it depends on. */

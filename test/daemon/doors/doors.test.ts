@@ -31,6 +31,7 @@ interface Call {
 
 /** The kernel's rules, and the calls that are under way. A rule may stand twice. */
 class Kernel implements Table {
+  readonly maxRemoved = 16
   readonly name = 'kernel'
   rules: Entry[] = []
   isWhole = true

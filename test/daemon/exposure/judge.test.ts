@@ -1,8 +1,8 @@
 import { describe, expect, it } from 'vitest'
 import { type Judgment, judgeFor, type Stage } from '../../../src/daemon/exposure/judge'
 import { toNumber } from '../../../src/daemon/exposure/matches'
-import { installScript } from '../../../src/daemon/firewall/chains'
-import { type Family, parseTable } from '../../../src/daemon/firewall/table'
+import { installScript } from '../../../src/daemon/iptables/chains'
+import { type Family, parseTable } from '../../../src/daemon/iptables/table'
 import type { Service } from '../../../src/protocol/service'
 
 /* Rules as real systems have them, as `iptables -S` prints them. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { countLogged } from '../../../src/daemon/firewall/log-rules'
+import { countLogged } from '../../../src/daemon/iptables/log-rules'
 import type { TapSource } from '../../../src/daemon/taps/source'
 import { tapWatch } from '../../../src/daemon/taps/watch'
 

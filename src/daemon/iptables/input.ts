@@ -1,5 +1,6 @@
-import type { TapRules } from './log-rules'
-import { CHAINS, type FilterTable, overlap, readPorts, targetOf } from './table'
+import { overlap } from '../../protocol/ports'
+import type { TapRules } from '../tap-rules'
+import { CHAINS, type FilterTable, readPorts, targetOf } from './table'
 
 /* What the administrator's own rules in INPUT, and in the chains that it leads to, say that concerns us. */
 

@@ -1,5 +1,7 @@
+import { overlap } from '../../protocol/ports'
+import type { TapRules } from '../tap-rules'
 import { establishedRule } from './input'
-import { logRules, type TapRules } from './log-rules'
+import { logRules } from './log-rules'
 import {
   ADMIT,
   AGAIN,
@@ -12,7 +14,6 @@ import {
   MAIN,
   MAIN_JUMP,
   MARKED,
-  overlap,
   readPorts,
   scriptOf,
   TAPS,

@@ -1,4 +1,5 @@
 import { type NetworkInterfaceInfo, networkInterfaces } from 'node:os'
+import type { Ports } from '../../protocol/ports'
 import { CommandFault, feed, run } from '../../system/commands'
 import { Fault, reason } from '../../system/fault'
 
@@ -255,18 +256,10 @@ export function targetOf(rule: string): string | null {
   return / -[jg] (\S+)/.exec(rule)?.[1] ?? null
 }
 
-/** Ports from one to another, both of them in it. */
-export type Ports = readonly [low: number, high: number]
-
 /** Reads ports as iptables prints them: `22`, or `80:90`. */
 export function readPorts(text: string): Ports {
   const [low, high = low] = text.split(':').map(Number)
   return [low, high]
-}
-
-/** Whether any port lies in both. */
-export function overlap([low, high]: Ports, [from, to]: Ports): boolean {
-  return low <= to && high >= from
 }
 
 /** Applies a script in one step. */

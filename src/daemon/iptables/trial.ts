@@ -1,8 +1,9 @@
 import type { Lease, Lock } from '../../gate/firewall'
 import { CommandFault } from '../../system/commands'
 import { Fault } from '../../system/fault'
+import type { TapRules } from '../tap-rules'
 import { ACCEPT_ESTABLISHED, admitRules } from './chains'
-import { logRules, type TapRules } from './log-rules'
+import { logRules } from './log-rules'
 import { ruleOf } from './rules'
 import { ADMIT, AGAIN, AGAIN_JUMP, CHECK, type Family, isRefusal, LEASES, restore, scriptOf } from './table'
 

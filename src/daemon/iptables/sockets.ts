@@ -2,11 +2,9 @@ import { createReadStream } from 'node:fs'
 import { endianness } from 'node:os'
 import { canonicalAddress, formatAddress, isLoopback } from '../../protocol/address'
 import { errorCode, Fault, reason } from '../../system/fault'
+import type { TapRules } from '../tap-rules'
 import { lineSplitter } from '../taps/lines'
-import { isConnected } from './chains'
-import { tracksConnections } from './input'
-import type { TapRules } from './log-rules'
-import { type FilterTable, familyOf, interfaceAddresses } from './table'
+import { interfaceAddresses } from './table'
 
 /* What an installation would shut: connections and services of now, as the kernel lists them. Any local user can have any of these. */
 
@@ -29,10 +27,14 @@ interface Socket {
  * What an installation would cut off: connections of now whose port of ours lies in the pool, where nothing accepts established connections
  * yet (so that the kernel may not know them), or where their service could not be reached again. Those between this host's own addresses
  * don't count: loopback is never shut, and any local user can have such ones.
+ * @param remedyFor the command by which the kernel comes to know the connections of a peer; null where it knows them, or where ours shut nothing
  * @returns a line for each
  * @throws {Fault} where that can't be known
  */
-export async function connectionsAtRisk(tables: readonly FilterTable[], { ranges }: TapRules): Promise<string[]> {
+export async function connectionsAtRisk(
+  ranges: TapRules['ranges'],
+  remedyFor: (peer: string) => string | null,
+): Promise<string[]> {
   /** port → addresses */
   const listening = new Map<number, Set<string>>()
   const connected: Socket[] = []
@@ -48,14 +50,12 @@ export async function connectionsAtRisk(tables: readonly FilterTable[], { ranges
   const isServed = ({ port, local }: Socket) => [local, '0.0.0.0', '::'].some((address) => listening.get(port)?.has(address))
   return connected.flatMap((socket) => {
     const { peer, port } = socket
-    const table = tables.find(({ family }) => family === familyOf(peer))
-    if (!table || own.has(peer)) return []
+    if (own.has(peer)) return []
     const connection = `the connection from ${peer} to port ${port}`
     if (isServed(socket))
       return `${connection} uses a service in the pool, which would be closed: move the service, or make keys with another pool`
-    // Where ours is in force already, connections have been known for as long as it was.
-    if (tracksConnections(table) || isConnected(table)) return []
-    return `${connection} might be cut off: first run "${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"`
+    const remedy = remedyFor(peer)
+    return remedy === null ? [] : `${connection} might be cut off: first run "${remedy}"`
   })
 }
 

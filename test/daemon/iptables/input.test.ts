@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { acceptedInPool, establishedRule, tracksConnections } from '../../../src/daemon/firewall/input'
-import { parseTable } from '../../../src/daemon/firewall/table'
+import { acceptedInPool, establishedRule, tracksConnections } from '../../../src/daemon/iptables/input'
+import { parseTable } from '../../../src/daemon/iptables/table'
 
 /* Rules as iptables 1.8.9 and 1.8.11 print them. */
 

@@ -1,15 +1,7 @@
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
-import { type Family, type FilterTable, iptables, type Ports, readPorts, TAPS } from './table'
-
-/** What the log rules must hear, the ports of every pool, and how they say it to the daemon: target, NFLOG group and prefix. */
-export interface TapRules {
-  readonly ranges: readonly Ports[]
-  readonly target: 'nflog' | 'log'
-  readonly group: number
-  readonly prefix: string
-  /** Ports to which a knock may come in one UDP datagram; none of them lies in a pool. */
-  readonly datagrams?: readonly number[]
-}
+import type { Ports } from '../../protocol/ports'
+import type { TapRules } from '../tap-rules'
+import { type Family, type FilterTable, iptables, readPorts, TAPS } from './table'
 
 /**
  * Packets a second that are heard from one address, and at once. Twice what a scan sends that means not to be lost, so that who is behind

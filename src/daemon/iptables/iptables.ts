@@ -13,9 +13,13 @@ export function iptablesFirewall(tables: readonly FilterTable[], warn: (message:
   return tables.map((table) => new IptablesTable(table, warn))
 }
 
+/** See {@link Table.maxRemoved}. */
+const MAX_REMOVED = 16
+
 /** The filter table of one family. */
 class IptablesTable implements Table {
   readonly name: Family
+  readonly maxRemoved = MAX_REMOVED
   readonly #warn: (message: string) => void
   /** The table as it was last read, and the lines of our rules in it, by the names of their entries. */
   #table: FilterTable

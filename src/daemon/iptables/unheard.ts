@@ -2,9 +2,8 @@ import type { ServerKey } from '../../gate/server-key'
 import { passcodeRange } from '../../protocol/passcode'
 import { unite } from '../../protocol/pool'
 import type { Config } from '../config'
-import { isInstalled } from './chains'
 import { hears, hearsDatagrams, hearsPool } from './log-rules'
-import { type FilterTable, readTables } from './table'
+import type { FilterTable } from './table'
 
 /**
  * What the log rules leave out that keys knock by, as lines for a warning: an installation makes them anew.
@@ -32,13 +31,3 @@ export function leftOut(
 }
 
 const INSTALL = 'run "knockturn firewall install"'
-
-/** As {@link leftOut}, of the tables of now. Who may not look at them is told nothing; where there are no log rules at all, the daemon says so otherwise. */
-export async function lookForLeftOut(keys: readonly ServerKey[], config: Config): Promise<string[]> {
-  if (config.firewall.backend !== 'iptables' || config.taps.source === 'stdin') return []
-  const tables = await readTables(
-    () => {},
-    () => null,
-  )
-  return leftOut(tables.filter(isInstalled), keys, config)
-}

@@ -1,6 +1,16 @@
 import { writeSync } from 'node:fs'
 import { type Entry, type Firewall, isLease, nameOf } from '../../gate/firewall'
 import { isoTime } from '../../system/time'
+import type { Backend } from './backend'
+import { iptables } from './iptables'
+
+/** Opens nothing, and says on standard output what it would do. What is heard comes by the log rules of iptables. */
+export const dryRun: Backend = {
+  ...iptables,
+  isReal: false,
+  commands: [],
+  open: async () => ({ firewall: dryRunFirewall(), logged: null, follow: () => {} }),
+}
 
 /** Says on standard output what it would do, one JSON line each, written before the call returns. */
 export function dryRunFirewall(): Firewall {
@@ -22,6 +32,7 @@ export function dryRunFirewall(): Firewall {
   return [
     {
       name: 'dry run',
+      maxRemoved: Infinity,
       holds: () => true,
       endsByItself: () => true,
       read: async () => ({ entries: [...standing.values()], isWhole: true }),

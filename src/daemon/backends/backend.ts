@@ -1,0 +1,107 @@
+import type { Firewall } from '../../gate/firewall'
+import type { ServerKey } from '../../gate/server-key'
+import type { Service } from '../../protocol/service'
+import type { Fault } from '../../system/fault'
+import type { Config } from '../config'
+import type { Exposure } from '../exposure/text'
+import type { Guarded } from '../guard'
+import type { TapRules } from '../tap-rules'
+
+/** What a firewall is to have beside its leases, as the config and the keys say now. */
+export interface Rules {
+  /** Ports that nobody reaches without a lease. */
+  readonly guard: readonly Guarded[]
+  /** What is to be heard; null: taps come from elsewhere. */
+  readonly taps: TapRules | null
+}
+
+/** A firewall that a daemon works with. */
+export interface OpenFirewall {
+  readonly firewall: Firewall
+  /** How many packets its log rules have logged; null where that is nobody's business. @throws {Fault} where they can't be looked at */
+  readonly logged: (() => Promise<number>) | null
+  /** Calls `look` whenever another program may have changed it, from now on until it is aborted. */
+  follow(look: () => void, signal: AbortSignal): void
+}
+
+/** What the log rules lack. */
+export interface LeftOut {
+  readonly isInstalled: boolean
+  /** Lines for a warning. */
+  readonly lines: readonly string[]
+}
+
+/** A change of the kernel's rules that an administrator may look at first. */
+export interface Change {
+  /** The command that takes it on standard input. */
+  readonly command: string
+  readonly script: string
+  /** @throws {Fault} where the kernel refuses it */
+  apply(): Promise<void>
+}
+
+/** How an installation is asked for. */
+export interface InstallationRequest {
+  /** Whether its changes are only looked at: then nobody is cut off, and the kernel is not tried. */
+  readonly isPreview: boolean
+  /** Whether nobody can answer, as at boot: what would be cut off is warned of then. */
+  readonly isUnattended: boolean
+}
+
+/** What an installation comes to. */
+export interface Installation {
+  readonly changes: readonly Change[]
+  /** What the kernel can't do and we can do without, as lines for a warning. */
+  readonly notes: readonly string[]
+  /** What to say when it is done. */
+  readonly outcome: string
+}
+
+/** What is ours in a part of the firewall, as its own program prints it. */
+export interface Section {
+  readonly name: string
+  /** None where there is nothing of ours. */
+  readonly lines: readonly string[]
+}
+
+/** A way to have leases in force. It is one file here, and a line in all.ts. */
+export interface Backend {
+  /** Whether it changes this machine's firewall: then it requires cap_net_admin. */
+  readonly isReal: boolean
+  /** The programs that it runs. */
+  readonly commands: readonly string[]
+  /** Leases of all keys that may be in force. */
+  readonly maxLeases: number
+  /**
+   * Makes ready to work, and changes nothing.
+   * @param rules those of now: other ones where keys have changed
+   * @param warn told what an administrator should know
+   * @throws {Fault} where the firewall can't be read, or can't do what is needed
+   */
+  open(rules: () => Rules, warn: (message: string) => void): Promise<OpenFirewall>
+  /**
+   * Tries everything that a daemon does to the kernel, and leaves nothing behind.
+   * @param note told what the daemon can do without
+   * @returns what it can't do without
+   * @throws {Fault} where that can't be known
+   */
+  rehearse(rules: Rules, note: (line: string) => void): Promise<readonly Fault[]>
+  /** What the log rules that are in place lack, for a daemon with these keys. */
+  leftOut(keys: readonly ServerKey[], config: Config): Promise<LeftOut>
+  /** Looks whether services that are to open by a knock only are open to strangers, or shut for good. */
+  strangers(services: readonly Service[], guard: readonly Guarded[]): Promise<Exposure>
+  /**
+   * Finds what puts our rules in place, and whom that would shut out.
+   * @param warn told of warnings as they arise, those of one kind at once
+   * @throws {Fault} where it would cut off a connection, or the firewall can't be read
+   */
+  plan(rules: Rules, request: InstallationRequest, warn: (lines: readonly string[]) => void): Promise<Installation>
+  /**
+   * Finds what takes away all that is ours, leases too: no change where there is nothing.
+   * @param warn told of a part that this machine has not, and of what can't be read of it
+   * @throws {Fault} where the firewall can't be read
+   */
+  removal(warn: (message: string) => void): Promise<readonly Change[]>
+  /** Reads what is ours, leases in it, with the warnings of {@link Backend.removal}. @throws {Fault} likewise */
+  show(warn: (message: string) => void): Promise<readonly Section[]>
+}

@@ -1,0 +1,64 @@
+import { Fault } from '../../system/fault'
+import { lookForStrangers } from '../exposure/look'
+import { isInstalled, show } from '../iptables/chains'
+import { planChains, planRemoval } from '../iptables/installation'
+import { iptablesFirewall } from '../iptables/iptables'
+import { loggedPackets } from '../iptables/log-rules'
+import { FAMILIES, readTables } from '../iptables/table'
+import { NO_CONNLABEL, tryRules } from '../iptables/trial'
+import { leftOut } from '../iptables/unheard'
+import type { Backend } from './backend'
+
+/** Most leases: each is a rule, and a packet that none of them lets in is compared with all. */
+const MAX_LEASES = 4_096
+
+/** Leases as rules of iptables and ip6tables. */
+export const iptables: Backend = {
+  isReal: true,
+  commands: ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore'],
+  maxLeases: MAX_LEASES,
+
+  async open(_, warn) {
+    const tables = await readTables(warn)
+    return {
+      firewall: iptablesFirewall(tables, warn),
+      logged: () => loggedPackets(tables.map(({ family }) => family)),
+      follow: () => {},
+    }
+  },
+
+  async rehearse({ taps }, note) {
+    const read = await readTables(note).catch((error: unknown) => ({ error }))
+    // What can't be read for want of a match is named by the trial.
+    const families = 'error' in read ? FAMILIES : read.map(({ family }) => family)
+    const { faults, notes } = await tryRules(families, taps)
+    notes.forEach(note)
+    if ('error' in read && faults.length === 0) throw read.error
+    return faults
+  },
+
+  async leftOut(keys, config) {
+    const tables = await readTables(
+      () => {},
+      () => null,
+    )
+    const installed = tables.filter(isInstalled)
+    return { isInstalled: installed.length === tables.length, lines: leftOut(installed, keys, config) }
+  },
+
+  strangers: (services) => lookForStrangers(services),
+
+  async plan({ taps }, request, warn) {
+    if (!taps) throw new Fault('there is nothing to hear')
+    const { changes, isMarked } = await planChains(taps, request, warn)
+    return {
+      changes,
+      notes: isMarked ? [] : [NO_CONNLABEL],
+      outcome: 'installed: INPUT jumps to KNOCKTURN (see "knockturn firewall show")',
+    }
+  },
+
+  removal: planRemoval,
+
+  show: async (warn) => (await readTables(warn)).map((table) => ({ name: table.family, lines: show(table) })),
+}

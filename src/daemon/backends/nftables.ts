@@ -1,0 +1,42 @@
+import { Fault } from '../../system/fault'
+import { lookForBlocked } from '../exposure/blocked'
+import { ROOM } from '../nftables/elements'
+import { planTable, planTableRemoval, showTable } from '../nftables/installation'
+import { isWhole, readRules } from '../nftables/listing'
+import { loggedPackets } from '../nftables/logged'
+import { followRuleset } from '../nftables/monitor'
+import { nftablesFirewall } from '../nftables/nftables'
+import { checkVersion, tryTable } from '../nftables/trial'
+import type { Backend } from './backend'
+
+/** Leases as elements of sets in a table of our own. */
+export const nftables: Backend = {
+  isReal: true,
+  commands: ['nft'],
+  maxLeases: ROOM,
+
+  async open(rules, warn) {
+    await checkVersion()
+    await tryTable(rules())
+    return { firewall: nftablesFirewall(rules, warn), logged: loggedPackets, follow: followRuleset(warn) }
+  },
+
+  async rehearse(rules) {
+    try {
+      await checkVersion()
+      await tryTable(rules)
+      return []
+    } catch (error) {
+      if (error instanceof Fault) return [error]
+      throw error
+    }
+  },
+
+  // The daemon keeps the table as its keys are.
+  leftOut: async () => ({ isInstalled: isWhole(await readRules()), lines: [] }),
+
+  strangers: lookForBlocked,
+  plan: planTable,
+  removal: planTableRemoval,
+  show: showTable,
+}

@@ -1,0 +1,79 @@
+import { Fault, inOneLine } from '../../system/fault'
+import type { Change, InstallationRequest } from '../backends/backend'
+import type { TapRules } from '../tap-rules'
+import { installScript, isConnected, removeScript } from './chains'
+import { acceptedInPool, tracksConnections } from './input'
+import { connectionsAtRisk } from './sockets'
+import { type Family, type FilterTable, familyOf, parseTable, readReached, readTables, restore } from './table'
+import { tryAbilities } from './trial'
+
+/**
+ * Finds what puts our chains, the log rules and the jumps from INPUT in place, and whom that would shut out.
+ * @returns the changes, and whether connections that a lease lets in are marked; of a preview that is taken for granted
+ * @throws {Fault} where it would cut off a connection, or the firewall can't be read
+ */
+export async function planChains(
+  taps: TapRules,
+  { isPreview, isUnattended }: InstallationRequest,
+  warn: (lines: readonly string[]) => void,
+): Promise<{ changes: Change[]; isMarked: boolean }> {
+  const warnOnce = (message: string) => warn([message])
+  const emptyTable = (family: Family, error: unknown) => {
+    warnOnce(`printing the rules for an empty table: ${inOneLine(error)}`)
+    return parseTable(family, '')
+  }
+  const tables = await readTables(warnOnce, isPreview ? emptyTable : undefined)
+  if (!isPreview) warn(await cutOff(tables, taps, isUnattended))
+  warn(await shutByPool(tables, taps))
+  const marked = await Promise.all(tables.map(async ({ family }) => isPreview || (await tryAbilities(family)).marks))
+  const changes = tables.map((table, i) => changeOf(table.family, installScript(table, taps, marked[i] ?? false)))
+  return { changes, isMarked: !marked.includes(false) }
+}
+
+/** Finds what takes away all that is ours. @throws {Fault} where a table can't be read */
+export async function planRemoval(warn: (message: string) => void): Promise<Change[]> {
+  return (await readTables(warn)).flatMap((table) => {
+    const script = removeScript(table)
+    return script === null ? [] : changeOf(table.family, script)
+  })
+}
+
+const changeOf = (family: Family, script: string): Change => ({
+  command: `${family}-restore --noflush`,
+  script,
+  apply: () => restore(family, script),
+})
+
+/**
+ * Looks whom an installation would cut off. Where nobody can answer it is warned of: a daemon that does not start shuts everybody out.
+ * @returns lines for a warning
+ * @throws {Fault}
+ */
+async function cutOff(tables: readonly FilterTable[], taps: TapRules, isUnattended: boolean): Promise<string[]> {
+  const remedyFor = (peer: string) => {
+    const table = tables.find(({ family }) => family === familyOf(peer))
+    // Where ours is in force already, connections have been known for as long as it was.
+    if (!table || tracksConnections(table) || isConnected(table)) return null
+    return `${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`
+  }
+  const risks = await connectionsAtRisk(taps.ranges, remedyFor).catch(reasons)
+  if (risks.length > 0 && !isUnattended) throw new Fault(risks[0])
+  return risks
+}
+
+/** What can't be looked at is said in the place of what it would have shown. */
+export function reasons(error: unknown): string[] {
+  if (error instanceof Fault) return [inOneLine(error)]
+  throw error
+}
+
+/** Finds which rules of the administrator's the pool takes out of force. @returns lines for a warning */
+async function shutByPool(tables: readonly FilterTable[], taps: TapRules): Promise<string[]> {
+  const reached = await Promise.all(tables.map(readReached))
+  return reached.flatMap((table) =>
+    acceptedInPool(table, taps).map(
+      (rule) =>
+        `${table.family}: the rule "${rule}" accepts ports of the pool, but no new connection from outside will reach them: make keys with another pool, or move the service`,
+    ),
+  )
+}

@@ -1,0 +1,303 @@
+import { type Batch, type Entry, isLease, type Lease, nameOf, Refused } from '../../gate/firewall'
+import { ADDRESSES, commentOf, type Element, limitOf, listed, networkOf, ROOM, TABLE, type Version, versionOf } from './elements'
+
+/* What stands in our sets as far as we know, and the lines for nft that change it. */
+
+/**
+ * Knocks for one connection each that may be in force for one door at the same time: each needs a map of its own, since a map leads from a door
+ * to one limit. People who share an address and knock in the same hour.
+ */
+const MAX_ROUNDS = 16
+
+/** Milliseconds between the ends of two elements that end together, at most: they begin in one transaction, and reading them takes its time. */
+const MOMENT = 60_000
+
+/** A set that packets meet. */
+export interface Place {
+  readonly version: Version
+  /** Bits of a source address that count. */
+  readonly bits: number
+  /** Which of the maps for one connection; null: the set for any number of connections. */
+  readonly round: number | null
+}
+
+/** The name of a place's set. */
+export const setOf = ({ version, bits, round }: Place): string =>
+  round === null ? `open${version}_${bits}` : `once${version}_${bits}_${round}`
+
+/** Reads the name of a place's set. @returns null for any other name */
+export function placeOf(name: string): Place | null {
+  const [, version, bits, round] = /^(?:open|once)([46])_(\d{1,3})(?:_(\d{1,2}))?$/.exec(name) ?? []
+  if (version === undefined || name.startsWith('once') !== (round !== undefined)) return null
+  return { version: version === '4' ? 4 : 6, bits: Number(bits), round: round === undefined ? null : Number(round) }
+}
+
+/** What packets meet of a door. */
+interface Met {
+  readonly place: Place
+  /** Unix seconds, or null: until closed. */
+  readonly until: number | null
+  /** The limit that a connection has to pass; null: none. */
+  readonly limit: string | null
+}
+
+/** The lines of a change, and what has to be noted when it was made. */
+export interface Change {
+  readonly lines: readonly string[]
+  /** Places that are new: they need their sets and rules. */
+  readonly places: readonly Place[]
+  made(): void
+}
+
+export class Standing {
+  readonly #entries = new Map<string, Entry>()
+  /** Which entry has an element of a list. */
+  readonly #listed = new Map<string, Entry>()
+  /** The leases of each door: address, protocol and port. */
+  readonly #doors = new Map<string, readonly Lease[]>()
+  /** The rounds of leases for one connection, by door and limit. */
+  readonly #rounds = new Map<string, number>()
+  readonly #places = new Set<string>()
+  readonly #limits = new Set<string>()
+
+  /**
+   * Takes over what was read.
+   * @param rounds the maps in which limits were found, by door and limit (see {@link roundKey})
+   */
+  constructor(
+    entries: readonly Entry[] = [],
+    places: readonly Place[] = [],
+    limits: readonly string[] = [],
+    rounds: ReadonlyMap<string, number> = new Map(),
+  ) {
+    for (const place of places) this.#places.add(setOf(place))
+    for (const limit of limits) this.#limits.add(limit)
+    for (const [key, round] of rounds) this.#rounds.set(key, round)
+    for (const entry of entries) this.#put(entry)
+  }
+
+  entries(): Entry[] {
+    return [...this.#entries.values()]
+  }
+
+  places(): Place[] {
+    return [...this.#places].flatMap((name) => placeOf(name) ?? [])
+  }
+
+  /**
+   * The lines that put what packets meet where somebody has taken it away: what is there stays as it is.
+   * @param now Unix milliseconds
+   */
+  repairs(now: number): string[] {
+    const script = new Script()
+    for (const [door, leases] of this.#doors)
+      for (const [set, { until, limit }] of this.#metBy(door, leases, new Map()))
+        script.add({ set, key: door }, until, now, dataOf(limit))
+    return script.lines()
+  }
+
+  /**
+   * Whether packets meet all of it.
+   * @param met set and door of each element that they meet
+   * @param now Unix milliseconds: what ends in the next moments may be gone from one set and not from the other
+   */
+  isMet(met: ReadonlySet<string>, now: number): boolean {
+    return [...this.#doors].every(([door, leases]) =>
+      [...this.#metBy(door, leases, new Map())].every(
+        ([set, { until }]) => met.has(`${set} ${door}`) || (until !== null && until * 1_000 < now + MOMENT),
+      ),
+    )
+  }
+
+  /** Limits that no lease needs any more. */
+  idleLimits(): string[] {
+    const needed = new Set([...this.#entries.values()].flatMap((entry) => (isLease(entry) && entry.once ? limitOf(entry) : [])))
+    return [...this.#limits].filter((limit) => !needed.has(limit))
+  }
+
+  /** Forgets a limit that has been deleted. */
+  forgetLimit(limit: string): void {
+    this.#limits.delete(limit)
+  }
+
+  #put(entry: Entry): void {
+    this.#entries.set(nameOf(entry), entry)
+    this.#listed.set(textOf(listed(entry)), entry)
+    if (isLease(entry)) this.#doors.set(doorOf(entry), [...(this.#doors.get(doorOf(entry)) ?? []), entry])
+  }
+
+  #drop(entry: Entry): void {
+    this.#entries.delete(nameOf(entry))
+    const element = textOf(listed(entry))
+    if (this.#listed.get(element) === entry) this.#listed.delete(element)
+    if (!isLease(entry)) return
+    const left = (this.#doors.get(doorOf(entry)) ?? []).filter((other) => other !== entry)
+    if (left.length > 0) this.#doors.set(doorOf(entry), left)
+    else this.#doors.delete(doorOf(entry))
+  }
+
+  /**
+   * The lines that bring a change about.
+   * @param now Unix milliseconds: elements end by the kernel's own clock, so many milliseconds later
+   * @throws {Refused} where there is no room for it
+   */
+  compose({ add, remove }: Batch, now: number): Change {
+    const removed = remove.flatMap(({ entry }) => this.#entries.get(nameOf(entry)) ?? [])
+    if (this.#entries.size - removed.length + add.length > ROOM)
+      throw new Refused(`there is no room for more than ${ROOM} leases`)
+    const script = new Script()
+    const gone = new Set(removed)
+    // ---- the lists
+    const elements = new Map<string, Element>([...removed, ...add].map((entry) => [textOf(listed(entry)), listed(entry)]))
+    const wanted = new Map(add.map((entry) => [textOf(listed(entry)), entry]))
+    for (const [text, element] of elements) {
+      const before = this.#listed.get(text)
+      const entry = wanted.get(text)
+      if (before && (gone.has(before) || entry)) script.remove(element)
+      if (entry) script.add(element, entry.until, now, ` comment "${commentOf(entry)}"`)
+    }
+    // ---- what packets meet
+    /** What is added at each door that changes. */
+    const doors = new Map<string, Lease[]>([...removed, ...add].filter(isLease).map((lease) => [doorOf(lease), []]))
+    for (const lease of add) if (isLease(lease)) doors.get(doorOf(lease))?.push(lease)
+    const rounds = new Map<string, number>()
+    const places = new Map<string, Place>()
+    const limits = new Set<string>()
+    for (const [door, more] of doors) {
+      const before = this.#doors.get(door) ?? []
+      const after = [...before.filter((lease) => !gone.has(lease)), ...more]
+      for (const [key, round] of this.#roundsOf(door, after)) rounds.set(key, round)
+      const [met, meant] = [this.#metBy(door, before, rounds), this.#metBy(door, after, rounds)]
+      for (const [set, one] of met) if (!isSame(one, meant.get(set))) script.remove({ set, key: door }, one.limit)
+      for (const [set, one] of meant) {
+        if (isSame(one, met.get(set))) continue
+        if (!this.#places.has(set)) places.set(set, one.place)
+        if (one.limit !== null && !this.#limits.has(one.limit)) limits.add(one.limit)
+        script.add({ set, key: door }, one.until, now, dataOf(one.limit))
+      }
+    }
+    const made = () => {
+      for (const entry of removed) this.#drop(entry)
+      for (const entry of add) this.#put(entry)
+      for (const [key, round] of rounds) this.#rounds.set(key, round)
+      for (const set of places.keys()) this.#places.add(set)
+      for (const limit of limits) this.#limits.add(limit)
+    }
+    // One connection in a day: a lease for one lasts an hour at most.
+    const needed = [...limits].map((limit) => `add limit ${TABLE} ${limit} { rate 1/day burst 1 packets; }`)
+    return { lines: [...needed, ...script.lines()], places: [...places.values()], made }
+  }
+
+  /** The rounds of a door's leases for one connection: what has one keeps it. @throws {Refused} where there are too many */
+  #roundsOf(door: string, leases: readonly Lease[]): Map<string, number> {
+    const keys = new Set(leases.filter(({ once }) => once).map((lease) => roundKey(door, limitOf(lease))))
+    const found = new Map<string, number>()
+    for (const key of keys) {
+      const round = this.#rounds.get(key)
+      if (round !== undefined) found.set(key, round)
+    }
+    for (const key of keys) {
+      if (found.has(key)) continue
+      const taken = new Set(found.values())
+      const round = Array.from({ length: MAX_ROUNDS }, (_, n) => n).find((n) => !taken.has(n))
+      if (round === undefined)
+        throw new Refused(`more than ${MAX_ROUNDS} leases for one connection each by the same address and port`)
+      found.set(key, round)
+    }
+    return found
+  }
+
+  /** What packets meet of a door, by set. */
+  #metBy(door: string, leases: readonly Lease[], rounds: ReadonlyMap<string, number>): Map<string, Met> {
+    const met = new Map<string, Met>()
+    for (const lease of leases) {
+      const version = versionOf(lease.address)
+      const { bits } = networkOf(lease.address)
+      const limit = lease.once ? limitOf(lease) : null
+      const round = limit === null ? null : (rounds.get(roundKey(door, limit)) ?? this.#rounds.get(roundKey(door, limit)) ?? 0)
+      const place = { version, bits, round }
+      const other = met.get(setOf(place))
+      met.set(setOf(place), { place, limit, until: other ? later(other.until, lease.until) : lease.until })
+    }
+    return met
+  }
+}
+
+/** By which the round of a limit at a door is known. */
+export const roundKey = (door: string, limit: string): string => `${door} ${limit}`
+
+/** A lease's door, as the key of an element. */
+export const doorOf = ({ address, protocol, port }: Lease): string => `${networkOf(address).first} . ${protocol} . ${port}`
+
+const textOf = ({ set, key }: Element): string => `${set} ${key}`
+const isSame = (one: Met, other: Met | undefined): boolean => other?.until === one.until && other.limit === one.limit
+const later = (one: number | null, other: number | null) => (one === null || other === null ? null : Math.max(one, other))
+
+/** What a map leads to from an element. */
+const dataOf = (limit: string | null): string => (limit === null ? '' : ` : "${limit}"`)
+
+/** Changes of elements, a statement for each set: nft takes a second for 500 statements, and 2 ms for 500 elements of one. */
+class Script {
+  readonly #removed = new Map<string, string[]>()
+  readonly #added = new Map<string, string[]>()
+
+  remove({ set, key }: Element, limit: string | null = null): void {
+    push(this.#removed, set, `${key}${dataOf(limit)}`)
+  }
+
+  /** @param more what follows the element's end; @param until Unix seconds */
+  add({ set, key }: Element, until: number | null, now: number, more: string): void {
+    const end = until === null ? '' : ` timeout ${timeout(until * 1_000 - now)}`
+    push(this.#added, set, `${key}${end}${more}`)
+  }
+
+  lines(): string[] {
+    const statements = (verb: string, elements: ReadonlyMap<string, string[]>) =>
+      [...elements].map(([set, all]) => `${verb} element ${TABLE} ${set} { ${all.join(', ')} }`)
+    // The kernel may have ended what is to go, and nothing is deleted that is not there: so it is put there first, which changes nothing
+    // where it is.
+    return [...statements('add', this.#removed), ...statements('delete', this.#removed), ...statements('add', this.#added)]
+  }
+}
+
+function push(lists: Map<string, string[]>, name: string, item: string): void {
+  const list = lists.get(name)
+  if (list) list.push(item)
+  else lists.set(name, [item])
+}
+
+/** Longest timeout in milliseconds: nft takes eight digits of seconds, and no lease is longer (docs/protocol.md, "Request"). */
+const MAX_TIMEOUT = 2 ** 24 * 1_000
+
+/** A timeout as nft takes it, which reads no number of milliseconds beyond 2^32. What has ended by now ends at once. */
+function timeout(milliseconds: number): string {
+  const rest = Math.min(Math.max(1, Math.round(milliseconds)), MAX_TIMEOUT)
+  return `${Math.floor(rest / 1_000)}s${rest % 1_000}ms`
+}
+
+/** What a place's set is made from. */
+export function placeLines(place: Place): string[] {
+  const { type, source, bits } = ADDRESSES[place.version]
+  const key = `${type} . inet_proto . inet_service`
+  const set = setOf(place)
+  const mask = place.bits === bits ? '' : ` & ${maskOf(place)}`
+  const door = `${source}${mask} . meta l4proto . th dport`
+  return place.round === null
+    ? [
+        `add set ${TABLE} ${set} { type ${key}; flags timeout; counter; size ${ROOM}; }`,
+        `add rule ${TABLE} open ${door} @${set} accept comment "${set}"`,
+      ]
+    : [
+        `add map ${TABLE} ${set} { type ${key} : limit; flags timeout; size ${ROOM}; }`,
+        `add rule ${TABLE} once limit name ${door} map @${set} accept comment "${set}"`,
+      ]
+}
+
+/** The mask of so many bits, as an address. */
+function maskOf({ version, bits }: Place): string {
+  const all = ADDRESSES[version].bits
+  const mask = ((1n << BigInt(bits)) - 1n) << BigInt(all - bits)
+  const byte = (n: number) => Number((mask >> BigInt(all - 8 * (n + 1))) & 0xffn)
+  if (version === 4) return [0, 1, 2, 3].map(byte).join('.')
+  return Array.from({ length: 8 }, (_, n) => ((byte(2 * n) << 8) | byte(2 * n + 1)).toString(16)).join(':')
+}

@@ -1,0 +1,60 @@
+import { release } from 'node:os'
+import { CommandFault, feed, run } from '../../system/commands'
+import { Fault } from '../../system/fault'
+import type { Rules } from '../backends/backend'
+import { rulesetLines } from './ruleset'
+import { placeLines, Standing } from './standing'
+
+/** The first nft whose batches were tried: Debian 12 has it. */
+const LEAST = [1, 0, 6] as const
+
+/** @throws {Fault} where nft is too old or does not say how old it is */
+export async function checkVersion(): Promise<void> {
+  const said = await run('nft', ['--version'])
+  const version = readVersion(said)
+  if (!version) throw new Fault(`cannot tell the version of nft: it said "${said.trim().slice(0, 60)}"`)
+  const least = LEAST.join('.')
+  if (isOlder(version, LEAST))
+    throw new Fault(`nft ${version.join('.')} is too old: requires ${least}`, {
+      hint: `install nftables ${least} or newer (Debian 12 has it), or set backend = "iptables" in [firewall]`,
+    })
+}
+
+/** Reads what `nft --version` prints; null where it is nothing of the kind. */
+export function readVersion(text: string): readonly number[] | null {
+  const [, version] = /^nftables v(\d+\.\d+(?:\.\d+)?)\b/.exec(text) ?? []
+  return version?.split('.').map(Number) ?? null
+}
+
+/** Whether a version comes before another. */
+export function isOlder(version: readonly number[], least: readonly number[]): boolean {
+  const n = least.findIndex((part, i) => (version[i] ?? 0) !== part)
+  return n >= 0 && (version[n] ?? 0) < (least[n] ?? 0)
+}
+
+/** Has the kernel look at the table and at leases of each kind, and change nothing. @throws {Fault} where it can't have them */
+export async function tryTable(rules: Rules): Promise<void> {
+  const now = Date.now()
+  const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now)
+  const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
+  try {
+    await feed('nft', ['-c', '-f', '-'], `${script.join('\n')}\n`)
+  } catch (error) {
+    if (!(error instanceof CommandFault)) throw error
+    throw new Fault(`the kernel (Linux ${release()}) cannot hold our table: ${error.message}`, {
+      hint: 'load its module nf_tables ("modprobe nf_tables"), use Linux 5.10 or newer, or set backend = "iptables" in [firewall]',
+    })
+  }
+}
+
+/** Leases with all that they can have, of documentation's addresses. */
+function samples(now: number) {
+  const whose = { id: '00000000', key: 'check', fingerprint: '0'.repeat(32), until: Math.ceil(now / 1_000) + 60 }
+  return [
+    { ...whose, address: '192.0.2.0/24', protocol: 'tcp' as const, port: 22, once: true },
+    { ...whose, address: '192.0.2.1', protocol: 'udp' as const, port: 53, once: false },
+    { ...whose, address: '2001:db8::/64', protocol: 'tcp' as const, port: 22, once: true },
+    { ...whose, address: '2001:db8::1', protocol: 'udp' as const, port: 53, once: false },
+    { ...whose, address: '192.0.2.1' },
+  ]
+}

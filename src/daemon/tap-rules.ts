@@ -1,0 +1,29 @@
+import { passcodeRange } from '../protocol/passcode'
+import { poolRanges, unite } from '../protocol/pool'
+import type { Ports } from '../protocol/ports'
+import type { Config } from './config'
+
+/** What the log rules must hear, the ports of every pool, and how they say it to the daemon: target, NFLOG group and prefix. */
+export interface TapRules {
+  readonly ranges: readonly Ports[]
+  readonly target: 'nflog' | 'log'
+  readonly group: number
+  readonly prefix: string
+  /** Ports to which a knock may come in one UDP datagram; none of them lies in a pool. */
+  readonly datagrams?: readonly number[]
+}
+
+/**
+ * What the log rules must hear: the pools of keys, and the ports of passcodes where a key has one, in one list of ranges.
+ * @param keys those that can be used; `passcode` is missing where it must not be heard
+ */
+export function tapRulesOf(
+  keys: readonly { readonly key: { readonly pool: Uint16Array }; readonly passcode?: unknown }[],
+  { taps, datagram, passcode }: Pick<Config, 'taps' | 'datagram' | 'passcode'>,
+): TapRules {
+  // Keys share their pools, of which there are few.
+  const pool = unite([...new Set(keys.map(({ key }) => key.pool))])
+  const passcodes = keys.some((key) => key.passcode) ? [passcodeRange(passcode.base, passcode.pinDigits)] : []
+  const { target, group, prefix } = taps
+  return { ranges: [...poolRanges(pool), ...passcodes], target, group, prefix, datagrams: datagram.ports }
+}
