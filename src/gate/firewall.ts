@@ -87,6 +87,9 @@ export type Firewall = readonly Table[]
 /** A change that the firewall has looked at and has not made: nothing is changed. */
 export class Refused extends Error {}
 
+/** What a lease is called however often it is made longer. */
+export const leaseName = ({ fingerprint, id }: Lease): string => `${fingerprint} ${id}`
+
 /** What tells an entry from every other: a lease that is made longer keeps its id, and has another end. */
 export function nameOf(entry: Entry): string {
   return `${isLease(entry) ? 'lease' : 'lock'} ${entry.fingerprint} ${entry.id} ${entry.until}`

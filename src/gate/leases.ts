@@ -28,6 +28,8 @@ export interface Change {
 export class Leases {
   /** slot → lease */
   readonly #leases = new Map<string, Lease>()
+  /** The leases of each key by its fingerprint: there may be 65,536 of all keys, and no more is looked at than has to be. */
+  readonly #ofKey = new Map<string, OfKey>()
   /** slot → lock */
   readonly #locks = new Map<string, Lock>()
   /** address → the locks on it, one of a key at most */
@@ -133,14 +135,13 @@ export class Leases {
 
   /** How many leases a key has for these services, whatever their addresses. @param services none: all of them */
   count(fingerprint: string, services: readonly Service[]): number {
-    return this.#of(fingerprint, services).length
+    return services.length === 0 ? (this.#ofKey.get(fingerprint)?.leases.size ?? 0) : this.#of(fingerprint, services).length
   }
 
   #of(fingerprint: string, services: readonly Service[]): Lease[] {
-    return [...this.#leases.values()].filter(
+    return [...(this.#ofKey.get(fingerprint)?.leases ?? [])].filter(
       (lease) =>
-        lease.fingerprint === fingerprint &&
-        (services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol)),
+        services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol),
     )
   }
 
@@ -149,11 +150,31 @@ export class Leases {
    * that no lock may name any more.
    */
   expire(isAlive: (fingerprint: string) => boolean, isSpared: (address: string) => boolean, now: Now): void {
-    for (const entry of this.all()) {
-      const isOver = this.#endOf(entry) <= now.steady || (entry.until !== null && entry.until * 1000 <= now.wall)
-      if (isOver) this.#end(entry, 'expired')
-      else if (!isAlive(entry.fingerprint) || (!isLease(entry) && isSpared(entry.address))) this.#end(entry, 'closed')
+    for (const [fingerprint, own] of this.#ofKey) {
+      const isKept = isAlive(fingerprint)
+      // The bounds may be too early, since what ends leaves them as they are, and never too late.
+      if (isKept && own.steady > now.steady && own.wall > now.wall) continue
+      own.steady = own.wall = Infinity
+      for (const lease of own.leases) {
+        if (this.#isOver(lease, now)) this.#end(lease, 'expired')
+        else if (!isKept) this.#end(lease, 'closed')
+        else this.#bound(own, lease)
+      }
     }
+    for (const lock of this.#locks.values()) {
+      if (this.#isOver(lock, now)) this.#end(lock, 'expired')
+      else if (!isAlive(lock.fingerprint) || isSpared(lock.address)) this.#end(lock, 'closed')
+    }
+  }
+
+  #isOver(entry: Entry, { steady, wall }: Now): boolean {
+    return this.#endOf(entry) <= steady || (entry.until !== null && entry.until * 1000 <= wall)
+  }
+
+  /** Has the leases of a key looked at when this one ends. */
+  #bound(own: OfKey, lease: Lease): void {
+    own.steady = Math.min(own.steady, this.#endOf(lease))
+    own.wall = Math.min(own.wall, lease.until === null ? Infinity : lease.until * 1000)
   }
 
   /** Ends the leases of which this holds, whoever's they are. @returns whether there are any */
@@ -243,6 +264,12 @@ export class Leases {
 
   #set(entry: Entry): void {
     if (isLease(entry)) {
+      const own = this.#ofKey.get(entry.fingerprint) ?? { leases: new Set(), steady: Infinity, wall: Infinity }
+      this.#ofKey.set(entry.fingerprint, own)
+      const before = this.#leases.get(slotOf(entry))
+      if (before) own.leases.delete(before)
+      own.leases.add(entry)
+      this.#bound(own, entry)
       this.#leases.set(slotOf(entry), entry)
       return
     }
@@ -252,6 +279,10 @@ export class Leases {
 
   #unset(entry: Entry): void {
     if (isLease(entry)) {
+      const standing = this.#leases.get(slotOf(entry))
+      const own = this.#ofKey.get(entry.fingerprint)
+      if (standing) own?.leases.delete(standing)
+      if (own?.leases.size === 0) this.#ofKey.delete(entry.fingerprint)
       this.#leases.delete(slotOf(entry))
       return
     }
@@ -260,6 +291,13 @@ export class Leases {
     if (others.length > 0) this.#lockedBy.set(entry.address, others)
     else this.#lockedBy.delete(entry.address)
   }
+}
+
+/** The leases of a key, and no later than when the first of them ends: in steady and in Unix milliseconds. */
+interface OfKey {
+  readonly leases: Set<Lease>
+  steady: number
+  wall: number
 }
 
 function endOf(until: number | null, now: Now): number {

@@ -31,30 +31,18 @@ export function commandPath(): string {
   return [...own, '/usr/sbin', '/sbin', '/usr/bin', '/bin'].join(':')
 }
 
-/** Bounds of a command that has more to say, or takes longer, than others. */
-interface Bounds {
-  /** In bytes. */
-  readonly maxOutput?: number
-  /** In milliseconds. */
-  readonly timeLimit?: number
-}
-
 /**
  * Runs a command with a list of arguments: never a shell.
  * @returns its standard output
  * @throws {CommandFault} with what the command said, when it fails or takes too long
  * @throws {Fault} when it is missing
  */
-export async function run(
-  command: string,
-  args: readonly string[],
-  { maxOutput = MAX_OUTPUT, timeLimit = TIME_LIMIT }: Bounds = {},
-): Promise<string> {
+export async function run(command: string, args: readonly string[]): Promise<string> {
   try {
     const { stdout } = await execa(command, args, {
       stdin: 'ignore',
-      timeout: timeLimit,
-      maxBuffer: maxOutput,
+      timeout: TIME_LIMIT,
+      maxBuffer: MAX_OUTPUT,
       env: surroundings(),
       extendEnv: false,
     })
@@ -80,14 +68,57 @@ export function feed(command: string, args: readonly string[], input: string): P
     })
     // It may end without having read all of it, and says why.
     child.stdin.on('error', () => {})
-    child.on('error', (error) =>
-      reject(errorCode(error) === 'ENOENT' ? missing(command) : failed(command, args, reason(error), undefined)),
-    )
-    child.on('close', (code, signal) => {
-      if (code === 0) resolve()
-      else reject(failed(command, args, complaint || `it was ended by ${signal}`, code ?? undefined))
-    })
+    settle(child, command, args, () => complaint, resolve, reject)
     child.stdin.end(input)
+  })
+}
+
+/**
+ * Runs a command that has much to say: its output is handed over as it comes, and not kept.
+ * @param take told each piece of its standard output; what it throws ends the command, and is thrown
+ * @param timeLimit in milliseconds
+ * @throws as {@link run}
+ */
+export function stream(
+  command: string,
+  args: readonly string[],
+  take: (chunk: string) => void,
+  timeLimit = TIME_LIMIT,
+): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const child = spawn(command, args, { env: surroundings(), stdio: ['ignore', 'pipe', 'pipe'], timeout: timeLimit })
+    let complaint = ''
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      if (complaint.length < MAX_COMPLAINT) complaint += text
+    })
+    child.stdout.setEncoding('utf8').on('data', (chunk) => {
+      try {
+        take(chunk)
+      } catch (error) {
+        child.stdout.destroy()
+        child.kill()
+        reject(error)
+      }
+    })
+    settle(child, command, args, () => complaint, resolve, reject)
+  })
+}
+
+/** Resolves when a child has ended well, and rejects with what it said when it has not. */
+function settle(
+  child: ReturnType<typeof spawn>,
+  command: string,
+  args: readonly string[],
+  complaint: () => string,
+  resolve: () => void,
+  reject: (error: unknown) => void,
+): void {
+  child.on('error', (error) =>
+    reject(errorCode(error) === 'ENOENT' ? missing(command) : failed(command, args, reason(error), undefined)),
+  )
+  child.on('close', (code, signal) => {
+    if (code === 0) resolve()
+    else reject(failed(command, args, complaint() || `it was ended by ${signal}`, code ?? undefined))
   })
 }
 

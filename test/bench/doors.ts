@@ -47,11 +47,15 @@ const AT_REST = 0.2
  * A gate, a client, and a hand in each. Each knock comes from an address of its own: nobody knocks fifty times in a window, and
  * the earlier knocks of one address would influence the later ones.
  */
-export async function makeScene() {
+export async function makeScene(backend: Backend = 'iptables') {
   const lab = await makeLab()
   const { server, client } = lab.hosts
   try {
-    const gate = await provision(lab, { keyOptions: ['--services', services(), '--max', '1h'] })
+    const gate = await provision(lab, {
+      keyOptions: ['--services', services(), '--max', '1h'],
+      backend,
+      guard: [`${FIRST}-${FIRST + WAYS * DOORS - 1}/udp`],
+    })
     const [at, from] = [makeHand(server), makeHand(client)]
     await at.serve(KNOCKD_DOOR, 1 + WAYS * DOORS)
     return { lab, server, client, gate, at, from }
@@ -61,14 +65,34 @@ export async function makeScene() {
   }
 }
 
+type Backend = 'iptables' | 'nftables'
+
 const services = () => Array.from({ length: DOORS }, (_, i) => `${FIRST + i}/udp`).join(',')
 const openRule = (source: string, port: number) => `-s ${source} -p udp --dport ${port} -j ACCEPT`.split(' ')
 
 // ---- the last tap
 
-/** Last tap → rule in force, and `iptables -A` in turn with it; then the CPU time of an idle daemon. */
-export async function ruleRows(): Promise<Row[]> {
-  const scene = await makeScene()
+/** How a rule is made by a program alone, on a client's address and a port. */
+type Bare = (address: string, port: number, file: (text: string) => string) => string[]
+const BARE: Record<Backend, Record<string, Bare>> = {
+  iptables: {
+    'iptables -A': (address, port) => ['iptables', '-w', '5', '-A', 'INPUT', ...openRule(address, port)],
+    'iptables-restore': (address, port, file) => [
+      ...['iptables-restore', '-w', '5', '--noflush'],
+      file(`*filter\n-A INPUT ${openRule(address, port).join(' ')}\nCOMMIT\n`),
+    ],
+  },
+  nftables: {
+    'nft -f': (address, port, file) => [
+      ...['nft', '-f'],
+      file(`add element inet knockturn open4_32 { ${address} . udp . ${port} timeout 5m }\n`),
+    ],
+  },
+}
+
+/** Last tap → rule in force, in turn with programs alone; then the CPU time of an idle daemon. */
+export async function ruleRows(backend: Backend = 'iptables'): Promise<Row[]> {
+  const scene = await makeScene(backend)
   const { lab, server, client, gate, at, from } = scene
   const touchesOf = async (...request: string[]) =>
     (await compose(client, gate.key, '--protocol', 'udp', ...request)).touches.map((touch) => touch.port)
@@ -97,22 +121,37 @@ export async function ruleRows(): Promise<Row[]> {
     alone.push(await accepted(port, '2m'))
     return accepted(port, '5m')
   }
-  const bare = async (port: number) => {
-    const argv = ['iptables', '-w', '5', '-A', 'INPUT', ...openRule(client.ipv4, port)]
+  const folder = lab.folder()
+  const file = (text: string) => {
+    const path = join(folder, 'rule')
+    writeFileSync(path, text)
+    return path
+  }
+  const barely = (argvOf: Bare) => async (port: number) => {
+    const argv = argvOf(client.ipv4, port, file)
     const [opened, { began }] = await Promise.all([from.opened(server.ipv4, port, CLOSE_LOOK), at.execute(argv)])
     return opened - began
   }
   try {
     const idle = await idleRow(scene)
-    const [ours = [], floor = [], replaced = []] = await inTurn(LAST_TAPS, [knocked, bare, replacing])
-    const rows = quantileRows('last tap → rule in force', ours, 'iptables -A', floor, MEDIAN)
-    const beyond = median(ours) - median(floor)
-    const target = { what: `≤ ${MOST_BEYOND} ms more`, met: beyond <= MOST_BEYOND }
-    const whole = row('last tap → accepted, one rule added and one deleted', 'ms', replaced, {
+    const floors = Object.entries(BARE[backend])
+    const [ours = [], replaced = [], ...bare] = await inTurn(LAST_TAPS, [
+      knocked,
+      replacing,
+      ...floors.map(([, argvOf]) => barely(argvOf)),
+    ])
+    const rows = floors.flatMap(([name], i) => {
+      const floor = bare[i] ?? []
+      const beyond = median(ours) - median(floor)
+      const target = { what: `≤ ${MOST_BEYOND} ms more`, met: beyond <= MOST_BEYOND }
+      const [middle, ...others] = quantileRows(`${backend}: last tap → rule in force`, ours, name, floor, MEDIAN)
+      return [...(middle ? [{ ...middle, target }] : []), ...others]
+    })
+    const whole = row(`${backend}: last tap → accepted, one rule added and one deleted`, 'ms', replaced, {
       what: 'one rule added',
       samples: alone,
     })
-    return [...rows.map((one, i) => (i === 0 ? { ...one, target } : one)), whole, idle]
+    return [...rows, whole, idle]
   } finally {
     await lab.end()
   }

@@ -26,7 +26,9 @@ export const GROUPS: Record<string, (folder: string) => Promise<Row[]>> = {
   start: startRows,
   open: openRows,
   way: wayRows,
-  rule: ruleRows,
+  rule: () => ruleRows('iptables'),
+  element: () => ruleRows('nftables'),
+  leases: () => inside('leases.ts'),
   ssh: sshRows,
   memory: (folder) => inside('memory.ts', ownFolder(folder, 'memory'), join(BIN, 'knockdaemon')),
 }

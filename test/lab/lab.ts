@@ -32,6 +32,12 @@ export async function makeLab(clients: string[] = ['client']) {
   return lab
 }
 
+/** @throws where the firewall would be this machine's */
+export function inNamespace(): void {
+  if (!process.env.KNOCKTURN_NAMESPACE)
+    throw new Error('the lab works in namespaces of its own: run npm test, or npm run demo, bench or attack')
+}
+
 export class Lab {
   /** What to do at the end, the last made first. */
   readonly endings: (() => unknown)[] = []
@@ -51,8 +57,7 @@ export class Lab {
   }
 
   async build() {
-    if (!process.env.KNOCKTURN_NAMESPACE)
-      throw new Error('the lab works in namespaces of its own: run npm test, or npm run demo, bench or attack')
+    inNamespace()
     await this.wire.makeNamespace()
     await this.wire.must(['ip', 'link', 'add', 'switch', 'type', 'bridge', 'mcast_snooping', '0'])
     await this.wire.must(['ip', 'link', 'set', 'switch', 'up'])

@@ -42,7 +42,7 @@ export class Doors {
 
   /** Whether nothing stands open or locked, and nothing is to be changed or read again. */
   get isEmpty(): boolean {
-    return this.#leases.all().length === 0 && this.#workers.every((worker) => worker.isIdle)
+    return this.#leases.size + this.#leases.locks === 0 && this.#workers.every((worker) => worker.isIdle)
   }
 
   /** Resolves when an entry is in force, has ended before it was, or could not be put there. */

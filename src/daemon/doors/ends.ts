@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import { type Entry, isLease, type Lease } from '../../gate/firewall'
+import { type Lease, leaseName } from '../../gate/firewall'
 import { formatService } from '../../protocol/service'
 
 /** Tells the log of each lease that has stood in a table how it has ended: once, however often it was made longer. */
@@ -31,13 +31,10 @@ export class Ends {
 
   /**
    * Tells of the ends that are there: a lease has ended when nothing of it stands any more, and nothing of it is wanted.
-   * @param standing what stands in the table
    */
-  tell(standing: Iterable<Entry>, isWanted: (lease: Lease) => boolean): void {
-    if (this.#ended.size === 0) return
-    const there = new Set([...standing].filter(isLease).map(leaseName))
+  tell(isThere: (lease: Lease) => boolean, isWanted: (lease: Lease) => boolean): void {
     for (const [name, { lease, why, about }] of this.#ended) {
-      if (there.has(name)) continue
+      if (isThere(lease)) continue
       this.#ended.delete(name)
       if (isWanted(lease)) continue
       if (this.#open.delete(name) && why !== 'replaced') this.#log.info({ ...lineOf(lease), ...about }, why)
@@ -45,6 +42,4 @@ export class Ends {
   }
 }
 
-/** What a lease is called however often it is made longer. */
-const leaseName = ({ fingerprint, id }: Lease) => `${fingerprint} ${id}`
 const lineOf = ({ key, id, address, ...service }: Lease) => ({ key, lease: id, address, service: formatService(service) })

@@ -1,5 +1,5 @@
 import type { Now } from '../../gate/clock'
-import { type Batch, type Entry, isLease, type Lease, nameOf, type Table } from '../../gate/firewall'
+import { type Batch, type Entry, isLease, type Lease, leaseName, nameOf, type Table } from '../../gate/firewall'
 import type { Leases, Why } from '../../gate/leases'
 
 /** What the kernel has ended by itself is swept up when nobody waits for a door, or when it has lain there for so many milliseconds. */
@@ -23,6 +23,8 @@ export class Plan {
   readonly #opened: (lease: Lease) => void
   /** Both by name. */
   #standing = new Map<string, Entry>()
+  /** How often each lease stands there: twice while it is made longer. By {@link leaseName}. */
+  #leasesThere = new Map<string, number>()
   readonly #due = new Map<string, Due>()
 
   constructor(table: Pick<Table, 'holds' | 'endsByItself'>, leases: Leases, opened: (lease: Lease) => void) {
@@ -35,6 +37,11 @@ export class Plan {
 
   standing(): Iterable<Entry> {
     return this.#standing.values()
+  }
+
+  /** Whether a lease stands there, with this end or another. */
+  standsAnyhow(lease: Lease): boolean {
+    return this.#leasesThere.has(leaseName(lease))
   }
 
   stands(entry: Entry): boolean {
@@ -56,6 +63,7 @@ export class Plan {
   stand(entries: readonly Entry[]): boolean {
     const before = this.#standing
     this.#standing = new Map()
+    this.#leasesThere = new Map()
     for (const entry of entries) this.#put(before.get(nameOf(entry)) ?? this.#due.get(nameOf(entry))?.entry ?? entry)
     this.strike()
     return this.#standing.size === entries.length
@@ -63,16 +71,24 @@ export class Plan {
 
   /** Notes that a change was made. */
   made({ add, remove }: Batch): void {
-    for (const { entry } of remove) this.#standing.delete(nameOf(entry))
+    for (const { entry } of remove) if (this.#standing.delete(nameOf(entry)) && isLease(entry)) this.#count(entry, -1)
     for (const entry of add) this.#put(entry)
     this.strike()
   }
 
   #put(entry: Entry): void {
     const name = nameOf(entry)
+    if (isLease(entry) && !this.#standing.has(name)) this.#count(entry, 1)
     this.#standing.set(name, entry)
     this.#leases.stands(entry)
     if (isLease(entry) && this.#due.has(name)) this.#opened(entry)
+  }
+
+  #count(lease: Lease, change: number): void {
+    const name = leaseName(lease)
+    const count = (this.#leasesThere.get(name) ?? 0) + change
+    if (count > 0) this.#leasesThere.set(name, count)
+    else this.#leasesThere.delete(name)
   }
 
   // ---- what is due

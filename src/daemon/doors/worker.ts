@@ -11,8 +11,9 @@ import { type Outcome, type Waiter, Waiting } from './waiting'
 
 /** Milliseconds between two looks at the firewall, at least: other programs flush it. */
 const LOOK = 5_000
-/** The next look waits for so many times as long as the last one took: with 20,000 leases that is 3 s. */
+/** The next look waits for so many times as long as the last one took, and no longer than {@link LATEST_LOOK}: with 20,000 leases it takes 3 s. */
 const REST = 20
+const LATEST_LOOK = 60_000
 /** What could not be taken away is tried again after this many milliseconds. */
 const RETRY = 1_000
 
@@ -277,7 +278,7 @@ export class TableWorker {
     })
     const now = this.#now()
     this.#looked = now.steady
-    this.#pace = Math.max(LOOK, REST * (now.steady - began))
+    this.#pace = Math.min(Math.max(LOOK, REST * (now.steady - began)), LATEST_LOOK)
     if (!found) {
       if (this.#quiet.may(`unreadable ${this.table.name}`, now.steady))
         this.#log.error(explained(this.#unreadable), 'cannot check the firewall rules')
@@ -303,7 +304,10 @@ export class TableWorker {
   /** Tells those who wait what has come of it, and the log what has ended. */
   #tell(): void {
     if (this.#isUnknown) return
-    this.#ends.tell(this.#plan.standing(), (lease) => this.#plan.heirOf(lease) !== undefined)
+    this.#ends.tell(
+      (lease) => this.#plan.standsAnyhow(lease),
+      (lease) => this.#plan.heirOf(lease) !== undefined,
+    )
     this.#waiting.tell((waiter) => this.#outcomeOf(waiter))
   }
 

@@ -10,8 +10,8 @@ import { KEY_ID } from '../../protocol/key'
 
 /** Our table. */
 export const TABLE = 'inet knockturn'
-/** The sets have room for so many: all leases that may be in force. */
-export const ROOM = 65_536
+/** The sets have room for so many: twice the leases that may be in force, since those of a batch are there before others go. */
+export const ROOM = 131_072
 
 export const VERSIONS = [4, 6] as const
 export type Version = (typeof VERSIONS)[number]

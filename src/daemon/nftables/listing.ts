@@ -1,37 +1,41 @@
 import type { Entry } from '../../gate/firewall'
-import { CommandFault, run } from '../../system/commands'
+import { CommandFault, run, stream } from '../../system/commands'
+import { itemSplitter } from '../../system/json-items'
 import type { Rules } from '../backends/backend'
 import { LISTS, readListed, TABLE } from './elements'
 import { areWhole, BASE, GROWING, marksOf } from './ruleset'
 import { type Place, placeOf, roundKey, setOf } from './standing'
 
-/* Reads what `nft -j list table` prints of our table, and judges it. */
+/* Reads our table as nft prints it in JSON, and judges it. */
 
-/** Bytes of a listing: 65,536 leases, each in a list and in a set that packets meet, of some 400 bytes together. */
-const MAX_LISTING = 64 * 1024 * 1024
-/** How long a listing may take, in milliseconds: nft reads 20,000 leases in 3 s. */
-const LISTING_TIME = 60_000
+/** Longest text of an element: some 300 characters, and a foreign comment may have 128 bytes, each of them escaped. */
+const MAX_ELEMENT = 4_096
+/** How long the elements of a set may take to read, in milliseconds: nft reads 100,000 in 5 s. */
+const READING_TIME = 60_000
+/** Elements of others that are kept, to be told of. */
+const MAX_OTHERS = 100
 
-/** What stands in our table. */
-export interface Listing {
-  readonly entries: readonly Entry[]
-  /** Elements of our lists that are not of our making, as nft has them. */
-  readonly others: readonly string[]
+/** All of the table but the elements of its sets. */
+export interface Ruleset {
   readonly places: readonly Place[]
   readonly limits: readonly string[]
-  readonly rounds: ReadonlyMap<string, number>
-  /** What packets meet: set and door of each element. */
-  readonly met: ReadonlySet<string>
   /** The comments of the rules of each chain, in their order: by them a rule is known, however nft prints it. */
   readonly rules: ReadonlyMap<string, readonly string[]>
   /** The hook of each chain that has one: `prerouting -110 accept`. */
   readonly hooks: ReadonlyMap<string, string>
 }
 
-interface Elem {
-  readonly val?: { readonly concat?: readonly unknown[] }
-  readonly comment?: unknown
+/** The elements of our sets. */
+export interface Elements {
+  readonly entries: readonly Entry[]
+  /** Elements of our lists that are not of our making, as nft has them. */
+  readonly others: readonly string[]
+  /** In which of the maps for one connection each door and limit was found, by {@link roundKey}. */
+  readonly rounds: ReadonlyMap<string, number>
+  /** What packets meet: set and door of each element. */
+  readonly met: ReadonlySet<string>
 }
+
 /** An object of nft's JSON, as far as it matters here. */
 interface Item {
   readonly name?: string
@@ -40,43 +44,18 @@ interface Item {
   readonly hook?: string
   readonly prio?: number
   readonly policy?: string
-  readonly elem?: readonly unknown[]
 }
 
-/** @throws {SyntaxError} where it is no JSON */
-export function readListing(json: string): Listing {
+/** Reads what `nft -j -t list table` prints. @throws {SyntaxError} where it is no JSON */
+export function readRuleset(json: string): Ruleset {
   const { nftables } = JSON.parse(json) as { nftables: Record<string, Item>[] }
-  const entries: Entry[] = []
-  const others: string[] = []
   const places: Place[] = []
   const limits: string[] = []
-  const rounds = new Map<string, number>()
-  const met = new Set<string>()
   const rules = new Map<string, string[]>()
   const hooks = new Map<string, string>()
   for (const { set, map, limit, chain, rule } of nftables) {
-    const name = (set ?? map)?.name ?? ''
-    const place = placeOf(name)
+    const place = placeOf((set ?? map)?.name ?? '')
     if (place) places.push(place)
-    if (set && LISTS[name] !== undefined) {
-      for (const one of set.elem ?? []) {
-        const { val, comment } = elemOf(one)
-        const entry = readListed(val?.concat ?? [], comment)
-        if (entry) entries.push(entry)
-        else others.push(`${name} ${JSON.stringify(one)}`)
-      }
-    }
-    if (set && place) for (const one of set.elem ?? []) met.add(`${name} ${elemOf(one).val?.concat?.join(' . ')}`)
-    if (map && place?.round !== null && place !== null) {
-      for (const one of map.elem ?? []) {
-        if (!Array.isArray(one)) continue
-        const [key, object] = one
-        const door = elemOf(key).val?.concat
-        if (!door || typeof object !== 'string') continue
-        met.add(`${name} ${door.join(' . ')}`)
-        rounds.set(roundKey(door.join(' . '), object), place.round)
-      }
-    }
     if (limit?.name) limits.push(limit.name)
     if (chain?.name) {
       rules.set(chain.name, rules.get(chain.name) ?? [])
@@ -84,39 +63,76 @@ export function readListing(json: string): Listing {
     }
     if (rule?.chain) rules.set(rule.chain, [...(rules.get(rule.chain) ?? []), rule.comment ?? ''])
   }
-  return { entries, others, places, limits, rounds, met, rules, hooks }
+  return { places, limits, rules, hooks }
 }
 
-/** An element with a timeout, a counter or a comment is wrapped. */
-function elemOf(one: unknown): Elem {
-  const { elem, concat } = one as { elem?: Elem; concat?: readonly unknown[] }
-  return elem ?? { val: { concat: concat ?? [] } }
-}
-
-const NOTHING: Listing = readListing('{"nftables": []}')
-
-/** Our table as it stands; nothing where there is none. @throws where that can't be known */
-export function readTable(): Promise<Listing> {
-  return list(['-j'])
-}
-
-/** The same without elements, which takes 2 ms however many there are. */
-export function readRules(): Promise<Listing> {
-  return list(['-j', '-t'])
-}
-
-async function list(options: readonly string[]): Promise<Listing> {
+/** The table without its elements, which takes 2 ms however many there are; nothing where there is no table. @throws where that can't be known */
+export async function readRules(): Promise<Ruleset> {
   try {
-    const args = [...options, 'list', 'table', ...TABLE.split(' ')]
-    return readListing(await run('nft', args, { maxOutput: MAX_LISTING, timeLimit: LISTING_TIME }))
+    return readRuleset(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE.split(' ')]))
   } catch (error) {
-    if (error instanceof CommandFault && error.message.includes('No such file or directory')) return NOTHING
+    if (isAbsent(error)) return readRuleset('{"nftables": []}')
     throw error
   }
 }
 
+/** How nft says that there is nothing of that name. */
+const isAbsent = (error: unknown): boolean => error instanceof CommandFault && error.message.includes('No such file or directory')
+
+/**
+ * The elements of a table, set by set: never those that count sources, of which a flood makes a quarter of a million.
+ * @param ruleset what was just read of it
+ * @throws where they can't be known
+ */
+export async function readElements({ places, rules }: Ruleset): Promise<Elements> {
+  const reader = new ElementReader()
+  if (rules.size === 0) return reader
+  for (const name of Object.keys(LISTS)) await eachElement('set', name, (text) => reader.takeListed(name, text))
+  for (const place of places)
+    await eachElement(place.round === null ? 'set' : 'map', setOf(place), (text) => reader.takeMet(place, text))
+  return reader
+}
+
+async function eachElement(kind: 'set' | 'map', name: string, take: (text: string) => void): Promise<void> {
+  // {"nftables": [{"set": {"elem": [
+  const push = itemSplitter('elem', 4, take, MAX_ELEMENT)
+  await stream('nft', ['-j', 'list', kind, ...TABLE.split(' '), name], push, READING_TIME)
+}
+
+/** An element with a timeout, a counter or a comment is wrapped. */
+interface Elem {
+  readonly elem?: { readonly val?: { readonly concat?: readonly unknown[] }; readonly comment?: unknown }
+  readonly concat?: readonly unknown[]
+}
+const keyOf = ({ elem, concat }: Elem): readonly unknown[] => elem?.val?.concat ?? concat ?? []
+
+/** Collects elements, each as the text of its JSON. */
+export class ElementReader implements Elements {
+  readonly entries: Entry[] = []
+  readonly others: string[] = []
+  readonly rounds = new Map<string, number>()
+  readonly met = new Set<string>()
+
+  takeListed(name: string, text: string): void {
+    const one = JSON.parse(text) as Elem
+    const entry = readListed(keyOf(one), one.elem?.comment)
+    if (entry) this.entries.push(entry)
+    else if (this.others.length < MAX_OTHERS) this.others.push(`${name} ${text}`)
+  }
+
+  takeMet(place: Place, text: string): void {
+    const one = JSON.parse(text) as Elem | readonly [Elem, unknown]
+    const [element, limit] = isPair(one) ? one : [one, null]
+    const door = keyOf(element).join(' . ')
+    this.met.add(`${setOf(place)} ${door}`)
+    if (place.round !== null && typeof limit === 'string') this.rounds.set(roundKey(door, limit), place.round)
+  }
+}
+
+const isPair = (one: Elem | readonly [Elem, unknown]): one is readonly [Elem, unknown] => Array.isArray(one)
+
 /** Whether all that makes leases work is there, of one ruleset: the chains, the hook, each rule once and in its place. */
-export function isWhole({ hooks, rules, places }: Listing): boolean {
+export function isWhole({ hooks, rules, places }: Ruleset): boolean {
   if (hooks.get(BASE.chain) !== BASE.hook) return false
   const isGrown = (chain: string, isOnce: boolean) => {
     const sets = places.filter(({ round }) => (round !== null) === isOnce).map(setOf)
@@ -128,6 +144,6 @@ export function isWhole({ hooks, rules, places }: Listing): boolean {
 }
 
 /** Whether the rules are those of now. */
-export function isCurrent({ rules }: Listing, wanted: Rules): boolean {
+export function isCurrent({ rules }: Ruleset, wanted: Rules): boolean {
   return [...marksOf(wanted)].every(([chain, marks]) => GROWING.includes(chain) || rules.get(chain)?.join() === marks.join())
 }

@@ -3,7 +3,7 @@ import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
 import { TABLE } from './elements'
 import { tableLines } from './installation'
-import { isCurrent, isWhole, readRules, readTable } from './listing'
+import { isCurrent, isWhole, readElements, readRules } from './listing'
 import { placeLines, Standing } from './standing'
 
 /**
@@ -48,17 +48,17 @@ class NftTable implements Table {
   }
 
   async read(): Promise<Read> {
-    const listing = await readTable()
-    const { entries, others, places, limits, rounds } = listing
-    this.#standing = new Standing(entries, places, limits, rounds)
+    const ruleset = await readRules()
+    const { entries, others, rounds, met } = await readElements(ruleset)
+    this.#standing = new Standing(entries, ruleset.places, ruleset.limits, rounds)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
-    const isMet = this.#standing.isMet(listing.met, this.#now())
+    const isMet = this.#standing.isMet(met, this.#now())
     return {
       entries: this.#standing.entries(),
-      isWhole: isWhole(listing) && isMet,
-      isOutdated: !isCurrent(listing, this.#rules()),
+      isWhole: isWhole(ruleset) && isMet,
+      isOutdated: !isCurrent(ruleset, this.#rules()),
     }
   }
 

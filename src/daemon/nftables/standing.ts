@@ -50,8 +50,7 @@ export interface Change {
 }
 
 export class Standing {
-  readonly #entries = new Map<string, Entry>()
-  /** Which entry has an element of a list. */
+  /** The entries, by their elements in the lists. */
   readonly #listed = new Map<string, Entry>()
   /** The leases of each door: address, protocol and port. */
   readonly #doors = new Map<string, readonly Lease[]>()
@@ -77,7 +76,7 @@ export class Standing {
   }
 
   entries(): Entry[] {
-    return [...this.#entries.values()]
+    return [...this.#listed.values()]
   }
 
   places(): Place[] {
@@ -111,7 +110,7 @@ export class Standing {
 
   /** Limits that no lease needs any more. */
   idleLimits(): string[] {
-    const needed = new Set([...this.#entries.values()].flatMap((entry) => (isLease(entry) && entry.once ? limitOf(entry) : [])))
+    const needed = new Set([...this.#listed.values()].flatMap((entry) => (isLease(entry) && entry.once ? limitOf(entry) : [])))
     return [...this.#limits].filter((limit) => !needed.has(limit))
   }
 
@@ -120,14 +119,18 @@ export class Standing {
     this.#limits.delete(limit)
   }
 
+  /** What stands of this name. */
+  #known(entry: Entry): Entry | undefined {
+    const known = this.#listed.get(textOf(listed(entry)))
+    return known && nameOf(known) === nameOf(entry) ? known : undefined
+  }
+
   #put(entry: Entry): void {
-    this.#entries.set(nameOf(entry), entry)
     this.#listed.set(textOf(listed(entry)), entry)
     if (isLease(entry)) this.#doors.set(doorOf(entry), [...(this.#doors.get(doorOf(entry)) ?? []), entry])
   }
 
   #drop(entry: Entry): void {
-    this.#entries.delete(nameOf(entry))
     const element = textOf(listed(entry))
     if (this.#listed.get(element) === entry) this.#listed.delete(element)
     if (!isLease(entry)) return
@@ -142,9 +145,8 @@ export class Standing {
    * @throws {Refused} where there is no room for it
    */
   compose({ add, remove }: Batch, now: number): Change {
-    const removed = remove.flatMap(({ entry }) => this.#entries.get(nameOf(entry)) ?? [])
-    if (this.#entries.size - removed.length + add.length > ROOM)
-      throw new Refused(`there is no room for more than ${ROOM} leases`)
+    const removed = remove.flatMap(({ entry }) => this.#known(entry) ?? [])
+    if (this.#listed.size - removed.length + add.length > ROOM) throw new Refused(`there is no room for more than ${ROOM} leases`)
     const script = new Script()
     const gone = new Set(removed)
     // ---- the lists

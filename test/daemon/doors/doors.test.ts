@@ -181,7 +181,8 @@ class Stage {
 
   /** Time passes with a firewall that works, as long as the worker may leave something undone. */
   async rest(): Promise<void> {
-    for (let i = 0; i < 30; i++) {
+    // Longer than any pause between two looks.
+    for (let i = 0; i < 70; i++) {
       this.tick(1_000)
       await this.run()
     }

@@ -1,0 +1,81 @@
+// What one more lease costs beside many others: wanted → in force in nftables, as the daemon brings it about.
+
+import pino from 'pino'
+import { Doors } from '../../src/daemon/doors/doors'
+import { nftablesFirewall } from '../../src/daemon/nftables/nftables'
+import { Leases } from '../../src/gate/leases'
+import type { Grant } from '../../src/gate/policy'
+import { inNamespace } from '../lab/lab'
+import { type Row, report, row, times } from './figures'
+
+/** Leases that stand there already. */
+const FEW = 10
+const MANY = times(100_000, 100)
+const OPENED = times(100, 2)
+/** Beside the most of them, one more may cost so many times what it costs beside the fewest. */
+const MOST_RATIO = 1.5
+/** All of them, and those that are opened. */
+const ROOM = 2 * MANY + 4 * OPENED
+/** Seconds that a lease lives: longer than this takes. */
+const LIFE = 3_600
+
+const now = () => ({ wall: Date.now(), steady: performance.now() })
+const address = (n: number) => `10.${n >> 16}.${(n >> 8) & 255}.${n & 255}`
+
+function grantFor(n: number): Grant {
+  return {
+    action: 'open',
+    address: address(n),
+    services: [{ protocol: 'tcp', port: 22 }],
+    once: false,
+    until: Math.floor(Date.now() / 1_000) + LIFE,
+  }
+}
+
+report(async () => {
+  inNamespace()
+  const leases = new Leases({ all: ROOM, key: ROOM })
+  const firewall = nftablesFirewall(
+    () => ({ guard: [], taps: null }),
+    () => {},
+  )
+  const doors = new Doors({ leases, firewall, log: pino({ level: 'silent' }), now })
+  let opened = 0
+  const add = () => {
+    const n = ++opened
+    const [lease] = leases.open(n.toString(16).padStart(8, '0'), 'bench', 'f'.repeat(32), grantFor(n), now()) ?? []
+    if (!lease) throw new Error('there is no room for a lease')
+    return lease
+  }
+  const fill = async (count: number) => {
+    while (leases.size < count) add()
+    doors.follow()
+    await doors.settle()
+    const there = (await firewall[0]?.read())?.entries.length
+    if (there !== count) throw new Error(`${count} leases are wanted, and ${there} are in force`)
+  }
+  const open = async () => {
+    const began = performance.now()
+    const lease = add()
+    doors.follow()
+    await doors.opened(lease)
+    return performance.now() - began
+  }
+  const measure = async () => {
+    const samples: number[] = []
+    for (let i = 0; i < OPENED; i++) samples.push(await open())
+    return samples
+  }
+  await doors.adopt()
+  await fill(FEW)
+  const beside = { few: await measure(), many: [] as number[] }
+  await fill(MANY)
+  beside.many = await measure()
+  await doors.settle()
+  const one = row(`nftables: a lease more, beside ${MANY.toLocaleString('en')} others`, 'ms', beside.many, {
+    what: `beside ${FEW}`,
+    samples: beside.few,
+  })
+  const rows: Row[] = [{ ...one, target: { what: `≤ × ${MOST_RATIO}`, met: (one.ratio ?? Infinity) <= MOST_RATIO } }]
+  return rows
+})
