@@ -1,0 +1,126 @@
+import { describe, expect, it } from 'vitest'
+import { formatGuarded, guards, merged, parseGuarded } from '../../../src/daemon/guard'
+import { isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
+import { areWhole, BASE, marksOf, rulesetLines } from '../../../src/daemon/nftables/ruleset'
+
+const GUARD = [{ protocol: 'tcp', ports: [22, 22] }] as const
+const TAPS = { ranges: [[49_152, 65_535]], target: 'nflog', group: 5, prefix: 'KNOCK: ' } as const
+const RULES = { guard: GUARD, taps: TAPS }
+
+/** A listing of a table with these rules, as nft prints it, but for what `change` does to the items. */
+function listing(rules = RULES, change: (items: Record<string, object>[]) => unknown = () => {}) {
+  const items: Record<string, object>[] = [{ set: { name: 'open4_32' } }, { map: { name: 'once6_64_1' } }]
+  for (const [chain, marks] of marksOf(rules)) {
+    const base = chain === BASE.chain ? { hook: 'prerouting', prio: -110, policy: 'accept' } : {}
+    items.push({ chain: { name: chain, ...base } }, ...marks.map((comment) => ({ rule: { chain, comment } })))
+  }
+  items.push({ rule: { chain: 'open', comment: 'open4_32' } }, { rule: { chain: 'once', comment: 'once6_64_1' } })
+  change(items)
+  return readRuleset(JSON.stringify({ nftables: items }))
+}
+const at = (items: Record<string, object>[], chain: string) =>
+  items.findIndex(({ rule }) => (rule as { chain?: string } | undefined)?.chain === chain)
+
+describe('a table', () => {
+  it('is whole as it was made', () => {
+    expect([isWhole(listing()), isCurrent(listing(), RULES)]).toEqual([true, true])
+  })
+
+  it.each<[string, (items: Record<string, object>[]) => unknown]>([
+    ['without a rule', (items) => items.splice(at(items, 'gate'), 1)],
+    ['without the last rule', (items) => items.splice(at(items, 'open') - 1, 1)],
+    [
+      'with a chain that is empty',
+      (items) =>
+        items
+          .filter(({ rule }) => (rule as { chain?: string })?.chain === 'gate')
+          .map((one) => items.splice(items.indexOf(one), 1)),
+    ],
+    ['with a rule of another between ours', (items) => items.splice(at(items, 'gate'), 0, { rule: { chain: 'gate' } })],
+    ['with a rule of ours twice', (items) => items.splice(at(items, 'gate'), 0, { ...items[at(items, 'gate')] })],
+    [
+      'with two rules in each other’s place',
+      (items) => items.splice(at(items, 'gate'), 2, ...items.slice(at(items, 'gate'), at(items, 'gate') + 2).reverse()),
+    ],
+    ['with a chain of another', (items) => items.push({ chain: { name: 'theirs' } }, { rule: { chain: 'theirs' } })],
+    ['without the rule of a set of leases', (items) => items.splice(at(items, 'open'), 1)],
+    ['with another accept before the leases', (items) => items.push({ rule: { chain: 'once', comment: 'theirs' } })],
+    [
+      'without its hook',
+      (items) =>
+        items.splice(
+          items.findIndex(({ chain }) => (chain as { hook?: string })?.hook),
+          1,
+          { chain: { name: BASE.chain } },
+        ),
+    ],
+    [
+      'with another policy',
+      (items) =>
+        items.splice(
+          items.findIndex(({ chain }) => (chain as { hook?: string })?.hook),
+          1,
+          { chain: { name: BASE.chain, hook: 'prerouting', prio: -110, policy: 'drop' } },
+        ),
+    ],
+  ])('is not whole %s', (_, change) => {
+    expect(isWhole(listing(RULES, change))).toBe(false)
+  })
+
+  it.each([
+    ['other ports are guarded', { ...RULES, guard: [{ protocol: 'tcp', ports: [22, 23] }] as const }],
+    ['nothing is guarded', { ...RULES, guard: [] }],
+    ['another pool is heard', { ...RULES, taps: { ...TAPS, ranges: [[50_000, 65_535]] as const } }],
+    ['datagrams are heard', { ...RULES, taps: { ...TAPS, datagrams: [53] } }],
+    ['another group is told', { ...RULES, taps: { ...TAPS, group: 6 } }],
+    ['nothing is heard', { ...RULES, taps: null }],
+  ])('is whole and of another config where %s', (_, wanted) => {
+    expect([isWhole(listing()), isCurrent(listing(), wanted)]).toEqual([true, false])
+  })
+
+  it('that is not there is not whole', () => {
+    expect(isWhole(readRuleset('{"nftables": []}'))).toBe(false)
+    expect(areWhole([])).toBe(false)
+  })
+
+  it('takes no word of the config for a rule', () => {
+    const lines = rulesetLines({ ...RULES, taps: { ...TAPS, prefix: 'a" accept # \\' } })
+    expect(lines.filter((line) => line.includes('accept #'))).toEqual([
+      expect.stringContaining('log prefix "a\\" accept # \\\\" group 5'),
+    ])
+  })
+})
+
+describe('guarded ports', () => {
+  it.each(['22/tcp', '60000-61000/udp', '1-65535/tcp'])('are written as they are read: %s', (text) => {
+    expect(formatGuarded(parseGuarded(text) as never)).toBe(text)
+  })
+
+  it.each([
+    '22',
+    'tcp',
+    '22/icmp',
+    '0/tcp',
+    '65536/tcp',
+    '30-20/tcp',
+    '20-30',
+    '1-2-3/tcp',
+    ' 22/tcp',
+    '20-/tcp',
+    '-20/tcp',
+    '022/tcp',
+  ])('are none: %s', (text) => {
+    expect(parseGuarded(text)).toBeNull()
+  })
+
+  it('are merged where they overlap or touch, by protocol: nft takes no overlaps', () => {
+    const guard = ['443/tcp', '20-30/tcp', '22/tcp', '31/tcp', '31/udp', '25-40/tcp'].map((text) => parseGuarded(text) as never)
+    expect(merged(guard).map(formatGuarded)).toEqual(['20-40/tcp', '443/tcp', '31/udp'])
+  })
+
+  it('guard what lies in them', () => {
+    const guard = merged(['20-30/tcp'].map((text) => parseGuarded(text) as never))
+    const ports = [19, 20, 30, 31].map((port) => guards(guard, { protocol: 'tcp', port }))
+    expect([...ports, guards(guard, { protocol: 'udp', port: 25 })]).toEqual([false, true, true, false, false])
+  })
+})

@@ -1,0 +1,53 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { expect, it } from 'vitest'
+import { logged } from '../lab/gate'
+import { knocked } from '../lab/knocks'
+import { useGate } from './use-gate'
+
+const SSH = 22
+const { server, client, gate } = useGate(['client'], { serve: [SSH], backend: 'iptables' })
+
+const open = () => knocked(client, gate.daemon, gate.key, '-p', String(SSH))
+const sees = async () => (await client.connect(server.ipv4, SSH)).saw
+const chains = () => server.must(['iptables-save'])
+const tables = () => server.must(['nft', 'list', 'tables'])
+
+/** Stops the daemon, writes another backend into its config, and starts it again. */
+async function change(firewall: string) {
+  await gate.daemon.end()
+  const config = readFileSync(gate.config, 'utf8')
+  writeFileSync(gate.config, config.replace(/\[firewall\][^]*?(?=\[ledger\])/, `[firewall]\n${firewall}\n`))
+  gate.daemon = await gate.startDaemon()
+}
+
+it('a change to nftables sweeps the leases and chains of iptables, and says so', async () => {
+  await open()
+  expect(await chains()).toContain(':KNOCKTURN-LEASES')
+  // The administrator's own policy has shut the port: now the guard does.
+  for (const iptables of ['iptables', 'ip6tables']) await server.must([iptables, '-P', 'INPUT', 'ACCEPT'])
+  await change('backend = "nftables"\nguard = ["22/tcp"]')
+  await gate.daemon.line(logged('removed what another backend left in the firewall', { backend: 'iptables' }))
+  expect(await chains()).not.toContain('KNOCKTURN')
+  expect(await sees()).toBe('silence')
+  await open()
+  expect(await sees()).toBe('open')
+})
+
+it('a change back to iptables sweeps the table of nftables, and says so', async () => {
+  expect(await tables()).toContain('inet knockturn')
+  for (const iptables of ['iptables', 'ip6tables']) await server.must([iptables, '-P', 'INPUT', 'DROP'])
+  await change('backend = "iptables"')
+  await gate.daemon.line(logged('removed what another backend left in the firewall', { backend: 'nftables' }))
+  expect(await tables()).not.toContain('inet knockturn')
+  expect(await sees()).toBe('silence')
+  await gate.knockturn('firewall', 'install', '--config', gate.config)
+  await open()
+  expect(await sees()).toBe('open')
+})
+
+it('a start without a change sweeps nothing', async () => {
+  await gate.daemon.end()
+  gate.daemon = await gate.startDaemon()
+  expect(await sees()).toBe('open')
+  expect(gate.daemon.lines.filter((line) => line.includes('another backend'))).toEqual([])
+})
