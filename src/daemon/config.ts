@@ -3,13 +3,13 @@ import * as v from 'valibot'
 import { cidr } from '../keys/grant-table'
 import { serverLabel } from '../keys/key-file'
 import { SERVER_KEYS } from '../keys/keyring'
-import type { Cidr } from '../protocol/address'
+import { type Cidr, parseCidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
 import { Fault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
-import { type Guarded, merged, parseGuarded } from './guard'
+import { allBut, type Guard, merged, parseGuarded, parseInterface } from './guard'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
@@ -61,8 +61,8 @@ export interface Config {
   readonly datagram: { readonly ports: readonly number[] }
   readonly firewall: {
     readonly backend: (typeof BACKENDS)[number]
-    /** Ports that nobody reaches without a lease: of the backend "nftables". */
-    readonly guard: readonly Guarded[]
+    /** What nobody reaches without a lease. Networks: null are those of containers' bridges, as they are at the time. */
+    readonly guard: Omit<Guard, 'networks' | 'inside'> & { readonly networks: readonly Cidr[] | null }
     /** Leases of one key that may be in force, so that none can use up the room of the others. */
     readonly leasesPerKey: number
   }
@@ -121,6 +121,14 @@ const ending = v.rawCheck<v.InferOutput<typeof passcodeSchema>>(({ dataset, addI
   addIssue({ message, input: base, path: leadingTo(value, 'base') })
 })
 
+/** Whom the guard spares: an interface, or a block. */
+const parseSpared = (input: string) => parseCidr(input) ?? parseInterface(input)
+
+const guardedPorts = v.pipe(
+  v.array(text(parseGuarded, 'ports such as "22/tcp" or "60000-61000/udp"')),
+  v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`),
+)
+
 const table = v.strictObject({
   server: serverLabel,
   keys: v.optional(path, SERVER_KEYS),
@@ -139,13 +147,16 @@ const table = v.strictObject({
   firewall: v.optional(
     v.strictObject({
       backend: v.optional(v.picklist(BACKENDS, '"iptables", "nftables" or "dry-run"'), 'iptables'),
-      guard: v.optional(
+      guard: v.optional(v.union([v.literal('all'), guardedPorts], '"all", or a list of ports'), []),
+      public: v.optional(guardedPorts),
+      guard_except: v.optional(
         v.pipe(
-          v.array(text(parseGuarded, 'ports such as "22/tcp" or "60000-61000/udp"')),
+          v.array(text(parseSpared, 'an interface such as "br-*", or a block such as "10.0.0.0/8"')),
           v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`),
         ),
         [],
       ),
+      guard_networks: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`))),
       leases_per_key: v.optional(whole(1, MAX_LEASES_PER_KEY), LEASES_PER_KEY),
     }),
     {},
@@ -161,12 +172,8 @@ const schema = v.pipe(
     if (!dataset.typed || dataset.issues) return
     const { value } = dataset
     const { datagram, taps, passcode, firewall } = value
-    if (firewall.guard.length > 0 && firewall.backend === 'iptables')
-      addIssue({
-        message: 'requires backend = "nftables"',
-        input: firewall.guard,
-        path: leadingTo(value, 'firewall', 'guard'),
-      })
+    if (firewall.public && firewall.guard !== 'all')
+      addIssue({ message: 'requires guard = "all"', input: firewall.public, path: leadingTo(value, 'firewall', 'public') })
     const [first, last] = passcodeRange(passcode.base, passcode.pin_digits)
     if (datagram.ports.some((port) => port >= first && port <= last))
       addIssue({
@@ -233,7 +240,12 @@ export async function readConfig(file: string): Promise<Read<Config>> {
       datagram: { ports: [...new Set(datagram.ports)].sort((a, b) => a - b) },
       firewall: {
         backend: firewall.backend,
-        guard: merged(firewall.guard),
+        guard: {
+          ports: firewall.guard === 'all' ? allBut(firewall.public ?? []) : merged(firewall.guard),
+          interfaces: firewall.guard_except.flatMap((one) => (typeof one === 'string' ? one : [])),
+          blocks: firewall.guard_except.flatMap((one) => (typeof one === 'string' ? [] : one)),
+          networks: firewall.guard_networks ?? null,
+        },
         leasesPerKey: firewall.leases_per_key,
       },
       ledger: { path: resolve(from, ledger.path) },

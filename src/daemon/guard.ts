@@ -1,5 +1,22 @@
+import type { Cidr } from '../protocol/address'
 import type { Ports } from '../protocol/ports'
 import { formatService, parseService, type Service } from '../protocol/service'
+
+/** What is guarded, and whom the guard spares. */
+export interface Guard {
+  /** Ports that nobody reaches without a lease, by {@link merged}; none: there is no guard. */
+  readonly ports: readonly Guarded[]
+  /** Interfaces whose packets are spared: a name, or the beginning of names with a `*` behind it. */
+  readonly interfaces: readonly string[]
+  /** Addresses whose packets are spared. Whoever forges one reaches UDP services. */
+  readonly blocks: readonly Cidr[]
+  /** Networks behind this machine to which nobody begins a connection from outside, past the guarded ports. */
+  readonly networks: readonly Cidr[]
+  /** Interfaces that are not outside of these networks: the bridges of this machine. */
+  readonly inside: readonly string[]
+}
+
+export const NO_GUARD: Guard = { ports: [], interfaces: [], blocks: [], networks: [], inside: [] }
 
 /** Ports of one protocol that nobody reaches without a lease. */
 export interface Guarded {
@@ -36,6 +53,36 @@ export function merged(guard: readonly Guarded[]): Guarded[] {
   }
   return ranges
 }
+
+/**
+ * Answers to DHCP's broadcasts: they belong to no flow that the kernel knows, and without them a machine loses its address.
+ */
+const DHCP_ANSWERS: readonly Guarded[] = [
+  { protocol: 'udp', ports: [68, 68] },
+  { protocol: 'udp', ports: [546, 546] },
+]
+const LAST_PORT = 65_535
+
+/** All ports but these and those to which DHCP answers. */
+export function allBut(open: readonly Guarded[]): Guarded[] {
+  const spared = merged([...open, ...DHCP_ANSWERS])
+  return (['tcp', 'udp'] as const).flatMap((protocol) => {
+    const ranges: Guarded[] = []
+    let next = 1
+    for (const { ports } of spared.filter((one) => one.protocol === protocol)) {
+      if (next < ports[0]) ranges.push({ protocol, ports: [next, ports[0] - 1] })
+      next = ports[1] + 1
+    }
+    return next > LAST_PORT ? ranges : [...ranges, { protocol, ports: [next, LAST_PORT] }]
+  })
+}
+
+/** Reads the name of an interface, or the beginning of names with a `*` behind it; null for any other text. */
+export function parseInterface(text: string): string | null {
+  return /^[A-Za-z0-9][\w.:@-]{0,14}\*?$/.test(text) && text.length <= MAX_INTERFACE ? text : null
+}
+/** Longest name of an interface (IFNAMSIZ without its end). */
+const MAX_INTERFACE = 15
 
 /** Whether a service is guarded. */
 export function guards(guard: readonly Guarded[], { protocol, port }: Service): boolean {

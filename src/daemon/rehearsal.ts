@@ -3,6 +3,7 @@ import { ownPrivileges } from '../system/capabilities'
 import { findCommand } from '../system/commands'
 import { type Fault, keepFault } from '../system/fault'
 import { backendOf } from './backends/all'
+import { guardOfNow } from './bridges'
 import type { Config } from './config'
 import { tapRulesOf } from './tap-rules'
 import { trySetpriv } from './taps/child'
@@ -46,7 +47,7 @@ export async function rehearse(config: Config, isHeld: boolean): Promise<Rehears
   if (backend.isReal && (await have(backend.commands)) && may("whether the firewall accepts the daemon's rules"))
     await works(async () => {
       const heard = tapRulesOf([{ key: { pool: parsePool(DEFAULT_POOL) } }], config)
-      const rules = { guard: firewall.guard, taps: taps.source === 'stdin' ? null : heard }
+      const rules = { guard: guardOfNow(firewall.guard), taps: taps.source === 'stdin' ? null : heard }
       found.faults.push(...(await backend.rehearse(rules, (note) => found.notes.push(note))))
     })
 

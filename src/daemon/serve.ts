@@ -10,13 +10,14 @@ import { warnOfFloors } from './ahead'
 import { backendOf } from './backends/all'
 import type { Backend, Rules } from './backends/backend'
 import { sweepOthers } from './backends/sweep'
+import { guardOfNow } from './bridges'
 import type { Config } from './config'
 import { Daemon } from './daemon'
 import { watchExposure } from './exposure/watch'
 import { openLedger } from './ledger/disk'
 import { checkPrivileges } from './privileges'
 import { Reloader } from './reload'
-import { tapRulesOf } from './tap-rules'
+import { type TapRules, tapRulesOf } from './tap-rules'
 import { openTaps } from './taps/open'
 import { tapWatch, watchTaps } from './taps/watch'
 import { tidyingWatch } from './tidying'
@@ -121,13 +122,11 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
 
 /** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */
 function currentRules(config: Config, keys: () => readonly ServerKey[]): () => Rules {
-  let known: { readonly keys: readonly ServerKey[]; readonly rules: Rules } | null = null
+  let known: { readonly keys: readonly ServerKey[]; readonly taps: TapRules | null } | null = null
   return () => {
     const current = keys()
-    if (known?.keys !== current) {
-      const taps = config.taps.source === 'stdin' ? null : tapRulesOf(current, config)
-      known = { keys: current, rules: { guard: config.firewall.guard, taps } }
-    }
-    return known.rules
+    if (known?.keys !== current)
+      known = { keys: current, taps: config.taps.source === 'stdin' ? null : tapRulesOf(current, config) }
+    return { guard: guardOfNow(config.firewall.guard), taps: known.taps }
   }
 }

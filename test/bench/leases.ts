@@ -2,6 +2,7 @@
 
 import pino from 'pino'
 import { Doors } from '../../src/daemon/doors/doors'
+import { NO_GUARD } from '../../src/daemon/guard'
 import { nftablesFirewall } from '../../src/daemon/nftables/nftables'
 import { Leases } from '../../src/gate/leases'
 import type { Grant } from '../../src/gate/policy'
@@ -36,7 +37,7 @@ report(async () => {
   inNamespace()
   const leases = new Leases({ all: ROOM, key: ROOM })
   const firewall = nftablesFirewall(
-    () => ({ guard: [], taps: null }),
+    () => ({ guard: NO_GUARD, taps: null }),
     () => {},
   )
   const doors = new Doors({ leases, firewall, log: pino({ level: 'silent' }), now })

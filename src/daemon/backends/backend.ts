@@ -4,13 +4,12 @@ import type { Service } from '../../protocol/service'
 import type { Fault } from '../../system/fault'
 import type { Config } from '../config'
 import type { Exposure } from '../exposure/text'
-import type { Guarded } from '../guard'
+import type { Guard } from '../guard'
 import type { TapRules } from '../tap-rules'
 
 /** What a firewall is to have beside its leases, as the config and the keys say now. */
 export interface Rules {
-  /** Ports that nobody reaches without a lease. */
-  readonly guard: readonly Guarded[]
+  readonly guard: Guard
   /** What is to be heard; null: taps come from elsewhere. */
   readonly taps: TapRules | null
 }
@@ -89,7 +88,7 @@ export interface Backend {
   /** What the log rules that are in place lack, for a daemon with these keys. */
   leftOut(keys: readonly ServerKey[], config: Config): Promise<LeftOut>
   /** Looks whether services that are to open by a knock only are open to strangers, or shut for good. */
-  strangers(services: readonly Service[], guard: readonly Guarded[]): Promise<Exposure>
+  strangers(services: readonly Service[], guard: Pick<Guard, 'ports'>): Promise<Exposure>
   /**
    * Finds what puts our rules in place, and whom that would shut out.
    * @param warn told of warnings as they arise, those of one kind at once

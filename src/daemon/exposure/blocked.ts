@@ -1,11 +1,11 @@
 import { formatService, type Service } from '../../protocol/service'
 import { Fault } from '../../system/fault'
-import { type Guarded, guards } from '../guard'
+import { type Guard, guards } from '../guard'
 import type { Exposure } from './text'
 
 /** Looks which services that are to open by a knock only are not guarded. */
-export async function lookForBlocked(services: readonly Service[], guard: readonly Guarded[]): Promise<Exposure> {
-  const open = services.filter((service) => !guards(guard, service)).map((service) => notGuarded(formatService(service)))
+export async function lookForBlocked(services: readonly Service[], { ports }: Pick<Guard, 'ports'>): Promise<Exposure> {
+  const open = services.filter((service) => !guards(ports, service)).map((service) => notGuarded(formatService(service)))
   return { open, unknown: [] }
 }
 

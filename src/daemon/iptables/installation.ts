@@ -18,17 +18,21 @@ export async function planChains(
   warn: (lines: readonly string[]) => void,
 ): Promise<{ changes: Change[]; isMarked: boolean }> {
   const warnOnce = (message: string) => warn([message])
-  const emptyTable = (family: Family, error: unknown) => {
-    warnOnce(`printing the rules for an empty table: ${inOneLine(error)}`)
-    return parseTable(family, '')
-  }
-  const tables = await readTables(warnOnce, isPreview ? emptyTable : undefined)
-  if (!isPreview) warn(await cutOff(tables, taps, isUnattended))
+  const tables = await readTables(warnOnce, isPreview ? emptyTable(warnOnce) : undefined)
+  if (!isPreview) warn(await cutOff(tables, isConnected, taps, isUnattended))
   warn(await shutByPool(tables, taps))
   const marked = await Promise.all(tables.map(async ({ family }) => isPreview || (await tryAbilities(family)).marks))
   const changes = tables.map((table, i) => changeOf(table.family, installScript(table, taps, marked[i] ?? false)))
   return { changes, isMarked: !marked.includes(false) }
 }
+
+/** What a preview takes for a table that can't be read. */
+export const emptyTable =
+  (warn: (message: string) => void) =>
+  (family: Family, error: unknown): FilterTable => {
+    warn(`printing the rules for an empty table: ${inOneLine(error)}`)
+    return parseTable(family, '')
+  }
 
 /** Finds what takes away all that is ours. @throws {Fault} where a table can't be read */
 export async function planRemoval(warn: (message: string) => void): Promise<Change[]> {
@@ -49,11 +53,16 @@ const changeOf = (family: Family, script: string): Change => ({
  * @returns lines for a warning
  * @throws {Fault}
  */
-async function cutOff(tables: readonly FilterTable[], taps: TapRules, isUnattended: boolean): Promise<string[]> {
+export async function cutOff(
+  tables: readonly FilterTable[],
+  isInForce: (table: FilterTable) => boolean,
+  taps: TapRules,
+  isUnattended: boolean,
+): Promise<string[]> {
   const remedyFor = (peer: string) => {
     const table = tables.find(({ family }) => family === familyOf(peer))
     // Where ours is in force already, connections have been known for as long as it was.
-    if (!table || tracksConnections(table) || isConnected(table)) return null
+    if (!table || tracksConnections(table) || isInForce(table)) return null
     return `${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`
   }
   const risks = await connectionsAtRisk(taps.ranges, remedyFor).catch(reasons)

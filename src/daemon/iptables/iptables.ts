@@ -1,7 +1,18 @@
 import { type Batch, type Entry, type Firewall, nameOf, Refused, type Standing, type Table } from '../../gate/firewall'
 import { installScript, isConnected, marks, reach } from './chains'
 import { endsByItself, readRule, ruleOf } from './rules'
-import { type Family, type FilterTable, familyOf, isRefusal, LEASES, partlyRead, readTable, restore, scriptOf } from './table'
+import {
+  type Family,
+  type FilterTable,
+  familyOf,
+  isRefusal,
+  LEASES,
+  MAX_REMOVED,
+  partlyRead,
+  readTable,
+  restore,
+  scriptOf,
+} from './table'
 import { type Abilities, NO_TIME, tryAbilities } from './trial'
 
 /**
@@ -12,9 +23,6 @@ import { type Abilities, NO_TIME, tryAbilities } from './trial'
 export function iptablesFirewall(tables: readonly FilterTable[], warn: (message: string) => void): Firewall {
   return tables.map((table) => new IptablesTable(table, warn))
 }
-
-/** See {@link Table.maxRemoved}. */
-const MAX_REMOVED = 16
 
 /** The filter table of one family. */
 class IptablesTable implements Table {

@@ -38,6 +38,9 @@ const REFUSALS: readonly unknown[] = [1, 2]
 /** What it says, with any exit code, when the kernel has refused a part of a change, and so all of it: "RULE_APPEND failed (Invalid argument)". */
 const KERNEL_REFUSAL = / [A-Z]+(_[A-Z]+)+ failed \(/
 
+/** See Table.maxRemoved. */
+export const MAX_REMOVED = 16
+
 export const FAMILIES = ['iptables', 'ip6tables'] as const
 export type Family = (typeof FAMILIES)[number]
 /** What people call the packets that a family is for. */
@@ -48,7 +51,7 @@ export function familyOf(address: string): Family {
   return address.includes(':') ? 'ip6tables' : 'iptables'
 }
 
-/** Runs iptables or ip6tables on the filter table. */
+/** Runs iptables or ip6tables: on the filter table, unless the arguments name another one. */
 export function iptables(family: Family, args: readonly string[]): Promise<string> {
   return run(family, ['-w', LOCK_WAIT, ...args])
 }
@@ -84,19 +87,26 @@ export async function readTables(
   warn: (message: string) => void,
   instead?: (family: Family, error: unknown) => FilterTable | null,
 ): Promise<FilterTable[]> {
-  const tables = await Promise.all(
-    FAMILIES.map((family) =>
-      readTable(family).catch((error) => {
-        if (family === 'ip6tables' && !hasIpv6()) warn(`this machine has no IPv6: ip6tables is not used (${reason(error)})`)
-        else if (instead) return instead(family, error)
-        else throw error
-        return null
-      }),
-    ),
-  )
-  const found = tables.filter((table) => table !== null)
+  const found = await eachFamily(readTable, warn, instead)
   for (const table of found) if (!table.isWhole) warn(await partlyRead(table))
   return found
+}
+
+/** Reads a table of each family that this machine has. @param warn and `instead` as of {@link readTables}, and so are faults */
+export async function eachFamily(
+  read: (family: Family) => Promise<FilterTable>,
+  warn: (message: string) => void,
+  instead?: (family: Family, error: unknown) => FilterTable | null,
+): Promise<FilterTable[]> {
+  const tables = FAMILIES.map((family) =>
+    read(family).catch((error) => {
+      if (family === 'ip6tables' && !hasIpv6()) warn(`this machine has no IPv6: ip6tables is not used (${reason(error)})`)
+      else if (instead) return instead(family, error)
+      else throw error
+      return null
+    }),
+  )
+  return (await Promise.all(tables)).filter((table) => table !== null)
 }
 
 /** The addresses of interfaces that are up; libuv asks for them by netlink, which the unit allows. */
@@ -247,8 +257,8 @@ export function parseTable(family: Family, text: string, isWhole = true): Filter
 }
 
 /** Lines as a script for {@link restore}. */
-export function scriptOf(lines: readonly string[]): string {
-  return ['*filter', ...lines, 'COMMIT', ''].join('\n')
+export function scriptOf(lines: readonly string[], table = 'filter'): string {
+  return [`*${table}`, ...lines, 'COMMIT', ''].join('\n')
 }
 
 /** The target of a rule, or the chain that it leads to; null where it has neither. */

@@ -1,8 +1,10 @@
 import type { Lease, Lock } from '../../gate/firewall'
 import { CommandFault } from '../../system/commands'
 import { Fault } from '../../system/fault'
+import type { Rules } from '../backends/backend'
 import type { TapRules } from '../tap-rules'
 import { ACCEPT_ESTABLISHED, admitRules } from './chains'
+import { guardRules } from './guard-rules'
 import { logRules } from './log-rules'
 import { ruleOf } from './rules'
 import { ADMIT, AGAIN, AGAIN_JUMP, CHECK, type Family, isRefusal, LEASES, restore, scriptOf } from './table'
@@ -79,6 +81,28 @@ export async function tryRules(families: readonly Family[], taps: TapRules | nul
     else faults.push(new Fault(`${where}: cannot create rules with "${name}", which ours need: ${why}`, { hint: remedy(name) }))
   }
   return { faults, notes }
+}
+
+/**
+ * Tries the rules of a guard, in a chain of the mangle table that nothing jumps to.
+ * @returns why they can't be made
+ */
+export async function tryGuard(families: readonly Family[], rules: Rules): Promise<Fault[]> {
+  const tries = families.map(async (family) => {
+    const lines = [...guardRules(family, rules).values()].flat().map((rule) => rule.replace(/^-A \S+/, `-A ${CHECK}`))
+    const plain = lines.map((rule) => rule.replace(/ -j KNOCKTURN\S*$/, ''))
+    const put = (all: readonly string[]) => restore(family, scriptOf([`:${CHECK} - [0:0]`, ...all], 'mangle'))
+    try {
+      await put(plain)
+      return []
+    } catch (error) {
+      if (!(error instanceof CommandFault)) throw error
+      return [new Fault(`${family}: cannot create the rules of the guard: ${error.message}`)]
+    } finally {
+      await put([`-X ${CHECK}`]).catch(() => {})
+    }
+  })
+  return (await Promise.all(tries)).flat()
 }
 
 /** Every rule with anything in it that another has not. */

@@ -2,8 +2,9 @@ import type { Entry } from '../../gate/firewall'
 import { CommandFault, run, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Rules } from '../backends/backend'
+import { areWhole } from '../marks'
 import { LISTS, readListed, TABLE } from './elements'
-import { areWhole, BASE, GROWING, marksOf } from './ruleset'
+import { BASE, GROWING, rulesetMarks } from './ruleset'
 import { type Place, placeOf, roundKey, setOf } from './standing'
 
 /* Reads our table as nft prints it in JSON, and judges it. */
@@ -145,5 +146,5 @@ export function isWhole({ hooks, rules, places }: Ruleset): boolean {
 
 /** Whether the rules are those of now. */
 export function isCurrent({ rules }: Ruleset, wanted: Rules): boolean {
-  return [...marksOf(wanted)].every(([chain, marks]) => GROWING.includes(chain) || rules.get(chain)?.join() === marks.join())
+  return [...rulesetMarks(wanted)].every(([chain, marks]) => GROWING.includes(chain) || rules.get(chain)?.join() === marks.join())
 }

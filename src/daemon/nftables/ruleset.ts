@@ -1,9 +1,10 @@
-import { createHash } from 'node:crypto'
+import { type Cidr, formatCidr } from '../../protocol/address'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import type { Rules } from '../backends/backend'
 import { formatGuarded, type Guarded, merged } from '../guard'
+import { marksOf } from '../marks'
 import type { TapRules } from '../tap-rules'
-import { ADDRESSES, LISTS, ROOM, TABLE, VERSIONS } from './elements'
+import { ADDRESSES, LISTS, ROOM, TABLE, VERSIONS, versionOf } from './elements'
 
 /* Our table without its leases: the guard, and the log rules. */
 
@@ -67,11 +68,14 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
         // Loopback is heard, and never shut.
         'iifname "lo" jump taps',
         'iifname "lo" accept',
+        ...guard.networks.flatMap((network) => closed(network, guard.inside)),
         // What is forwarded anyway.
         'fib daddr type unicast accept',
         ...(taps ? [`${PORT} @pool jump pool`, ...(datagrams ? [`${datagrams} jump pool`] : [])] : []),
-        ...(guard.length > 0
+        ...(guard.ports.length > 0
           ? [
+              ...guard.interfaces.map((name) => `iifname "${name}" accept`),
+              ...guard.blocks.map((block) => `${sourceIs(block)} accept`),
               `${PORT} != @guarded accept`,
               // Whatever conntrack says: it takes a SYN for established that comes behind a RST and a stray ACK.
               `${SYN} jump gate`,
@@ -81,6 +85,16 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
       ],
     ],
   ])
+}
+
+const sourceIs = (block: Cidr): string => `${ADDRESSES[versionOf(formatCidr(block))].source} ${formatCidr(block)}`
+
+/** Nobody begins anything from outside with a network behind us: what is published comes to an address of ours. */
+function closed(network: Cidr, inside: readonly string[]): string[] {
+  const text = formatCidr(network)
+  const from = `iifname != { ${inside.map((name) => `"${name}"`).join(', ')} }`
+  const to = `${inside.length > 0 ? `${from} ` : ''}${versionOf(text) === 4 ? 'ip' : 'ip6'} daddr ${text}`
+  return [`${to} ${SYN} counter drop`, `${to} ${UDP} ct state != established counter drop`]
 }
 
 /** Within the limit of its source a packet is logged. */
@@ -108,41 +122,15 @@ function poolOf(taps: TapRules | null): Guarded[] {
   ])
 }
 
-/** Names a ruleset: two that differ in anything have two names. */
-function digestOf(rules: Rules): string {
-  const all = [[...rulesOf(rules)], rules.guard.map(formatGuarded), poolOf(rules.taps).map(formatGuarded)]
-  return createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 8)
-}
-
-/** The comment of each rule: of which ruleset it is, and which of how many. By them a rule is known, however nft prints it. */
-export function marksOf(rules: Rules): ReadonlyMap<string, readonly string[]> {
-  const digest = digestOf(rules)
-  const chains = [...rulesOf(rules)]
-  const all = chains.flatMap(([, lines]) => lines).length
-  let n = 0
-  return new Map(chains.map(([chain, lines]) => [chain, lines.map(() => `${digest} ${++n}/${all}`)]))
-}
-
-/**
- * Whether rules are all of one ruleset, each once and in its place.
- * @param chains the comments of the rules of each chain, in their order
- */
-export function areWhole(chains: Iterable<readonly string[]>): boolean {
-  const read = [...chains].map((comments) => comments.map((comment) => /^(\S+) (\d+)\/(\d+)$/.exec(comment) ?? []))
-  const all = read.flat()
-  const [, digest, , total] = all[0] ?? []
-  return (
-    all.length === Number(total) &&
-    all.every(([, one, , count]) => one === digest && count === total) &&
-    new Set(all.map(([, , n]) => n)).size === all.length &&
-    read.every((rules) => rules.every(([, , n], i) => i === 0 || Number(n) === Number(rules[i - 1][2]) + 1))
-  )
+/** The comment of each rule. By them a rule is known, however nft prints it. */
+export function rulesetMarks(rules: Rules): ReadonlyMap<string, readonly string[]> {
+  return marksOf(rulesOf(rules), [rules.guard.ports.map(formatGuarded), poolOf(rules.taps).map(formatGuarded)])
 }
 
 /** What makes the table or brings it up to date, as lines for nft: in one transaction, and without touching the leases in it. */
 export function rulesetLines(rules: Rules): string[] {
   const lines = rulesOf(rules)
-  const marks = marksOf(rules)
+  const marks = rulesetMarks(rules)
   const set = (name: string, spec: string) => `add set ${TABLE} ${name} { ${spec} }`
   const ports = (name: string, all: readonly Guarded[]) => {
     const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
@@ -158,7 +146,7 @@ export function rulesetLines(rules: Rules): string[] {
     ...VERSIONS.map((version) =>
       set(`sources${version}`, `type ${ADDRESSES[version].type}; flags dynamic, timeout; timeout 2s; size ${MAX_SOURCES};`),
     ),
-    ...ports('guarded', rules.guard),
+    ...ports('guarded', rules.guard.ports),
     ...ports('pool', poolOf(rules.taps)),
     ...[...lines.keys()].flatMap((chain) => {
       const { hook, priority, policy } = HOOK

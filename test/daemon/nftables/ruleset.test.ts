@@ -1,16 +1,17 @@
 import { describe, expect, it } from 'vitest'
-import { formatGuarded, guards, merged, parseGuarded } from '../../../src/daemon/guard'
+import { formatGuarded, guards, merged, NO_GUARD, parseGuarded } from '../../../src/daemon/guard'
+import { areWhole } from '../../../src/daemon/marks'
 import { isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
-import { areWhole, BASE, marksOf, rulesetLines } from '../../../src/daemon/nftables/ruleset'
+import { BASE, rulesetLines, rulesetMarks } from '../../../src/daemon/nftables/ruleset'
 
-const GUARD = [{ protocol: 'tcp', ports: [22, 22] }] as const
+const GUARD = { ...NO_GUARD, ports: [{ protocol: 'tcp' as const, ports: [22, 22] as const }] }
 const TAPS = { ranges: [[49_152, 65_535]], target: 'nflog', group: 5, prefix: 'KNOCK: ' } as const
 const RULES = { guard: GUARD, taps: TAPS }
 
 /** A listing of a table with these rules, as nft prints it, but for what `change` does to the items. */
 function listing(rules = RULES, change: (items: Record<string, object>[]) => unknown = () => {}) {
   const items: Record<string, object>[] = [{ set: { name: 'open4_32' } }, { map: { name: 'once6_64_1' } }]
-  for (const [chain, marks] of marksOf(rules)) {
+  for (const [chain, marks] of rulesetMarks(rules)) {
     const base = chain === BASE.chain ? { hook: 'prerouting', prio: -110, policy: 'accept' } : {}
     items.push({ chain: { name: chain, ...base } }, ...marks.map((comment) => ({ rule: { chain, comment } })))
   }
@@ -68,8 +69,11 @@ describe('a table', () => {
   })
 
   it.each([
-    ['other ports are guarded', { ...RULES, guard: [{ protocol: 'tcp', ports: [22, 23] }] as const }],
-    ['nothing is guarded', { ...RULES, guard: [] }],
+    [
+      'other ports are guarded',
+      { ...RULES, guard: { ...GUARD, ports: [{ protocol: 'tcp' as const, ports: [22, 23] as const }] } },
+    ],
+    ['nothing is guarded', { ...RULES, guard: NO_GUARD }],
     ['another pool is heard', { ...RULES, taps: { ...TAPS, ranges: [[50_000, 65_535]] as const } }],
     ['datagrams are heard', { ...RULES, taps: { ...TAPS, datagrams: [53] } }],
     ['another group is told', { ...RULES, taps: { ...TAPS, group: 6 } }],

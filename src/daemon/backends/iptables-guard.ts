@@ -1,0 +1,69 @@
+import { lookForBlocked } from '../exposure/blocked'
+import { guardFirewall, guardRemoval, guardScript, isGuarding, readMangle, showGuard } from '../iptables/guard'
+import { cutOff, emptyTable } from '../iptables/installation'
+import { countLogged } from '../iptables/log-rules'
+import { eachFamily, type Family, type FilterTable, iptables, restore, scriptOf, TAPS } from '../iptables/table'
+import { tryGuard, tryRules } from '../iptables/trial'
+import type { Backend, Change } from './backend'
+import { iptables as plain } from './iptables'
+
+/** The same as iptables, where ports are guarded: leases and log rules stand in mangle PREROUTING, in front of DNAT. */
+export const iptablesGuard: Backend = {
+  ...plain,
+
+  async open(rules, warn) {
+    const families = (await readMangles(warn)).map(({ family }) => family)
+    return {
+      firewall: guardFirewall(families, rules, warn),
+      logged: async () => {
+        const chains = await Promise.all(families.map((family) => iptables(family, ['-t', 'mangle', '-v', '-S', TAPS])))
+        return chains.reduce((sum, chain) => sum + countLogged(chain), 0)
+      },
+      follow: () => {},
+    }
+  },
+
+  async rehearse(rules, note) {
+    const families = (await readMangles(note)).map(({ family }) => family)
+    const { faults, notes } = await tryRules(families, rules.taps)
+    notes.forEach(note)
+    return faults.length > 0 ? faults : tryGuard(families, rules)
+  },
+
+  // The daemon keeps the rules as its keys are.
+  async leftOut() {
+    const tables = await readMangles(() => {})
+    return { isInstalled: tables.every(isGuarding), lines: [] }
+  },
+
+  strangers: lookForBlocked,
+
+  async plan(rules, { isPreview, isUnattended }, warn) {
+    const warnOnce = (message: string) => warn([message])
+    const tables = await readMangles(warnOnce, isPreview ? emptyTable(warnOnce) : undefined)
+    if (!isPreview && rules.taps) warn(await cutOff(tables, isGuarding, rules.taps, isUnattended))
+    const changes = tables.map((table) => changeOf(table.family, guardScript(table, rules, null)))
+    return { changes, notes: [], outcome: 'installed: mangle PREROUTING jumps to KNOCKTURN (see "knockturn firewall show")' }
+  },
+
+  async removal(warn) {
+    const tables = await readMangles(warn)
+    return tables.flatMap((table) => {
+      const lines = guardRemoval(table)
+      return lines.length > 0 ? changeOf(table.family, lines) : []
+    })
+  },
+
+  async show(warn) {
+    const tables = await readMangles(warn)
+    return tables.map((table) => ({ name: `${table.family} -t mangle`, lines: showGuard(table) }))
+  },
+}
+
+const readMangles = (warn: (message: string) => void, instead?: (family: Family, error: unknown) => FilterTable | null) =>
+  eachFamily(readMangle, warn, instead)
+
+function changeOf(family: Family, lines: readonly string[]): Change {
+  const script = scriptOf(lines, 'mangle')
+  return { command: `${family}-restore --noflush`, script, apply: () => restore(family, script) }
+}

@@ -1,0 +1,62 @@
+import { existsSync, readdirSync } from 'node:fs'
+import type { NetworkInterfaceInfo } from 'node:os'
+import { networkInterfaces } from 'node:os'
+import { join } from 'node:path'
+import { blockAround, type Cidr } from '../protocol/address'
+import type { Config } from './config'
+import { type Guard, NO_GUARD } from './guard'
+
+/* The networks of containers: a host on the same link that routes to them itself meets no guarded port. */
+
+const INTERFACES = '/sys/class/net'
+
+/** How Docker and Podman call the bridges that they make: other bridges may well be open to strangers, as a router's are. */
+const OF_CONTAINERS = /^(docker\d+|br-[0-9a-f]{12}|docker_gwbridge|podman\d+|cni-podman\d+)$/
+
+/** The bridges of this machine. */
+export interface Bridges {
+  readonly names: readonly string[]
+  /** The networks of those that Docker and Podman have made. */
+  readonly networks: readonly Cidr[]
+}
+
+/**
+ * Finds them in what the kernel lists.
+ * @param isBridge whether an interface is one
+ */
+export function bridgesIn(
+  interfaces: NodeJS.Dict<readonly Pick<NetworkInterfaceInfo, 'cidr'>[]>,
+  names: readonly string[],
+  isBridge: (name: string) => boolean,
+): Bridges {
+  const bridges = names.filter(isBridge)
+  const networks = bridges
+    .filter((name) => OF_CONTAINERS.test(name))
+    .flatMap((name) => interfaces[name] ?? [])
+    .flatMap(({ cidr }) => networkOf(cidr) ?? [])
+  return { names: bridges, networks }
+}
+
+/** The network of an interface's address; null for one without a prefix, and for one of the link alone, which nobody routes to. */
+function networkOf(cidr: string | null): Cidr | null {
+  const [address = '', bits] = cidr?.split('/') ?? []
+  if (bits === undefined || /^fe[89ab]/i.test(address)) return null
+  return blockAround(address, Number(bits))
+}
+
+/** Looks at the bridges of now; none where they can't be seen. */
+export function readBridges(): Bridges {
+  try {
+    const isBridge = (name: string) => existsSync(join(INTERFACES, name, 'bridge'))
+    return bridgesIn(networkInterfaces(), readdirSync(INTERFACES), isBridge)
+  } catch {
+    return { names: [], networks: [] }
+  }
+}
+
+/** A config's guard, with the networks of now. Where nothing is guarded, nothing else is shut either. */
+export function guardOfNow(guard: Config['firewall']['guard']): Guard {
+  if (guard.ports.length === 0) return NO_GUARD
+  const { names, networks } = readBridges()
+  return { ...guard, networks: guard.networks ?? networks, inside: names }
+}

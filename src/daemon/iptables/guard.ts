@@ -1,0 +1,156 @@
+import { type Batch, type Entry, type Firewall, nameOf, Refused, type Standing, type Table } from '../../gate/firewall'
+import type { Rules } from '../backends/backend'
+import { areWhole } from '../marks'
+import { commentOf, FIXED, GATE, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
+import { endsByItself, readRule, ruleOf } from './rules'
+import {
+  type Family,
+  type FilterTable,
+  familyOf,
+  iptables,
+  isRefusal,
+  LEASES,
+  MAX_REMOVED,
+  parseTable,
+  restore,
+  scriptOf,
+} from './table'
+import { type Abilities, NO_TIME, tryAbilities } from './trial'
+
+/**
+ * Guarded ports and leases as rules of iptables and ip6tables, in mangle PREROUTING.
+ * @param families those that this machine has
+ * @param rules what there is to be beside leases, as of now
+ * @param warn told what an administrator should know
+ */
+export function guardFirewall(families: readonly Family[], rules: () => Rules, warn: (message: string) => void): Firewall {
+  return families.map((family) => new GuardTable(family, rules, warn))
+}
+
+/** The mangle table of a family. @throws {Fault} where it can't be read */
+export async function readMangle(family: Family): Promise<FilterTable> {
+  return parseTable(family, await iptables(family, ['-t', 'mangle', '-v', '-S']))
+}
+
+class GuardTable implements Table {
+  readonly name: Family
+  readonly maxRemoved = MAX_REMOVED
+  readonly #rules: () => Rules
+  readonly #warn: (message: string) => void
+  #table: FilterTable
+  #lines = new Map<string, string>()
+  #abilities: Abilities | null = null
+  #others: readonly string[] = []
+
+  constructor(family: Family, rules: () => Rules, warn: (message: string) => void) {
+    this.name = family
+    this.#table = parseTable(family, '')
+    this.#rules = rules
+    this.#warn = warn
+  }
+
+  holds(address: string): boolean {
+    return familyOf(address) === this.name
+  }
+
+  endsByItself(entry: Entry): boolean {
+    return endsByItself(this.#lineOf(entry))
+  }
+
+  async read(): Promise<Standing> {
+    const table = await readMangle(this.name)
+    this.#table = table
+    this.#abilities ??= await this.#explore()
+    const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
+    for (const { line, entry } of rules)
+      if (!entry && !this.#others.includes(line)) this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
+    this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
+    this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
+    const wanted = commentsOf(markedRules(guardRules(this.name, this.#rules())))
+    const found = FIXED.map((chain) => (table.rules.get(chain) ?? []).map(commentOf))
+    return {
+      entries: rules.flatMap(({ entry }) => entry ?? []),
+      isWhole: isGuarding(table) && areWhole(found),
+      isOutdated: found.flat().join() !== wanted.join(),
+    }
+  }
+
+  /** The new ones first: a lease that is made longer stays open in between. */
+  async change({ add, remove }: Batch): Promise<void> {
+    const added = add.map((entry) => this.#lineOf(entry))
+    const removed = remove.map(({ entry }) => this.#lineOf(entry).replace('-A', '-D'))
+    await apply(this.name, [...added, ...removed])
+  }
+
+  rewrite(entries: readonly Entry[]): Promise<void> {
+    const wanted = new Map(entries.map((entry) => [nameOf(entry), entry]))
+    const { leases, counters } = this.#table
+    const kept = leases.flatMap((line, i) => {
+      const entry = readRule(line)
+      return !entry || wanted.delete(nameOf(entry)) ? `${counters[i]} ${line}` : []
+    })
+    const added = [...wanted.values()].map((entry) => `[0:0] ${this.#lineOf(entry)}`)
+    return apply(this.name, guardScript(this.#table, this.#rules(), [...kept, ...added]))
+  }
+
+  /** By the line that was read: another version of ours may have made it. */
+  #lineOf(entry: Entry): string {
+    return this.#lines.get(nameOf(entry)) ?? `-A ${LEASES} ${ruleOf(entry, this.#abilities?.ends)}`
+  }
+
+  async #explore(): Promise<Abilities> {
+    const found = await tryAbilities(this.name)
+    if (!found.ends) this.#warn(`${this.name}: ${NO_TIME}`)
+    return found
+  }
+}
+
+const commentsOf = (lines: readonly string[]): string[] => lines.map(commentOf)
+
+/** Whether every packet comes to our guard first. */
+export function isGuarding({ rules, chains }: FilterTable): boolean {
+  return [LEASES, GATE].every((chain) => chains.includes(chain)) && rules.get('PREROUTING')?.[0] === GUARD_JUMP
+}
+
+/**
+ * What puts the guard in place, as lines for the mangle table: one step for the kernel, and the same result however often.
+ * @param leases the rules of the leases; those that are there stay where it is null
+ */
+export function guardScript(table: FilterTable, rules: Rules, leases: readonly string[] | null): string[] {
+  const jumps = (table.rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
+  return [
+    ...(leases || !table.chains.includes(LEASES) ? [`:${LEASES} - [0:0]`] : []),
+    ...FIXED.map((chain) => `:${chain} - [0:0]`),
+    ...markedRules(guardRules(table.family, rules)),
+    ...(leases ?? []),
+    ...jumps.map((jump) => jump.replace('-A', '-D')),
+    GUARD_JUMP.replace('-A PREROUTING', '-I PREROUTING 1'),
+  ]
+}
+
+/** What takes the guard away, leases and all, as lines for the mangle table; none where there is nothing of it. */
+export function guardRemoval({ rules, chains }: FilterTable): string[] {
+  const ours = [...FIXED, LEASES].filter((chain) => chains.includes(chain))
+  const jumps = (rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
+  return [
+    ...jumps.map((jump) => jump.replace('-A', '-D')),
+    ...ours.map((chain) => `-F ${chain}`),
+    ...ours.map((chain) => `-X ${chain}`),
+  ]
+}
+
+/** Applies lines to the mangle table in one step. */
+async function apply(family: Family, lines: readonly string[]): Promise<void> {
+  try {
+    await restore(family, scriptOf(lines, 'mangle'))
+  } catch (error) {
+    throw isRefusal(error) ? new Refused(error.message) : error
+  }
+}
+
+/** Our chains and our jump, as iptables prints them. */
+export function showGuard({ rules, chains }: FilterTable): string[] {
+  const ours = chains.filter((chain) => [...FIXED, LEASES].includes(chain))
+  const jumps = (rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
+  return [...ours.map((chain) => `-N ${chain}`), ...jumps, ...ours.flatMap((chain) => rules.get(chain) ?? [])]
+}
