@@ -16,7 +16,7 @@ const tables = () => server.must(['nft', 'list', 'tables'])
 async function change(firewall: string) {
   await gate.daemon.end()
   const config = readFileSync(gate.config, 'utf8')
-  writeFileSync(gate.config, config.replace(/\[firewall\][^]*?(?=\[ledger\])/, `[firewall]\n${firewall}\n`))
+  writeFileSync(gate.config, config.replace(/\[firewall\][\s\S]*?(?=\[ledger\])/, `[firewall]\n${firewall}\n`))
   gate.daemon = await gate.startDaemon()
 }
 
