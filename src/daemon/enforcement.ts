@@ -110,8 +110,8 @@ export class Enforcement {
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
   async restore(): Promise<void> {
     const { leases, now, log } = this.#stages
-    const found = await this.#doors.adopt()
-    leases.restore(found, this.#isAlive, now())
+    const { entries: found, left } = await this.#doors.adopt()
+    leases.restore(found, this.#isAlive, now(), left)
     this.#doors.follow()
     await this.#doors.settle()
     const there = found.filter(isLease).length

@@ -105,11 +105,12 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
   const { ledger, disk, isFresh } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
   const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
   // Before anything is changed: a table that can't be read is not one that is not there.
+  const leases = new Leases({ all: backend.maxLeases, key: config.firewall.leasesPerKey })
   const open = await backend.open(
     currentRules(config, () => reloader.judged),
+    (entry) => leases.left(entry, now()),
     warn,
   )
-  const leases = new Leases({ all: backend.maxLeases, key: config.firewall.leasesPerKey })
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
   const daemon = new Daemon({ listener, passcodes, ledger, leases, firewall: open.firewall, log, now })
   await reloader.handTo(daemon)

@@ -1,3 +1,5 @@
+import type { Now } from './clock'
+
 /* What stands in a firewall, and what the daemon needs of one: state, and never a command. */
 
 /** A grant in force in the firewall until it expires. */
@@ -42,6 +44,8 @@ export interface Batch {
 export interface Standing {
   /** Everything of ours, in its order; what stands there twice is there twice. */
   readonly entries: readonly Entry[]
+  /** How long the kernel still keeps an entry, in milliseconds; absent where it does not say. */
+  readonly left?: ReadonlyMap<Entry, number>
   /** Whether all that makes entries work is in force, too: chains, and the way to them. */
   readonly isWhole: boolean
   /** Whether what is in force is whole, and of an earlier config or other keys; absent where it never is. */
@@ -56,6 +60,8 @@ export interface Table {
   readonly name: string
   /** Whether an entry of this address belongs here. */
   holds(address: string): boolean
+  /** By which clock the kernel ends entries. */
+  readonly clock: keyof Now
   /** Whether an entry stops working by itself when its time comes: then it only has to be swept up. */
   endsByItself(entry: Entry): boolean
   /** Reads back what stands. @throws where that can't be known: what is not readable is never empty */

@@ -47,12 +47,20 @@ export class Leases {
     this.#most = most
   }
 
-  /** Takes over what an earlier run left in force; what has ended, has lost its key or stands twice is no longer wanted. */
-  restore(found: readonly Entry[], isAlive: (fingerprint: string) => boolean, now: Now): void {
+  /**
+   * Takes over what an earlier run left in force; what has ended, has lost its key or stands twice is no longer wanted.
+   * @param left milliseconds for which the kernel still keeps an entry: a clock that was set back meanwhile gives nobody more time
+   */
+  restore(
+    found: readonly Entry[],
+    isAlive: (fingerprint: string) => boolean,
+    now: Now,
+    left: ReadonlyMap<Entry, number> = new Map(),
+  ): void {
     // A run that was killed while it extended a lease may leave it twice: the longer one counts.
     const longestFirst = [...found].sort((a, b) => (b.until ?? Number.MAX_VALUE) - (a.until ?? Number.MAX_VALUE))
     for (const entry of longestFirst) {
-      this.#ends.set(entry, endOf(entry.until, now))
+      this.#ends.set(entry, Math.min(endOf(entry.until, now), now.steady + (left.get(entry) ?? Infinity)))
       if (!isAlive(entry.fingerprint)) this.#change(entry, 'closed')
       else if (entry.until !== null && entry.until * 1000 <= now.wall) this.#change(entry, 'expired')
       else if (this.current(entry)) this.#change(entry, 'replaced')
@@ -156,19 +164,19 @@ export class Leases {
       if (isKept && own.steady > now.steady && own.wall > now.wall) continue
       own.steady = own.wall = Infinity
       for (const lease of own.leases) {
-        if (this.#isOver(lease, now)) this.#end(lease, 'expired')
+        if (this.#hasEnded(lease, now)) this.#end(lease, 'expired')
         else if (!isKept) this.#end(lease, 'closed')
         else this.#bound(own, lease)
       }
     }
     for (const lock of this.#locks.values()) {
-      if (this.#isOver(lock, now)) this.#end(lock, 'expired')
+      if (this.#hasEnded(lock, now)) this.#end(lock, 'expired')
       else if (!isAlive(lock.fingerprint) || isSpared(lock.address)) this.#end(lock, 'closed')
     }
   }
 
-  #isOver(entry: Entry, { steady, wall }: Now): boolean {
-    return this.#endOf(entry) <= steady || (entry.until !== null && entry.until * 1000 <= wall)
+  #hasEnded(entry: Entry, now: Now): boolean {
+    return this.isOver(entry, now, 'steady') || this.isOver(entry, now, 'wall')
   }
 
   /** Has the leases of a key looked at when this one ends. */
@@ -182,6 +190,17 @@ export class Leases {
     const ended = [...this.#leases.values()].filter(isMeant)
     for (const lease of ended) this.#end(lease, 'closed')
     return ended.length > 0
+  }
+
+  /** Whether an entry's time is over by one of the clocks, whatever has become of it. */
+  isOver(entry: Entry, { steady, wall }: Now, clock: keyof Now): boolean {
+    return clock === 'steady' ? this.#endOf(entry) <= steady : entry.until !== null && entry.until * 1000 <= wall
+  }
+
+  /** How long an entry may stand by both clocks, in milliseconds: never longer than it was to when it was wanted. Infinity: until closed. */
+  left(entry: Entry, { steady, wall }: Now): number {
+    const byWall = entry.until === null ? Infinity : entry.until * 1000 - wall
+    return Math.min(byWall, (this.#ends.get(entry) ?? Infinity) - steady)
   }
 
   /** Notes that an entry stands in the firewall: what it took the place of is over. */

@@ -38,6 +38,7 @@ report(async () => {
   const leases = new Leases({ all: ROOM, key: ROOM })
   const firewall = nftablesFirewall(
     () => ({ guard: NO_GUARD, taps: null }),
+    (entry) => leases.left(entry, now()),
     () => {},
   )
   const doors = new Doors({ leases, firewall, log: pino({ level: 'silent' }), now })

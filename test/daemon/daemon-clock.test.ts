@@ -49,6 +49,7 @@ async function daemon(records: LedgerRecord[] = []) {
       {
         name: 'list',
         maxRemoved: 16,
+        clock: 'wall',
         holds: () => true,
         endsByItself: () => true,
         read: async () => ({ entries: doors, isWhole: true }),

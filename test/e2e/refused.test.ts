@@ -30,7 +30,7 @@ const rules = async () =>
   (await iptables('iptables', ['-S', 'KNOCKTURN-LEASES'])).split('\n').flatMap((line) => /lease:(\w+)/.exec(line)?.[1] ?? [])
 
 beforeAll(async () => {
-  expect(await doors.adopt()).toEqual([])
+  expect((await doors.adopt()).entries).toEqual([])
   doors.follow()
   const first = open('00000001', 'a')
   doors.follow()

@@ -341,6 +341,14 @@ describe('after a restart', () => {
     expect([ended(leases, at(59, -3_600)), ended(leases, at(60, -3_600))]).toEqual([[], ['x expired']])
   })
 
+  it('a kept lease stands no longer than the kernel keeps it, though the clock was set back meanwhile', () => {
+    const leases = new Leases()
+    const [x, y] = [lease('x'), lease('y', DNS)]
+    leases.restore([x, y], alive, at(0, -3_600), new Map([[x, 20_000]]))
+    expect([x, y].map((one) => leases.left(one, at(0, -3_600)))).toEqual([20_000, 3_660_000])
+    expect([ended(leases, at(19, -3_600)), ended(leases, at(20, -3_600))]).toEqual([[], ['x expired']])
+  })
+
   it('a kept lease is extended under its name', () => {
     const { leases } = restored(lease('x'))
     leases.open('y', 'alice', ALICE, grant(90), at())

@@ -195,6 +195,7 @@ export class World {
         {
           name: 'kernel',
           maxRemoved: 16,
+          clock: 'wall',
           holds: () => true,
           endsByItself: () => true,
           read: async () => ({ entries: [...this.rules], isWhole: true }),

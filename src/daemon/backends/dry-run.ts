@@ -32,6 +32,7 @@ export function dryRunFirewall(): Firewall {
   return [
     {
       name: 'dry run',
+      clock: 'wall',
       maxRemoved: Infinity,
       holds: () => true,
       endsByItself: () => true,

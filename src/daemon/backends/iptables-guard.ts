@@ -11,7 +11,7 @@ import { iptables as plain } from './iptables'
 export const iptablesGuard: Backend = {
   ...plain,
 
-  async open(rules, warn) {
+  async open(rules, _left, warn) {
     const families = (await readMangles(warn)).map(({ family }) => family)
     return {
       firewall: guardFirewall(families, rules, warn),

@@ -18,7 +18,7 @@ export const iptables: Backend = {
   commands: ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore'],
   maxLeases: MAX_LEASES,
 
-  async open(_, warn) {
+  async open(_rules, _left, warn) {
     const tables = await readTables(warn)
     return {
       firewall: iptablesFirewall(tables, warn),

@@ -17,10 +17,10 @@ export const nftables: Backend = {
   commands: ['nft'],
   maxLeases: MAX_LEASES,
 
-  async open(rules, warn) {
+  async open(rules, left, warn) {
     await checkVersion()
     await tryTable(rules())
-    return { firewall: nftablesFirewall(rules, warn), logged: loggedPackets, follow: followRuleset(warn) }
+    return { firewall: nftablesFirewall(rules, left, warn), logged: loggedPackets, follow: followRuleset(warn) }
   },
 
   async rehearse(rules) {

@@ -3,7 +3,7 @@ import type { Leases } from '../../gate/leases'
 import { Quiet } from '../../gate/quiet'
 import type { Stages } from '../stages'
 import type { Outcome } from './waiting'
-import { TableWorker } from './worker'
+import { type Adopted, TableWorker } from './worker'
 
 /** A firewall that fails is told of once in so many milliseconds, whatever it fails at. */
 const QUIET = 60_000
@@ -24,9 +24,9 @@ export class Doors {
   }
 
   /** Reads back what an earlier run has left in force. @throws where a table can't be read: it is not taken for an empty one */
-  async adopt(): Promise<Entry[]> {
+  async adopt(): Promise<Adopted> {
     const found = await Promise.all(this.#workers.map((worker) => worker.adopt()))
-    return found.flat()
+    return { entries: found.flatMap(({ entries }) => entries), left: new Map(found.flatMap(({ left }) => [...left])) }
   }
 
   /** Has the firewall follow the leases, as far as they have changed, and looks whether it still does. Call it after each change, and now and then. */

@@ -17,7 +17,7 @@ export interface Due {
 
 /** What stands in a table as far as we know, what of it is due to change, and so what to change next. */
 export class Plan {
-  readonly #table: Pick<Table, 'holds' | 'endsByItself'>
+  readonly #table: Pick<Table, 'holds' | 'endsByItself' | 'clock'>
   readonly #leases: Leases
   /** Told of a lease that has come to stand there. */
   readonly #opened: (lease: Lease) => void
@@ -27,7 +27,7 @@ export class Plan {
   #leasesThere = new Map<string, number>()
   readonly #due = new Map<string, Due>()
 
-  constructor(table: Pick<Table, 'holds' | 'endsByItself'>, leases: Leases, opened: (lease: Lease) => void) {
+  constructor(table: Pick<Table, 'holds' | 'endsByItself' | 'clock'>, leases: Leases, opened: (lease: Lease) => void) {
     this.#table = table
     this.#leases = leases
     this.#opened = opened
@@ -157,7 +157,7 @@ export class Plan {
       if (!isMeant(due)) continue
       else if (isWanted) {
         if (due.notBefore <= steady) add.push(entry)
-      } else if (entry.until !== null && entry.until * 1000 <= wall && this.#table.endsByItself(entry)) sweeps.push(due)
+      } else if (this.#isSwept(entry, { steady, wall })) sweeps.push(due)
       else if (!this.#awaitsHeir(due, isMeant, steady)) ends.push(due)
     }
     // What could not be taken away waits for its next try, and goes with every change that is made anyway.
@@ -165,6 +165,11 @@ export class Plan {
     const isIdle = add.length === 0 && !ends.some(isDue)
     const swept = sweeps.filter((due) => isDue(due) && (isIdle || steady - due.since >= LATEST_SWEEP))
     return { add, remove: [...(isIdle && swept.length === 0 ? [] : ends), ...swept] }
+  }
+
+  /** Whether the kernel has ended an entry, by the clock that it counts. */
+  #isSwept(entry: Entry, now: Now): boolean {
+    return this.#table.endsByItself(entry) && this.#leases.isOver(entry, now, this.#table.clock)
   }
 
   /** Whether an entry stays until the one that takes its place is in force, or goes with it in one step: not in one that leaves that out. */

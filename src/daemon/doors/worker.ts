@@ -19,6 +19,12 @@ const RETRY = 1_000
 
 const RESTORED = 'another program changed the firewall: our rules have been restored'
 
+/** What an earlier run has left in force, and how long the kernel keeps it, in milliseconds, where it says so. */
+export interface Adopted {
+  readonly entries: readonly Entry[]
+  readonly left: ReadonlyMap<Entry, number>
+}
+
 /** Looks after one table: one change at a time. */
 export class TableWorker {
   readonly table: Table
@@ -58,14 +64,14 @@ export class TableWorker {
   }
 
   /** Reads back what stands in the table. @throws where it can't be read */
-  async adopt(): Promise<Entry[]> {
-    const { entries, isWhole, isOutdated } = await this.table.read()
+  async adopt(): Promise<Adopted> {
+    const { entries, left, isWhole, isOutdated } = await this.table.read()
     const isSingle = this.#plan.stand(entries)
     for (const lease of entries.filter(isLease)) this.#ends.opened(lease)
     this.#isBroken = !isWhole || isOutdated === true || !isSingle
     if (!isWhole) this.#news = `${this.table.name}: our chains were missing and have been restored`
     this.#looked = this.#now().steady
-    return [...this.#plan.standing()]
+    return { entries: [...this.#plan.standing()], left: left ?? new Map() }
   }
 
   /** Notes that an entry may have to be changed; {@link TableWorker.wake} has it done. */

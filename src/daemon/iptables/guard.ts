@@ -34,6 +34,7 @@ export async function readMangle(family: Family): Promise<FilterTable> {
 
 class GuardTable implements Table {
   readonly name: Family
+  readonly clock = 'wall'
   readonly maxRemoved = MAX_REMOVED
   readonly #rules: () => Rules
   readonly #warn: (message: string) => void

@@ -27,6 +27,7 @@ export function iptablesFirewall(tables: readonly FilterTable[], warn: (message:
 /** The filter table of one family. */
 class IptablesTable implements Table {
   readonly name: Family
+  readonly clock = 'wall'
   readonly maxRemoved = MAX_REMOVED
   readonly #warn: (message: string) => void
   /** The table as it was last read, and the lines of our rules in it, by the names of their entries. */

@@ -84,5 +84,13 @@ export function readListed(values: readonly unknown[], comment: unknown): Entry 
   return { ...whose, protocol, port, once: once === 'once', until }
 }
 
+/** By their numbers in an IP header: nft knows no names where there is no /etc/protocols. */
+const PROTOCOLS: Readonly<Record<string, unknown>> = { 6: 'tcp', 17: 'udp' }
+
+/** The values of an element's key, as nft prints them, with a protocol by its name: it stands in front of the port. */
+export function named(values: readonly unknown[]): unknown[] {
+  return values.map((value, i) => (i === values.length - 2 ? (PROTOCOLS[String(value)] ?? value) : value))
+}
+
 /** The object that lets one connection pass, for all leases of one knock together. */
 export const limitOf = ({ id }: Lease): string => `once_${id.slice(0, 8)}`

@@ -3,7 +3,7 @@ import { CommandFault, run, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Rules } from '../backends/backend'
 import { areWhole } from '../marks'
-import { LISTS, readListed, TABLE } from './elements'
+import { LISTS, named, readListed, TABLE } from './elements'
 import { BASE, GROWING, rulesetMarks } from './ruleset'
 import { type Place, placeOf, roundKey, setOf } from './standing'
 
@@ -29,6 +29,8 @@ export interface Ruleset {
 /** The elements of our sets. */
 export interface Elements {
   readonly entries: readonly Entry[]
+  /** How long the kernel keeps an entry, in milliseconds: it cuts the seconds off. */
+  readonly left: ReadonlyMap<Entry, number>
   /** Elements of our lists that are not of our making, as nft has them. */
   readonly others: readonly string[]
   /** In which of the maps for one connection each door and limit was found, by {@link roundKey}. */
@@ -102,14 +104,19 @@ async function eachElement(kind: 'set' | 'map', name: string, take: (text: strin
 
 /** An element with a timeout, a counter or a comment is wrapped. */
 interface Elem {
-  readonly elem?: { readonly val?: { readonly concat?: readonly unknown[] }; readonly comment?: unknown }
+  readonly elem?: {
+    readonly val?: { readonly concat?: readonly unknown[] }
+    readonly comment?: unknown
+    readonly expires?: unknown
+  }
   readonly concat?: readonly unknown[]
 }
-const keyOf = ({ elem, concat }: Elem): readonly unknown[] => elem?.val?.concat ?? concat ?? []
+const keyOf = ({ elem, concat }: Elem): readonly unknown[] => named(elem?.val?.concat ?? concat ?? [])
 
 /** Collects elements, each as the text of its JSON. */
 export class ElementReader implements Elements {
   readonly entries: Entry[] = []
+  readonly left = new Map<Entry, number>()
   readonly others: string[] = []
   readonly rounds = new Map<string, number>()
   readonly met = new Set<string>()
@@ -117,8 +124,11 @@ export class ElementReader implements Elements {
   takeListed(name: string, text: string): void {
     const one = JSON.parse(text) as Elem
     const entry = readListed(keyOf(one), one.elem?.comment)
-    if (entry) this.entries.push(entry)
-    else if (this.others.length < MAX_OTHERS) this.others.push(`${name} ${text}`)
+    if (entry) {
+      this.entries.push(entry)
+      const { expires } = one.elem ?? {}
+      if (typeof expires === 'number') this.left.set(entry, 1_000 * (expires + 1))
+    } else if (this.others.length < MAX_OTHERS) this.others.push(`${name} ${text}`)
   }
 
   takeMet(place: Place, text: string): void {

@@ -9,26 +9,31 @@ import { placeLines, Standing } from './standing'
 /**
  * Leases as elements of sets in a table of our own.
  * @param rules what the table is to have beside them, as of now
+ * @param left how long an entry may stand from now on, in milliseconds; Infinity: until it is taken away
  * @param warn told what an administrator should know
  */
-export function nftablesFirewall(rules: () => Rules, warn: (message: string) => void, now: () => number = Date.now): Firewall {
-  return [new NftTable(rules, warn, now)]
+export function nftablesFirewall(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void): Firewall {
+  return [new NftTable(rules, left, warn)]
 }
+
+/** The kernel's sets count by a monotonic clock, too. */
+const steadyNow = (): number => performance.now()
 
 class NftTable implements Table {
   readonly name = 'nftables'
+  readonly clock = 'steady'
   /** One batch deletes any number of elements. */
   readonly maxRemoved = Infinity
   readonly #rules: () => Rules
   readonly #warn: (message: string) => void
-  readonly #now: () => number
+  readonly #left: (entry: Entry) => number
   #standing = new Standing()
   #others: readonly string[] = []
 
-  constructor(rules: () => Rules, warn: (message: string) => void, now: () => number) {
+  constructor(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void) {
     this.#rules = rules
+    this.#left = left
     this.#warn = warn
-    this.#now = now
   }
 
   holds(): boolean {
@@ -49,21 +54,24 @@ class NftTable implements Table {
 
   async read(): Promise<Read> {
     const ruleset = await readRules()
-    const { entries, others, rounds, met } = await readElements(ruleset)
-    this.#standing = new Standing(entries, ruleset.places, ruleset.limits, rounds)
+    const { entries, left, others, rounds, met } = await readElements(ruleset)
+    const now = steadyNow()
+    const ends = new Map([...left].map(([entry, ms]) => [entry, now + ms]))
+    this.#standing = new Standing(entries, ruleset.places, ruleset.limits, rounds, ends)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
-    const isMet = this.#standing.isMet(met, this.#now())
+    const isMet = this.#standing.isMet(met, now)
     return {
       entries: this.#standing.entries(),
+      left,
       isWhole: isWhole(ruleset) && isMet,
       isOutdated: !isCurrent(ruleset, this.#rules()),
     }
   }
 
   async change(batch: Batch): Promise<void> {
-    const { lines, places, made } = this.#standing.compose(batch, this.#now())
+    const { lines, places, made } = this.#standing.compose(batch, steadyNow(), this.#left)
     await apply([...places.flatMap(placeLines), ...lines])
     made()
   }
@@ -75,9 +83,9 @@ class NftTable implements Table {
     const standing = new Set(there.map(nameOf))
     const remove = there.filter((entry) => !wanted.has(nameOf(entry))).map((entry) => ({ entry, why: 'stray' }))
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
-    const { lines, places, made } = this.#standing.compose({ add, remove }, this.#now())
+    const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
     await apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
-    await apply([...this.#standing.repairs(this.#now()), ...lines])
+    await apply([...this.#standing.repairs(steadyNow()), ...lines])
     made()
   }
 

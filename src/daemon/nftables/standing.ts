@@ -37,6 +37,8 @@ interface Met {
   readonly place: Place
   /** Unix seconds, or null: until closed. */
   readonly until: number | null
+  /** When it ends in steady milliseconds, or Infinity. */
+  readonly end: number
   /** The limit that a connection has to pass; null: none. */
   readonly limit: string | null
 }
@@ -58,21 +60,30 @@ export class Standing {
   readonly #rounds = new Map<string, number>()
   readonly #places = new Set<string>()
   readonly #limits = new Set<string>()
+  /** When an entry ends in steady milliseconds. */
+  readonly #ends = new WeakMap<Entry, number>()
 
   /**
    * Takes over what was read.
    * @param rounds the maps in which limits were found, by door and limit (see {@link roundKey})
+   * @param ends when an entry ends, in steady milliseconds; one that is not there stands until it is taken away
    */
   constructor(
     entries: readonly Entry[] = [],
     places: readonly Place[] = [],
     limits: readonly string[] = [],
     rounds: ReadonlyMap<string, number> = new Map(),
+    ends: ReadonlyMap<Entry, number> = new Map(),
   ) {
+    for (const [entry, end] of ends) this.#ends.set(entry, end)
     for (const place of places) this.#places.add(setOf(place))
     for (const limit of limits) this.#limits.add(limit)
     for (const [key, round] of rounds) this.#rounds.set(key, round)
     for (const entry of entries) this.#put(entry)
+  }
+
+  #endOf(entry: Entry): number {
+    return this.#ends.get(entry) ?? Infinity
   }
 
   entries(): Entry[] {
@@ -85,26 +96,24 @@ export class Standing {
 
   /**
    * The lines that put what packets meet where somebody has taken it away: what is there stays as it is.
-   * @param now Unix milliseconds
+   * @param now steady milliseconds
    */
   repairs(now: number): string[] {
     const script = new Script()
     for (const [door, leases] of this.#doors)
-      for (const [set, { until, limit }] of this.#metBy(door, leases, new Map()))
-        script.add({ set, key: door }, until, now, dataOf(limit))
+      for (const [set, { end, limit }] of this.#metBy(door, leases, new Map()))
+        script.add({ set, key: door }, end - now, dataOf(limit))
     return script.lines()
   }
 
   /**
    * Whether packets meet all of it.
    * @param met set and door of each element that they meet
-   * @param now Unix milliseconds: what ends in the next moments may be gone from one set and not from the other
+   * @param now steady milliseconds: what ends in the next moments may be gone from one set and not from the other
    */
   isMet(met: ReadonlySet<string>, now: number): boolean {
     return [...this.#doors].every(([door, leases]) =>
-      [...this.#metBy(door, leases, new Map())].every(
-        ([set, { until }]) => met.has(`${set} ${door}`) || (until !== null && until * 1_000 < now + MOMENT),
-      ),
+      [...this.#metBy(door, leases, new Map())].every(([set, { end }]) => met.has(`${set} ${door}`) || end < now + MOMENT),
     )
   }
 
@@ -141,10 +150,12 @@ export class Standing {
 
   /**
    * The lines that bring a change about.
-   * @param now Unix milliseconds: elements end by the kernel's own clock, so many milliseconds later
+   * @param now steady milliseconds, as the kernel's own clock counts them
+   * @param left how long an entry that is added may stand, in milliseconds; Infinity: until it is taken away
    * @throws {Refused} where there is no room for it
    */
-  compose({ add, remove }: Batch, now: number): Change {
+  compose({ add, remove }: Batch, now: number, left: (entry: Entry) => number): Change {
+    for (const entry of add) this.#ends.set(entry, now + left(entry))
     const removed = remove.flatMap(({ entry }) => this.#known(entry) ?? [])
     if (this.#listed.size - removed.length + add.length > ROOM) throw new Refused(`there is no room for more than ${ROOM} leases`)
     const script = new Script()
@@ -156,7 +167,7 @@ export class Standing {
       const before = this.#listed.get(text)
       const entry = wanted.get(text)
       if (before && (gone.has(before) || entry)) script.remove(element)
-      if (entry) script.add(element, entry.until, now, ` comment "${commentOf(entry)}"`)
+      if (entry) script.add(element, this.#endOf(entry) - now, ` comment "${commentOf(entry)}"`)
     }
     // ---- what packets meet
     /** What is added at each door that changes. */
@@ -175,7 +186,7 @@ export class Standing {
         if (isSame(one, met.get(set))) continue
         if (!this.#places.has(set)) places.set(set, one.place)
         if (one.limit !== null && !this.#limits.has(one.limit)) limits.add(one.limit)
-        script.add({ set, key: door }, one.until, now, dataOf(one.limit))
+        script.add({ set, key: door }, one.end - now, dataOf(one.limit))
       }
     }
     const made = () => {
@@ -219,7 +230,8 @@ export class Standing {
       const round = limit === null ? null : (rounds.get(roundKey(door, limit)) ?? this.#rounds.get(roundKey(door, limit)) ?? 0)
       const place = { version, bits, round }
       const other = met.get(setOf(place))
-      met.set(setOf(place), { place, limit, until: other ? later(other.until, lease.until) : lease.until })
+      const end = Math.max(other?.end ?? 0, this.#endOf(lease))
+      met.set(setOf(place), { place, limit, end, until: other ? later(other.until, lease.until) : lease.until })
     }
     return met
   }
@@ -247,9 +259,9 @@ class Script {
     push(this.#removed, set, `${key}${dataOf(limit)}`)
   }
 
-  /** @param more what follows the element's end; @param until Unix seconds */
-  add({ set, key }: Element, until: number | null, now: number, more: string): void {
-    const end = until === null ? '' : ` timeout ${timeout(until * 1_000 - now)}`
+  /** @param left milliseconds that it stands, or Infinity; @param more what follows that */
+  add({ set, key }: Element, left: number, more: string): void {
+    const end = left === Infinity ? '' : ` timeout ${timeout(left)}`
     push(this.#added, set, `${key}${end}${more}`)
   }
 

@@ -35,7 +35,7 @@ export function isOlder(version: readonly number[], least: readonly number[]): b
 /** Has the kernel look at the table and at leases of each kind, and change nothing. @throws {Fault} where it can't have them */
 export async function tryTable(rules: Rules): Promise<void> {
   const now = Date.now()
-  const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now)
+  const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now, () => SAMPLE_LIFE)
   const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
   try {
     await feed('nft', ['-c', '-f', '-'], `${script.join('\n')}\n`)
@@ -46,6 +46,9 @@ export async function tryTable(rules: Rules): Promise<void> {
     })
   }
 }
+
+/** Milliseconds. */
+const SAMPLE_LIFE = 60_000
 
 /** Leases with all that they can have, of documentation's addresses. */
 function samples(now: number) {

@@ -32,6 +32,7 @@ interface Call {
 /** The kernel's rules, and the calls that are under way. A rule may stand twice. */
 class Kernel implements Table {
   readonly maxRemoved = 16
+  readonly clock = 'wall'
   readonly name = 'kernel'
   rules: Entry[] = []
   isWhole = true
@@ -196,7 +197,7 @@ class Stage {
     this.doors = this.#start()
     const adopting = this.doors.adopt()
     await this.run()
-    this.leases.restore(await adopting, (key) => this.alive.has(key), this.now)
+    this.leases.restore((await adopting).entries, (key) => this.alive.has(key), this.now)
     this.doors.follow()
   }
 

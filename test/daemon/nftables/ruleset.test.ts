@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { formatGuarded, guards, merged, NO_GUARD, parseGuarded } from '../../../src/daemon/guard'
 import { areWhole } from '../../../src/daemon/marks'
-import { isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
+import { ElementReader, isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
 import { BASE, rulesetLines, rulesetMarks } from '../../../src/daemon/nftables/ruleset'
 
 const GUARD = { ...NO_GUARD, ports: [{ protocol: 'tcp' as const, ports: [22, 22] as const }] }
@@ -126,5 +126,35 @@ describe('guarded ports', () => {
     const guard = merged(['20-30/tcp'].map((text) => parseGuarded(text) as never))
     const ports = [19, 20, 30, 31].map((port) => guards(guard, { protocol: 'tcp', port }))
     expect([...ports, guards(guard, { protocol: 'udp', port: 25 })]).toEqual([false, true, true, false, false])
+  })
+})
+
+describe('the elements of a listing', () => {
+  const comment = `51c851a1:alice:${'5'.repeat(32)}:1800000300:32:once`
+  const place = { version: 4, bits: 32, round: 0 } as const
+
+  it.each([
+    ['by their names', 'tcp'],
+    ['by their numbers, where there is no /etc/protocols', 6],
+    ['by their numbers as text', '6'],
+  ])('have protocols %s', (_, protocol) => {
+    const reader = new ElementReader()
+    reader.takeListed(
+      'leases4',
+      JSON.stringify({ elem: { val: { concat: [1, '198.51.100.7', protocol, 22] }, timeout: 300, expires: 299, comment } }),
+    )
+    reader.takeMet(place, JSON.stringify([{ elem: { val: { concat: ['198.51.100.7', protocol, 22] } } }, 'once_51c851a1']))
+    const [entry] = reader.entries
+    expect(entry).toMatchObject({ key: 'alice', address: '198.51.100.7', protocol: 'tcp', port: 22, once: true })
+    expect(reader.left.get(entry as never)).toBe(300_000)
+    expect([...reader.met]).toEqual(['once4_32_0 198.51.100.7 . tcp . 22'])
+    expect([...reader.rounds.values()]).toEqual([0])
+    expect(reader.others).toEqual([])
+  })
+
+  it('that are not of our making are named, and are no leases', () => {
+    const reader = new ElementReader()
+    reader.takeListed('locks4', JSON.stringify({ concat: [2, '1.2.3.5'] }))
+    expect([reader.entries, reader.others]).toEqual([[], ['locks4 {"concat":[2,"1.2.3.5"]}']])
   })
 })

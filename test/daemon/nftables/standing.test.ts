@@ -19,11 +19,13 @@ const lease = (over: Partial<Lease> = {}): Lease => ({
 })
 const lock = { id: '0badcafe', key: 'alice', fingerprint: FINGERPRINT, address: '2001:db8::7', until: UNTIL }
 const wide = (text: string) => text.split(' . ').map((part) => (/^\d+$/.test(part) ? Number(part) : part))
+/** The kernel's clock stands for the wall clock here. */
+const left = ({ until }: Entry) => (until === null ? Infinity : until * 1_000 - NOW)
 const again = (entry: Entry) => readListed(wide(listed(entry).key), commentOf(entry))
 
 function opened(...entries: Entry[]) {
   const standing = new Standing()
-  standing.compose({ add: entries, remove: [] }, NOW).made()
+  standing.compose({ add: entries, remove: [] }, NOW, left).made()
   return standing
 }
 const closed = (entry: Entry, why = 'closed') => ({ add: [], remove: [{ entry, why }] })
@@ -60,58 +62,66 @@ describe('what packets meet', () => {
   it('lives as long as the longest of its leases', () => {
     const bob = lease({ id: '00000001', key: 'bob', fingerprint: 'b'.repeat(32), until: UNTIL + 60 })
     const standing = opened(lease(), bob)
-    expect(standing.compose(closed(lease()), NOW).lines.join()).not.toContain(door)
-    expect(standing.compose(closed(bob), NOW).lines).toContain(`add element inet knockturn ${door} timeout 300s0ms }`)
+    expect(standing.compose(closed(lease()), NOW, left).lines.join()).not.toContain(door)
+    expect(standing.compose(closed(bob), NOW, left).lines).toContain(`add element inet knockturn ${door} timeout 300s0ms }`)
   })
 
   it('goes with the last of them', () => {
-    const { lines } = opened(lease()).compose(closed(lease()), NOW)
+    const { lines } = opened(lease()).compose(closed(lease()), NOW, left)
     expect(lines).toContain(`delete element inet knockturn ${door} }`)
   })
 
   it('needs no deletion where a door is opened that was closed', () => {
-    expect(new Standing().compose({ add: [lease()], remove: [] }, NOW).lines.join()).not.toContain('delete')
+    expect(new Standing().compose({ add: [lease()], remove: [] }, NOW, left).lines.join()).not.toContain('delete')
   })
 
   it('of a longer lease is taken away and put there in one transaction', () => {
     const longer = lease({ until: UNTIL + 60 })
-    const { lines } = opened(lease()).compose({ add: [longer], remove: [{ entry: lease(), why: 'replaced' }] }, NOW)
+    const { lines } = opened(lease()).compose({ add: [longer], remove: [{ entry: lease(), why: 'replaced' }] }, NOW, left)
     expect(lines.filter((line) => line.includes(door)).map((line) => line.split(' ')[0])).toEqual(['add', 'delete', 'add'])
   })
 
   it('of a lease for one connection keeps its limit where that is made longer', () => {
     const [once, longer] = [lease({ once: true }), lease({ once: true, until: UNTIL + 60 })]
-    const { lines } = opened(once).compose({ add: [longer], remove: [{ entry: once, why: 'replaced' }] }, NOW)
+    const { lines } = opened(once).compose({ add: [longer], remove: [{ entry: once, why: 'replaced' }] }, NOW, left)
     expect(lines.filter((line) => line.includes('limit inet'))).toEqual([])
   })
 
   it('has one limit for all services of a knock', () => {
     const services = [22, 80].map((port, n) => lease({ once: true, port, id: `51c851a1${n ? `.${n}` : ''}` }))
-    const { lines } = new Standing().compose({ add: services, remove: [] }, NOW)
+    const { lines } = new Standing().compose({ add: services, remove: [] }, NOW, left)
     expect(lines.filter((line) => line.startsWith('add limit'))).toHaveLength(1)
   })
 
   it('has a map of its own for each knock for one connection by the same door, up to 16', () => {
     const knocks = Array.from({ length: 17 }, (_, n) => lease({ once: true, id: n.toString(16).padStart(8, '0') }))
     const standing = new Standing()
-    const { places } = standing.compose({ add: knocks.slice(1), remove: [] }, NOW)
+    const { places } = standing.compose({ add: knocks.slice(1), remove: [] }, NOW, left)
     expect(places.map(({ round }) => round)).toEqual(Array.from({ length: 16 }, (_, n) => n))
-    expect(() => standing.compose({ add: knocks, remove: [] }, NOW)).toThrow(Refused)
+    expect(() => standing.compose({ add: knocks, remove: [] }, NOW, left)).toThrow(Refused)
   })
 
   it('of a block is looked up by its network', () => {
-    const { places } = new Standing().compose({ add: [lease({ address: '198.51.100.0/24' })], remove: [] }, NOW)
+    const { places } = new Standing().compose({ add: [lease({ address: '198.51.100.0/24' })], remove: [] }, NOW, left)
     expect(places).toEqual([{ version: 4, bits: 24, round: null }])
   })
 })
 
 it('a change that was not made leaves nothing behind', () => {
   const standing = new Standing()
-  standing.compose({ add: [lease()], remove: [] }, NOW)
+  standing.compose({ add: [lease()], remove: [] }, NOW, left)
   expect(standing.entries()).toEqual([])
 })
 
 it('a lease that has ended already ends at once', () => {
-  const { lines } = new Standing().compose({ add: [lease({ until: NOW / 1_000 - 60 })], remove: [] }, NOW)
+  const { lines } = new Standing().compose({ add: [lease({ until: NOW / 1_000 - 60 })], remove: [] }, NOW, left)
   expect(lines.join()).toContain('timeout 0s1ms')
+})
+
+it('a lease stands no longer than the kernel kept it, though the clock was set back meanwhile', () => {
+  const bob = lease({ id: '00000001', key: 'bob', fingerprint: 'b'.repeat(32) })
+  const hour = 3_600_000
+  const standing = new Standing([lease(), bob], [], [], new Map(), new Map([[lease(), 0]].map(() => [bob, NOW + 20_000])))
+  const { lines } = standing.compose(closed(lease()), NOW, () => hour)
+  expect(lines.join()).not.toContain('3600s')
 })
