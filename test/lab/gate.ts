@@ -25,9 +25,12 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
-  /** Whose rules the leases are; with nftables the services of `guard` are guarded, and there are no other rules. */
+  /** Whose rules the leases are. */
   backend?: 'iptables' | 'nftables'
-  guard?: readonly string[]
+  /** What is guarded: then there are no other rules. Null: nothing, and the administrator's own rules shut everything. */
+  guard?: readonly string[] | 'all' | null
+  /** Lines of the config about what the guard spares. */
+  sparing?: readonly string[]
   /** What else the config says. */
   more?: string
   /** The Node of the server's programs. */
@@ -50,7 +53,8 @@ export async function provision(
     allowRoot = false,
     disk = '',
     backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables',
-    guard = ['22/tcp', '443/tcp'],
+    guard = backend === 'nftables' ? ['22/tcp', '443/tcp'] : null,
+    sparing = [],
     more = '',
     runtime = process.execPath,
   }: GateOptions = {},
@@ -80,7 +84,8 @@ export async function provision(
   }
   const key = await newKey(id, ...keyOptions)
 
-  const firewall = backend === 'iptables' ? 'backend = "iptables"' : `backend = "nftables"\nguard = ${JSON.stringify(guard)}`
+  const isGuarded = guard !== null
+  const firewall = [`backend = "${backend}"`, ...(isGuarded ? [`guard = ${JSON.stringify(guard)}`] : []), ...sparing].join('\n')
   writeFileSync(
     config,
     `server = "gate.example"
@@ -98,13 +103,13 @@ path = ${JSON.stringify(ledger)}
 ${more}`,
   )
 
-  for (const iptables of backend === 'iptables' ? ['iptables', 'ip6tables'] : []) {
+  for (const iptables of isGuarded ? [] : ['iptables', 'ip6tables']) {
     await server.must([iptables, '-P', 'INPUT', 'DROP'])
     await server.must([iptables, '-A', 'INPUT', '-i', 'lo', '-j', 'ACCEPT'])
     await server.must([iptables, '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT'])
   }
   // Neighbour discovery.
-  if (backend === 'iptables') await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
+  if (!isGuarded) await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
   await knockturn('firewall', 'install', '--config', config)
 
   /** The daemon's command, with the privileges that it is to have. */
