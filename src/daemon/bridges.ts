@@ -4,7 +4,7 @@ import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
 import { blockAround, type Cidr } from '../protocol/address'
 import type { Config } from './config'
-import { type Guard, NO_GUARD } from './guard'
+import { type Guard, NO_GUARD, parseInterface } from './guard'
 
 /* The networks of containers: a host on the same link that routes to them itself meets no guarded port. */
 
@@ -47,16 +47,18 @@ function networkOf(cidr: string | null): Cidr | null {
 /** Looks at the bridges of now; none where they can't be seen. */
 export function readBridges(): Bridges {
   try {
-    const isBridge = (name: string) => existsSync(join(INTERFACES, name, 'bridge'))
+    const isBridge = (name: string) =>
+      // Of a name that no rule can have, nothing is believed.
+      parseInterface(name) === name && existsSync(join(INTERFACES, name, 'bridge'))
     return bridgesIn(networkInterfaces(), readdirSync(INTERFACES), isBridge)
   } catch {
     return { names: [], networks: [] }
   }
 }
 
-/** A config's guard, with the networks of now. Where nothing is guarded, nothing else is shut either. */
-export function guardOfNow(guard: Config['firewall']['guard']): Guard {
+/** A config's guard, with the networks of now. Where nothing is guarded, nothing else is shut either. @param isStrict see {@link Guard} */
+export function guardOfNow(guard: Config['firewall']['guard'], isStrict = false): Guard {
   if (guard.ports.length === 0) return NO_GUARD
   const { names, networks } = readBridges()
-  return { ...guard, networks: guard.networks ?? networks, inside: names }
+  return { ...guard, networks: guard.networks ?? networks, inside: names, isStrict }
 }

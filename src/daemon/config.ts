@@ -62,7 +62,7 @@ export interface Config {
   readonly firewall: {
     readonly backend: (typeof BACKENDS)[number]
     /** What nobody reaches without a lease. Networks: null are those of containers' bridges, as they are at the time. */
-    readonly guard: Omit<Guard, 'networks' | 'inside'> & { readonly networks: readonly Cidr[] | null }
+    readonly guard: Omit<Guard, 'networks' | 'inside' | 'isStrict'> & { readonly networks: readonly Cidr[] | null }
     /** Leases of one key that may be in force, so that none can use up the room of the others. */
     readonly leasesPerKey: number
   }

@@ -14,9 +14,11 @@ export interface Guard {
   readonly networks: readonly Cidr[]
   /** Interfaces that are not outside of these networks: the bridges of this machine. */
   readonly inside: readonly string[]
+  /** Whether the kernel knows every connection to a guarded port: then what belongs to none is dropped, too, and not only what begins one. */
+  readonly isStrict: boolean
 }
 
-export const NO_GUARD: Guard = { ports: [], interfaces: [], blocks: [], networks: [], inside: [] }
+export const NO_GUARD: Guard = { ports: [], interfaces: [], blocks: [], networks: [], inside: [], isStrict: false }
 
 /** Ports of one protocol that nobody reaches without a lease. */
 export interface Guarded {

@@ -21,6 +21,7 @@ import { type TapRules, tapRulesOf } from './tap-rules'
 import { openTaps } from './taps/open'
 import { tapWatch, watchTaps } from './taps/watch'
 import { tidyingWatch } from './tidying'
+import { UnknownConnections, watchUnknown } from './unknown-connections'
 
 /** What the administrator has said, beside the config. */
 export interface ServeOptions {
@@ -62,10 +63,11 @@ export async function serve(
     complain(faults)
     return false
   }
-  const { daemon, disk, open } = await begin(options, config, backend, reloader, log)
+  const { daemon, disk, open, unknown } = await begin(options, config, backend, reloader, log)
   reloader.follow()
   const ending = new AbortController()
   open.follow(() => daemon.alarm(), ending.signal)
+  watchUnknown(unknown, () => daemon.alarm(), ending.signal)
   if (backend.isReal) await sweepOthers(backend, log)
 
   const taps = openTaps(config.taps, warn, config.datagram.ports)
@@ -106,8 +108,14 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
   const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
   // Before anything is changed: a table that can't be read is not one that is not there.
   const leases = new Leases({ all: backend.maxLeases, key: config.firewall.leasesPerKey })
+  const unknown = new UnknownConnections(config.firewall.guard.ports)
+  await unknown.look()
   const open = await backend.open(
-    currentRules(config, () => reloader.judged),
+    currentRules(
+      config,
+      () => reloader.judged,
+      () => unknown.isNone,
+    ),
     (entry) => leases.left(entry, now()),
     warn,
   )
@@ -118,16 +126,16 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
   if (!listener.namesWrongClocks) log.info('too many keys to diagnose clients whose clock is wrong')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)
-  return { daemon, disk, open }
+  return { daemon, disk, open, unknown }
 }
 
 /** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */
-function currentRules(config: Config, keys: () => readonly ServerKey[]): () => Rules {
+function currentRules(config: Config, keys: () => readonly ServerKey[], isStrict: () => boolean): () => Rules {
   let known: { readonly keys: readonly ServerKey[]; readonly taps: TapRules | null } | null = null
   return () => {
     const current = keys()
     if (known?.keys !== current)
       known = { keys: current, taps: config.taps.source === 'stdin' ? null : tapRulesOf(current, config) }
-    return { guard: guardOfNow(config.firewall.guard), taps: known.taps }
+    return { guard: guardOfNow(config.firewall.guard, isStrict()), taps: known.taps }
   }
 }

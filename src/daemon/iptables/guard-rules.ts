@@ -71,6 +71,7 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
             ]
           : []),
         ...to('tcp', guard.ports, `${SYN.replace('-p tcp ', '')} -j ${GATE}`),
+        ...(guard.isStrict ? to('tcp', guard.ports, '-m conntrack --ctstate NEW,INVALID -j DROP') : []),
         ...to('udp', guard.ports, `-m conntrack ! --ctstate ESTABLISHED -j ${GATE}`),
       ],
     ],

@@ -9,7 +9,7 @@ import { interfaceAddresses } from './table'
 /* What an installation would shut: connections and services of now, as the kernel lists them. Any local user can have any of these. */
 
 /** States in /proc/self/net/tcp and udp (net/tcp_states.h). */
-const ESTABLISHED = 1
+export const ESTABLISHED = 1
 const UNCONNECTED = 7
 const LISTEN = 10
 
@@ -21,6 +21,7 @@ interface Socket {
   readonly local: string
   readonly port: number
   readonly peer: string
+  readonly peerPort: number
 }
 
 /**
@@ -86,7 +87,7 @@ const inRanges = (port: number, ranges: TapRules['ranges']): boolean => ranges.s
  * ProcSubset=pid leaves nothing else of /proc.
  * @throws {Fault} where they can't be read
  */
-async function eachSocket(protocol: 'tcp' | 'udp', take: (socket: Socket) => void): Promise<void> {
+export async function eachSocket(protocol: 'tcp' | 'udp', take: (socket: Socket) => void): Promise<void> {
   for (const name of [protocol, `${protocol}6`]) {
     const path = `/proc/self/net/${name}`
     const lines = lineSplitter((line) => {
@@ -110,18 +111,19 @@ async function eachSocket(protocol: 'tcp' | 'udp', take: (socket: Socket) => voi
  * @returns null for any other line
  */
 export function readSocket(line: string): Socket | null {
-  const [, local, port, peer, state] = SOCKET.exec(line) ?? []
+  const [, local, port, peer, peerPort, state] = SOCKET.exec(line) ?? []
   if (!local) return null
   return {
     state: Number.parseInt(state, 16),
     local: procAddress(local),
     port: Number.parseInt(port, 16),
     peer: procAddress(peer),
+    peerPort: Number.parseInt(peerPort, 16),
   }
 }
 
 const END = '([0-9A-F]{8}|[0-9A-F]{32})'
-const SOCKET = new RegExp(`^ *\\d+: ${END}:([0-9A-F]{4}) ${END}:[0-9A-F]{4} ([0-9A-F]{2}) `)
+const SOCKET = new RegExp(`^ *\\d+: ${END}:([0-9A-F]{4}) ${END}:([0-9A-F]{4}) ([0-9A-F]{2}) `)
 
 /** /proc prints addresses as 32-bit words in the machine's byte order. */
 function procAddress(hex: string): string {

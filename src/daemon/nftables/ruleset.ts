@@ -80,6 +80,7 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
               // Whatever conntrack says: it takes a SYN for established that comes behind a RST and a stray ACK.
               `${SYN} jump gate`,
               `${UDP} ct state != established jump gate`,
+              ...(guard.isStrict ? ['meta l4proto tcp ct state { new, invalid } counter drop'] : []),
             ]
           : []),
       ],

@@ -1,0 +1,115 @@
+import { describe, expect, it } from 'vitest'
+import { bridgesIn } from '../../src/daemon/bridges'
+import { allBut, formatGuarded, guards, NO_GUARD, parseGuarded, parseInterface } from '../../src/daemon/guard'
+import { commentOf, guardRules, markedRules } from '../../src/daemon/iptables/guard-rules'
+import { areWhole, marksOf } from '../../src/daemon/marks'
+import { formatCidr, parseCidr } from '../../src/protocol/address'
+
+const portsOf = (...texts: string[]) => texts.map((text) => parseGuarded(text) as never)
+
+describe('all ports but some', () => {
+  it('are all but those, and but the ones to which DHCP answers', () => {
+    expect(allBut(portsOf('443/tcp', '50-60/udp')).map(formatGuarded)).toEqual([
+      ...['1-442/tcp', '444-65535/tcp'],
+      ...['1-49/udp', '61-67/udp', '69-545/udp', '547-65535/udp'],
+    ])
+  })
+
+  it('are none of a protocol that is public as a whole', () => {
+    expect(allBut(portsOf('1-65535/tcp')).every(({ protocol }) => protocol === 'udp')).toBe(true)
+  })
+
+  it('hold each port that is not public, and none that is', () => {
+    const all = allBut(portsOf('1/tcp', '65535/tcp', '100-200/tcp'))
+    const held = [1, 2, 99, 100, 200, 201, 65_534, 65_535].map((port) => guards(all, { protocol: 'tcp', port }))
+    expect(held).toEqual([false, true, true, false, false, true, true, false])
+  })
+})
+
+describe('the name of an interface', () => {
+  it.each(['eth0', 'br-*', 'wlp2s0', 'eth0.100', 'wg-home', 'a*'])('may be %s', (name) => {
+    expect(parseInterface(name)).toBe(name)
+  })
+
+  it.each(['', '*', 'a b', 'eth0"', 'br-**', '-i', 'a/b', 'eth0;drop', 'x'.repeat(16), 'br*x', 'é'])('cannot be %j', (name) => {
+    expect(parseInterface(name)).toBeNull()
+  })
+})
+
+describe('the networks of containers', () => {
+  const of = (cidr: string) => [{ cidr }]
+  const interfaces = {
+    eth0: of('203.0.113.7/24'),
+    docker0: [...of('172.17.0.1/16'), ...of('fd00:17::1/64'), ...of('fe80::1/64')],
+    'br-0123456789ab': of('172.18.0.1/16'),
+    podman0: of('10.88.0.1/16'),
+    br0: of('192.168.1.1/24'),
+    'br-lan': of('192.168.2.1/24'),
+    virbr0: of('192.168.122.1/24'),
+  }
+  const isBridge = (name: string) => name !== 'eth0'
+  const { names, networks } = bridgesIn(interfaces, Object.keys(interfaces), isBridge)
+
+  it('are those of the bridges that Docker and Podman make, and of no other bridge', () => {
+    expect(networks.map(formatCidr)).toEqual(['172.17.0.0/16', 'fd00:17::/64', '172.18.0.0/16', '10.88.0.0/16'])
+  })
+
+  it('have all bridges of the machine on their inside', () => {
+    expect(names).toEqual(Object.keys(interfaces).filter(isBridge))
+  })
+
+  it('are none of a name alone: an interface called docker0 may be no bridge', () => {
+    expect(bridgesIn(interfaces, Object.keys(interfaces), () => false)).toEqual({ names: [], networks: [] })
+  })
+})
+
+describe('the rules of a guard, for iptables', () => {
+  const guard = {
+    ...NO_GUARD,
+    ports: portsOf(...Array.from({ length: 20 }, (_, n) => `${1_000 + 2 * n}/tcp`), '5000-5001/udp'),
+    interfaces: ['br-*'],
+    blocks: ['10.0.0.0/8', '2001:db8::/32'].map((text) => parseCidr(text) as never),
+  }
+  const rules = guardRules('iptables', { guard, taps: null })
+  const main = rules.get('KNOCKTURN') ?? []
+
+  it('name no more ports in one rule than it takes', () => {
+    const lists = main.flatMap((rule) => /--dports (\S+)/.exec(rule)?.[1]?.split(',') ?? [])
+    expect(
+      main
+        .filter((rule) => rule.includes('--dports 1000'))
+        .map((rule) => rule.split('--dports ')[1]?.split(' ')[0]?.split(',').length),
+    ).toEqual([15])
+    expect(lists.filter((port) => /^1\d{3}$/.test(port))).toHaveLength(20)
+  })
+
+  it('have the blocks of their own family', () => {
+    expect(main.filter((rule) => rule.includes(' -s '))).toEqual(['-A KNOCKTURN -s 10.0.0.0/8 -j RETURN'])
+    const six = guardRules('ip6tables', { guard, taps: null }).get('KNOCKTURN') ?? []
+    expect(six.filter((rule) => rule.includes(' -s '))).toEqual(['-A KNOCKTURN -s 2001:db8::/32 -j RETURN'])
+  })
+
+  it('write an interface’s star as iptables does', () => {
+    expect(main).toContain('-A KNOCKTURN -i br-+ -j RETURN')
+  })
+
+  it('are whole by their comments, and not without one of them', () => {
+    const comments = markedRules(rules).map(commentOf)
+    expect(areWhole([comments])).toBe(true)
+    expect(areWhole([comments.slice(1)])).toBe(false)
+    expect(areWhole([comments.slice(0, -1)])).toBe(false)
+  })
+
+  it('drop what belongs to no connection only where all connections are known', () => {
+    const drops = (isStrict: boolean) =>
+      (guardRules('iptables', { guard: { ...guard, isStrict }, taps: null }).get('KNOCKTURN') ?? []).filter((rule) =>
+        rule.includes('NEW,INVALID -j DROP'),
+      )
+    expect([drops(false).length, drops(true).length]).toEqual([0, 2])
+  })
+})
+
+it('two rulesets that differ have different marks', () => {
+  const marks = (rules: string[], more?: unknown) => [...marksOf(new Map([['a', rules]]), more).values()].join()
+  expect(new Set([marks(['x']), marks(['y']), marks(['x'], 1)]).size).toBe(3)
+})

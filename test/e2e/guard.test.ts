@@ -1,0 +1,155 @@
+import { join } from 'node:path'
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import { until } from '../lab/waiters'
+import { writePcap } from '../replay/packets'
+import { useGate } from './use-gate'
+
+/* What the guard shuts, whoever publishes it, and what it spares. */
+
+const SSH = 22
+const WEB = 443
+const OTHER = 8_022
+const DNS = 5_353
+/** The port that a container publishes, and its own. */
+const PUBLISHED = 8_080
+const INNER = 80
+const ACK = 0x10
+/** Milliseconds within which an answer would come. */
+const ANSWER = 700
+const NETWORK = '172.17.0'
+const SERVICES = `${SSH}/tcp,${PUBLISHED}/tcp,${DNS}/udp`
+
+describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded but some,', (backend) => {
+  const { server, client, stranger, gate, lab } = useGate(['client', 'stranger', 'near'], {
+    serve: [SSH, WEB, OTHER, DNS],
+    backend,
+    guard: 'all',
+    sparing: [`public = ["${WEB}/tcp"]`, 'guard_except = ["spare*", "198.51.100.4", "2001:db8:7::4"]'],
+    keyOptions: ['--services', SERVICES, '--max', '1h'],
+  })
+  let box: Host
+
+  beforeAll(async () => {
+    box = await publish()
+  })
+  beforeEach(() => client.moveOn())
+
+  /** A container behind DNAT, as Docker makes it. */
+  async function publish(): Promise<Host> {
+    const made = new Host(lab, 'box', 9)
+    await made.makeNamespace()
+    await server.must(['ip', 'link', 'add', 'docker0', 'type', 'bridge'])
+    await server.must(['ip', 'address', 'add', `${NETWORK}.1/16`, 'dev', 'docker0'])
+    await server.must(['ip', 'link', 'add', 'vbox', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', made.namespace])
+    await server.must(['ip', 'link', 'set', 'vbox', 'master', 'docker0', 'up'])
+    await server.must(['ip', 'link', 'set', 'docker0', 'up'])
+    for (const argv of [
+      ['link', 'set', 'lo', 'up'],
+      ['address', 'add', `${NETWORK}.2/16`, 'dev', 'eth0'],
+      ['link', 'set', 'eth0', 'up'],
+      ['route', 'add', 'default', 'via', `${NETWORK}.1`],
+    ])
+      await made.must(['ip', ...argv])
+    await server.must(['sysctl', '-qw', 'net.ipv4.ip_forward=1'])
+    const nat = ['iptables', '-t', 'nat', '-A']
+    const to = `${NETWORK}.2:${INNER}`
+    await server.must([...nat, 'PREROUTING', '-p', 'tcp', '--dport', `${PUBLISHED}`, '-j', 'DNAT', '--to-destination', to])
+    await server.must([...nat, 'POSTROUTING', '-s', `${NETWORK}.0/16`, '!', '-o', 'docker0', '-j', 'MASQUERADE'])
+    await made.startAgent()
+    await made.service(INNER)
+    return made
+  }
+
+  const open = (port: number, ...options: string[]) =>
+    knocked(client, gate.daemon, gate.key, '-p', String(port), '-r', server.ipv4, '-4', ...options)
+  const openAndHold = async () => {
+    await open(SSH)
+    return client.hold(server.ipv4, SSH)
+  }
+  let port = 41_000
+  /** What comes back for an ACK that belongs to no connection. */
+  async function strayAck() {
+    const mac = async (host: Host) => (await host.must(['cat', '/sys/class/net/eth0/address'])).trim()
+    const wire = await stranger.capture('eth0', 128, `src port ${SSH} and tcp[tcpflags] & tcp-rst != 0`)
+    const file = writePcap(
+      join(lab.folder(), 'ack.pcap'),
+      [{ source: stranger.ipv4, port: SSH, from: ++port, flags: ACK, seq: 1_000, ack: 1_000 }],
+      { from: await mac(stranger), to: await mac(server), destination: server.ipv4, destination6: server.ipv6 },
+    )
+    await stranger.must(['tcpreplay', '-q', '-i', 'eth0', file])
+    const answers = async () => (await stranger.must(['tcpdump', '-nn', '-r', wire.file])).split('\n').filter(Boolean).length
+    const saw = await until(async () => (await answers()) > 0, 'an answer', ANSWER).then(
+      () => 'refused',
+      () => 'silence',
+    )
+    await wire.end()
+    return saw
+  }
+  const sees = async (host: Host, port: number, address = server.ipv4) => (await host.connect(address, port)).saw
+
+  it.each(['ipv4', 'ipv6'] as const)('a new listener is shut, what is public is open, over %s', async (family) => {
+    const seen = await Promise.all([SSH, WEB, OTHER].map((port) => sees(client, port, server[family])))
+    expect(seen).toEqual(['silence', 'open', 'silence'])
+    expect((await client.echo(server[family], DNS)).saw).toBe('silence')
+  })
+
+  it.each(['ipv4', 'ipv6'] as const)('an address that is spared needs no knock, over %s', async (family) => {
+    const near = lab.hosts.near as Host
+    expect(await sees(near, SSH, server[family])).toBe('open')
+    expect((await near.echo(server[family], DNS)).saw).toBe('open')
+  })
+
+  it('a published port of a container is shut, and a knock opens just it, to the asked address only, until its end', async () => {
+    expect([await sees(client, PUBLISHED), await sees(stranger, PUBLISHED)]).toEqual(['silence', 'silence'])
+    await open(PUBLISHED)
+    expect([await sees(client, PUBLISHED), await sees(stranger, PUBLISHED)]).toEqual(['open', 'silence'])
+    expect([await sees(client, SSH), await sees(client, OTHER)]).toEqual(['silence', 'silence'])
+    await knocked(client, gate.daemon, gate.key, '-p', String(PUBLISHED), '-r', server.ipv4, '-4', '--close')
+    expect(await sees(client, PUBLISHED)).toBe('silence')
+  })
+
+  it('the network of containers is shut to a host on the link that routes to it', async () => {
+    await client.must(['ip', 'route', 'add', `${NETWORK}.0/16`, 'via', server.ipv4])
+    expect(await sees(client, INNER, `${NETWORK}.2`)).toBe('silence')
+    await open(PUBLISHED)
+    expect(await sees(client, INNER, `${NETWORK}.2`)).toBe('silence')
+    expect(await sees(client, PUBLISHED)).toBe('open')
+  })
+
+  it('containers reach the host’s own network and the way out', async () => {
+    await stranger.service(OTHER)
+    expect(await sees(box, OTHER, stranger.ipv4)).toBe('open')
+  })
+
+  it('a lease ends by itself with the daemon dead, and the guard stays', async () => {
+    await open(PUBLISHED, '-t', '3s')
+    await gate.daemon.end('SIGKILL')
+    await client.becomes(server.ipv4, PUBLISHED, 'silence')
+    expect([await sees(stranger, PUBLISHED), await sees(stranger, SSH)]).toEqual(['silence', 'silence'])
+    gate.daemon = await gate.startDaemon()
+  })
+
+  it('running connections live on where nothing has kept track of connections before', async () => {
+    await gate.daemon.end()
+    await gate.knockturn('firewall', 'remove')
+    await server.must(['nft', 'flush', 'ruleset'])
+    const [idle, busy] = [await client.hold(server.ipv4, SSH), await client.hold(server.ipv4, SSH)]
+    const says: boolean[] = []
+    const talking = (async () => {
+      while (says.length < 20) says.push(await busy.isAlive())
+    })()
+    gate.daemon = await gate.startDaemon()
+    await talking
+    expect(await sees(client, SSH)).toBe('silence')
+    expect([says.every(Boolean), await idle.isAlive(), await busy.isAlive()]).toEqual([true, true, true])
+    // As long as they live, a packet of no connection may be one of an old connection's.
+    expect(await strayAck()).toBe('refused')
+    await Promise.all([idle.end(), busy.end()])
+    await until(async () => (await strayAck()) === 'silence', 'stray packets are silenced')
+    const later = await openAndHold()
+    expect([await strayAck(), await later.isAlive()]).toEqual(['silence', true])
+    await later.end()
+  })
+})
