@@ -1,7 +1,7 @@
 import { type Cidr, formatCidr } from '../../protocol/address'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import type { Rules } from '../backends/backend'
-import { formatGuarded, type Guarded, merged } from '../guard'
+import { formatGuarded, type Guard, type Guarded, merged } from '../guard'
 import { marksOf } from '../marks'
 import type { TapRules } from '../tap-rules'
 import { ADDRESSES, LISTS, ROOM, TABLE, VERSIONS, versionOf } from './elements'
@@ -68,34 +68,45 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
         // Loopback is heard, and never shut.
         'iifname "lo" jump taps',
         'iifname "lo" accept',
-        ...guard.networks.flatMap((network) => closed(network, guard.inside)),
-        // What is forwarded anyway.
-        'fib daddr type unicast accept',
+        ...networkLines(guard, 'counter drop'),
         ...(taps ? [`${PORT} @pool jump pool`, ...(datagrams ? [`${datagrams} jump pool`] : [])] : []),
-        ...(guard.ports.length > 0
-          ? [
-              ...guard.interfaces.map((name) => `iifname "${name}" accept`),
-              ...guard.blocks.map((block) => `${sourceIs(block)} accept`),
-              `${PORT} != @guarded accept`,
-              // Whatever conntrack says: it takes a SYN for established that comes behind a RST and a stray ACK.
-              `${SYN} jump gate`,
-              `${UDP} ct state != established jump gate`,
-              ...(guard.isStrict ? ['meta l4proto tcp ct state { new, invalid } counter drop'] : []),
-            ]
-          : []),
+        ...portLines(guard, 'jump gate'),
+        ...(guard.isStrict ? ['meta l4proto tcp ct state { new, invalid } counter drop'] : []),
       ],
     ],
   ])
 }
 
+/** What the guard does about what is forwarded. @param verdict on what begins a connection to a network behind us */
+export function networkLines({ networks, inside }: Guard, verdict: string): string[] {
+  return [
+    ...networks.flatMap((network) => closed(network, inside, verdict)),
+    // What is forwarded anyway.
+    'fib daddr type unicast accept',
+  ]
+}
+
+/** What the guard does about ports. @param verdict on what begins a connection to one of them */
+export function portLines({ ports, interfaces, blocks }: Guard, verdict: string): string[] {
+  if (ports.length === 0) return []
+  return [
+    ...interfaces.map((name) => `iifname "${name}" accept`),
+    ...blocks.map((block) => `${sourceIs(block)} accept`),
+    `${PORT} != @guarded accept`,
+    // Whatever conntrack says: it takes a SYN for established that comes behind a RST and a stray ACK.
+    `${SYN} ${verdict}`,
+    `${UDP} ct state != established ${verdict}`,
+  ]
+}
+
 const sourceIs = (block: Cidr): string => `${ADDRESSES[versionOf(formatCidr(block))].source} ${formatCidr(block)}`
 
 /** Nobody begins anything from outside with a network behind us: what is published comes to an address of ours. */
-function closed(network: Cidr, inside: readonly string[]): string[] {
+function closed(network: Cidr, inside: readonly string[], verdict: string): string[] {
   const text = formatCidr(network)
   const from = `iifname != { ${inside.map((name) => `"${name}"`).join(', ')} }`
   const to = `${inside.length > 0 ? `${from} ` : ''}${versionOf(text) === 4 ? 'ip' : 'ip6'} daddr ${text}`
-  return [`${to} ${SYN} counter drop`, `${to} ${UDP} ct state != established counter drop`]
+  return [`${to} ${SYN} ${verdict}`, `${to} ${UDP} ct state != established ${verdict}`]
 }
 
 /** Within the limit of its source a packet is logged. */
@@ -128,27 +139,29 @@ export function rulesetMarks(rules: Rules): ReadonlyMap<string, readonly string[
   return marksOf(rulesOf(rules), [rules.guard.ports.map(formatGuarded), poolOf(rules.taps).map(formatGuarded)])
 }
 
+/** What makes a set of ports, or brings it up to date. */
+export function portSet(table: string, name: string, all: readonly Guarded[]): string[] {
+  const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
+  return [
+    `add set ${table} ${name} { type inet_proto . inet_service; flags interval; }`,
+    `flush set ${table} ${name}`,
+    ...(elements.length > 0 ? [`add element ${table} ${name} { ${elements.join(', ')} }`] : []),
+  ]
+}
+
 /** What makes the table or brings it up to date, as lines for nft: in one transaction, and without touching the leases in it. */
 export function rulesetLines(rules: Rules): string[] {
   const lines = rulesOf(rules)
   const marks = rulesetMarks(rules)
   const set = (name: string, spec: string) => `add set ${TABLE} ${name} { ${spec} }`
-  const ports = (name: string, all: readonly Guarded[]) => {
-    const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
-    return [
-      set(name, 'type inet_proto . inet_service; flags interval;'),
-      `flush set ${TABLE} ${name}`,
-      ...(elements.length > 0 ? [`add element ${TABLE} ${name} { ${elements.join(', ')} }`] : []),
-    ]
-  }
   return [
     `add table ${TABLE}`,
     ...Object.entries(LISTS).map(([name, type]) => set(name, `type ${type}; flags timeout; size ${ROOM};`)),
     ...VERSIONS.map((version) =>
       set(`sources${version}`, `type ${ADDRESSES[version].type}; flags dynamic, timeout; timeout 2s; size ${MAX_SOURCES};`),
     ),
-    ...ports('guarded', rules.guard.ports),
-    ...ports('pool', poolOf(rules.taps)),
+    ...portSet(TABLE, 'guarded', rules.guard.ports),
+    ...portSet(TABLE, 'pool', poolOf(rules.taps)),
     ...[...lines.keys()].flatMap((chain) => {
       const { hook, priority, policy } = HOOK
       const base = chain === BASE.chain ? ` { type filter hook ${hook} priority ${priority}; policy ${policy}; }` : ''

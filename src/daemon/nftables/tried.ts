@@ -1,0 +1,84 @@
+import { CommandFault, feed, run, stream } from '../../system/commands'
+import { itemSplitter } from '../../system/json-items'
+import type { Guard } from '../guard'
+import { ADDRESSES, named, VERSIONS } from './elements'
+import { networkLines, portLines, portSet } from './ruleset'
+
+/* A table that counts what a guard would drop, and drops nothing. */
+
+const TABLE = 'inet knockturn_try'
+/** In front of the guard itself, so that what that drops is counted, too. */
+const PRIORITY = -111
+/** Ports and networks that are counted apart: the rest is not counted. */
+const MAX_COUNTED = 65_536
+/** The network of a source: what belongs to one household, or to one provider's customers. */
+const NETWORK = { 4: { mask: '255.255.255.0', bits: 24 }, 6: { mask: 'ffff:ffff:ffff::', bits: 48 } } as const
+const MAX_ELEMENT = 4_096
+
+/** Packets of one network to one port. */
+export interface Tried {
+  readonly protocol: string
+  readonly port: number
+  /** `198.51.100.0/24` */
+  readonly network: string
+  readonly packets: number
+}
+
+/** Begins to count, from nothing. @throws {Fault} where the kernel can't have such a table */
+export async function beginTry(guard: Guard): Promise<void> {
+  const counting = VERSIONS.map((version) => {
+    const { source, type } = ADDRESSES[version]
+    return {
+      set: `add set ${TABLE} tried${version} { type inet_proto . inet_service . ${type}; flags dynamic; size ${MAX_COUNTED}; }`,
+      rule: `add rule ${TABLE} tried update @tried${version} { meta l4proto . th dport . ${source} & ${NETWORK[version].mask} counter }`,
+    }
+  })
+  const lines = [
+    `add table ${TABLE}`,
+    `delete table ${TABLE}`,
+    `add table ${TABLE}`,
+    ...counting.map(({ set }) => set),
+    ...portSet(TABLE, 'guarded', guard.ports),
+    `add chain ${TABLE} tried`,
+    ...counting.map(({ rule }) => rule),
+    `add chain ${TABLE} guard { type filter hook prerouting priority ${PRIORITY}; policy accept; }`,
+    `add rule ${TABLE} guard iifname "lo" accept`,
+    ...[...networkLines(guard, 'jump tried'), ...portLines(guard, 'jump tried')].map((line) => `add rule ${TABLE} guard ${line}`),
+  ]
+  await feed('nft', ['-f', '-'], `${lines.join('\n')}\n`)
+}
+
+/** What has been counted so far. @throws {Fault} where that can't be known */
+export async function readTried(): Promise<Tried[]> {
+  const found: Tried[] = []
+  for (const version of VERSIONS) {
+    const push = itemSplitter('elem', 4, (text) => found.push(...(readElement(text, NETWORK[version].bits) ?? [])), MAX_ELEMENT)
+    await stream('nft', ['-j', 'list', 'set', ...TABLE.split(' '), `tried${version}`], push)
+  }
+  return found
+}
+
+/** Reads an element of a counting set; nothing where it is none. */
+export function readElement(text: string, bits: number): [Tried] | null {
+  const { elem } = JSON.parse(text) as { elem?: { val?: { concat?: unknown[] }; counter?: { packets?: unknown } } }
+  const [protocol, port, network] = elem?.val?.concat ?? []
+  const packets = elem?.counter?.packets
+  if (typeof port !== 'number' || typeof network !== 'string' || typeof packets !== 'number') return null
+  return [{ protocol: String(named([protocol, port])[0]), port, network: `${network}/${bits}`, packets }]
+}
+
+/** Ends the counting; nothing happens where there is none. */
+export async function endTry(): Promise<void> {
+  await feed('nft', ['-f', '-'], `add table ${TABLE}\ndelete table ${TABLE}\n`)
+}
+
+/** Whether somebody counts now. */
+export async function isTrying(): Promise<boolean> {
+  try {
+    await run('nft', ['-t', 'list', 'table', ...TABLE.split(' ')])
+    return true
+  } catch (error) {
+    if (error instanceof CommandFault && error.message.includes('No such file')) return false
+    throw error
+  }
+}
