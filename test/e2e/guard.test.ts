@@ -4,6 +4,7 @@ import { Host } from '../lab/host'
 import { knocked } from '../lab/knocks'
 import { until } from '../lab/waiters'
 import { writePcap } from '../replay/packets'
+import { BIN } from '../root'
 import { useGate } from './use-gate'
 
 /* What the guard shuts, whoever publishes it, and what it spares. */
@@ -121,6 +122,19 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
   it('containers reach the host’s own network and the way out', async () => {
     await stranger.service(OTHER)
     expect(await sees(box, OTHER, stranger.ipv4)).toBe('open')
+  })
+
+  it('what it would drop is counted by port and network, and nothing is dropped for it', async () => {
+    const trial = server.start([process.execPath, join(BIN, 'knockturn'), 'guard', 'try', '--config', gate.config])
+    await trial.line((line) => line.startsWith('counting'))
+    await Promise.all([sees(client, SSH), sees(client, WEB), sees(client, SSH, server.ipv6), client.echo(server.ipv4, DNS)])
+    expect(await sees(lab.hosts.near as Host, SSH)).toBe('open')
+    await trial.end('SIGINT')
+    const counted = trial.lines.filter((line) => /^\d+\t/.test(line)).map((line) => line.split('\t').slice(1).join(' '))
+    expect(counted.sort()).toEqual(
+      [`${SSH}/tcp 198.51.100.0/24`, `${SSH}/tcp 2001:db8:7::/48`, `${DNS}/udp 198.51.100.0/24`].sort(),
+    )
+    expect(await server.must(['nft', 'list', 'tables'])).not.toContain('knockturn_try')
   })
 
   it('a lease ends by itself with the daemon dead, and the guard stays', async () => {

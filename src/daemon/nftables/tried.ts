@@ -1,4 +1,4 @@
-import { CommandFault, feed, run, stream } from '../../system/commands'
+import { feed, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Guard } from '../guard'
 import { ADDRESSES, named, VERSIONS } from './elements'
@@ -7,8 +7,8 @@ import { networkLines, portLines, portSet } from './ruleset'
 /* A table that counts what a guard would drop, and drops nothing. */
 
 const TABLE = 'inet knockturn_try'
-/** In front of the guard itself, so that what that drops is counted, too. */
-const PRIORITY = -111
+/** In front of both guards, so that what they drop is counted, too, and behind conntrack. */
+const PRIORITY = -160
 /** Ports and networks that are counted apart: the rest is not counted. */
 const MAX_COUNTED = 65_536
 /** The network of a source: what belongs to one household, or to one provider's customers. */
@@ -70,15 +70,4 @@ export function readElement(text: string, bits: number): [Tried] | null {
 /** Ends the counting; nothing happens where there is none. */
 export async function endTry(): Promise<void> {
   await feed('nft', ['-f', '-'], `add table ${TABLE}\ndelete table ${TABLE}\n`)
-}
-
-/** Whether somebody counts now. */
-export async function isTrying(): Promise<boolean> {
-  try {
-    await run('nft', ['-t', 'list', 'table', ...TABLE.split(' ')])
-    return true
-  } catch (error) {
-    if (error instanceof CommandFault && error.message.includes('No such file')) return false
-    throw error
-  }
 }
