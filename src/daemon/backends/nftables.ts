@@ -4,7 +4,7 @@ import { ROOM } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
 import { isWhole, readRules } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
-import { followRuleset } from '../nftables/monitor'
+import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { checkVersion, tryTable } from '../nftables/trial'
 import type { Backend } from './backend'
@@ -18,7 +18,12 @@ export const nftables: Backend = {
   async open(rules, warn) {
     await checkVersion()
     await tryTable(rules())
-    return { firewall: nftablesFirewall(rules, warn), logged: loggedPackets, follow: followRuleset(warn) }
+    const own = new OwnChanges()
+    return {
+      firewall: nftablesFirewall(rules, warn, own),
+      logged: loggedPackets,
+      follow: followRuleset([{ event: OURS, own }], warn),
+    }
   },
 
   async rehearse(rules) {

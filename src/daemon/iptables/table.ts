@@ -205,7 +205,7 @@ export async function partlyRead({ family, chains }: FilterTable): Promise<strin
 }
 
 /** The table as nft names it. */
-const nftTable = (family: Family): string => (family === 'iptables' ? 'ip filter' : 'ip6 filter')
+export const nftTable = (family: Family): string => (family === 'iptables' ? 'ip filter' : 'ip6 filter')
 
 /** What there is to say of a chain that iptables can't read, and to do about it. */
 export function cannotRead(family: Family, chain: string): string {

@@ -4,15 +4,22 @@ import type { Rules } from '../backends/backend'
 import { TABLE } from './elements'
 import { tableLines } from './installation'
 import { isCurrent, isWhole, readRules, readTable } from './listing'
+import type { OwnChanges } from './monitor'
 import { placeLines, Standing } from './standing'
 
 /**
  * Leases as elements of sets in a table of our own.
  * @param rules what the table is to have beside them, as of now
  * @param warn told what an administrator should know
+ * @param own by which others know which changes of the table are ours
  */
-export function nftablesFirewall(rules: () => Rules, warn: (message: string) => void, now: () => number = Date.now): Firewall {
-  return [new NftTable(rules, warn, now)]
+export function nftablesFirewall(
+  rules: () => Rules,
+  warn: (message: string) => void,
+  own: OwnChanges,
+  now: () => number = Date.now,
+): Firewall {
+  return [new NftTable(rules, warn, own, now)]
 }
 
 class NftTable implements Table {
@@ -21,13 +28,15 @@ class NftTable implements Table {
   readonly maxRemoved = Infinity
   readonly #rules: () => Rules
   readonly #warn: (message: string) => void
+  readonly #own: OwnChanges
   readonly #now: () => number
   #standing = new Standing()
   #others: readonly string[] = []
 
-  constructor(rules: () => Rules, warn: (message: string) => void, now: () => number) {
+  constructor(rules: () => Rules, warn: (message: string) => void, own: OwnChanges, now: () => number) {
     this.#rules = rules
     this.#warn = warn
+    this.#own = own
     this.#now = now
   }
 
@@ -43,7 +52,7 @@ class NftTable implements Table {
   async hold(): Promise<boolean> {
     const listing = await readRules()
     if (isWhole(listing)) return false
-    await apply(tableLines(this.#rules(), listing.places))
+    await this.#apply(tableLines(this.#rules(), listing.places))
     return true
   }
 
@@ -64,7 +73,7 @@ class NftTable implements Table {
 
   async change(batch: Batch): Promise<void> {
     const { lines, places, made } = this.#standing.compose(batch, this.#now())
-    await apply([...places.flatMap(placeLines), ...lines])
+    await this.#apply([...places.flatMap(placeLines), ...lines])
     made()
   }
 
@@ -76,29 +85,36 @@ class NftTable implements Table {
     const remove = there.filter((entry) => !wanted.has(nameOf(entry))).map((entry) => ({ entry, why: 'stray' }))
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, this.#now())
-    await apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
-    await apply([...this.#standing.repairs(this.#now()), ...lines])
+    await this.#apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
+    await this.#apply([...this.#standing.repairs(this.#now()), ...lines])
     made()
   }
 
-  /** Limits that no lease needs are deleted one by one: the kernel may still hold one for an element that has ended. */
+  /** Limits that no lease needs are deleted: one by one where that fails, since the kernel may still hold one for an element that has ended. */
   async #sweep(): Promise<void> {
-    for (const limit of this.#standing.idleLimits()) {
-      const isGone = await feed('nft', ['-f', '-'], `delete limit ${TABLE} ${limit}\n`).then(
-        () => true,
-        () => false,
-      )
-      if (isGone) this.#standing.forgetLimit(limit)
-    }
+    const idle = this.#standing.idleLimits()
+    if (await this.#deletes(idle)) return
+    for (const limit of idle) await this.#deletes([limit])
   }
-}
 
-/** One transaction: all of it or nothing, by nft's exit code. */
-async function apply(lines: readonly string[]): Promise<void> {
-  if (lines.length === 0) return
-  try {
-    await feed('nft', ['-f', '-'], `${lines.join('\n')}\n`)
-  } catch (error) {
-    throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error
+  /** @returns whether they are gone */
+  async #deletes(limits: readonly string[]): Promise<boolean> {
+    try {
+      await this.#apply(limits.map((limit) => `delete limit ${TABLE} ${limit}`))
+    } catch {
+      return false
+    }
+    for (const limit of limits) this.#standing.forgetLimit(limit)
+    return true
+  }
+
+  /** One transaction: all of it or nothing, by nft's exit code. */
+  async #apply(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return
+    try {
+      await this.#own.make(() => feed('nft', ['-f', '-'], `${lines.join('\n')}\n`))
+    } catch (error) {
+      throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error
+    }
   }
 }
