@@ -14,7 +14,7 @@ const MAX_LINES = 100_000
 /** Milliseconds between two alarms, at least: a script that sets up a firewall makes many changes, each by itself. */
 const INTERVAL = 50
 /** Milliseconds after which a change of ours that was not seen will not be: nobody was looking, or it changed nothing. */
-const LATE = 1_000
+const LATE = 250
 
 /**
  * The changes of one table that are of our own making, by their number: each is one transaction, and so is seen once. (The kernel names the
@@ -102,6 +102,8 @@ export function followRuleset(
         hears: 'changes of the ruleset',
         settle: SETTLE,
         heard: alarm,
+        // It tells of what it can't name of iptables' rules.
+        chatter: /^Warning: /,
         reader() {
           const read = monitorReader(tables, alarm)
           let count = 0

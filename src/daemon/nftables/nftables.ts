@@ -31,6 +31,8 @@ class NftTable implements Table {
   readonly #own: OwnChanges
   readonly #now: () => number
   #standing = new Standing()
+  /** What packets met when it was last read. */
+  #met: ReadonlySet<string> = new Set()
   #others: readonly string[] = []
 
   constructor(rules: () => Rules, warn: (message: string) => void, own: OwnChanges, now: () => number) {
@@ -58,12 +60,13 @@ class NftTable implements Table {
 
   async read(): Promise<Read> {
     const listing = await readTable()
-    const { entries, others, places, limits, rounds } = listing
+    const { entries, others, places, limits, rounds, met } = listing
+    this.#met = met
     this.#standing = new Standing(entries, places, limits, rounds)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
-    const isMet = this.#standing.isMet(listing.met, this.#now())
+    const isMet = this.#standing.isMet(met, this.#now())
     return {
       entries: this.#standing.entries(),
       isWhole: isWhole(listing) && isMet,
@@ -86,7 +89,7 @@ class NftTable implements Table {
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, this.#now())
     await this.#apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
-    await this.#apply([...this.#standing.repairs(this.#now()), ...lines])
+    await this.#apply([...this.#standing.repairs(this.#met, this.#now()), ...lines])
     made()
   }
 

@@ -85,14 +85,15 @@ export class Standing {
   }
 
   /**
-   * The lines that put what packets meet where somebody has taken it away: what is there stays as it is.
+   * The lines that put what packets meet where somebody has taken it away.
+   * @param met set and door of each element that they met when it was last read
    * @param now Unix milliseconds
    */
-  repairs(now: number): string[] {
+  repairs(met: ReadonlySet<string>, now: number): string[] {
     const script = new Script()
     for (const [door, leases] of this.#doors)
       for (const [set, { until, limit }] of this.#metBy(door, leases, new Map()))
-        script.add({ set, key: door }, until, now, dataOf(limit))
+        if (!met.has(`${set} ${door}`)) script.add({ set, key: door }, until, now, dataOf(limit))
     return script.lines()
   }
 
