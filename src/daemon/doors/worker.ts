@@ -285,7 +285,7 @@ export class TableWorker {
   async #look(isOthers: boolean): Promise<void> {
     const began = this.#now().steady
     this.#isAlarmed = false
-    await this.#holding
+    if (this.#holding) await this.#holding
     const wasHeld = this.#wasHeld
     this.#wasHeld = false
     const found = await this.table.read().catch((error) => {

@@ -158,5 +158,4 @@ export function show({ chains, rules, input }: FilterTable): string[] {
 
 const isMainJump = (rule: string): boolean => rule === MAIN_JUMP
 const isAgainJump = (rule: string): boolean => rule.startsWith('-A INPUT ') && rule.endsWith(` -j ${AGAIN}`)
-/** Whether a rule, as iptables prints it, is one of our jumps in INPUT. */
-export const isOurJump = (rule: string): boolean => isMainJump(rule) || isAgainJump(rule)
+const isOurJump = (rule: string): boolean => isMainJump(rule) || isAgainJump(rule)

@@ -1,14 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { findCommand, run } from '../../system/commands'
+import { CommandFault, feed, findCommand, run } from '../../system/commands'
 import { followRuleset, type OwnChanges } from '../nftables/monitor'
-import { isOurJump } from './chains'
-import { CHAINS, type Family, iptables, nftTable } from './table'
+import { CHAINS, type Family, LOCK_WAIT, MAIN_JUMP, nftTable } from './table'
 
-/** Milliseconds between two looks for our jumps, where nobody tells of changes: a flush is put back within a second. */
+/** Milliseconds between two looks for our jump, where nobody tells of changes: a flush is put back within a second. */
 const LOOK = 500
+/** What iptables exits with where that jump is not there, or not even our chain. */
+const MISSING: readonly unknown[] = [1, 2]
 
 /**
- * Follows what other programs do to the filter tables: by nft where iptables is made of nf_tables, and else by looking for our jumps. Where
+ * Follows what other programs do to the filter tables: by nft where iptables is made of nf_tables, and else by looking for our jump. Where
  * there is no nft, the looks that are taken anyway have to do.
  * @param own our own changes of each family that is followed
  * @param warn told when nft has died
@@ -24,7 +25,7 @@ export function followTables(
       const tables = [...own].filter((_, i) => areNew[i]).map(([family, own]) => ({ event: eventOf(family), own }))
       followRuleset(tables, warn)(look, signal)
     }
-    for (const family of families.filter((_, i) => !areNew[i])) void followJumps(family, look, signal)
+    for (const family of families.filter((_, i) => !areNew[i])) void followJump(family, look, signal)
   }
 }
 
@@ -47,17 +48,17 @@ export function eventOf(family: Family): RegExp {
   return new RegExp(`^\\w+ (?:table ${nftTable(family)}|(?:chain|rule) ${nftTable(family)} (?:INPUT|${CHAINS.join('|')}))(?: |$)`)
 }
 
-/** Looks now and then whether our jumps are still there. */
-async function followJumps(family: Family, look: () => void, signal: AbortSignal): Promise<void> {
-  let before = 0
+/** Looks now and then whether the jump to our chains is still there. */
+async function followJump(family: Family, look: () => void, signal: AbortSignal): Promise<void> {
+  let wasThere = false
   while (!signal.aborted) {
-    // What can't be read now is told of by the looks that are taken anyway.
-    const input = await iptables(family, ['-S', 'INPUT']).catch(() => null)
-    if (input !== null) {
-      const jumps = input.split('\n').filter(isOurJump).length
-      if (jumps < before && !signal.aborted) look()
-      before = jumps
-    }
+    const isThere = await feed(family, ['-w', LOCK_WAIT, ...MAIN_JUMP.replace('-A', '-C').split(' ')], '').then(
+      () => true,
+      // What can't be known now is told of by the looks that are taken anyway.
+      (error) => !(error instanceof CommandFault && MISSING.includes(error.exitCode)) && wasThere,
+    )
+    if (wasThere && !isThere && !signal.aborted) look()
+    wasThere = isThere
     await sleep(LOOK, undefined, { signal, ref: false }).catch(() => {})
   }
 }

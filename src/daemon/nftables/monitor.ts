@@ -13,8 +13,11 @@ const MAX_LINE = 256
 const MAX_LINES = 100_000
 /** Milliseconds between two alarms, at least: a script that sets up a firewall makes many changes, each by itself. */
 const INTERVAL = 50
-/** Milliseconds after which a change of ours that was not seen will not be: nobody was looking, or it changed nothing. */
-const LATE = 250
+/**
+ * Milliseconds after which a change of ours that was not seen will not be: nobody was looking, or it changed nothing. Until then it may hide
+ * another's, which the look that is taken every five seconds finds.
+ */
+const LATE = 5_000
 
 /**
  * The changes of one table that are of our own making, by their number: each is one transaction, and so is seen once. (The kernel names the
