@@ -168,6 +168,29 @@ describe.each(BACKENDS)('%s that is flushed', (name, backend, toolsOf) => {
       afterEach(() => knocked(client, daemon, gate.key, '--close'))
 
       it.each([
+        ['used', 'the list of leases', 'flush set inet knockturn leases4'],
+        ['unused', 'the list of leases', 'flush set inet knockturn leases4'],
+        ['used', 'its limit', 'flush map inet knockturn once4_32_0; delete limit inet knockturn once_ID'],
+      ])('loses a lease for one connection (%s) with %s, and the next knock opens', async (was, _, change) => {
+        const { leases } = await open('-p', String(SSH), '--once')
+        if (was === 'used') expect(await sees()).toBe('open')
+        const since = daemon.lines.length
+        await server.must(['nft', change.replace('ID', `${leases[0]}`)])
+        await daemon.line(logged('closed', { reason: 'another program removed its rule' }), since)
+        await until(async () => (await sees()) === 'silence', 'the door is shut')
+        expect(await open('-p', String(SSH), '--once')).toMatchObject({ msg: 'accepted' })
+        expect([await sees(), await sees()]).toEqual(['open', 'silence'])
+      })
+
+      it('keeps a lease for one connection that has been used', async () => {
+        await open('-p', String(SSH), '--once')
+        expect(await sees()).toBe('open')
+        await server.must(['nft', 'flush', 'map', ...TABLE, 'once4_32_0'])
+        await until(() => isThere(['nft', 'list', 'map', ...TABLE, 'once4_32_0'], client.ipv4), 'it is back')
+        expect(await sees()).toBe('silence')
+      })
+
+      it.each([
         ['one rule', async () => ['delete', 'rule', ...TABLE, 'gate', 'handle', `${await handle('gate')}`]],
         ['the rules of the gate', async () => ['flush', 'chain', ...TABLE, 'gate']],
         ['the rules of leases', async () => ['flush', 'chain', ...TABLE, 'open']],

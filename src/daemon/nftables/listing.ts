@@ -20,8 +20,8 @@ export interface Listing {
   readonly places: readonly Place[]
   readonly limits: readonly string[]
   readonly rounds: ReadonlyMap<string, number>
-  /** What packets meet: set and door of each element. */
-  readonly met: ReadonlySet<string>
+  /** What packets meet: set and door of each element, and for how many seconds still. */
+  readonly met: ReadonlyMap<string, number>
   /** The comments of the rules of each chain, in their order: by them a rule is known, however nft prints it. */
   readonly rules: ReadonlyMap<string, readonly string[]>
   /** The hook of each chain that has one: `prerouting -110 accept`. */
@@ -31,6 +31,7 @@ export interface Listing {
 interface Elem {
   readonly val?: { readonly concat?: readonly unknown[] }
   readonly comment?: unknown
+  readonly expires?: number
 }
 /** An object of nft's JSON, as far as it matters here. */
 interface Item {
@@ -51,7 +52,7 @@ export function readListing(json: string): Listing {
   const places: Place[] = []
   const limits: string[] = []
   const rounds = new Map<string, number>()
-  const met = new Set<string>()
+  const met = new Map<string, number>()
   const rules = new Map<string, string[]>()
   const hooks = new Map<string, string>()
   for (const { set, map, limit, chain, rule } of nftables) {
@@ -66,14 +67,20 @@ export function readListing(json: string): Listing {
         else others.push(`${name} ${JSON.stringify(one)}`)
       }
     }
-    if (set && place) for (const one of set.elem ?? []) met.add(`${name} ${elemOf(one).val?.concat?.join(' . ')}`)
+    if (set && place) {
+      for (const one of set.elem ?? []) {
+        const { val, expires = Infinity } = elemOf(one)
+        met.set(`${name} ${val?.concat?.join(' . ')}`, expires)
+      }
+    }
     if (map && place?.round !== null && place !== null) {
       for (const one of map.elem ?? []) {
         if (!Array.isArray(one)) continue
         const [key, object] = one
-        const door = elemOf(key).val?.concat
+        const { val, expires = Infinity } = elemOf(key)
+        const door = val?.concat
         if (!door || typeof object !== 'string') continue
-        met.add(`${name} ${door.join(' . ')}`)
+        met.set(`${name} ${door.join(' . ')}`, expires)
         rounds.set(roundKey(door.join(' . '), object), place.round)
       }
     }

@@ -1,11 +1,20 @@
-import { type Batch, type Entry, type Firewall, nameOf, type Standing as Read, Refused, type Table } from '../../gate/firewall'
+import {
+  type Batch,
+  type Entry,
+  type Firewall,
+  isLease,
+  nameOf,
+  type Standing as Read,
+  Refused,
+  type Table,
+} from '../../gate/firewall'
 import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
-import { TABLE } from './elements'
+import { limitOf, TABLE } from './elements'
 import { tableLines } from './installation'
 import { isCurrent, isWhole, readRules, readTable } from './listing'
 import type { OwnChanges } from './monitor'
-import { placeLines, Standing } from './standing'
+import { emptyLine, placeLines, Standing } from './standing'
 
 /**
  * Leases as elements of sets in a table of our own.
@@ -32,7 +41,9 @@ class NftTable implements Table {
   readonly #now: () => number
   #standing = new Standing()
   /** What packets met when it was last read. */
-  #met: ReadonlySet<string> = new Set()
+  #met: ReadonlyMap<string, number> = new Map()
+  /** Sets in which they met then what no lease is for. */
+  #strays: readonly string[] = []
   #others: readonly string[] = []
 
   constructor(rules: () => Rules, warn: (message: string) => void, own: OwnChanges, now: () => number) {
@@ -62,14 +73,17 @@ class NftTable implements Table {
     const listing = await readTable()
     const { entries, others, places, limits, rounds, met } = listing
     this.#met = met
-    this.#standing = new Standing(entries, places, limits, rounds)
+    // One whose limit is gone is gone with it: nobody knows whether its connection was used.
+    const armed = entries.filter((entry) => !isLease(entry) || !entry.once || limits.includes(limitOf(entry)))
+    this.#standing = new Standing(armed, places, limits, rounds)
+    this.#strays = this.#standing.straySets(met)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
     const isMet = this.#standing.isMet(met, this.#now())
     return {
       entries: this.#standing.entries(),
-      isWhole: isWhole(listing) && isMet,
+      isWhole: isWhole(listing) && isMet && this.#strays.length === 0,
       isOutdated: !isCurrent(listing, this.#rules()),
     }
   }
@@ -89,7 +103,8 @@ class NftTable implements Table {
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, this.#now())
     await this.#apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
-    await this.#apply([...this.#standing.repairs(this.#met, this.#now()), ...lines])
+    const left = new Map([...this.#met].filter(([element]) => !this.#strays.some((set) => element.startsWith(`${set} `))))
+    await this.#apply([...this.#strays.map(emptyLine), ...this.#standing.repairs(left, this.#now()), ...lines])
     made()
   }
 
