@@ -2,6 +2,7 @@
 
 import pino from 'pino'
 import { Doors } from '../../src/daemon/doors/doors'
+import { OwnChanges } from '../../src/daemon/nftables/monitor'
 import { nftablesFirewall } from '../../src/daemon/nftables/nftables'
 import { Leases } from '../../src/gate/leases'
 import type { Grant } from '../../src/gate/policy'
@@ -39,6 +40,7 @@ report(async () => {
     () => ({ guard: [], taps: null }),
     (entry) => leases.left(entry, now()),
     () => {},
+    new OwnChanges(),
   )
   const doors = new Doors({ leases, firewall, log: pino({ level: 'silent' }), now })
   let opened = 0

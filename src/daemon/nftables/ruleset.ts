@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import type { Rules } from '../backends/backend'
-import { formatGuarded, type Guarded, merged } from '../guard'
+import { type Guarded, merged } from '../guard'
 import type { TapRules } from '../tap-rules'
 import { ADDRESSES, LISTS, ROOM, TABLE, VERSIONS } from './elements'
 
@@ -33,11 +33,11 @@ const HEARD = 'ct state != { established, related }'
 
 /** Rules by chain, in the order in which chains are made: those that are led to come first. */
 function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
+  const pool = portsOf(poolOf(taps))
   const datagrams = taps?.datagrams?.length ? `udp dport { ${taps.datagrams.join(', ')} }` : null
   const logging = taps
     ? [
-        `${SYN} ${PORT} @pool jump heard`,
-        `${UDP} ${HEARD} ${PORT} @pool jump heard`,
+        ...(pool ? [`${SYN} ${PORT} ${pool} jump heard`, `${UDP} ${HEARD} ${PORT} ${pool} jump heard`] : []),
         // 8 bytes are the header's.
         ...(datagrams
           ? [`${datagrams} udp length { ${DATAGRAM_LENGTHS.map((length) => length + 8).join(', ')} } ${HEARD} jump heard`]
@@ -69,10 +69,11 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
         'iifname "lo" accept',
         // What is forwarded anyway.
         'fib daddr type unicast accept',
-        ...(taps ? [`${PORT} @pool jump pool`, ...(datagrams ? [`${datagrams} jump pool`] : [])] : []),
+        ...(pool ? [`${PORT} ${pool} jump pool`] : []),
+        ...(datagrams ? [`${datagrams} jump pool`] : []),
         ...(guard.length > 0
           ? [
-              `${PORT} != @guarded accept`,
+              `${PORT} != ${portsOf(guard)} accept`,
               // Whatever conntrack says: it takes a SYN for established that comes behind a RST and a stray ACK.
               `${SYN} jump gate`,
               `${UDP} ct state != established jump gate`,
@@ -108,10 +109,18 @@ function poolOf(taps: TapRules | null): Guarded[] {
   ])
 }
 
+/** Ports as a set within a rule, which nobody can empty without that rule; null where there are none. */
+function portsOf(all: readonly Guarded[]): string | null {
+  const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
+  return elements.length > 0 ? `{ ${elements.join(', ')} }` : null
+}
+
 /** Names a ruleset: two that differ in anything have two names. */
 function digestOf(rules: Rules): string {
-  const all = [[...rulesOf(rules)], rules.guard.map(formatGuarded), poolOf(rules.taps).map(formatGuarded)]
-  return createHash('sha256').update(JSON.stringify(all)).digest('hex').slice(0, 8)
+  return createHash('sha256')
+    .update(JSON.stringify([...rulesOf(rules)]))
+    .digest('hex')
+    .slice(0, 8)
 }
 
 /** The comment of each rule: of which ruleset it is, and which of how many. By them a rule is known, however nft prints it. */
@@ -144,22 +153,12 @@ export function rulesetLines(rules: Rules): string[] {
   const lines = rulesOf(rules)
   const marks = marksOf(rules)
   const set = (name: string, spec: string) => `add set ${TABLE} ${name} { ${spec} }`
-  const ports = (name: string, all: readonly Guarded[]) => {
-    const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
-    return [
-      set(name, 'type inet_proto . inet_service; flags interval;'),
-      `flush set ${TABLE} ${name}`,
-      ...(elements.length > 0 ? [`add element ${TABLE} ${name} { ${elements.join(', ')} }`] : []),
-    ]
-  }
   return [
     `add table ${TABLE}`,
     ...Object.entries(LISTS).map(([name, type]) => set(name, `type ${type}; flags timeout; size ${ROOM};`)),
     ...VERSIONS.map((version) =>
       set(`sources${version}`, `type ${ADDRESSES[version].type}; flags dynamic, timeout; timeout 2s; size ${MAX_SOURCES};`),
     ),
-    ...ports('guarded', rules.guard),
-    ...ports('pool', poolOf(rules.taps)),
     ...[...lines.keys()].flatMap((chain) => {
       const { hook, priority, policy } = HOOK
       const base = chain === BASE.chain ? ` { type filter hook ${hook} priority ${priority}; policy ${policy}; }` : ''
