@@ -24,6 +24,8 @@ const LATE = 5_000
  * process of each, but within a container not by the number that is known there.)
  */
 export class OwnChanges {
+  /** Whether somebody looks at all changes now, so that none of another program's is missed. */
+  isWatched = false
   /** Those that have not been seen, and until when in steady milliseconds they may be. */
   readonly #unseen = new Set<{ until: number }>()
   readonly #now: () => number
@@ -104,7 +106,14 @@ export function followRuleset(
         argv: ['nft', 'monitor'],
         hears: 'changes of the ruleset',
         settle: SETTLE,
-        heard: alarm,
+        heard() {
+          for (const { own } of tables) own.isWatched = true
+          // What came before was not seen.
+          alarm()
+        },
+        lost() {
+          for (const { own } of tables) own.isWatched = false
+        },
         // It tells of what it can't name of iptables' rules.
         chatter: /^Warning: /,
         reader() {

@@ -12,7 +12,7 @@ import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
 import { limitOf, TABLE } from './elements'
 import { tableLines } from './installation'
-import { isCurrent, isWhole, readElements, readRules } from './listing'
+import { isCurrent, isWhole, type Ruleset, readElements, readRules } from './listing'
 import type { OwnChanges } from './monitor'
 import { emptyLine, placeLines, Standing } from './standing'
 
@@ -32,6 +32,9 @@ export function nftablesFirewall(
   return [new NftTable(rules, left, warn, own)]
 }
 
+/** Milliseconds after which all of it is read again, though nobody has said that anything has changed. */
+const RELIED_ON = 60_000
+
 /** The kernel's sets count by a monotonic clock, too. */
 const steadyNow = (): number => performance.now()
 
@@ -50,6 +53,10 @@ class NftTable implements Table {
   /** Sets in which they met then what no lease is for. */
   #strays: readonly string[] = []
   #others: readonly string[] = []
+  /** When all of it was last read, in steady milliseconds, if nothing can have changed since but by ourselves. */
+  #known: number | null = null
+  /** How often it was said that another program may have changed it. */
+  #alarms = 0
 
   constructor(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void, own: OwnChanges) {
     this.#rules = rules
@@ -68,6 +75,8 @@ class NftTable implements Table {
 
   /** The rules alone are read and put back first: with many leases, reading those takes seconds, in which whatever is guarded would be open. */
   async hold(): Promise<boolean> {
+    this.#alarms++
+    this.#known = null
     const listing = await readRules()
     if (isWhole(listing)) return false
     await this.#apply(tableLines(this.#rules(), listing.places))
@@ -75,7 +84,9 @@ class NftTable implements Table {
   }
 
   async read(): Promise<Read> {
+    const alarms = this.#alarms
     const ruleset = await readRules()
+    if (this.#own.isWatched && this.#known !== null && steadyNow() - this.#known < RELIED_ON) return this.#remembered(ruleset)
     const { entries, left, others, rounds, met } = await readElements(ruleset)
     const now = steadyNow()
     const ends = new Map([...left].map(([entry, ms]) => [entry, now + ms]))
@@ -88,10 +99,22 @@ class NftTable implements Table {
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
+    const isMet = this.#standing.isMet(met, now) && this.#strays.length === 0
+    this.#known = isMet && this.#own.isWatched && alarms === this.#alarms ? now : null
     return {
       entries: this.#standing.entries(),
       left,
-      isWhole: isWhole(ruleset) && this.#standing.isMet(met, now) && this.#strays.length === 0,
+      isWhole: isWhole(ruleset) && isMet,
+      isOutdated: !isCurrent(ruleset, this.#rules()),
+    }
+  }
+
+  /** What stands where nobody else has changed anything: to read all elements takes seconds, with many of them. */
+  async #remembered(ruleset: Ruleset): Promise<Read> {
+    await this.#sweep()
+    return {
+      entries: this.#standing.current(steadyNow()),
+      isWhole: isWhole(ruleset),
       isOutdated: !isCurrent(ruleset, this.#rules()),
     }
   }
@@ -140,6 +163,7 @@ class NftTable implements Table {
     try {
       await this.#own.make(() => feed('nft', ['-f', '-'], `${lines.join('\n')}\n`))
     } catch (error) {
+      this.#known = null
       throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error
     }
   }

@@ -90,6 +90,11 @@ export class Standing {
     return [...this.#listed.values()]
   }
 
+  /** The entries that the kernel has not ended. @param now steady milliseconds */
+  current(now: number): Entry[] {
+    return this.entries().filter((entry) => this.#endOf(entry) > now)
+  }
+
   places(): Place[] {
     return [...this.#places].flatMap((name) => placeOf(name) ?? [])
   }

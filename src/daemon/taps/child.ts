@@ -36,6 +36,8 @@ export interface Program {
   readonly settle?: number
   /** Called in each life that hears: what came before is lost. */
   readonly heard?: () => void
+  /** Called when a life has ended: until it hears again, what happens is not heard. */
+  readonly lost?: () => void
   /** What to do when it cannot be started. */
   readonly hint?: string
   /** It needs none of our privileges. */
@@ -89,6 +91,7 @@ export function keepAlive(program: Program, warn: (message: string) => void): Ch
         program.heard?.()
       })
       const why = await life.end
+      program.lost?.()
       if (stopping.signal.aborted) return
       if (isRenewed) continue
       if (!hasHeard) {
