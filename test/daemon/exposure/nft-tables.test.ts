@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { toNumber } from '../../../src/daemon/exposure/matches'
 import { readRuleset, tablesThatMay } from '../../../src/daemon/exposure/nft-tables'
 import type { Service } from '../../../src/protocol/service'
 
@@ -23,7 +24,13 @@ const INPUT = chain('in', { hook: 'input' })
 const ruleset = (...items: unknown[]) =>
   readRuleset(JSON.stringify({ nftables: [{ metainfo: { version: '1.0.6', json_schema_version: 1 } }, ...items] }))
 const may = (items: unknown[], service = SSH, family: 'iptables' | 'ip6tables' = 'iptables', isNft = true) =>
-  tablesThatMay(ruleset(...items), service, family, isNft)
+  tablesThatMay(ruleset(...items), { ...OURS[family], service }, isNft)
+
+/** Where packets come to: interfaces that lead outside, and addresses. */
+const OURS = {
+  iptables: { family: 'iptables', interfaces: ['eth0'], addresses: [toNumber('198.51.100.1') as bigint] },
+  ip6tables: { family: 'ip6tables', interfaces: ['eth0'], addresses: [toNumber('2001:db8:7::1') as bigint] },
+} as const
 
 const match = (left: unknown, right: unknown, op = '==') => ({ match: { op, left, right } })
 const payload = (protocol: string, field: string) => ({ payload: { protocol, field } })
