@@ -16,7 +16,7 @@ interface Chain {
   readonly name: string
   readonly hook?: string
   readonly policy?: string
-  /** The interface of one at ingress, or several. */
+  /** The interface of one at ingress, or several; none as nft 1.0.6 prints it. */
   readonly dev?: string | readonly string[]
 }
 
@@ -109,6 +109,8 @@ class Walk {
 
   effect(): Effect {
     const { family, table, name, hook, policy } = this.base
+    // By which interface packets come to it may not be known.
+    if (hook === 'ingress' && this.base.dev === undefined) this.#accept(UNKNOWN)
     const left = this.#pass(name, ALL, 0)
     if (policy !== 'drop') this.#accept(left)
     const drops = this.#accepted === NONE ? 'all' : this.#accepted === UNKNOWN ? 'perhaps' : null

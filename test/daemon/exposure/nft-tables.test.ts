@@ -12,6 +12,7 @@ interface Base {
   table?: string
   hook?: string
   policy?: string
+  dev?: string | string[]
 }
 
 const chain = (name: string, { family = 'inet', table = 'fw', ...base }: Base = {}) => ({
@@ -139,6 +140,12 @@ describe('a table of another program', () => {
 
   it.each(['forward', 'output', 'postrouting'])('shuts nobody out at %s', (hook) => {
     expect(may([chain('in', { hook, policy: 'drop' })])).toEqual(NONE)
+  })
+
+  it('at the ingress of another interface shuts nobody out', () => {
+    const at = (dev: string | string[]) => may([chain('in', { family: 'netdev', hook: 'ingress', policy: 'drop', dev })])
+    expect([at('eth1'), at(['eth1', 'eth2'])]).toEqual([NONE, NONE])
+    expect([at('eth0').shut, at(['eth1', 'eth0']).shut]).toEqual([['netdev fw'], ['netdev fw']])
   })
 
   it('of the other family is none of ours', () => {
