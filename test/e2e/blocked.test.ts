@@ -135,7 +135,7 @@ it('the daemon says at its start what stays shut under a lease', async () => {
   await gate.daemon.end()
   await nft(read('debian-services.nft').replace('22, 80, 443', '22'))
   gate.daemon = await gate.startDaemon()
-  const line = await gate.daemon.line(logged('a service stays shut: no lease opens it'))
+  const line = await gate.daemon.line(logged('no lease opens a service: another firewall drops its packets'))
   expect(JSON.parse(line)).toMatchObject({
     level: 50,
     reason: expect.stringContaining('no lease opens 443/tcp over IPv4 and IPv6'),

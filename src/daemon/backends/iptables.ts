@@ -1,4 +1,3 @@
-import { Fault } from '../../system/fault'
 import { lookForStrangers } from '../exposure/look'
 import { isInstalled, show } from '../iptables/chains'
 import { planChains, planRemoval } from '../iptables/installation'
@@ -49,7 +48,7 @@ export const iptables: Backend = {
   strangers: (services) => lookForStrangers(services),
 
   async plan({ taps }, request, warn) {
-    if (!taps) throw new Fault('there is nothing to hear')
+    if (!taps) throw new Error('an installation has log rules')
     const { changes, isMarked } = await planChains(taps, request, warn)
     return {
       changes,

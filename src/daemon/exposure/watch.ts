@@ -71,8 +71,8 @@ export async function watchExposure(
       const failed = (error: unknown) => ({ ...NOTHING, unknown: [inOneLine(error)] })
       const { open, shut, warnings } = watch.say(await look(known.services).catch(failed))
       for (const fault of open) log.error(explained(fault), 'a service is open to everyone, without a knock')
-      for (const fault of shut) log.error(explained(fault), 'a service stays shut: no lease opens it')
-      for (const line of warnings) log.warn({ reason: line }, 'cannot tell whether a service is open or shut')
+      for (const fault of shut) log.error(explained(fault), 'no lease opens a service: another firewall drops its packets')
+      for (const line of warnings) log.warn({ reason: line }, 'cannot tell whether a service is open or closed')
     }
     await sleep(LOOK, undefined, { signal, ref: false }).catch(() => {})
   }
