@@ -196,7 +196,8 @@ export const isSource = (left: unknown): boolean => partsOf(left).some((one) => 
 
 const partsOf = (left: unknown): unknown[] => listOf(part(left, 'concat') ?? part(left, '&') ?? left)
 const fieldOf = (left: unknown): unknown => part(part(left, 'payload'), 'field')
-const valuesOf = (right: unknown): unknown[] => listOf(part(right, 'set') ?? right)
+/** nft 1.1 has an alternative of flags in an object of its own. */
+const valuesOf = (right: unknown): unknown[] => listOf(part(right, 'set') ?? part(right, '|') ?? right)
 
 export const has = (item: unknown, name: string): boolean =>
   item !== null && typeof item === 'object' && Object.hasOwn(item, name)

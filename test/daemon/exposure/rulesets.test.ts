@@ -4,7 +4,10 @@ import { describe, expect, it } from 'vitest'
 import { toNumber } from '../../../src/daemon/exposure/matches'
 import { effectsOf, readRuleset } from '../../../src/daemon/exposure/nft-tables'
 
-/* Rulesets as administrators and programs have them (the files beside this one), as nftables 1.0.6 lists them with `nft -j -t list ruleset`. */
+/*
+ * Rulesets as administrators and programs have them (the files beside this one), as nftables 1.0.6 lists them with `nft -j -t list ruleset`, and one
+ * as 1.1.3 does.
+ */
 
 const listing = (name: string) => readRuleset(readFileSync(join(import.meta.dirname, 'rulesets', `${name}.listing`), 'utf8'))
 const PLACES = {
@@ -41,6 +44,8 @@ describe('a ruleset', () => {
     ['doubtful', 22, perhaps('inet filter input')],
     ['ingress', 22, PASSES],
     ['ingress', 443, perhaps('netdev edge in')],
+    ['ingress-1.1.3', 22, PASSES],
+    ['ingress-1.1.3', 443, drops('netdev edge in')],
   ])('of %s is read as it works for %i/tcp', (name, port, expected) => {
     expect(seen(name, port)).toEqual(expected)
   })
@@ -54,6 +59,7 @@ describe('a ruleset', () => {
   it('that goes by interfaces is read by those which lead outside', () => {
     expect(seen('policy', 22, ['wan0'])).toEqual(drops('inet firewall inbound'))
     expect(seen('policy', 22, ['eth0', 'wan0'])).toEqual(perhaps('inet firewall inbound'))
+    expect(seen('ingress-1.1.3', 443, ['wan0'])).toEqual(PASSES)
     expect(seen('policy', 22, [])).toEqual(perhaps('inet firewall inbound'))
   })
 })
