@@ -10,6 +10,12 @@ export interface FirstPacket extends Pick<Surroundings, 'family' | 'interfaces' 
   readonly service: Service
 }
 
+/** The packet as a chain meets it. */
+export interface MetPacket extends FirstPacket {
+  /** Whether conntrack has seen it by then. */
+  readonly isTracked: boolean
+}
+
 /** Headers of an address family and of ports: what looks into another's is for none of our packets. */
 const OF_FAMILY = { iptables: 'ip', ip6tables: 'ip6' } as const
 const OTHERS = ['icmp', 'icmpv6', 'igmp', 'arp', 'esp', 'ah', 'comp', 'sctp', 'dccp', 'udplite']
@@ -31,7 +37,7 @@ const GO_ON = [
 const SYN = 'syn'
 
 /** What an expression asks of a packet before the rule goes on; null where it asks nothing and decides. */
-export function conditionOf(expression: unknown, packet: FirstPacket): Split | null {
+export function conditionOf(expression: unknown, packet: MetPacket): Split | null {
   const match = part(expression, 'match')
   if (match !== undefined) return matchOf(match, packet)
   if (['limit', 'quota'].some((name) => has(expression, name)))
@@ -53,14 +59,15 @@ const DECIDING = [
 /** Who is above a limit was not before; below it one is at some times. */
 const bounded = (limit: unknown): Split => (part(limit, 'inv') === true ? NEVER : SOMETIMES)
 
-function matchOf(match: unknown, packet: FirstPacket): Split {
+function matchOf(match: unknown, packet: MetPacket): Split {
   const [op, left, right] = [part(match, 'op'), part(match, 'left'), part(match, 'right')]
   if (!looksIntoOurs(left, packet)) return NEVER
   if (typeof op === 'string' && Object.hasOwn(COMPARE, op) && fieldOf(left) === 'dport' && typeof right === 'number')
     return whether(COMPARE[op](packet.service.port, right))
   const flags = flagsOf(left, op, right)
   if (flags) return flags
-  if (op === '!=') return not(isAny(left, right, packet))
+  // By "!" nft prints that none of several flags is set.
+  if (op === '!=' || op === '!') return not(isAny(left, right, packet))
   return op === '==' || op === 'in' ? isAny(left, right, packet) : DOUBTFUL
 }
 
@@ -71,12 +78,14 @@ const COMPARE: Readonly<Record<string, (port: number, than: number) => boolean>>
   '>=': (port, than) => port >= than,
 }
 
-/** Whether an expression looks into headers that our packet has: else its rule holds for none of ours, whatever it compares with. */
-function looksIntoOurs(left: unknown, { service, family }: FirstPacket): boolean {
+/** Whether an expression looks at what our packet has, headers or a connection: else its rule holds for none of ours, whatever it compares with. */
+function looksIntoOurs(left: unknown, { service, family, isTracked }: MetPacket): boolean {
   return partsOf(left).every((one) => {
     const header = part(part(one, 'payload'), 'protocol')
     if (header === 'tcp' || header === 'udp') return header === service.protocol
     if (header === 'ip' || header === 'ip6') return header === OF_FAMILY[family]
+    const conntrack = part(part(one, 'ct'), 'key')
+    if (conntrack !== undefined && conntrack !== 'state' && !isTracked) return false
     return !OTHERS.includes(String(header))
   })
 }
@@ -88,7 +97,7 @@ function flagsOf(left: unknown, op: unknown, right: unknown): Split | null {
   if (has(right, 'set')) return DOUBTFUL
   const names = (value: unknown) => listOf(part(value, '|') ?? value).map(String)
   const wanted = names(right)
-  if (op === 'in') return whether(wanted.includes(SYN))
+  if (op === 'in' || op === '!') return whether(wanted.includes(SYN) === (op === 'in'))
   const seen = mask === undefined || names(mask).includes(SYN) ? [SYN] : []
   const none = wanted.length === 1 && wanted[0] === '0'
   const isSame = none ? seen.length === 0 : wanted.length === seen.length && wanted.every((flag) => seen.includes(flag))
@@ -97,12 +106,12 @@ function flagsOf(left: unknown, op: unknown, right: unknown): Split | null {
 }
 
 /** Whether what is asked is one of some values. */
-function isAny(left: unknown, right: unknown, packet: FirstPacket): Split {
+function isAny(left: unknown, right: unknown, packet: MetPacket): Split {
   return valuesOf(right).reduce<Split>((sum, value) => either(sum, isEqual(left, value, packet)), NEVER)
 }
 
 /** What a key of a map holds for. */
-export function isEqual(left: unknown, value: unknown, packet: FirstPacket): Split {
+export function isEqual(left: unknown, value: unknown, packet: MetPacket): Split {
   const element = part(part(value, 'elem'), 'val') ?? value
   // The elements of a named set are not printed: lists of addresses may be long.
   if (typeof element === 'string' && element.startsWith('@')) return isSource(left) ? LISTED : DOUBTFUL
@@ -136,7 +145,7 @@ export function isEqual(left: unknown, value: unknown, packet: FirstPacket): Spl
   if (meta === 'protocol') return isName(element, OF_FAMILY[packet.family])
   if (meta === 'pkttype') return whether(element === 'host' || element === 'unicast')
   if (meta === 'iifname' || meta === 'iif') return byInterface(element, packet)
-  if (conntrack === 'state') return isName(element, 'new')
+  if (conntrack === 'state') return isName(element, packet.isTracked ? 'new' : 'invalid')
   if (conntrack === 'direction') return isName(element, 'original')
   if (conntrack === 'status') return whether(false)
   return byRoute(part(left, 'fib'), element)
@@ -151,7 +160,7 @@ function isPort(value: unknown, port: number): Split {
 }
 
 /** By an interface other than lo: by any of those that lead outside, or by none; else nobody knows. */
-function byInterface(value: unknown, { interfaces }: FirstPacket): Split {
+function byInterface(value: unknown, { interfaces }: MetPacket): Split {
   if (typeof value !== 'string') return DOUBTFUL
   if (value === 'lo') return NEVER
   const fitting = interfaces.filter((name) => fitsInterface(name, value.replace(/\*$/, '+')))
@@ -160,7 +169,7 @@ function byInterface(value: unknown, { interfaces }: FirstPacket): Split {
 }
 
 /** From an address: whoever is named by a small block is no stranger, and a large one holds some of them. */
-function fromBlock(value: unknown, { family }: FirstPacket): Split {
+function fromBlock(value: unknown, { family }: MetPacket): Split {
   const range = blockOf(value, family)
   if (!range) return DOUBTFUL
   return range.high - range.low + 1n <= SMALL[family] ? NEVER : SOMETIMES
@@ -169,7 +178,7 @@ function fromBlock(value: unknown, { family }: FirstPacket): Split {
 /** Addresses of a block that is meant by whoever wrote the rule. */
 const SMALL = { iptables: 1n << 24n, ip6tables: 1n << 112n } as const
 
-function toBlock(value: unknown, { family, addresses }: FirstPacket): Split {
+function toBlock(value: unknown, { family, addresses }: MetPacket): Split {
   const range = blockOf(value, family)
   if (!range || addresses.length === 0) return DOUBTFUL
   const within = addresses.filter((address) => isIn(address, range))

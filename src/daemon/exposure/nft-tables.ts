@@ -1,4 +1,4 @@
-import { conditionOf, type FirstPacket, isEqual, isSource, listOf, part } from './nft-matches'
+import { conditionOf, type FirstPacket, isEqual, isSource, listOf, type MetPacket, part } from './nft-matches'
 import { ALL, ALWAYS, both, DOUBTFUL, LISTED, least, most, NONE, type Share, type Split, UNKNOWN } from './share'
 
 /* Tables that other programs keep by nft, beside those of iptables. An accept there opens nothing that INPUT drops; a drop may shut. */
@@ -16,6 +16,7 @@ interface Chain {
   readonly name: string
   readonly hook?: string
   readonly policy?: string
+  readonly prio?: number
   /** The interface of one at ingress, or several; none as nft 1.0.6 prints it. */
   readonly dev?: string | readonly string[]
 }
@@ -28,6 +29,8 @@ const OWN_CHAIN = /^[A-Z]+$/
 const FAMILIES = { iptables: 'ip', ip6tables: 'ip6' } as const
 /** Most rules that one packet is compared with, those of chains that are led to several times counted each time. */
 const MAX_STEPS = 100_000
+/** The priority at which conntrack sees packets. */
+const CONNTRACK = -200
 /** How deep the kernel lets chains lead to each other. */
 const MAX_DEPTH = 16
 
@@ -101,11 +104,16 @@ class Walk {
   #forwards = false
   #steps = MAX_STEPS
 
+  readonly #packet: MetPacket
+
   constructor(
     readonly ruleset: Ruleset,
     readonly base: Chain,
-    readonly packet: FirstPacket,
-  ) {}
+    packet: FirstPacket,
+  ) {
+    const { hook, prio = 0 } = base
+    this.#packet = { ...packet, isTracked: hook === 'input' || (hook === 'prerouting' && prio > CONNTRACK) }
+  }
 
   effect(): Effect {
     const { family, table, name, hook, policy } = this.base
@@ -130,11 +138,11 @@ class Walk {
       if (this.#steps-- <= 0 || depth > MAX_DEPTH) return least(inflow, UNKNOWN)
       let split = ALWAYS
       for (const expression of expressions) {
-        const condition = conditionOf(expression, this.packet)
+        const condition = conditionOf(expression, this.#packet)
         if (condition) split = both(split, condition)
         if (split.hit === NONE) break
         if (condition) continue
-        for (const { verdict, when } of verdictsOf(expression, this.packet)) {
+        for (const { verdict, when } of verdictsOf(expression, this.#packet)) {
           const holds = both(split, when)
           if (holds.hit === NONE) continue
           const done = this.#decide(verdict, least(flow, holds.hit), depth)
@@ -187,7 +195,7 @@ class Walk {
 }
 
 /** What an expression decides, and for whom; a verdict that is no object where the map behind it was not printed. */
-function verdictsOf(expression: unknown, packet: FirstPacket): { readonly verdict: unknown; readonly when: Split }[] {
+function verdictsOf(expression: unknown, packet: MetPacket): { readonly verdict: unknown; readonly when: Split }[] {
   const map = part(expression, 'vmap')
   if (!map) return [{ verdict: expression, when: ALWAYS }]
   const key = part(map, 'key')
