@@ -74,7 +74,8 @@ const certain = [
   'ip daddr != 198.51.100.1',
   'ip daddr 224.0.0.0/4',
   'ip daddr { 10.0.0.0/8, 198.51.100.0/24 }',
-  'limit rate over 1000/second',
+  // A packet may come by one rule several times.
+  'limit rate over 1000/second burst 1000 packets',
   'counter',
   'log prefix "x"',
 ]
@@ -88,7 +89,7 @@ function make(random: () => number) {
   const rule = (i: number) => {
     const conditions = [isCertain || random() < 0.8 ? pick(certain) : pick(doubtful), random() < 0.2 ? pick(certain) : '']
     const later = chains.slice(i + 1).flatMap((to) => [`jump ${to}`, `jump ${to}`, `goto ${to}`])
-    const verdict = pick(['accept', 'drop', 'reject', 'return', 'continue', '', ...later, ...later])
+    const verdict = pick(['accept', 'drop', 'reject', 'reject with tcp reset', 'return', 'continue', '', ...later, ...later])
     if (random() < 0.15) {
       const maps = [
         `tcp dport vmap { 22 : ${verdict || 'accept'}, 80 : drop }`,
@@ -97,9 +98,11 @@ function make(random: () => number) {
         `iifname vmap { "lo" : accept, "eth0" : ${verdict || 'accept'} }`,
       ]
       // Nothing is rejected by a map.
-      return pick(maps).replace('reject', 'drop')
+      return pick(maps).replace(/reject( with tcp reset)?/, 'drop')
     }
-    return `${conditions.join(' ')} ${verdict}`.trim() || 'counter'
+    const text = `${conditions.join(' ')} ${verdict}`.trim() || 'counter'
+    // nft lists this one without the family.
+    return text.includes('nfproto') ? text.replace(' with tcp reset', '') : text
   }
   const rules = new Map(chains.map((chain, i) => [chain, Array.from({ length: 1 + Math.floor(random() * 4) }, () => rule(i))]))
   const base = `type filter hook ${pick(['input', 'input', 'prerouting'])} priority ${pick([-400, 0, 10])}; policy ${pick(['accept', 'drop'])};\ntcp flags & syn == 0 accept`

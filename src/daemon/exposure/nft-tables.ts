@@ -1,5 +1,5 @@
 import { conditionOf, type FirstPacket, isEqual, isSource, listOf, type MetPacket, part } from './nft-matches'
-import { ALL, ALWAYS, both, DOUBTFUL, LISTED, least, most, NONE, type Share, type Split, UNKNOWN } from './share'
+import { ALL, ALWAYS, both, DOUBTFUL, LISTED, least, most, NONE, type Share, type Split, UNKNOWN, whether } from './share'
 
 /* Tables that other programs keep by nft, beside those of iptables. An accept there opens nothing that INPUT drops; a drop may shut. */
 
@@ -194,10 +194,18 @@ class Walk {
   }
 }
 
+/** Whom a reject is for: nft leaves out the match of protocol or family that its answer says already. */
+function rejects(reject: unknown, { family, service }: MetPacket): Split {
+  const type = part(reject, 'type')
+  if (type === 'tcp reset') return whether(service.protocol === 'tcp')
+  if (type === 'icmp' || type === 'icmpv6') return whether(family === (type === 'icmp' ? 'iptables' : 'ip6tables'))
+  return ALWAYS
+}
+
 /** What an expression decides, and for whom; a verdict that is no object where the map behind it was not printed. */
 function verdictsOf(expression: unknown, packet: MetPacket): { readonly verdict: unknown; readonly when: Split }[] {
   const map = part(expression, 'vmap')
-  if (!map) return [{ verdict: expression, when: ALWAYS }]
+  if (!map) return [{ verdict: expression, when: rejects(part(expression, 'reject'), packet) }]
   const key = part(map, 'key')
   const pairs = part(part(map, 'data'), 'set')
   if (!Array.isArray(pairs)) return [isSource(key) ? { verdict: { xt: null }, when: LISTED } : { verdict: null, when: DOUBTFUL }]

@@ -80,6 +80,7 @@ describe('a table of another program', () => {
     ['that drops UDP', [rule([match(meta('l4proto'), 'udp'), DROP]), rule([match(payload('udp', 'dport'), 22), DROP])]],
     ['that drops all ports but this one and others', [rule([match(payload('tcp', 'dport'), { set: [22, 80] }, '!='), DROP])]],
     ['that drops IPv6', [rule([match(meta('nfproto'), 'ipv6'), DROP]), rule([match(payload('ip6', 'hoplimit'), 1), DROP])]],
+    ['that rejects IPv6, as its answer alone says', [rule([{ reject: { type: 'icmpv6', expr: 'port-unreachable' } }])]],
     ['that drops on lo', [rule([match(meta('iifname'), 'lo'), DROP])]],
     ['that drops what is too much', [rule([{ limit: { rate: 3, burst: 5, per: 'second', inv: true } }, DROP])]],
     ['that drops in a chain that nobody comes to', [chain('x'), rule([DROP], 'x')]],
