@@ -417,6 +417,33 @@ describe('the tables in front of INPUT', () => {
   })
 })
 
+describe('what keeps strangers out', () => {
+  const REJECT = '-A INPUT -j REJECT --reject-with icmp-port-unreachable'
+  const WEB = '-p tcp -m tcp --dport 443 -j ACCEPT'
+  it.each([
+    ['the policy', input('DROP', '-i lo -j ACCEPT', ESTABLISHED, WEB), { kind: 'policy', stage: 'filter INPUT' }],
+    ['the last rule', input('DROP', ESTABLISHED, WEB, REJECT.slice(9)), { kind: 'rule', stage: 'filter INPUT', line: REJECT }],
+    [
+      'the policy behind a rule that drops some',
+      input('DROP', '-m limit --limit 3/min -j DROP', WEB),
+      { kind: 'policy', stage: 'filter INPUT' },
+    ],
+    [
+      'a rule of another chain',
+      `${input('ACCEPT', '-j A')}\n-N A\n-A A -p tcp -m tcp --dport 22 -j DROP`,
+      { kind: 'rule', stage: 'filter INPUT', line: '-A A -p tcp -m tcp --dport 22 -j DROP' },
+    ],
+  ])('is named: %s', (_, text, why) => {
+    expect(judge(text)).toEqual({ state: 'shut', why })
+  })
+
+  it('is named where it stands in front of INPUT', () => {
+    const line = '-A PREROUTING -p tcp -m tcp --dport 22 -j DROP'
+    const before: Place['before'] = [['raw', 'PREROUTING', `-P PREROUTING ACCEPT\n${line}`]]
+    expect(judge(input('DROP'), { before })).toEqual({ state: 'shut', why: { kind: 'rule', stage: 'raw PREROUTING', line } })
+  })
+})
+
 describe('ufw', () => {
   const ufw = (...user: string[]) => `-P INPUT DROP
 -P FORWARD DROP
