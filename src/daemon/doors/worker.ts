@@ -13,8 +13,6 @@ import { type Outcome, type Waiter, Waiting } from './waiting'
 const LOOK = 5_000
 /** The next look waits for so many times as long as the last one took: with 20,000 leases that is 3 s. */
 const REST = 20
-/** But no longer than so many milliseconds: one look may have hung. */
-const MAX_PACE = 60_000
 /** What could not be taken away is tried again after this many milliseconds. */
 const RETRY = 1_000
 
@@ -279,7 +277,7 @@ export class TableWorker {
     })
     const now = this.#now()
     this.#looked = now.steady
-    this.#pace = Math.min(MAX_PACE, Math.max(LOOK, REST * (now.steady - began)))
+    this.#pace = Math.max(LOOK, REST * (now.steady - began))
     if (!found) {
       if (this.#quiet.may(`unreadable ${this.table.name}`, now.steady))
         this.#log.error(explained(this.#unreadable), 'cannot check the firewall rules')

@@ -20,9 +20,6 @@ const DESCRIBED: Record<string, string> = { lost: 'the connection to the kernel 
 /** How a call of the firewall ends: as it should, or one of three ways to fail. */
 type Ending = 'done' | 'refused' | 'made, and nobody knows' | 'not made, and nobody knows'
 
-/** Seconds after which a worker has looked, however long its last look took. */
-const REST = 70
-
 interface Call {
   readonly what: 'read' | 'change' | 'rewrite'
   /** The moment at which it was composed. */
@@ -184,7 +181,7 @@ class Stage {
 
   /** Time passes with a firewall that works, as long as the worker may leave something undone. */
   async rest(): Promise<void> {
-    for (let i = 0; i < REST; i++) {
+    for (let i = 0; i < 30; i++) {
       this.tick(1_000)
       await this.run()
     }
