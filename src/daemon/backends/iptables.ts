@@ -1,4 +1,3 @@
-import { Fault } from '../../system/fault'
 import { lookForStrangers } from '../exposure/look'
 import { isInstalled, show } from '../iptables/chains'
 import { followTables } from '../iptables/follow'
@@ -52,7 +51,7 @@ export const iptables: Backend = {
   strangers: (services) => lookForStrangers(services),
 
   async plan({ taps }, request, warn) {
-    if (!taps) throw new Fault('there is nothing to hear')
+    if (!taps) throw new Error('an installation has log rules')
     const { changes, isMarked } = await planChains(taps, request, warn)
     return {
       changes,
