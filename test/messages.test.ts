@@ -39,7 +39,9 @@ const PROGRAMS: readonly Documented[] = [
       'cli/knockdaemon.ts',
       ...['begin-again', 'commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`),
     ],
-    but: ['daemon/iptables/sockets.ts', 'daemon/ledger/rebase.ts'],
+    but: ['iptables/installation', 'iptables/sockets', 'nftables/installation', 'ledger/rebase'].map(
+      (name) => `daemon/${name}.ts`,
+    ),
     pages: {
       'knockdaemon.8': { log: 'LOG', fault: 'DIAGNOSTICS' },
       'knockturn.toml.5': { fault: 'DIAGNOSTICS' },
@@ -49,6 +51,7 @@ const PROGRAMS: readonly Documented[] = [
       'daemon/config.ts: error.message',
       'daemon/doors/ends.ts: why',
       'daemon/exposure/watch.ts: line',
+      'daemon/reload.ts: line',
       'daemon/reload.ts: reason(error)',
       'daemon/serve.ts: reason(error)',
       'daemon/server-keys.ts: `{folder}: {reason(error)}`',
@@ -60,7 +63,18 @@ const PROGRAMS: readonly Documented[] = [
       'system/toml.ts: describe(path, text, issue, secrets)',
     ],
     least: { log: 21, fault: 21 },
-    chosen: { log: [...of('daemon/ahead.ts', 'ownAhead', 'baseAhead'), ...of('gate/leases.ts', 'closed', 'expired')] },
+    chosen: {
+      log: [
+        ...of('daemon/ahead.ts', 'ownAhead', 'baseAhead'),
+        ...of(
+          'daemon/iptables/unheard.ts',
+          'the log rules do not cover the pools of all keys: …',
+          'the log rules do not cover the passcode ports: …',
+          'the log rules do not match [datagram] ports: …',
+        ),
+        ...of('gate/leases.ts', 'closed', 'expired'),
+      ],
+    },
   },
   {
     program: 'knockturn',
@@ -69,7 +83,9 @@ const PROGRAMS: readonly Documented[] = [
       'cli/admin',
       'keys',
       'cli/meant.ts',
-      ...['daemon/iptables/sockets.ts', 'daemon/ledger/rebase.ts'],
+      ...['iptables/installation', 'iptables/sockets', 'nftables/installation', 'ledger/rebase'].map(
+        (name) => `daemon/${name}.ts`,
+      ),
       ...['begin-again', 'commands', 'core-dumps', 'files', 'terminal', 'time'].map((name) => `system/${name}.ts`),
     ],
     // Only a client reads a key under a passphrase.
@@ -78,13 +94,17 @@ const PROGRAMS: readonly Documented[] = [
     least: { log: 11, note: 1, fault: 51 },
     passed: [
       'admin/firewall.ts: [message]',
-      'admin/firewall.ts: await cutOff(tables, taps, isUnattended)',
       'admin/firewall.ts: await servicesInPool(taps).catch(reasons)',
-      'admin/firewall.ts: await shutByPool(tables, taps)',
-      'admin/firewall.ts: risks[0]',
       'admin/tap-rules.ts: inOneLine(fault)',
       'cli/admin/firewall.ts: await exposedServices(config)',
+      'cli/admin/firewall.ts: notes',
       'cli/admin/voice.ts: line',
+      'daemon/iptables/installation.ts: [message]',
+      'daemon/iptables/installation.ts: await cutOff(tables, taps, isUnattended)',
+      'daemon/iptables/installation.ts: await shutByPool(tables, taps)',
+      'daemon/iptables/installation.ts: risks[0]',
+      'daemon/nftables/installation.ts: risks',
+      "daemon/nftables/installation.ts: risks[0] ?? ''",
       'keys/keyring.ts: `{path}: {reason(error)}`',
       'keys/keyring.ts: `{unseen}: {message}`',
       'keys/keyring.ts: faults[0].message',
@@ -96,11 +116,21 @@ const PROGRAMS: readonly Documented[] = [
       log: [
         ...of('admin/exposure.ts', 'cannot tell whether the services are open to everyone: …'),
         ...of(
-          'admin/firewall.ts',
+          'daemon/iptables/installation.ts',
           '…: the rule "…" accepts ports of the pool, but no new connection from outside will reach them: make keys with another pool, or move the service',
         ),
         ...of('daemon/exposure/text.ts', '… is open to everyone ……', 'cannot tell whether … is open to everyone …: …'),
-        ...of('daemon/exposure/look.ts', 'cannot tell … over …: …'),
+        ...of('daemon/exposure/look.ts', 'cannot tell ……: …'),
+        ...of(
+          'daemon/exposure/blocked.ts',
+          '… is not guarded: Knockturn keeps nobody from it',
+          'no lease opens …: …',
+          'cannot tell whether a lease opens …: …',
+        ),
+        ...of(
+          'daemon/iptables/trial.ts',
+          'the kernel cannot mark connections (no match "connlabel"): whoever had a lease can reconnect from the same source port after it has ended',
+        ),
         ...of('daemon/iptables/sockets.ts', 'port …/… is in use and …: no new connection from outside will reach it'),
         ...of('daemon/iptables/table.ts', 'this machine has no IPv6: ip6tables is not used (…)'),
         ...of('daemon/iptables/table.ts', 'iptables cannot read a rule in chain …'),
@@ -119,7 +149,7 @@ const PROGRAMS: readonly Documented[] = [
         ...of(
           'daemon/iptables/sockets.ts',
           '… uses a service in the pool, which would be closed: move the service, or make keys with another pool',
-          '… might be cut off: first run "… -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT"',
+          '… might be cut off: first run "…"',
         ),
       ],
     },

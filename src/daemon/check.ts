@@ -74,8 +74,8 @@ export async function checkDaemon(file: string): Promise<Findings> {
     if (file !== null) warnings.push(...((await attempt(() => checkLog(file))) ?? []))
     const backend = backendOf(read.value)
     if (backend.isReal) {
-      const { open, unknown } = await backend.strangers(grantedServices(loaded, Date.now()), read.value.firewall.guard)
-      faults.push(...open)
+      const { open, shut, unknown } = await backend.strangers(grantedServices(loaded, Date.now()), read.value.firewall.guard)
+      faults.push(...open, ...shut)
       warnings.push(...unknown)
       if (read.value.taps.source !== 'stdin') {
         const { isInstalled, lines } = await backend.leftOut(judged, read.value)

@@ -5,11 +5,10 @@ import { createHash } from 'node:crypto'
 /**
  * The comment of each rule.
  * @param chains the rules of each chain, in their order
- * @param more what the ruleset has beside its rules
  */
-export function marksOf(chains: ReadonlyMap<string, readonly string[]>, more: unknown = null): Map<string, readonly string[]> {
+export function marksOf(chains: ReadonlyMap<string, readonly string[]>): Map<string, readonly string[]> {
   const digest = createHash('sha256')
-    .update(JSON.stringify([[...chains], more]))
+    .update(JSON.stringify([...chains]))
     .digest('hex')
     .slice(0, 8)
   const all = [...chains.values()].flat().length

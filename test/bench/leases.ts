@@ -3,6 +3,7 @@
 import pino from 'pino'
 import { Doors } from '../../src/daemon/doors/doors'
 import { NO_GUARD } from '../../src/daemon/guard'
+import { OwnChanges } from '../../src/daemon/nftables/monitor'
 import { nftablesFirewall } from '../../src/daemon/nftables/nftables'
 import { Leases } from '../../src/gate/leases'
 import type { Grant } from '../../src/gate/policy'
@@ -40,6 +41,7 @@ report(async () => {
     () => ({ guard: NO_GUARD, taps: null }),
     (entry) => leases.left(entry, now()),
     () => {},
+    new OwnChanges(),
   )
   const doors = new Doors({ leases, firewall, log: pino({ level: 'silent' }), now })
   let opened = 0

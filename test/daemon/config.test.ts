@@ -4,6 +4,7 @@ import fc from 'fast-check'
 import { stringify } from 'smol-toml'
 import { describe, expect, it } from 'vitest'
 import { readConfig, type TapsConfig } from '../../src/daemon/config'
+import { formatGuarded, merged } from '../../src/daemon/guard'
 import { formatAddress } from '../../src/protocol/address'
 import { inOneLine } from '../../src/system/fault'
 import { put, scratch } from '../system/scratch'
@@ -22,6 +23,8 @@ const ALL = [
   'ports = []',
   '[firewall]',
   'backend = "dry-run"',
+  'guard = ["22/tcp"]',
+  'leases_per_key = 7',
   '[ledger]',
   'path = "/ledger"',
   '[passcode]',
@@ -55,7 +58,7 @@ describe('the config', () => {
       neverLock: [],
       taps: { source: 'nflog', file: null, target: 'nflog', group: 5, prefix: 'KNOCK: ' },
       datagram: { ports: [] },
-      firewall: { backend: 'iptables' },
+      firewall: { backend: 'iptables', guard: [], leasesPerKey: 256 },
       ledger: { path: '/var/lib/knockturn/ledger' },
       passcode: { base: 48000, pinDigits: 4 },
     })
@@ -70,7 +73,7 @@ describe('the config', () => {
       skew: 2,
       taps: { source: 'stdin', file: null, target: 'log', group: 7, prefix: 'DOOR: ' },
       datagram: { ports: [] },
-      firewall: { backend: 'dry-run' },
+      firewall: { backend: 'dry-run', guard: [{ protocol: 'tcp', ports: [22, 22] }], leasesPerKey: 7 },
       ledger: { path: '/ledger' },
       passcode: { base: 700, pinDigits: 3 },
     })
@@ -96,6 +99,11 @@ describe('the config', () => {
     const anyPorts = fc
       .uniqueArray(fc.integer({ min: 1, max: 65_535 }), { maxLength: 15 })
       .map((ports) => ports.sort((a, b) => a - b))
+    const range = fc
+      .tuple(fc.integer({ min: 1, max: 65_535 }), fc.nat(500))
+      .map(([low, more]) => [low, Math.min(low + more, 65_535)] as const)
+    const protocol = fc.constantFrom('tcp' as const, 'udp' as const)
+    const guarded = fc.array(fc.record({ protocol, ports: range }), { maxLength: 3 }).map(merged)
     const records = fc.record({
       server: label,
       keys: path,
@@ -103,21 +111,29 @@ describe('the config', () => {
       neverLock: fc.array(fc.constantFrom('0.0.0.0/0', '198.51.100.7/32', '10.0.0.0/8', '2001:db8::/32', '::1/128')),
       taps,
       datagram: fc.record({ ports: anyPorts }),
-      firewall: fc.record({ backend: fc.constantFrom('iptables' as const, 'dry-run' as const) }),
+      firewall: fc.record({
+        backend: fc.constantFrom('iptables' as const, 'nftables' as const, 'dry-run' as const),
+        guard: guarded,
+        leasesPerKey: fc.integer({ min: 1, max: 65_536 }),
+      }),
       ledger: fc.record({ path }),
       passcode: fc.record({ base: fc.integer({ min: 1, max: 65_416 }), pinDigits: fc.nat(4) }),
     })
     // Only packets have a payload, and no port is one of two kinds.
-    const configs = records.map(({ datagram, ...config }) => {
+    const configs = records.map(({ datagram, firewall, ...plain }) => {
+      const config = { ...plain, firewall: firewall.backend === 'iptables' ? { ...firewall, guard: [] } : firewall }
       const isFree = (port: number) => port < config.passcode.base || port >= config.passcode.base + 120
       return { ...config, datagram: { ports: config.taps.source === 'nflog' ? datagram.ports.filter(isFree) : [] } }
     })
     await fc.assert(
       fc.asyncProperty(configs, async (config) => {
-        const { neverLock, taps, passcode, ...rest } = config
+        const { neverLock, taps, passcode, firewall, ...rest } = config
         const { file, ...plain } = taps
         const asked = { base: passcode.base, pin_digits: passcode.pinDigits }
-        const said = { ...rest, never_lock: neverLock, taps: file === null ? plain : { ...plain, file }, passcode: asked }
+        const { backend, guard, leasesPerKey } = firewall
+        const rules = { backend, guard: guard.map(formatGuarded), leases_per_key: leasesPerKey }
+        const source = file === null ? plain : { ...plain, file }
+        const said = { ...rest, never_lock: neverLock, taps: source, firewall: rules, passcode: asked }
         const { neverLock: blocks, ...others } = await read(stringify(said), folder)
         expect({ ...others, neverLock: blocks.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`) }).toEqual(config)
       }),
@@ -181,7 +197,15 @@ describe('a fault in the config', () => {
     ['ports', 'ports = 53', /expected an array, got 53$/],
     ['ports', `ports = [${Array.from({ length: 16 }, (_, i) => i + 1)}]`, /expected at most 15 ports, got \[1,2,.*\]$/],
     ['ports', 'ports = [53]', /requires source = "nflog" in \[taps\]: the source "stdin" does not report what is in a packet$/],
-    ['backend', 'backend = "nftables"', /expected .*"iptables".*"dry-run".*, got "nftables"$/],
+    ['backend', 'backend = "ipfw"', /expected "iptables", "nftables" or "dry-run", got "ipfw"$/],
+    ['backend', 'backend = 5', /expected "iptables", "nftables" or "dry-run", got 5$/],
+    ['guard', 'guard = "22/tcp"', /expected an array, got "22\/tcp"$/],
+    ['guard', 'guard = ["22"]', /expected ports such as "22\/tcp" or "60000-61000\/udp", got "22"$/],
+    ['guard', 'guard = ["23-22/tcp"]', /expected ports such as .*, got "23-22\/tcp"$/],
+    ['guard', 'guard = ["0-22/tcp"]', /expected ports such as .*, got "0-22\/tcp"$/],
+    ['guard', `guard = [${'"22/tcp",'.repeat(257)}]`, /expected at most 256 entries, got /],
+    ['leases_per_key', 'leases_per_key = 0', /expected a whole number from 1 to 65536, got 0$/],
+    ['leases_per_key', 'leases_per_key = 65537', /expected a whole number from 1 to 65536, got 65537$/],
     ['path', 'path = ""', /expected a path, got ""$/],
     ['base', 'base = 0', /expected a whole number from 1 to 65535, got 0$/],
     ['base', 'base = 65427', /expected at most 65426, so that its ports end at 65535, got 65427$/],
@@ -206,6 +230,12 @@ describe('a fault in the config', () => {
     expect(await faultsOf(`server = "gate.example"\n[taps]\n${lines}`)).toEqual([fault])
   })
 
+  it('is a guard with iptables, which has none', async () => {
+    expect(await faultsOf('server = "x"\n[firewall]\nguard = ["22/tcp"]\n')).toEqual([
+      '3: "firewall.guard" requires backend = "nftables"',
+    ])
+  })
+
   it.each([0o666, 0o664, 0o646])('is that others may write it (mode %o)', async (mode) => {
     const path = put(scratch(), 'knockturn.toml', ALL.join('\n'), mode)
     const { faults } = await readConfig(path)
@@ -216,7 +246,7 @@ describe('a fault in the config', () => {
 
   it('does not hide the others', async () => {
     const text = replaced('skew', 'skew = 11').replace('"stdin"', '"tail"').replace('"/ledger"', '""').replace('"dry-run"', '7')
-    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 13, 15])
+    expect((await faultsOf(text)).map((fault) => Number.parseInt(fault, 10))).toEqual([3, 6, 13, 17])
   })
 
   it('is a missing server', async () => {

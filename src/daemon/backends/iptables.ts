@@ -1,12 +1,13 @@
-import { Fault } from '../../system/fault'
 import { lookForStrangers } from '../exposure/look'
 import { isInstalled, show } from '../iptables/chains'
+import { followTables } from '../iptables/follow'
 import { planChains, planRemoval } from '../iptables/installation'
 import { iptablesFirewall } from '../iptables/iptables'
 import { loggedPackets } from '../iptables/log-rules'
-import { FAMILIES, readTables } from '../iptables/table'
+import { FAMILIES, type Family, readTables } from '../iptables/table'
 import { NO_CONNLABEL, tryRules } from '../iptables/trial'
 import { leftOut } from '../iptables/unheard'
+import { OwnChanges } from '../nftables/monitor'
 import type { Backend } from './backend'
 
 /** Most leases: each is a rule, and a packet that none of them lets in is compared with all. */
@@ -20,10 +21,11 @@ export const iptables: Backend = {
 
   async open(_rules, _left, warn) {
     const tables = await readTables(warn)
+    const own = new Map<Family, OwnChanges>(tables.map(({ family }) => [family, new OwnChanges()]))
     return {
-      firewall: iptablesFirewall(tables, warn),
+      firewall: iptablesFirewall(tables, warn, own),
       logged: () => loggedPackets(tables.map(({ family }) => family)),
-      follow: () => {},
+      follow: followTables(own, warn),
     }
   },
 
@@ -49,7 +51,7 @@ export const iptables: Backend = {
   strangers: (services) => lookForStrangers(services),
 
   async plan({ taps }, request, warn) {
-    if (!taps) throw new Fault('there is nothing to hear')
+    if (!taps) throw new Error('an installation has log rules')
     const { changes, isMarked } = await planChains(taps, request, warn)
     return {
       changes,

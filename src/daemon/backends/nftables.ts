@@ -3,7 +3,7 @@ import { lookForBlocked } from '../exposure/blocked'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
 import { isWhole, readRules } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
-import { followRuleset } from '../nftables/monitor'
+import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { checkVersion, tryTable } from '../nftables/trial'
 import type { Backend } from './backend'
@@ -20,7 +20,12 @@ export const nftables: Backend = {
   async open(rules, left, warn) {
     await checkVersion()
     await tryTable(rules())
-    return { firewall: nftablesFirewall(rules, left, warn), logged: loggedPackets, follow: followRuleset(warn) }
+    const own = new OwnChanges()
+    return {
+      firewall: nftablesFirewall(rules, left, warn, own),
+      logged: loggedPackets,
+      follow: followRuleset([{ event: OURS, own }], warn),
+    }
   },
 
   async rehearse(rules) {
@@ -34,8 +39,14 @@ export const nftables: Backend = {
     }
   },
 
-  // The daemon keeps the table as its keys are.
-  leftOut: async () => ({ isInstalled: isWhole(await readRules()), lines: [] }),
+  async leftOut() {
+    // The daemon keeps the table as its keys are. Why it can't be read is said by the rehearsal.
+    const listing = await readRules().catch((error) => {
+      if (error instanceof Fault) return null
+      throw error
+    })
+    return { isInstalled: listing === null || isWhole(listing), lines: [] }
+  },
 
   strangers: lookForBlocked,
   plan: planTable,

@@ -43,8 +43,12 @@ export class TableWorker {
   #looked: number
   /** Milliseconds from the last look to the next one. */
   #pace = LOOK
-  /** Whether another program may have changed the table since the last look. */
+  /** Whether another program may have changed the table since the last look; and since what makes entries work was last looked at. */
   #isAlarmed = false
+  #isHoldAsked = false
+  #holding: Promise<void> | null = null
+  /** Whether that has had to be put back since the last look. */
+  #wasHeld = false
   #unreadable = new Error('the firewall rules have not been read')
   /** What to say when the table is in order again. */
   #news = ''
@@ -116,7 +120,7 @@ export class TableWorker {
 
   /** Resolves when nothing is being changed; whoever still waits is told that it could not be done. */
   async settle(): Promise<void> {
-    while (this.#running) await this.#running
+    while (this.#running || this.#holding) await (this.#running ?? this.#holding)
     this.#waiting.fail(() => true, 'the daemon ended first')
   }
 
@@ -148,6 +152,21 @@ export class TableWorker {
   /** Another program may have changed the table: it is looked at now. */
   alarm(): void {
     this.#isAlarmed = true
+    this.#isHoldAsked = true
+    this.#holding ??= this.#hold()
+  }
+
+  /** Puts back what makes entries work, beside a look that is being taken, which may last for seconds. The next look finds the rest. */
+  async #hold(): Promise<void> {
+    while (this.#isHoldAsked) {
+      this.#isHoldAsked = false
+      try {
+        if (await this.table.hold?.()) this.#wasHeld = true
+      } catch {
+        // The look will fail as well, and says so, or the table is written anew.
+      }
+    }
+    this.#holding = null
     this.wake()
   }
 
@@ -272,13 +291,11 @@ export class TableWorker {
    */
   async #look(isOthers: boolean): Promise<void> {
     const began = this.#now().steady
-    const isAlarmed = this.#isAlarmed
     this.#isAlarmed = false
-    let wasHeld = false
-    const found = await (async () => {
-      if (isAlarmed) wasHeld = (await this.table.hold?.()) ?? false
-      return this.table.read()
-    })().catch((error) => {
+    if (this.#holding) await this.#holding
+    const wasHeld = this.#wasHeld
+    this.#wasHeld = false
+    const found = await this.table.read().catch((error) => {
       this.#unreadable = asError(error)
       return null
     })

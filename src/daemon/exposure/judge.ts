@@ -27,8 +27,11 @@ export type Why =
   /** What there is beside the rules of iptables. */
   | { readonly kind: 'beside'; readonly text: string }
 
-/** Whether strangers reach a service: `open` names what lets them in, `unknown` what nobody can judge. */
-export type Judgment = { readonly state: 'shut' } | { readonly state: 'open' | 'unknown'; readonly why: Why }
+/** Whether strangers reach a service, and why: what lets them in, what keeps the last of them out, or what nobody can judge. */
+export interface Judgment {
+  readonly state: 'open' | 'shut' | 'unknown'
+  readonly why: Why
+}
 
 /** Strangers that are tried with each service: more than rules of any use tell apart, and each is a walk. */
 const MAX_STRANGERS = 256
@@ -39,8 +42,12 @@ const MAX_RULES = 20_000
 /** Rules that are compared for one service: all of these with ten strangers, and a tenth of a second. */
 const MAX_STEPS = 200_000
 
-/** Makes the rules of a machine ready. @returns judges a service of those in `around` */
-export function judgeFor(stages: readonly Stage[], around: Surroundings): (service: Service) => Judgment {
+/**
+ * Makes the rules of a machine ready.
+ * @param byOtherPorts whether strangers may also come by other ports, from which rules lead to a service
+ * @returns judges a service of those in `around`
+ */
+export function judgeFor(stages: readonly Stage[], around: Surroundings, byOtherPorts = true): (service: Service) => Judgment {
   const unjudged = (): Judgment => ({ state: 'unknown', why: { kind: 'bound' } })
   const left = { rules: MAX_RULES }
   const ready = stages.map((stage) => readStage(stage, around, left))
@@ -57,13 +64,14 @@ export function judgeFor(stages: readonly Stage[], around: Surroundings): (servi
   return (service) => {
     const steps = { left: MAX_STEPS }
     const strangers = bys.flatMap((by) => tos.flatMap((to) => froms.map((from) => ({ ...service, by, from, to }))))
-    let judgment: Judgment = { state: 'shut' }
+    let judgment: Judgment | undefined
     for (const stranger of strangers) {
       const one = new Walk(ready, stranger, steps).judge()
       if (one.state === 'open') return one
-      if (judgment.state === 'shut') judgment = one
+      if (judgment === undefined || judgment.state === 'shut') judgment = one
     }
-    const nat = stages.findIndex(({ table }) => table === 'nat')
+    if (judgment === undefined) return unjudged()
+    const nat = byOtherPorts ? stages.findIndex(({ table }) => table === 'nat') : -1
     const line = judgment.state === 'shut' && nat >= 0 ? ruleThatSendsTo(service, stages[nat], around) : undefined
     if (line === undefined) return judgment
     const because: Why = { kind: 'rule', stage: ready[nat].name, line }
@@ -124,6 +132,8 @@ class Walk {
   /** The rule by which it is not known any more who is left. */
   #because: Why | null = null
   #open: Why | null = null
+  /** What has kept out the last of them. */
+  #shut: Why | null = null
   #doubt: Why | null = null
 
   constructor(
@@ -147,11 +157,14 @@ class Walk {
       const done = stage.policy === null ? passage.past | MARKED | UNTRACKED : passage.past
       const { out, hasLost, past } = this.#pass(stage.base, before, done)
       const left = stage.policy === null ? least(out, UNKNOWN) : out
-      if (stage.policy === 'ACCEPT' || stage.policy === null) this.#accept(left, { kind: 'policy', stage: stage.name }, ALL)
+      const policy: Why = { kind: 'policy', stage: stage.name }
+      if (stage.policy === 'ACCEPT' || stage.policy === null) this.#accept(left, policy, ALL)
+      else if (left > NONE) this.#shut = policy
       passage = { out: hasLost || stage.policy !== 'ACCEPT' ? this.#accepted : before, hasLost, past }
     }
     if (this.#open) return { state: 'open', why: this.#open }
-    return this.#doubt ? { state: 'unknown', why: this.#doubt } : { state: 'shut' }
+    if (this.#doubt) return { state: 'unknown', why: this.#doubt }
+    return { state: 'shut', why: this.#shut ?? { kind: 'policy', stage: this.#stage.name } }
   }
 
   /** @param hit for how many of those who have come so far the accepting rule holds */
@@ -211,8 +224,10 @@ class Walk {
       if (target === 'ACCEPT') {
         this.#accept(into, why, hit)
         lose(stays)
-      } else if (target === 'DROP' || target === 'REJECT') lose(stays)
-      else if (target === 'RETURN') {
+      } else if (target === 'DROP' || target === 'REJECT') {
+        this.#shut = why
+        lose(stays)
+      } else if (target === 'RETURN') {
         out = most(out, into)
         flow = stays
       } else if (Object.hasOwn(GOES_ON, target)) past |= GOES_ON[target](rule.options)

@@ -4,6 +4,7 @@ import { formatService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault, inOneLine, reason } from '../../system/fault'
 import { isConnected } from '../iptables/chains'
+import { GUARD_JUMP } from '../iptables/guard-rules'
 import { establishedRule } from '../iptables/input'
 import {
   FAMILIES,
@@ -16,12 +17,14 @@ import {
   readTable,
 } from '../iptables/table'
 import { type Judgment, judgeFor, type Stage } from './judge'
+import type { FirstPacket } from './nft-matches'
 import { type Ruleset, readRuleset, tablesThatMay } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'
-import { type Exposure, type Finding, inWords } from './text'
+import type { Surroundings } from './stranger'
+import { type Exposure, type Finding, inWords, NOTHING } from './text'
 
 /** Services that are judged: more than anybody grants, and each is compared with the rules of both families. */
-const MAX_SERVICES = 1_024
+export const MAX_SERVICES = 1_024
 
 /** What of a key says which services it opens, and whether it still does. */
 export interface Granting {
@@ -40,7 +43,7 @@ export function grantedServices(keys: readonly Granting[], wall: number): Servic
 
 /** Looks whether strangers reach services that are to open by a knock only. What can't be looked at is said as unknown. */
 export async function lookForStrangers(services: readonly Service[]): Promise<Exposure> {
-  if (services.length === 0) return { open: [], unknown: [] }
+  if (services.length === 0) return NOTHING
   const judged = services.slice(0, MAX_SERVICES)
   const others = await readOthers()
   const looks = await Promise.all(FAMILIES.map((family) => lookAt(family, judged, others)))
@@ -48,15 +51,14 @@ export async function lookForStrangers(services: readonly Service[]): Promise<Ex
     looks.flatMap(({ findings }) => findings),
     others.ruleset !== null,
   )
-  const rest = services.length - judged.length
-  return {
-    open: said.open,
-    unknown: [
-      ...new Set(looks.flatMap(({ failure }) => failure ?? [])),
-      ...said.unknown,
-      ...(rest > 0 ? [`${rest} more services are not checked: keys grant more than ${MAX_SERVICES}`] : []),
-    ],
-  }
+  const failures = new Set(looks.flatMap(({ failure }) => failure ?? []))
+  return { ...said, unknown: [...failures, ...said.unknown, ...leftUnjudged(services)] }
+}
+
+/** Says how many services are not judged. */
+export function leftUnjudged(services: readonly Service[]): string[] {
+  const rest = services.length - MAX_SERVICES
+  return rest > 0 ? [`${rest} more services are not checked: keys grant more than ${MAX_SERVICES}`] : []
 }
 
 /** What there is beside the tables that iptables shows. */
@@ -68,11 +70,18 @@ interface Others {
 }
 
 async function readOthers(): Promise<Others> {
-  const version = await run('iptables', ['-V']).catch(() => '')
-  const ruleset = await run('nft', ['-j', '-t', 'list', 'ruleset'])
-    .then(readRuleset)
-    .catch(() => null)
-  return { isNft: version.includes('nf_tables'), ruleset }
+  const ruleset = await readAll().catch(() => null)
+  return { isNft: await keepsByNft(), ruleset }
+}
+
+/** Reads what nft has. @throws {Fault | SyntaxError} where it can't be read */
+export async function readAll(): Promise<Ruleset> {
+  return readRuleset(await run('nft', ['-j', '-t', 'list', 'ruleset']))
+}
+
+/** Whether iptables keeps its tables by nft; not where it is not installed. */
+export async function keepsByNft(): Promise<boolean> {
+  return (await run('iptables', ['-V']).catch(() => '')).includes('nf_tables')
 }
 
 async function lookAt(
@@ -83,35 +92,54 @@ async function lookAt(
   const addresses = reachableAddresses(family)
   if (addresses === null) return { findings: [], failure: null }
   try {
-    const filter = await readReached(await readTable(family))
-    const legacy = await legacyTables(family)
-    const before = await readBefore(family, others.isNft ? null : legacy)
-    const judge = judgeFor([...before.stages, stageOf('filter', 'INPUT', filter)], {
-      family,
-      interfaces: await outerInterfaces(),
-      addresses,
-      services,
-    })
-    const besideNft = others.isNft ? await legacyThatMayShut(family, legacy ?? []) : []
+    const around = { family, interfaces: await outerInterfaces(), addresses, services }
+    const { judge, filter, unread, legacy } = await readJudge(around, others.isNft)
     const isSafe = establishedRule(filter) > 0 || isConnected(filter)
     const findings: Finding[] = []
     for (const service of services) {
       // Between two services others get their turn: a daemon must not be held up.
       await new Promise(setImmediate)
-      const judgment = besides(judge(service), service, family, others, before.unread, besideNft)
+      const judgment = besides(judge(service), { ...around, service }, others, unread, legacy)
       findings.push({ service, family, judgment, isSafe })
     }
     return { findings, failure: null }
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return { findings: [], failure: failureOf(error, family) }
+    return { findings: [], failure: failureOf(error, family, 'whether the services are open to everyone') }
   }
 }
 
-function failureOf(error: unknown, family: Family): string {
-  const what = 'whether the services are open to everyone'
+/** How a family's rules of iptables judge services. */
+export interface Read {
+  readonly judge: (service: Service) => Judgment
+  readonly filter: FilterTable
+  /** What of the tables in front can't be read and may forward packets. */
+  readonly unread: string | null
+  /** Tables of iptables-legacy beside those of iptables-nft that may drop packets. */
+  readonly legacy: readonly string[]
+}
+
+/**
+ * Reads a family's rules of iptables.
+ * @param isNft whether iptables keeps them by nft
+ * @param byOtherPorts see {@link judgeFor}
+ * @throws {Fault} where they can't be read
+ */
+export async function readJudge(around: Surroundings, isNft: boolean, byOtherPorts = true): Promise<Read> {
+  const { family } = around
+  const there = await legacyTables(family)
+  // To look at a table of iptables-legacy would make it.
+  const isEmpty = !isNft && !byOtherPorts && there !== null && !there.includes('filter')
+  const filter = isEmpty ? parseTable(family, '-P INPUT ACCEPT') : await readReached(await readTable(family))
+  const { stages, unread } = await readBefore(family, isNft ? null : there)
+  const judge = judgeFor([...stages, stageOf('filter', 'INPUT', filter)], around, byOtherPorts)
+  return { judge, filter, unread, legacy: isNft ? await legacyThatMayShut(family, there ?? []) : [] }
+}
+
+/** Says that nothing could be found out over a family; null: at all. @param what is not known */
+export function failureOf(error: unknown, family: Family | null, what: string): string {
   if (DENIED.test(reason(error))) return `not checked ${what}: reading the firewall requires CAP_NET_ADMIN`
-  return `cannot tell ${what} over ${IP_NAMES[family]}: ${inOneLine(error)}`
+  return `cannot tell ${what}${family ? ` over ${IP_NAMES[family]}` : ''}: ${inOneLine(error)}`
 }
 
 /** How the versions of iptables say that we lack the rights. */
@@ -120,14 +148,13 @@ const DENIED = /permission denied|operation not permitted|must be root/i
 /** A judgment by the rules of iptables, in the light of what else there is. */
 function besides(
   judgment: Judgment,
-  service: Service,
-  family: Family,
+  packet: FirstPacket,
   { ruleset, isNft }: Others,
   unread: string | null,
   legacy: readonly string[],
 ): Judgment {
   const unknown = (text: string): Judgment => ({ state: 'unknown', why: { kind: 'beside', text } })
-  const { shut, forward } = ruleset ? tablesThatMay(ruleset, service, family, isNft) : { shut: [], forward: [] }
+  const { shut, forward } = ruleset ? tablesThatMay(ruleset, packet, isNft) : { shut: [], forward: [] }
   if (judgment.state === 'open' && shut.length > 0) return unknown(`${named(shut)} of nft may close it`)
   if (judgment.state === 'open' && legacy.length > 0) return unknown(`${named(legacy)} of iptables-legacy may close it`)
   if (judgment.state === 'shut' && unread !== null) return unknown(unread)
@@ -189,6 +216,8 @@ async function readBefore(family: Family, there: readonly string[] | null): Prom
 }
 
 function stageOf(table: string, base: string, { policies, chains, rules, isWhole }: FilterTable): Stage {
-  const own = [base, ...chains].map((chain) => [chain, rules.get(chain) ?? (isWhole || chain === base ? [] : null)] as const)
+  // What our guard drops is not shut for good: whoever has a lease passes it.
+  const rulesOf = (chain: string) => rules.get(chain)?.filter((rule) => rule !== GUARD_JUMP)
+  const own = [base, ...chains].map((chain) => [chain, rulesOf(chain) ?? (isWhole || chain === base ? [] : null)] as const)
   return { table, base, policy: policies.get(base) ?? null, chains: new Map(own) }
 }

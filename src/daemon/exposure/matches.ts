@@ -225,7 +225,7 @@ function eitherOf(match: Match | null, other: Split): Match {
 export const isIn = (address: bigint, { low, high }: Range): boolean => address >= low && address <= high
 
 /** A range as `a/bits`, `a/mask` or `a-b`. @returns null where it is none, such as a mask with holes */
-function readRange(text: string, family: Family): Range | null {
+export function readRange(text: string, family: Family): Range | null {
   const [first, last] = text.split('-')
   if (last !== undefined) {
     const [low, high] = [toNumber(first), toNumber(last)]

@@ -1,5 +1,5 @@
-import type { Service } from '../../protocol/service'
-import type { Family } from '../iptables/table'
+import { conditionOf, type FirstPacket, isEqual, isSource, listOf, type MetPacket, part } from './nft-matches'
+import { ALL, ALWAYS, both, DOUBTFUL, LISTED, least, most, NONE, type Share, type Split, UNKNOWN, whether } from './share'
 
 /* Tables that other programs keep by nft, beside those of iptables. An accept there opens nothing that INPUT drops; a drop may shut. */
 
@@ -16,20 +16,32 @@ interface Chain {
   readonly name: string
   readonly hook?: string
   readonly policy?: string
+  readonly prio?: number
+  /** The interface of one at ingress, or several; none as nft 1.0.6 prints it. */
+  readonly dev?: string | readonly string[]
 }
 
 /** Hooks that a packet to this machine passes. */
 const HOOKS = ['ingress', 'prerouting', 'input']
-/** Tables of iptables' own, which it reads itself. */
+/** Tables of iptables' own, which it reads itself, and how it names its chains. */
 const OWN = ['filter', 'nat', 'mangle', 'raw', 'security']
-const PROTOCOL: Record<Family, string> = { iptables: 'ip', ip6tables: 'ip6' }
+const OWN_CHAIN = /^[A-Z]+$/
+const FAMILIES = { iptables: 'ip', ip6tables: 'ip6' } as const
+/** Most rules that one packet is compared with, those of chains that are led to several times counted each time. */
+const MAX_STEPS = 100_000
+/** The priority at which conntrack sees packets. */
+const CONNTRACK = -200
+/** How deep the kernel lets chains lead to each other. */
+const MAX_DEPTH = 16
 
 /** Reads what nft prints. @throws {SyntaxError} where it is no JSON */
 export function readRuleset(text: string): Ruleset {
-  const items = part(JSON.parse(text), 'nftables')
   const chains: Chain[] = []
   const rules = new Map<string, (readonly unknown[])[]>()
-  for (const item of listOf(items)) {
+  const dormant = new Set<string>()
+  for (const item of listOf(part(JSON.parse(text), 'nftables'))) {
+    const table = part(item, 'table') as { family: string; name: string; flags?: unknown } | undefined
+    if (table && listOf(table.flags).includes('dormant')) dormant.add(`${table.family} ${table.name}`)
     const chain = part(item, 'chain') as Chain | undefined
     if (chain) chains.push(chain)
     const rule = part(item, 'rule') as { family: string; table: string; chain: string; expr?: unknown } | undefined
@@ -39,130 +51,166 @@ export function readRuleset(text: string): Ruleset {
     if (own) own.push(listOf(rule.expr))
     else rules.set(name, [listOf(rule.expr)])
   }
-  return { chains, rules }
+  return { chains: chains.filter(({ family, table }) => !dormant.has(`${family} ${table}`)), rules }
 }
 
 const nameOf = (family: string, table: string, chain: string): string => `${family} ${table} ${chain}`
 
+/** What a chain at a hook does to strangers that begin at a service. */
+export interface Effect {
+  /** Family and name, such as `inet filter`. */
+  readonly table: string
+  readonly chain: string
+  /** Whether it drops all of them, or nobody knows whether it does; null where it lets them pass. */
+  readonly drops: 'all' | 'perhaps' | null
+  /** Whether it may send them to another port or address. */
+  readonly forwards: boolean
+}
+
 /**
- * Names the tables that may keep strangers from a service, and those that may send them elsewhere. A rule that goes by addresses alone, as a list
- * of banned ones, does neither.
+ * What the chains of other programs do to strangers that begin at a service. A rule that goes by addresses alone, as a list of banned ones, does
+ * nothing to them.
  * @param isNft whether iptables keeps its own tables by nft, too: these are left out
+ * @returns those that do anything
  */
-export function tablesThatMay(
-  { chains, rules }: Ruleset,
-  service: Service,
-  family: Family,
-  isNft: boolean,
-): { shut: string[]; forward: string[] } {
-  const [shut, forward] = [new Set<string>(), new Set<string>()]
-  const isOwn = (chain: Chain) => isNft && Object.values(PROTOCOL).includes(chain.family) && OWN.includes(chain.table)
-  const isMet = (chain: Chain) => [PROTOCOL[family], 'inet', 'netdev'].includes(chain.family)
-  for (const base of chains) {
-    if (!HOOKS.includes(base.hook ?? '') || isOwn(base) || !isMet(base)) continue
-    const seen = new Set<string>()
-    const ahead = [base.name]
-    for (let name = ahead.pop(); name !== undefined; name = ahead.pop()) {
-      if (seen.has(name)) continue
-      seen.add(name)
-      for (const expressions of rules.get(nameOf(base.family, base.table, name)) ?? []) {
-        const { mayShut, mayForward, leadsTo } = readExpressions(expressions, service, family)
-        if (mayShut) shut.add(`${base.family} ${base.table}`)
-        // What is forwarded is so before INPUT.
-        if (mayForward && base.hook !== 'input') forward.add(`${base.family} ${base.table}`)
-        ahead.push(...leadsTo)
+export function effectsOf(ruleset: Ruleset, packet: FirstPacket, isNft: boolean): Effect[] {
+  const { family, interfaces } = packet
+  const isOwn = ({ family, table, name }: Chain) =>
+    isNft && Object.values<string>(FAMILIES).includes(family) && OWN.includes(table) && OWN_CHAIN.test(name)
+  const isMet = (chain: Chain) => {
+    const devices = listOf(chain.dev)
+    const isElsewhere = devices.length > 0 && interfaces.length > 0 && !interfaces.some((name) => devices.includes(name))
+    return HOOKS.includes(chain.hook ?? '') && [FAMILIES[family], 'inet', 'netdev'].includes(chain.family) && !isElsewhere
+  }
+  return ruleset.chains
+    .filter((chain) => isMet(chain) && !isOwn(chain))
+    .map((chain) => new Walk(ruleset, chain, packet).effect())
+    .filter(({ drops, forwards }) => drops !== null || forwards)
+}
+
+/** Names the tables that may keep strangers from a service, and those that may send them elsewhere. */
+export function tablesThatMay(ruleset: Ruleset, packet: FirstPacket, isNft: boolean): { shut: string[]; forward: string[] } {
+  const effects = effectsOf(ruleset, packet, isNft)
+  const named = (some: readonly Effect[]) => [...new Set(some.map(({ table }) => table))]
+  return {
+    shut: named(effects.filter(({ drops }) => drops !== null)),
+    forward: named(effects.filter(({ forwards }) => forwards)),
+  }
+}
+
+/** The way of such strangers' packets through a chain at a hook. */
+class Walk {
+  #accepted: Share = NONE
+  #forwards = false
+  #steps = MAX_STEPS
+
+  readonly #packet: MetPacket
+
+  constructor(
+    readonly ruleset: Ruleset,
+    readonly base: Chain,
+    packet: FirstPacket,
+  ) {
+    const { hook, prio = 0 } = base
+    this.#packet = { ...packet, isTracked: hook === 'input' || (hook === 'prerouting' && prio > CONNTRACK) }
+  }
+
+  effect(): Effect {
+    const { family, table, name, hook, policy } = this.base
+    // By which interface packets come to it may not be known.
+    if (hook === 'ingress' && this.base.dev === undefined) this.#accept(UNKNOWN)
+    const left = this.#pass(name, ALL, 0)
+    if (policy !== 'drop') this.#accept(left)
+    const drops = this.#accepted === NONE ? 'all' : this.#accepted === UNKNOWN ? 'perhaps' : null
+    // What is forwarded is so before INPUT.
+    return { table: `${family} ${table}`, chain: name, drops, forwards: this.#forwards && hook !== 'input' }
+  }
+
+  #accept(share: Share): void {
+    this.#accepted = most(this.#accepted, share)
+  }
+
+  /** Sends packets through a chain. @returns how many leave it by its end, or by a rule that returns */
+  #pass(chain: string, inflow: Share, depth: number): Share {
+    let [flow, out]: [Share, Share] = [inflow, NONE]
+    for (const expressions of this.ruleset.rules.get(nameOf(this.base.family, this.base.table, chain)) ?? []) {
+      if (flow === NONE) break
+      if (this.#steps-- <= 0 || depth > MAX_DEPTH) return least(inflow, UNKNOWN)
+      let split = ALWAYS
+      for (const expression of expressions) {
+        const condition = conditionOf(expression, this.#packet)
+        if (condition) split = both(split, condition)
+        if (split.hit === NONE) break
+        if (condition) continue
+        for (const { verdict, when } of verdictsOf(expression, this.#packet)) {
+          const holds = both(split, when)
+          if (holds.hit === NONE) continue
+          const done = this.#decide(verdict, least(flow, holds.hit), depth)
+          if (done === null) continue
+          out = most(out, done.out)
+          flow = most(least(flow, holds.miss), done.stays)
+        }
       }
     }
-    if (base.policy === 'drop') shut.add(`${base.family} ${base.table}`)
+    return most(out, flow)
   }
-  return { shut: [...shut], forward: [...forward] }
-}
 
-interface Effects {
-  readonly mayShut: boolean
-  readonly mayForward: boolean
-  readonly leadsTo: readonly string[]
-}
-
-const NOTHING: Effects = { mayShut: false, mayForward: false, leadsTo: [] }
-
-/** What a rule may do to a stranger's packet: nothing where it can't match one. */
-function readExpressions(expressions: readonly unknown[], service: Service, family: Family): Effects {
-  let [mayShut, mayForward] = [false, false]
-  const leadsTo: string[] = []
-  for (const expression of expressions) {
-    const match = part(expression, 'match')
-    if (match && !mayMatch(match, service, family)) return NOTHING
-    // Who is above a limit was not before.
-    if (part(expression, 'limit') && part(part(expression, 'limit'), 'inv') === true) return NOTHING
-    const verdicts = verdictsOf(expression, service, family)
-    for (const verdict of verdicts) {
-      const chain = part(part(verdict, 'jump') ?? part(verdict, 'goto'), 'target')
-      if (typeof chain === 'string') leadsTo.push(chain)
-      mayShut ||= verdict === 'any' || ['drop', 'reject', 'queue', 'xt', 'synproxy'].some((name) => has(verdict, name))
-      mayForward ||= verdict === 'any' || ['dnat', 'redirect', 'tproxy', 'fwd'].some((name) => has(verdict, name))
+  /**
+   * What becomes of those for whom a verdict holds.
+   * @returns how many of them go on to the next rule, and how many leave the chain; null where all go on
+   */
+  #decide(verdict: unknown, into: Share, depth: number): { stays: Share; out: Share } | null {
+    const [[kind, detail] = []] = verdict === null || typeof verdict !== 'object' ? [] : Object.entries(verdict)
+    switch (kind) {
+      case 'continue':
+        return null
+      case 'drop':
+      case 'reject':
+        return { stays: NONE, out: NONE }
+      case 'return':
+        return { stays: NONE, out: into }
+      case 'jump':
+        return { stays: this.#pass(String(part(detail, 'target')), into, depth + 1), out: NONE }
+      case 'goto':
+        return { stays: NONE, out: this.#pass(String(part(detail, 'target')), into, depth + 1) }
+      case 'dnat':
+      case 'redirect':
+      case 'tproxy':
+      case 'fwd':
+        this.#forwards = true
+        this.#accept(into)
+        return { stays: NONE, out: NONE }
+      case 'accept':
+      case 'snat':
+      case 'masquerade':
+        this.#accept(into)
+        return { stays: NONE, out: NONE }
+      default:
+        // A program decides, or rules of iptables that nft does not print, or a map that was not printed.
+        if (kind === undefined) this.#forwards = true
+        this.#accept(least(into, UNKNOWN))
+        return { stays: least(into, UNKNOWN), out: NONE }
     }
   }
-  return { mayShut, mayForward, leadsTo }
 }
 
-/** What an expression decides; `any` where the map behind it was not printed. */
-function verdictsOf(expression: unknown, service: Service, family: Family): unknown[] {
+/** Whom a reject is for: nft leaves out the match of protocol or family that its answer says already. */
+function rejects(reject: unknown, { family, service }: MetPacket): Split {
+  const type = part(reject, 'type')
+  if (type === 'tcp reset') return whether(service.protocol === 'tcp')
+  if (type === 'icmp' || type === 'icmpv6') return whether(family === (type === 'icmp' ? 'iptables' : 'ip6tables'))
+  return ALWAYS
+}
+
+/** What an expression decides, and for whom; a verdict that is no object where the map behind it was not printed. */
+function verdictsOf(expression: unknown, packet: MetPacket): { readonly verdict: unknown; readonly when: Split }[] {
   const map = part(expression, 'vmap')
-  if (!map) return [expression]
+  if (!map) return [{ verdict: expression, when: rejects(part(expression, 'reject'), packet) }]
   const key = part(map, 'key')
-  if (isSource(key)) return []
   const pairs = part(part(map, 'data'), 'set')
-  if (!Array.isArray(pairs)) return ['any']
-  return pairs.flatMap((pair) => {
+  if (!Array.isArray(pairs)) return [isSource(key) ? { verdict: { xt: null }, when: LISTED } : { verdict: null, when: DOUBTFUL }]
+  return pairs.map((pair) => {
     const [value, verdict] = listOf(pair)
-    return mayMatch({ op: '==', left: key, right: value }, service, family) ? [verdict] : []
+    return { verdict, when: isEqual(key, value, packet) }
   })
 }
-
-/** Whether a match may hold for a stranger's first packet to a service: what is not understood may. */
-function mayMatch(match: unknown, { port, protocol }: Service, family: Family): boolean {
-  const [op, left, right] = [part(match, 'op'), part(match, 'left'), part(match, 'right')]
-  const isNot = op === '!='
-  if (isSource(left)) return isNot
-  const field = part(part(left, 'payload'), 'field')
-  const header = part(part(left, 'payload'), 'protocol')
-  if ((header === 'tcp' || header === 'udp') && header !== protocol) return false
-  if ((header === 'ip' || header === 'ip6') && header !== PROTOCOL[family]) return false
-  const meta = part(part(left, 'meta'), 'key')
-  const isAsked = (value: unknown): boolean | null => {
-    if (field === 'dport') return holdsPort(value, port)
-    if (meta === 'l4proto' || (field === 'protocol' && header === 'ip'))
-      return typeof value === 'string' ? value === protocol : null
-    if (meta === 'nfproto') return value === (family === 'iptables' ? 'ipv4' : 'ipv6')
-    // Strangers come by another interface than lo: whether by this one is not looked at.
-    if (meta === 'iifname' || meta === 'iif') return value === 'lo' ? false : null
-    if (part(part(left, 'ct'), 'key') === 'state') return value === 'new'
-    return null
-  }
-  if (!['==', '!=', 'in'].includes(String(op))) return true
-  const answers = valuesOf(right).map(isAsked)
-  if (answers.includes(null)) return true
-  return answers.includes(true) !== isNot
-}
-
-/** An address that a packet comes from: who is named by it is no stranger. */
-function isSource(left: unknown): boolean {
-  const fields = listOf(part(left, 'concat') ?? left).map((one) => part(part(one, 'payload'), 'field'))
-  return fields.includes('saddr')
-}
-
-function holdsPort(value: unknown, port: number): boolean | null {
-  const range = part(value, 'range')
-  if (Array.isArray(range)) return port >= Number(range[0]) && port <= Number(range[1])
-  return typeof value === 'number' ? value === port : null
-}
-
-function valuesOf(right: unknown): unknown[] {
-  return listOf(part(right, 'set') ?? right)
-}
-
-const has = (item: unknown, name: string): boolean => item !== null && typeof item === 'object' && Object.hasOwn(item, name)
-/** A part of what was read from JSON; undefined where there is none. */
-const part = (item: unknown, name: string): unknown => (has(item, name) ? (item as Record<string, unknown>)[name] : undefined)
-const listOf = (item: unknown): unknown[] => (item === undefined ? [] : Array.isArray(item) ? item : [item])

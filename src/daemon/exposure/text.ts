@@ -3,13 +3,18 @@ import { Fault } from '../../system/fault'
 import { cannotRead, type Family, IP_NAMES } from '../iptables/table'
 import type { Judgment, Why } from './judge'
 
-/** What was found out about strangers, in words for people: each names a service and what it depends on. */
+/** What was found out about services that are to open by a knock only, in words for people: each names one and what it depends on. */
 export interface Exposure {
   /** Services that are open to everyone, with what closes them. */
   readonly open: readonly Fault[]
+  /** Services that no lease opens, with what lets it. */
+  readonly shut: readonly Fault[]
   /** What nobody can know. */
   readonly unknown: readonly string[]
 }
+
+/** That all is well. */
+export const NOTHING: Exposure = { open: [], shut: [], unknown: [] }
 
 /** A service's judgment in one family. */
 export interface Finding {
@@ -32,16 +37,20 @@ export function inWords(findings: readonly Finding[], isFirewallWhole: boolean):
   }
   return {
     open: [...lines.open.values()].map((same) => openLine(same, isFirewallWhole)),
+    shut: [],
     unknown: [...lines.unknown.values()].map(unknownLine),
   }
 }
 
-const overFamilies = (same: readonly Finding[]): string => `over ${same.map(({ family }) => IP_NAMES[family]).join(' and ')}`
+const overFamilies = (same: readonly Finding[]): string => overNamed(same.map(({ family }) => family))
+/** Names families: `over IPv4 and IPv6`. */
+export const overNamed = (families: readonly Family[]): string =>
+  `over ${families.map((family) => IP_NAMES[family]).join(' and ')}`
 
 function openLine(same: readonly Finding[], isFirewallWhole: boolean): Fault {
   const [{ service, judgment, isSafe }] = same
   const families = same.map(({ family }) => family)
-  const { why } = judgment as { why: Why }
+  const { why } = judgment
   const told = isFirewallWhole ? '' : ' (as far as iptables shows)'
   const what = `${formatService(service)} is open to everyone ${overFamilies(same)}${told}`
   const first = isSafe ? '' : 'run "knockturn firewall install" first, which keeps existing connections, then '
@@ -52,7 +61,8 @@ function openLine(same: readonly Finding[], isFirewallWhole: boolean): Fault {
 }
 
 const closing = ({ port, protocol }: Service): string => `! -i lo -p ${protocol} --dport ${port} -j DROP`
-const commands = (families: readonly Family[], args: string): string =>
+/** The same for each family, as commands to run. */
+export const commands = (families: readonly Family[], args: string): string =>
   families.map((family) => `"${family} ${args}"`).join(' and ')
 
 /** What to do about a rule: only one that is for just this port can be deleted without a second thought. */
@@ -64,11 +74,12 @@ function remedy(line: string, service: Service, families: readonly Family[], fir
 
 function unknownLine(same: readonly Finding[]): string {
   const [{ service, family, judgment }] = same
-  const { why } = judgment as { why: Why }
+  const { why } = judgment
   return `cannot tell whether ${formatService(service)} is open to everyone ${overFamilies(same)}: ${reasonOf(why, family)}`
 }
 
-function reasonOf(why: Why, family: Family): string {
+/** Why nobody can know. */
+export function reasonOf(why: Why, family: Family): string {
   switch (why.kind) {
     case 'beside':
       return why.text

@@ -3,7 +3,7 @@ import type { Logger } from 'pino'
 import { formatService, type Service } from '../../protocol/service'
 import { explained, Fault, inOneLine } from '../../system/fault'
 import { type Granting, grantedServices } from './look'
-import type { Exposure } from './text'
+import { type Exposure, NOTHING } from './text'
 
 /** Milliseconds between two looks at whether strangers reach the services: each runs a dozen processes. */
 const EVERY = 3_600_000
@@ -12,13 +12,14 @@ const LOOK = 1_000
 /** Services that are named at a time: the rest is counted. */
 const MAX_NAMED = 10
 
-/** What a log is to say after a look. */
+/** What a log is to say after a look, of each kind of {@link Exposure}. */
 export interface Said {
-  readonly errors: readonly Fault[]
+  readonly open: readonly Fault[]
+  readonly shut: readonly Fault[]
   readonly warnings: readonly string[]
 }
 
-/** Decides when to look whether strangers reach the services, and what of it to say: what is open each time, what is unknown when it changes. */
+/** Decides when to look whether strangers reach the services, and leases do, and what of it to say: faults each time, what is unknown when it changes. */
 export class ExposureWatch {
   #last: { readonly services: string; readonly steady: number } | null = null
   #unknown = ''
@@ -35,10 +36,11 @@ export class ExposureWatch {
   }
 
   /** What to say of what was found. */
-  say({ open, unknown }: Exposure): Said {
+  say({ open, shut, unknown }: Exposure): Said {
     const isNews = unknown.join('\n') !== this.#unknown
     this.#unknown = unknown.join('\n')
-    return { errors: bounded(open, (line) => new Fault(line)), warnings: isNews ? bounded(unknown, (line) => line) : [] }
+    const faults = (all: readonly Fault[]) => bounded(all, (line) => new Fault(line))
+    return { open: faults(open), shut: faults(shut), warnings: isNews ? bounded(unknown, (line) => line) : [] }
   }
 }
 
@@ -66,10 +68,11 @@ export async function watchExposure(
     if (known.keys !== now || steady - known.steady >= EVERY)
       known = { keys: now, steady, services: grantedServices(now, Date.now()) }
     if (watch.isDue(known.services, steady)) {
-      const failed = (error: unknown) => ({ open: [], unknown: [inOneLine(error)] })
-      const { errors, warnings } = watch.say(await look(known.services).catch(failed))
-      for (const fault of errors) log.error(explained(fault), 'a service is open to everyone, without a knock')
-      for (const line of warnings) log.warn({ reason: line }, 'cannot tell whether a service is open to everyone')
+      const failed = (error: unknown) => ({ ...NOTHING, unknown: [inOneLine(error)] })
+      const { open, shut, warnings } = watch.say(await look(known.services).catch(failed))
+      for (const fault of open) log.error(explained(fault), 'a service is open to everyone, without a knock')
+      for (const fault of shut) log.error(explained(fault), 'no lease opens a service: another firewall drops its packets')
+      for (const line of warnings) log.warn({ reason: line }, 'cannot tell whether a service is open or closed')
     }
     await sleep(LOOK, undefined, { signal, ref: false }).catch(() => {})
   }

@@ -1,4 +1,5 @@
 import { type Batch, type Entry, type Firewall, nameOf, Refused, type Standing, type Table } from '../../gate/firewall'
+import { OwnChanges } from '../nftables/monitor'
 import { installScript, isConnected, marks, reach } from './chains'
 import { endsByItself, readRule, ruleOf } from './rules'
 import {
@@ -19,9 +20,14 @@ import { type Abilities, NO_TIME, tryAbilities } from './trial'
  * Leases as rules of iptables and ip6tables.
  * @param tables those that this machine has, as they were read; leases of other families can't be opened
  * @param warn told what an administrator should know
+ * @param own by which others know which changes of a family's table are ours
  */
-export function iptablesFirewall(tables: readonly FilterTable[], warn: (message: string) => void): Firewall {
-  return tables.map((table) => new IptablesTable(table, warn))
+export function iptablesFirewall(
+  tables: readonly FilterTable[],
+  warn: (message: string) => void,
+  own: ReadonlyMap<Family, OwnChanges> = new Map(),
+): Firewall {
+  return tables.map((table) => new IptablesTable(table, warn, own.get(table.family) ?? new OwnChanges()))
 }
 
 /** The filter table of one family. */
@@ -30,6 +36,7 @@ class IptablesTable implements Table {
   readonly clock = 'wall'
   readonly maxRemoved = MAX_REMOVED
   readonly #warn: (message: string) => void
+  readonly #own: OwnChanges
   /** The table as it was last read, and the lines of our rules in it, by the names of their entries. */
   #table: FilterTable
   #lines = new Map<string, string>()
@@ -42,10 +49,11 @@ class IptablesTable implements Table {
   /** Rules in our chain that are not ours, which are told of once. */
   #others: readonly string[] = []
 
-  constructor(table: FilterTable, warn: (message: string) => void) {
+  constructor(table: FilterTable, warn: (message: string) => void, own: OwnChanges) {
     this.name = table.family
     this.#table = table
     this.#warn = warn
+    this.#own = own
   }
 
   holds(address: string): boolean {
@@ -79,7 +87,7 @@ class IptablesTable implements Table {
     const added = add.map((entry) => this.#lineOf(entry))
     const { lines, table } = reach(this.#table, added)
     const removed = remove.map(({ entry }) => this.#lineOf(entry).replace('-A', '-D'))
-    await apply(this.name, scriptOf([...lines, ...added, ...removed]))
+    await this.#apply(scriptOf([...lines, ...added, ...removed]))
     this.#table = table
   }
 
@@ -90,7 +98,15 @@ class IptablesTable implements Table {
     const more = this.#table.taps.length === 0 ? this.#taps : []
     if (this.#table.taps.length + more.length === 0)
       this.#warn(`${this.name}: the log rules are missing, no knock is received: run "knockturn firewall install"`)
-    return apply(this.name, installScript(this.#table, null, this.#isMarked, [...kept, ...added], more))
+    return this.#apply(installScript(this.#table, null, this.#isMarked, [...kept, ...added], more))
+  }
+
+  async #apply(script: string): Promise<void> {
+    try {
+      await this.#own.make(() => restore(this.name, script))
+    } catch (error) {
+      throw isRefusal(error) ? new Refused(error.message) : error
+    }
   }
 
   /** By the line that was read: another version of ours may have made it. */
@@ -111,12 +127,4 @@ function keep(table: FilterTable, wanted: Map<string, Entry>): string[] {
     const entry = readRule(line)
     return !entry || wanted.delete(nameOf(entry)) ? `${table.counters[i]} ${line}` : []
   })
-}
-
-async function apply(family: Family, script: string): Promise<void> {
-  try {
-    await restore(family, script)
-  } catch (error) {
-    throw isRefusal(error) ? new Refused(error.message) : error
-  }
 }

@@ -29,7 +29,7 @@ export const MAIN_JUMP = `-A INPUT -j ${MAIN}`
 export const AGAIN_JUMP = `-A INPUT ! -i lo -p tcp -m tcp --syn -m conntrack ! --ctstate NEW ${MARKED} -j ${AGAIN}`
 
 /** Seconds to wait for another program that holds the firewall's lock. */
-const LOCK_WAIT = '5'
+export const LOCK_WAIT = '5'
 /** iptables' exit code for an argument that names nothing that there is. */
 const NO_SUCH = 2
 
@@ -215,7 +215,7 @@ export async function partlyRead({ family, chains }: FilterTable): Promise<strin
 }
 
 /** The table as nft names it. */
-const nftTable = (family: Family): string => (family === 'iptables' ? 'ip filter' : 'ip6 filter')
+export const nftTable = (family: Family): string => (family === 'iptables' ? 'ip filter' : 'ip6 filter')
 
 /** What there is to say of a chain that iptables can't read, and to do about it. */
 export function cannotRead(family: Family, chain: string): string {

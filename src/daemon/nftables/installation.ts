@@ -7,7 +7,7 @@ import { LISTS, TABLE } from './elements'
 import { isWhole, readRules } from './listing'
 import { GROWING, rulesetLines } from './ruleset'
 import { type Place, placeLines } from './standing'
-import { tryTable } from './trial'
+import { checkVersion, tryTable } from './trial'
 
 /** What makes all of the table but its leases, or brings it up to date, as lines for nft. @param places the sets that leases are in */
 export function tableLines(rules: Rules, places: readonly Place[]): string[] {
@@ -16,13 +16,14 @@ export function tableLines(rules: Rules, places: readonly Place[]): string[] {
 
 /**
  * Finds what puts the table in place, and whom that would shut out. Leases in it stay.
- * @throws {Fault} where it would cut off a connection, or the kernel can't have such a table
+ * @throws {Fault} where it would cut off a connection, or nft or the kernel can't have such a table
  */
 export async function planTable(
   rules: Rules,
   { isPreview, isUnattended }: InstallationRequest,
   warn: (lines: readonly string[]) => void,
 ): Promise<Installation> {
+  if (!isPreview) await checkVersion()
   const listing = isPreview ? null : await readRules()
   if (listing) {
     await tryTable(rules)

@@ -35,8 +35,8 @@ export interface Elements {
   readonly others: readonly string[]
   /** In which of the maps for one connection each door and limit was found, by {@link roundKey}. */
   readonly rounds: ReadonlyMap<string, number>
-  /** What packets meet: set and door of each element. */
-  readonly met: ReadonlySet<string>
+  /** What packets meet: set and door of each element, and for how many seconds still. */
+  readonly met: ReadonlyMap<string, number>
 }
 
 /** An object of nft's JSON, as far as it matters here. */
@@ -119,7 +119,7 @@ export class ElementReader implements Elements {
   readonly left = new Map<Entry, number>()
   readonly others: string[] = []
   readonly rounds = new Map<string, number>()
-  readonly met = new Set<string>()
+  readonly met = new Map<string, number>()
 
   takeListed(name: string, text: string): void {
     const one = JSON.parse(text) as Elem
@@ -135,7 +135,8 @@ export class ElementReader implements Elements {
     const one = JSON.parse(text) as Elem | readonly [Elem, unknown]
     const [element, limit] = isPair(one) ? one : [one, null]
     const door = keyOf(element).join(' . ')
-    this.met.add(`${setOf(place)} ${door}`)
+    const { expires } = element.elem ?? {}
+    this.met.set(`${setOf(place)} ${door}`, typeof expires === 'number' ? expires : Infinity)
     if (place.round !== null && typeof limit === 'string') this.rounds.set(roundKey(door, limit), place.round)
   }
 }

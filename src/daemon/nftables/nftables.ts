@@ -1,20 +1,39 @@
-import { type Batch, type Entry, type Firewall, nameOf, type Standing as Read, Refused, type Table } from '../../gate/firewall'
+import {
+  type Batch,
+  type Entry,
+  type Firewall,
+  isLease,
+  nameOf,
+  type Standing as Read,
+  Refused,
+  type Table,
+} from '../../gate/firewall'
 import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
-import { TABLE } from './elements'
+import { limitOf, TABLE } from './elements'
 import { tableLines } from './installation'
-import { isCurrent, isWhole, readElements, readRules } from './listing'
-import { placeLines, Standing } from './standing'
+import { isCurrent, isWhole, type Ruleset, readElements, readRules } from './listing'
+import type { OwnChanges } from './monitor'
+import { emptyLine, placeLines, Standing } from './standing'
 
 /**
  * Leases as elements of sets in a table of our own.
  * @param rules what the table is to have beside them, as of now
  * @param left how long an entry may stand from now on, in milliseconds; Infinity: until it is taken away
  * @param warn told what an administrator should know
+ * @param own by which others know which changes of the table are ours
  */
-export function nftablesFirewall(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void): Firewall {
-  return [new NftTable(rules, left, warn)]
+export function nftablesFirewall(
+  rules: () => Rules,
+  left: (entry: Entry) => number,
+  warn: (message: string) => void,
+  own: OwnChanges,
+): Firewall {
+  return [new NftTable(rules, left, warn, own)]
 }
+
+/** Milliseconds after which all of it is read again, though nobody has said that anything has changed. */
+const RELIED_ON = 60_000
 
 /** The kernel's sets count by a monotonic clock, too. */
 const steadyNow = (): number => performance.now()
@@ -27,13 +46,23 @@ class NftTable implements Table {
   readonly #rules: () => Rules
   readonly #warn: (message: string) => void
   readonly #left: (entry: Entry) => number
+  readonly #own: OwnChanges
   #standing = new Standing()
+  /** What packets met when it was last read. */
+  #met: ReadonlyMap<string, number> = new Map()
+  /** Sets in which they met then what no lease is for. */
+  #strays: readonly string[] = []
   #others: readonly string[] = []
+  /** When all of it was last read, in steady milliseconds, if nothing can have changed since but by ourselves. */
+  #known: number | null = null
+  /** How often it was said that another program may have changed it. */
+  #alarms = 0
 
-  constructor(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void) {
+  constructor(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void, own: OwnChanges) {
     this.#rules = rules
     this.#left = left
     this.#warn = warn
+    this.#own = own
   }
 
   holds(): boolean {
@@ -46,22 +75,32 @@ class NftTable implements Table {
 
   /** The rules alone are read and put back first: with many leases, reading those takes seconds, in which whatever is guarded would be open. */
   async hold(): Promise<boolean> {
+    this.#alarms++
+    this.#known = null
     const listing = await readRules()
     if (isWhole(listing)) return false
-    await apply(tableLines(this.#rules(), listing.places))
+    await this.#apply(tableLines(this.#rules(), listing.places))
     return true
   }
 
   async read(): Promise<Read> {
+    const alarms = this.#alarms
     const ruleset = await readRules()
+    if (this.#own.isWatched && this.#known !== null && steadyNow() - this.#known < RELIED_ON) return this.#remembered(ruleset)
     const { entries, left, others, rounds, met } = await readElements(ruleset)
     const now = steadyNow()
     const ends = new Map([...left].map(([entry, ms]) => [entry, now + ms]))
-    this.#standing = new Standing(entries, ruleset.places, ruleset.limits, rounds, ends)
+    this.#met = met
+    // One whose limit is gone is gone with it: nobody knows whether its connection was used.
+    const limits = new Set(ruleset.limits)
+    const armed = entries.filter((entry) => !isLease(entry) || !entry.once || limits.has(limitOf(entry)))
+    this.#standing = new Standing(armed, ruleset.places, ruleset.limits, rounds, ends)
+    this.#strays = this.#standing.straySets(met)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
-    const isMet = this.#standing.isMet(met, now)
+    const isMet = this.#standing.isMet(met, now) && this.#strays.length === 0
+    this.#known = isMet && this.#own.isWatched && alarms === this.#alarms ? now : null
     return {
       entries: this.#standing.entries(),
       left,
@@ -70,9 +109,19 @@ class NftTable implements Table {
     }
   }
 
+  /** What stands where nobody else has changed anything: to read all elements takes seconds, with many of them. */
+  async #remembered(ruleset: Ruleset): Promise<Read> {
+    await this.#sweep()
+    return {
+      entries: this.#standing.current(steadyNow()),
+      isWhole: isWhole(ruleset),
+      isOutdated: !isCurrent(ruleset, this.#rules()),
+    }
+  }
+
   async change(batch: Batch): Promise<void> {
     const { lines, places, made } = this.#standing.compose(batch, steadyNow(), this.#left)
-    await apply([...places.flatMap(placeLines), ...lines])
+    await this.#apply([...places.flatMap(placeLines), ...lines])
     made()
   }
 
@@ -84,29 +133,38 @@ class NftTable implements Table {
     const remove = there.filter((entry) => !wanted.has(nameOf(entry))).map((entry) => ({ entry, why: 'stray' }))
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
-    await apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
-    await apply([...this.#standing.repairs(steadyNow()), ...lines])
+    await this.#apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
+    const left = new Map([...this.#met].filter(([element]) => !this.#strays.some((set) => element.startsWith(`${set} `))))
+    await this.#apply([...this.#strays.map(emptyLine), ...this.#standing.repairs(left, steadyNow()), ...lines])
     made()
   }
 
-  /** Limits that no lease needs are deleted one by one: the kernel may still hold one for an element that has ended. */
+  /** Limits that no lease needs are deleted: one by one where that fails, since the kernel may still hold one for an element that has ended. */
   async #sweep(): Promise<void> {
-    for (const limit of this.#standing.idleLimits()) {
-      const isGone = await feed('nft', ['-f', '-'], `delete limit ${TABLE} ${limit}\n`).then(
-        () => true,
-        () => false,
-      )
-      if (isGone) this.#standing.forgetLimit(limit)
-    }
+    const idle = this.#standing.idleLimits()
+    if (await this.#deletes(idle)) return
+    for (const limit of idle) await this.#deletes([limit])
   }
-}
 
-/** One transaction: all of it or nothing, by nft's exit code. */
-async function apply(lines: readonly string[]): Promise<void> {
-  if (lines.length === 0) return
-  try {
-    await feed('nft', ['-f', '-'], `${lines.join('\n')}\n`)
-  } catch (error) {
-    throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error
+  /** @returns whether they are gone */
+  async #deletes(limits: readonly string[]): Promise<boolean> {
+    try {
+      await this.#apply(limits.map((limit) => `delete limit ${TABLE} ${limit}`))
+    } catch {
+      return false
+    }
+    for (const limit of limits) this.#standing.forgetLimit(limit)
+    return true
+  }
+
+  /** One transaction: all of it or nothing, by nft's exit code. */
+  async #apply(lines: readonly string[]): Promise<void> {
+    if (lines.length === 0) return
+    try {
+      await this.#own.make(() => feed('nft', ['-f', '-'], `${lines.join('\n')}\n`))
+    } catch (error) {
+      this.#known = null
+      throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error
+    }
   }
 }

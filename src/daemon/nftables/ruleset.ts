@@ -1,7 +1,7 @@
 import { type Cidr, formatCidr } from '../../protocol/address'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import type { Rules } from '../backends/backend'
-import { formatGuarded, type Guard, type Guarded, merged } from '../guard'
+import { type Guard, type Guarded, merged } from '../guard'
 import { marksOf } from '../marks'
 import type { TapRules } from '../tap-rules'
 import { ADDRESSES, LISTS, ROOM, TABLE, VERSIONS, versionOf } from './elements'
@@ -34,11 +34,11 @@ const HEARD = 'ct state != { established, related }'
 
 /** Rules by chain, in the order in which chains are made: those that are led to come first. */
 function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
+  const pool = portsOf(poolOf(taps))
   const datagrams = taps?.datagrams?.length ? `udp dport { ${taps.datagrams.join(', ')} }` : null
   const logging = taps
     ? [
-        `${SYN} ${PORT} @pool jump heard`,
-        `${UDP} ${HEARD} ${PORT} @pool jump heard`,
+        ...(pool ? [`${SYN} ${PORT} ${pool} jump heard`, `${UDP} ${HEARD} ${PORT} ${pool} jump heard`] : []),
         // 8 bytes are the header's.
         ...(datagrams
           ? [`${datagrams} udp length { ${DATAGRAM_LENGTHS.map((length) => length + 8).join(', ')} } ${HEARD} jump heard`]
@@ -69,7 +69,8 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
         'iifname "lo" jump taps',
         'iifname "lo" accept',
         ...networkLines(guard, 'counter drop'),
-        ...(taps ? [`${PORT} @pool jump pool`, ...(datagrams ? [`${datagrams} jump pool`] : [])] : []),
+        ...(pool ? [`${PORT} ${pool} jump pool`] : []),
+        ...(datagrams ? [`${datagrams} jump pool`] : []),
         ...portLines(guard, 'jump gate'),
         ...(guard.isStrict ? ['meta l4proto tcp ct state { new, invalid } counter drop'] : []),
       ],
@@ -92,7 +93,7 @@ export function portLines({ ports, interfaces, blocks }: Guard, verdict: string)
   return [
     ...interfaces.map((name) => `iifname "${name}" accept`),
     ...blocks.map((block) => `${sourceIs(block)} accept`),
-    `${PORT} != @guarded accept`,
+    `${PORT} != ${portsOf(ports)} accept`,
     // Whatever conntrack says: it takes a SYN for established that comes behind a RST and a stray ACK.
     `${SYN} ${verdict}`,
     `${UDP} ct state != established ${verdict}`,
@@ -134,19 +135,15 @@ function poolOf(taps: TapRules | null): Guarded[] {
   ])
 }
 
-/** The comment of each rule. By them a rule is known, however nft prints it. */
-export function rulesetMarks(rules: Rules): ReadonlyMap<string, readonly string[]> {
-  return marksOf(rulesOf(rules), [rules.guard.ports.map(formatGuarded), poolOf(rules.taps).map(formatGuarded)])
+/** Ports as a set within a rule, which nobody can empty without that rule; null where there are none. */
+function portsOf(all: readonly Guarded[]): string | null {
+  const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
+  return elements.length > 0 ? `{ ${elements.join(', ')} }` : null
 }
 
-/** What makes a set of ports, or brings it up to date. */
-export function portSet(table: string, name: string, all: readonly Guarded[]): string[] {
-  const elements = all.map(({ protocol, ports: [low, high] }) => `${protocol} . ${low === high ? low : `${low}-${high}`}`)
-  return [
-    `add set ${table} ${name} { type inet_proto . inet_service; flags interval; }`,
-    `flush set ${table} ${name}`,
-    ...(elements.length > 0 ? [`add element ${table} ${name} { ${elements.join(', ')} }`] : []),
-  ]
+/** The comment of each rule. By them a rule is known, however nft prints it. */
+export function rulesetMarks(rules: Rules): ReadonlyMap<string, readonly string[]> {
+  return marksOf(rulesOf(rules))
 }
 
 /** What makes the table or brings it up to date, as lines for nft: in one transaction, and without touching the leases in it. */
@@ -160,8 +157,6 @@ export function rulesetLines(rules: Rules): string[] {
     ...VERSIONS.map((version) =>
       set(`sources${version}`, `type ${ADDRESSES[version].type}; flags dynamic, timeout; timeout 2s; size ${MAX_SOURCES};`),
     ),
-    ...portSet(TABLE, 'guarded', rules.guard.ports),
-    ...portSet(TABLE, 'pool', poolOf(rules.taps)),
     ...[...lines.keys()].flatMap((chain) => {
       const { hook, priority, policy } = HOOK
       const base = chain === BASE.chain ? ` { type filter hook ${hook} priority ${priority}; policy ${policy}; }` : ''

@@ -90,19 +90,25 @@ export class Standing {
     return [...this.#listed.values()]
   }
 
+  /** The entries that the kernel has not ended. @param now steady milliseconds */
+  current(now: number): Entry[] {
+    return this.entries().filter((entry) => this.#endOf(entry) > now)
+  }
+
   places(): Place[] {
     return [...this.#places].flatMap((name) => placeOf(name) ?? [])
   }
 
   /**
-   * The lines that put what packets meet where somebody has taken it away: what is there stays as it is.
+   * The lines that put what packets meet where somebody has taken it away.
+   * @param met set and door of each element that they met when it was last read
    * @param now steady milliseconds
    */
-  repairs(now: number): string[] {
+  repairs(met: ReadonlyMap<string, number>, now: number): string[] {
     const script = new Script()
     for (const [door, leases] of this.#doors)
       for (const [set, { end, limit }] of this.#metBy(door, leases, new Map()))
-        script.add({ set, key: door }, end - now, dataOf(limit))
+        if (!met.has(`${set} ${door}`)) script.add({ set, key: door }, end - now, dataOf(limit))
     return script.lines()
   }
 
@@ -111,10 +117,24 @@ export class Standing {
    * @param met set and door of each element that they meet
    * @param now steady milliseconds: what ends in the next moments may be gone from one set and not from the other
    */
-  isMet(met: ReadonlySet<string>, now: number): boolean {
+  isMet(met: ReadonlyMap<string, number>, now: number): boolean {
     return [...this.#doors].every(([door, leases]) =>
       [...this.#metBy(door, leases, new Map())].every(([set, { end }]) => met.has(`${set} ${door}`) || end < now + MOMENT),
     )
+  }
+
+  /**
+   * The sets in which packets meet what none of our leases is for, as where somebody has taken away the lease and left this.
+   * @param met set and door of each element that they meet, and for how many seconds still: what ends now is none
+   */
+  straySets(met: ReadonlyMap<string, number>): string[] {
+    const ours = new Set<string>()
+    for (const [door, leases] of this.#doors)
+      for (const set of this.#metBy(door, leases, new Map()).keys()) ours.add(`${set} ${door}`)
+    const strays = [...met].flatMap(([element, left]) =>
+      left > 1 && !ours.has(element) ? element.slice(0, element.indexOf(' ')) : [],
+    )
+    return [...new Set(strays)]
   }
 
   /** Limits that no lease needs any more. */
@@ -288,6 +308,9 @@ function timeout(milliseconds: number): string {
   const rest = Math.min(Math.max(1, Math.round(milliseconds)), MAX_TIMEOUT)
   return `${Math.floor(rest / 1_000)}s${rest % 1_000}ms`
 }
+
+/** What empties a place's set. */
+export const emptyLine = (set: string): string => `flush ${placeOf(set)?.round === null ? 'set' : 'map'} ${TABLE} ${set}`
 
 /** What a place's set is made from. */
 export function placeLines(place: Place): string[] {

@@ -2,7 +2,7 @@ import { feed, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Guard } from '../guard'
 import { ADDRESSES, named, VERSIONS } from './elements'
-import { networkLines, portLines, portSet } from './ruleset'
+import { networkLines, portLines } from './ruleset'
 
 /* A table that counts what a guard would drop, and drops nothing. */
 
@@ -38,7 +38,6 @@ export async function beginTry(guard: Guard): Promise<void> {
     `delete table ${TABLE}`,
     `add table ${TABLE}`,
     ...counting.map(({ set }) => set),
-    ...portSet(TABLE, 'guarded', guard.ports),
     `add chain ${TABLE} tried`,
     ...counting.map(({ rule }) => rule),
     `add chain ${TABLE} guard { type filter hook prerouting priority ${PRIORITY}; policy accept; }`,

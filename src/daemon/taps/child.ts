@@ -34,6 +34,10 @@ export interface Program {
   readonly reader: (begun: () => void) => (chunk: Buffer) => void
   /** For a program that is silent until it has something to say: it hears when it has lived for this many milliseconds. */
   readonly settle?: number
+  /** Called in each life that hears: what came before is lost. */
+  readonly heard?: () => void
+  /** Called when a life has ended: until it hears again, what happens is not heard. */
+  readonly lost?: () => void
   /** What to do when it cannot be started. */
   readonly hint?: string
   /** It needs none of our privileges. */
@@ -48,6 +52,8 @@ export interface Child {
   readonly pid: number | undefined
   /** Resolves when it hears. @throws {Fault} when it cannot be started */
   start(): Promise<void>
+  /** Ends the life that is going on, and begins another: nobody is told. */
+  renew(): void
   stop(): Promise<void>
 }
 
@@ -61,6 +67,7 @@ export function keepAlive(program: Program, warn: (message: string) => void): Ch
   const stopping = new AbortController()
   let life: Life | null = null
   let lives: Promise<void> = Promise.resolve()
+  let isRenewed = false
 
   /** Says what concerns a death, when it is no part of our own end. */
   const tell = (message: string) => {
@@ -75,14 +82,18 @@ export function keepAlive(program: Program, warn: (message: string) => void): Ch
     let said = ''
     for (let wait = FIRST_WAIT; !stopping.signal.aborted; wait = Math.min(2 * wait, LAST_WAIT)) {
       const born = performance.now()
+      isRenewed = false
       life = live(program, () => {
         if (said) tell(`${name} restarted`)
         said = ''
         hasHeard = true
         begun()
+        program.heard?.()
       })
       const why = await life.end
+      program.lost?.()
       if (stopping.signal.aborted) return
+      if (isRenewed) continue
       if (!hasHeard) {
         await sleep(MEANWHILE, undefined, { signal: stopping.signal }).catch(() => {})
         if (stopping.signal.aborted) return
@@ -104,6 +115,10 @@ export function keepAlive(program: Program, warn: (message: string) => void): Ch
       await new Promise<void>((resolve, reject) => {
         lives = liveOn(resolve).catch(reject)
       })
+    },
+    renew() {
+      isRenewed = true
+      life?.kill()
     },
     async stop() {
       stopping.abort()

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest'
+import { toNumber } from '../../../src/daemon/exposure/matches'
 import { readRuleset, tablesThatMay } from '../../../src/daemon/exposure/nft-tables'
 import type { Service } from '../../../src/protocol/service'
 
@@ -11,6 +12,7 @@ interface Base {
   table?: string
   hook?: string
   policy?: string
+  dev?: string | string[]
 }
 
 const chain = (name: string, { family = 'inet', table = 'fw', ...base }: Base = {}) => ({
@@ -23,7 +25,13 @@ const INPUT = chain('in', { hook: 'input' })
 const ruleset = (...items: unknown[]) =>
   readRuleset(JSON.stringify({ nftables: [{ metainfo: { version: '1.0.6', json_schema_version: 1 } }, ...items] }))
 const may = (items: unknown[], service = SSH, family: 'iptables' | 'ip6tables' = 'iptables', isNft = true) =>
-  tablesThatMay(ruleset(...items), service, family, isNft)
+  tablesThatMay(ruleset(...items), { ...OURS[family], service }, isNft)
+
+/** Where packets come to: interfaces that lead outside, and addresses. */
+const OURS = {
+  iptables: { family: 'iptables', interfaces: ['eth0'], addresses: [toNumber('198.51.100.1') as bigint] },
+  ip6tables: { family: 'ip6tables', interfaces: ['eth0'], addresses: [toNumber('2001:db8:7::1') as bigint] },
+} as const
 
 const match = (left: unknown, right: unknown, op = '==') => ({ match: { op, left, right } })
 const payload = (protocol: string, field: string) => ({ payload: { protocol, field } })
@@ -72,6 +80,7 @@ describe('a table of another program', () => {
     ['that drops UDP', [rule([match(meta('l4proto'), 'udp'), DROP]), rule([match(payload('udp', 'dport'), 22), DROP])]],
     ['that drops all ports but this one and others', [rule([match(payload('tcp', 'dport'), { set: [22, 80] }, '!='), DROP])]],
     ['that drops IPv6', [rule([match(meta('nfproto'), 'ipv6'), DROP]), rule([match(payload('ip6', 'hoplimit'), 1), DROP])]],
+    ['that rejects IPv6, as its answer alone says', [rule([{ reject: { type: 'icmpv6', expr: 'port-unreachable' } }])]],
     ['that drops on lo', [rule([match(meta('iifname'), 'lo'), DROP])]],
     ['that drops what is too much', [rule([{ limit: { rate: 3, burst: 5, per: 'second', inv: true } }, DROP])]],
     ['that drops in a chain that nobody comes to', [chain('x'), rule([DROP], 'x')]],
@@ -132,6 +141,12 @@ describe('a table of another program', () => {
 
   it.each(['forward', 'output', 'postrouting'])('shuts nobody out at %s', (hook) => {
     expect(may([chain('in', { hook, policy: 'drop' })])).toEqual(NONE)
+  })
+
+  it('at the ingress of another interface shuts nobody out', () => {
+    const at = (dev: string | string[]) => may([chain('in', { family: 'netdev', hook: 'ingress', policy: 'drop', dev })])
+    expect([at('eth1'), at(['eth1', 'eth2'])]).toEqual([NONE, NONE])
+    expect([at('eth0').shut, at(['eth1', 'eth0']).shut]).toEqual([['netdev fw'], ['netdev fw']])
   })
 
   it('of the other family is none of ours', () => {

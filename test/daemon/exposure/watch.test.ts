@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { grantedServices } from '../../../src/daemon/exposure/look'
 import { allInterfaces, defaultInterfaces } from '../../../src/daemon/exposure/outer'
-import { type Finding, inWords } from '../../../src/daemon/exposure/text'
+import { type Finding, inWords, NOTHING } from '../../../src/daemon/exposure/text'
 import { ExposureWatch } from '../../../src/daemon/exposure/watch'
 import type { Service } from '../../../src/protocol/service'
 import { Fault, inOneLine } from '../../../src/system/fault'
@@ -29,24 +29,26 @@ describe('a look at what strangers reach', () => {
     expect([10, 11, HOUR, HOUR + 10].map((at) => watch.isDue([SSH, WEB], at))).toEqual([true, false, false, true])
   })
 
-  it('tells what is open each time: what a rule opens later is told within the hour', () => {
+  it('tells what is open, or stays shut, each time: what a rule does later is told within the hour', () => {
     const watch = new ExposureWatch()
-    expect(watch.say({ open: [], unknown: [] })).toEqual({ errors: [], warnings: [] })
+    expect(watch.say(NOTHING)).toEqual({ open: [], shut: [], warnings: [] })
     const open = [new Fault('22/tcp', { hint: 'close it' })]
-    for (let i = 0; i < 2; i++) expect(watch.say({ open, unknown: [] }).errors).toEqual(open)
+    const shut = [new Fault('443/tcp', { hint: 'let it in' })]
+    for (let i = 0; i < 2; i++) expect(watch.say({ open, shut, unknown: [] })).toEqual({ open, shut, warnings: [] })
   })
 
   it('tells what is unknown when that changes', () => {
     const watch = new ExposureWatch()
-    const said = [['a'], ['a'], ['a', 'b'], [], ['a']].map((unknown) => watch.say({ open: [], unknown }).warnings)
+    const said = [['a'], ['a'], ['a', 'b'], [], ['a']].map((unknown) => watch.say({ ...NOTHING, unknown }).warnings)
     expect(said).toEqual([['a'], [], ['a', 'b'], [], ['a']])
   })
 
   it('names ten, and counts the rest', () => {
     const lines = Array.from({ length: 12 }, (_, i) => `${i}`)
     const rest = [...lines.slice(0, 10), 'and 2 more: see "knockdaemon --check"']
-    const { errors, warnings } = new ExposureWatch().say({ open: lines.map((line) => new Fault(line)), unknown: lines })
-    expect({ errors: errors.map(inOneLine), warnings }).toEqual({ errors: rest, warnings: rest })
+    const faults = lines.map((line) => new Fault(line))
+    const { open, shut, warnings } = new ExposureWatch().say({ open: faults, shut: faults, unknown: lines })
+    expect([open.map(inOneLine), shut.map(inOneLine), warnings]).toEqual([rest, rest, rest])
   })
 })
 
@@ -99,7 +101,7 @@ describe('what is said', () => {
   const lines = (...findings: Finding[]) => inWords(findings, true).open.map(inOneLine)
 
   it('of what is shut is nothing', () => {
-    expect(inWords([finding('iptables', { state: 'shut' })], true)).toEqual({ open: [], unknown: [] })
+    expect(inWords([finding('iptables', { ...policy, state: 'shut' })], true)).toEqual(NOTHING)
   })
 
   it('is one line for both families where they are alike', () => {
@@ -154,7 +156,7 @@ describe('what is said', () => {
     [{ kind: 'beside', text: 'table inet x of nft may close it' }, 'table inet x of nft may close it'],
   ] as const)('of what is unknown is why (%j)', (why, text) => {
     expect(inWords([finding('iptables', { state: 'unknown', why })], true)).toEqual({
-      open: [],
+      ...NOTHING,
       unknown: [`cannot tell whether 22/tcp is open to everyone over IPv4: ${text}`],
     })
   })
