@@ -1,3 +1,5 @@
+import type { Backend } from '../lab/backend'
+
 /* What an attack is, and its outcome. */
 
 export const KINDS = [
@@ -50,6 +52,13 @@ export interface Attack {
   /** One sentence: what the attacker has, does and wants. */
   readonly what: string
   readonly run: (scale: Scale) => Promise<Outcome>
+  /** The one backend that it is about; otherwise it is tried with each. */
+  readonly backend?: Backend
+}
+
+/** Whether an attack is tried on servers with a backend. */
+export function isOf({ backend }: Attack, other: Backend): boolean {
+  return backend === undefined || backend === other
 }
 
 /** Whether an attack was held off. */

@@ -111,6 +111,17 @@ async function logAsKernel({ server }: Stage, { gate }: Ours) {
   const config = join(gate.folder, 'log.toml')
   const taps = '[taps]\nsource = "stdin"\ntarget = "log"\nprefix = "KNOCK: "\n'
   writeFileSync(config, readFileSync(gate.config, 'utf8').replace(/\[taps\][^[]*/, taps))
+  if (usualBackend() === 'nftables') {
+    // With the comment of the daemon's own rule, by which the daemon knows it, it stays.
+    const [, limit = ''] =
+      / heard (limit rate .*) log level debug /.exec(
+        await gate.knockturn('firewall', 'install', '--print', '--config', config),
+      ) ?? []
+    const own = await server.must(['nft', '-a', 'list', 'chain', 'inet', 'knockturn', 'heard'])
+    const [, log, handle] = / (log prefix .*) # handle (\d+)/.exec(own) ?? []
+    await server.must(['nft', `replace rule inet knockturn heard handle ${handle} ${limit} ${log}`])
+    return
+  }
   await gate.knockturn('firewall', 'install', '--config', config)
   const rules = (await server.must(['iptables', '-S', 'KNOCKTURN-TAPS'])).split('\n').filter((rule) => rule.startsWith('-A'))
   const asNflog = rules.map((rule) =>
