@@ -14,6 +14,7 @@ export const KINDS = [
   'injection',
   'neighbours',
   'closing',
+  'bypass',
   'share',
   'policy',
   'datagram',

@@ -3,6 +3,7 @@
 import { anyDoor, type DoorAttack } from './any-door'
 import type { Attack } from './attack'
 import { knockturn } from './doors'
+import { bypass } from './hosts-bypass'
 import { cafe } from './hosts-cafe'
 import { closing } from './hosts-closing'
 import { crashes } from './hosts-crash'
@@ -49,6 +50,7 @@ export const hosts: Attack[] = [
   ...local,
   ...neighbours,
   ...closing,
+  ...bypass,
   ...rubbishes,
   policy,
   datagram,
