@@ -1,9 +1,12 @@
 // Attacks on the rules themselves: packets of odd forms, ways around them, and what other programs do to them.
 
+import { setTimeout as sleep } from 'node:timers/promises'
+import { logged } from '../lab/gate'
+import type { Host } from '../lab/host'
 import { knocked } from '../lab/knocks'
 import { until } from '../lab/waiters'
 import type { Attack } from './attack'
-import { onOurs } from './on-ours'
+import { honestly, onOurs } from './on-ours'
 import { type Segment, segment } from './packets'
 import { SSH } from './stage'
 
@@ -93,4 +96,254 @@ const oddForms: Attack = {
   }),
 }
 
-export const bypass: Attack[] = [oddForms]
+// ---- ways around the rules
+
+/** Sends a datagram from one address of a host to whoever hears it, and exits with 0 if an echo comes back. */
+const ECHO = `
+  const [from, to, port, wait] = process.argv.slice(1)
+  const isIPv6 = to.includes(':')
+  const socket = require('node:dgram').createSocket(isIPv6 ? 'udp6' : 'udp4')
+  socket.on('message', () => process.exit(0))
+  socket.bind(0, from, () => {
+    socket.setBroadcast(true)
+    socket.setMulticastInterface(isIPv6 ? '::%eth0' : from)
+    socket.send('echo', port, to)
+  })
+  setTimeout(() => process.exit(1), wait)
+`
+/** Milliseconds within which a door that is open answers. */
+const ANSWER = 500
+const echoes = async (host: Host, from: string, to: string, port = SSH) =>
+  (await host.run([process.execPath, '-e', ECHO, from, to, String(port), String(ANSWER)])).code === 0
+
+/** A service of UDP with a socket for each family: one for both hears no multicast of IPv4. */
+const HEARS_ALL = 161
+const SERVICE = `
+  for (const type of ['udp4', 'udp6']) {
+    const socket = require('node:dgram').createSocket({ type, ipv6Only: type === 'udp6' })
+    socket.on('message', (data, { address, port }) => socket.send(data, port, address))
+    socket.bind(${HEARS_ALL}, () => console.log(type))
+  }
+`
+/** The addresses at which all hosts of the wire hear a datagram. */
+const EVERYONE = { ipv4: ['198.51.100.255', '224.0.0.1'], ipv6: ['ff02::1%eth0'] } as const
+const FAMILIES = ['ipv4', 'ipv6'] as const
+
+const toEveryone: Attack = {
+  kind: 'bypass',
+  name: 'datagrams to every host on the wire',
+  what: "A stranger sends to the broadcast and multicast addresses at which a service hears by UDP, because its port is shut at the server's own address.",
+  run: onOurs(
+    async ({ user, attacker, server }, door) => {
+      const honest = { tried: 0, opened: 0 }
+      let [tried, opened] = [0, 0]
+      const service = server.start([process.execPath, '-e', SERVICE])
+      for (const type of ['udp4', 'udp6']) await service.line((line) => line === type)
+      for (const family of FAMILIES) {
+        const addresses = [server[family], ...EVERYONE[family]]
+        for (const to of addresses) {
+          tried++
+          opened += Number(await echoes(attacker, attacker[family], to, HEARS_ALL))
+        }
+        const what = ['-p', String(HEARS_ALL), '--protocol', 'udp', '-t', '2m']
+        await knocked(user, door.daemon, door.gate.key, '-r', server[family], ...what)
+        for (const to of addresses) {
+          honest.tried++
+          honest.opened += Number(await echoes(user, user[family], to, HEARS_ALL))
+        }
+      }
+      return { tried, opened, honest }
+    },
+    ['--services', `${HEARS_ALL}/udp`],
+  ),
+}
+
+/** Has the server's kernel not keep track of what comes to the door and goes out of it. */
+async function untrack(server: Host) {
+  for (const iptables of ['iptables', 'ip6tables'])
+    for (const protocol of ['tcp', 'udp'])
+      for (const [chain, port] of [
+        ['PREROUTING', '--dport'],
+        ['OUTPUT', '--sport'],
+      ] as const)
+        await server.must([iptables, '-t', 'raw', '-A', chain, '-p', protocol, port, String(SSH), '-j', 'NOTRACK'])
+}
+
+const untracked: Attack = {
+  kind: 'bypass',
+  name: 'packets that conntrack does not follow',
+  what: 'A stranger connects to a port whose packets the administrator has exempted from connection tracking, by TCP and by UDP.',
+  run: onOurs(
+    async ({ user, attacker, server }, door) => {
+      const honest = { tried: 0, opened: 0 }
+      let [tried, opened] = [0, 0]
+      await untrack(server)
+      for (const family of FAMILIES) {
+        tried += 2
+        opened += Number((await attacker.connect(server[family], SSH)).saw === 'open')
+        opened += Number(await echoes(attacker, attacker[family], server[family]))
+        for (const protocol of ['tcp', 'udp'])
+          await knocked(user, door.daemon, door.gate.key, '-r', server[family], ...LONG, '--protocol', protocol)
+        honest.tried += 2
+        honest.opened += Number((await user.connect(server[family], SSH)).saw === 'open')
+        honest.opened += Number(await echoes(user, user[family], server[family]))
+      }
+      return { tried, opened, honest }
+    },
+    ['--services', `${SSH}/tcp,${SSH}/udp`],
+  ),
+}
+
+/** Of the host behind the server: the port that strangers see, and its own. */
+const [PUBLISHED, INSIDE] = [8_080, 80]
+
+const behindNat: Attack = {
+  kind: 'bypass',
+  name: 'connections to a port that is forwarded to a container',
+  what: 'A stranger connects to a guarded port that the server forwards by DNAT, as Docker publishes it, and which never meets INPUT: before, during and after the lease of somebody else.',
+  backend: 'nftables',
+  run: onOurs(
+    async (stage, door) => {
+      const { user, attacker, server, lab } = stage
+      const { container } = lab.hosts
+      await container.service(INSIDE)
+      await server.must(['sh', '-c', 'echo 1 > /proc/sys/net/ipv4/ip_forward'])
+      const nat = `table ip nat {
+        chain in { type nat hook prerouting priority dstnat; tcp dport ${PUBLISHED} dnat to ${container.ipv4}:${INSIDE}; }
+        chain out { type nat hook postrouting priority srcnat; ip daddr ${container.ipv4} masquerade; }
+      }`
+      await server.must(['nft', '-f', '-'], { input: nat })
+      const sees = async (host: Host) => (await host.connect(server.ipv4, PUBLISHED)).saw === 'open'
+      const knock = (...options: string[]) => knocked(user, door.daemon, door.gate.key, ...options)
+      let opened = Number(await sees(attacker)) + Number(await sees(user))
+      await knock('-p', String(PUBLISHED), '-t', '2m')
+      const honest = { tried: 1, opened: Number(await sees(user)) }
+      opened += Number(await sees(attacker))
+      await knock('--close')
+      opened += Number(await sees(user))
+      return { tried: 4, opened, honest }
+    },
+    ['--services', `${PUBLISHED}/tcp`],
+    ['container'],
+  ),
+}
+
+/** Tables of others: with names like ours, in front of ours, and with what would let anybody in, if an accept of theirs counted. */
+const OTHERS = (attacker: Host) => `
+  table ip knockturn {
+    set leases4 { type ipv4_addr . inet_proto . inet_service; elements = { ${attacker.ipv4} . tcp . ${SSH} } }
+    set open4_32 { type ipv4_addr . inet_proto . inet_service; elements = { ${attacker.ipv4} . tcp . ${SSH} } }
+    chain guard { type filter hook prerouting priority -300; ip saddr . meta l4proto . th dport @open4_32 accept; }
+    chain open { accept; }
+  }
+  table inet others {
+    chain guard { type filter hook prerouting priority -111; tcp dport ${SSH} accept; }
+    chain input { type filter hook input priority -10; tcp dport ${SSH} accept; }
+  }
+`
+
+const accepts: Attack = {
+  kind: 'bypass',
+  name: 'accepts in tables of other programs',
+  what: 'Another program has tables in front of ours, one of them by our name, that accept what a stranger sends to the door; then it goes on to ours.',
+  run: onOurs(async (stage, door) => {
+    const { attacker, server } = stage
+    const { honest, knock } = honestly(stage, door)
+    await server.must(['nft', '-f', '-'], { input: OTHERS(attacker) })
+    let opened = Number((await attacker.connect(server.ipv4, SSH)).saw === 'open')
+    await knock()
+    // The daemon has looked at the firewall since.
+    await sleep(LOOK)
+    opened += Number((await attacker.connect(server.ipv4, SSH)).saw === 'open')
+    return { tried: 2, opened, honest }
+  }),
+}
+
+// ---- what other programs do to our table
+
+/** Milliseconds within which the daemon has looked at the firewall, and put it in order. */
+const LOOK = 12_000
+const TABLE = 'inet knockturn'
+
+const usedUp: Attack = {
+  kind: 'bypass',
+  name: 'a second connection, when the ruleset was loaded anew',
+  what: 'The one connection of a lease has been used, and another program deletes our table, flushes the ruleset, or loads one that it has saved: the lease must not begin anew.',
+  backend: 'nftables',
+  run: onOurs(async (stage, door) => {
+    const { user, server, another } = stage
+    const ways: Record<string, () => Promise<unknown>> = {
+      'our table was deleted': () => server.must(['nft', `delete table ${TABLE}`]),
+      'the ruleset was flushed': () => server.must(['nft', 'flush ruleset']),
+      'a saved ruleset was loaded': async () => {
+        const saved = await server.must(['nft', 'list', 'ruleset'])
+        await server.must(['nft', '-f', '-'], { input: `flush ruleset\n${saved}` })
+      },
+    }
+    const honest = { tried: 0, opened: 0 }
+    const broken: string[] = []
+    let opened = 0
+    for (const [way, change] of Object.entries(ways)) {
+      const [lasting, once] = [await another(user), await another(user)]
+      const sees = async (address: string) => (await user.connect(server.ipv4, SSH, undefined, address)).saw === 'open'
+      for (const [address, ...options] of [[lasting], [once, '--once']]) {
+        await door.client(address, ...LONG, '--passes', '1', ...options)
+        await door.daemon.line(logged('accepted', { source: address }))
+        honest.tried++
+        honest.opened += Number(await sees(address))
+      }
+      await change()
+      await sleep(LOOK)
+      if (await sees(once)) {
+        opened++
+        broken.push(`a second connection, when ${way}`)
+      }
+      honest.tried++
+      honest.opened += Number(await sees(lasting))
+    }
+    return { tried: Object.keys(ways).length, opened, honest, broken }
+  }),
+}
+
+const added: Attack = {
+  kind: 'bypass',
+  name: 'rules and elements of others in our table',
+  what: 'Another program puts rules and elements into our table that let a stranger in: the daemon takes them away when it looks.',
+  backend: 'nftables',
+  run: onOurs(async (stage, door) => {
+    const { user, attacker, server, another } = stage
+    const { honest, knock } = honestly(stage, door)
+    const rules = await server.must(['nft', 'list', 'chain', 'inet', 'knockturn', 'guard'])
+    const mark = /comment "(\w+ \d+\/\d+)"/.exec(rules)?.[1]
+    const forged = `deadbeef:traveller:${'0'.repeat(32)}:${Math.floor(Date.now() / 1_000) + 3_600}:32:`
+    const accept = `tcp dport ${SSH} accept`
+    /** What is added, for the door of an address; and whether it opens at once. */
+    const ways: [string, (door: string) => string, boolean][] = [
+      ['an element that packets meet', (door) => `add element ${TABLE} open4_32 { ${door} }`, true],
+      ['an element among leases, without a comment', (door) => `add element ${TABLE} leases4 { 0x7 . ${door} }`, false],
+      [
+        'an element among leases, with a comment',
+        (door) => `add element ${TABLE} leases4 { 0xdeadbeef . ${door} comment "${forged}" }`,
+        false,
+      ],
+      ['a rule in front of the guard', () => `insert rule ${TABLE} guard ${accept}`, true],
+      ['a rule with a comment of ours', () => `insert rule ${TABLE} guard ${accept} comment "${mark}"`, true],
+      ['a rule among those of leases', () => `add rule ${TABLE} open ${accept}`, true],
+    ]
+    // Its lease makes the sets, and lasts.
+    await knocked(user, door.daemon, door.gate.key, ...LONG)
+    const broken: string[] = []
+    for (const [what, line, opens] of ways) {
+      const address = await another(attacker)
+      const sees = async (state: string) => (await attacker.connect(server.ipv4, SSH, ANSWER, address)).saw === state
+      await server.must(['nft', '-f', '-'], { input: `${line(`${address} . tcp . ${SSH}`)}\n` })
+      const isOpen = await sees('open')
+      if (isOpen !== opens) console.error(what, isOpen)
+      await until(() => sees('silence'), 'it is shut', LOOK).catch(() => broken.push(`it stays open: ${what}`))
+    }
+    await knock()
+    return { tried: ways.length, opened: broken.length, honest, broken }
+  }),
+}
+
+export const bypass: Attack[] = [oddForms, toEveryone, untracked, behindNat, accepts, usedUp, added]
