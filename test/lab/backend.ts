@@ -49,7 +49,8 @@ async function rulesOn(server: Host): Promise<InForce[]> {
 }
 
 async function elementsOn(server: Host): Promise<InForce[]> {
-  const table = await server.must(['nft', 'list', 'table', ...TABLE])
+  // There may be no table: then it has nothing on standard output.
+  const { stdout: table } = await server.run(['nft', 'list', 'table', ...TABLE])
   const sets = [...table.matchAll(/\t(?:set|map) (\w+) \{([^{}]*elements = \{([^{}]*)\})?/g)]
   const of = (begin: RegExp) => sets.flatMap(([, name = '', , elements = '']) => (begin.test(name) ? elements.split(/,\s/) : []))
   const listed = of(/^leases/).flatMap((element) => {
