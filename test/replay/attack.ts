@@ -53,8 +53,10 @@ export interface Attack {
   /** One sentence: what the attacker has, does and wants. */
   readonly what: string
   readonly run: (scale: Scale) => Promise<Outcome>
-  /** The one backend that it is about; otherwise it is tried with each. */
+  /** The one backend that it is about; otherwise it may be tried with each. */
   readonly backend?: Backend
+  /** Whether it is the kernel's rules that hold it off: then `npm test` tries it with each backend, and otherwise with the usual one. */
+  readonly isOfRules?: boolean
 }
 
 /** Whether an attack is tried on servers with a backend. */

@@ -66,6 +66,7 @@ const network: Attack = {
   kind: 'flood',
   name: 'flood of the pool from one IPv6 network, 20,000/s',
   what: 'An attacker who has a /64 sends 20,000 packets a second to the pool, from ever new addresses of it, to use up what is meant for many.',
+  isOfRules: true,
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server } = stage
@@ -135,6 +136,7 @@ const kernelLog: Attack = {
   kind: 'flood',
   name: "flood of the kernel's log, 8,000/s and 50,000/s",
   what: 'An attacker sends from forged source addresses to the pool of a server with target = "log": first at a rate that lets users knock, then to fill its disk.',
+  isOfRules: true,
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       await stage.tape.end()

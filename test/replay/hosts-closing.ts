@@ -40,6 +40,7 @@ const closingWhileOpening: Attack = {
   kind: 'closing',
   name: 'packets that close what they open',
   what: 'The holder of a key opens 41 services until they are closed, closes the last 20 to 80 ms later, and has the key revoked.',
+  isOfRules: true,
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server } = stage
@@ -137,6 +138,7 @@ const onceForAll: Attack = {
   kind: 'closing',
   name: 'packets of one connection for each service, with a knock for one',
   what: "An attacker behind the user's address connects to each service of a knock for one connection.",
+  isOfRules: true,
   run: ({ times }) =>
     against(
       { open: (stage: Stage) => openOurs(stage, ['--services', services([SSH, ...many.slice(0, 3)])]) },
@@ -168,6 +170,7 @@ const keptLease: Attack = {
   kind: 'closing',
   name: 'packets that keep a lease that has ended',
   what: 'The holder of an ended lease sends RST, a stray ACK and a SYN from the port of their connection, after it was closed, or used up by one connection.',
+  isOfRules: true,
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server, lab } = stage

@@ -83,6 +83,7 @@ export const edges: Attack[] = [
     kind: 'edge',
     name: 'packets of a second connection, with a lease for one',
     what: "An attacker behind the user's address connects after the user, whose lease is for one connection: at once, while the daemon is dead, and when it runs again.",
+    isOfRules: true,
     run: onOurs(async (stage, door, { times }) => {
       const { user } = stage
       const addresses = await many(stage, user, times(3, 20))

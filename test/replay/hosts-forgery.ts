@@ -144,6 +144,7 @@ export const policy: Attack = {
   kind: 'policy',
   name: 'requests outside the grant',
   what: 'The holder of a key asks for more than its grant: ports, protocols, lifetimes, addresses, a lock.',
+  isOfRules: true,
   run: onOurs(async (stage, door) => {
     const { honest, knock } = honestly(stage, door)
     const broken: string[] = []

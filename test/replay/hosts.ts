@@ -19,10 +19,11 @@ import { rubbishes } from './hosts-rubbish'
 import { around } from './hosts-user'
 
 /** An attack that works on any door, on ours. */
-const atOurs = ({ kind, name, what, alarms, run }: DoorAttack): Attack => ({
+const atOurs = ({ kind, name, what, alarms, isOfRules = false, run }: DoorAttack): Attack => ({
   kind,
   name,
   what,
+  isOfRules,
   run: async (scale) => {
     const { broken = [], ...outcome } = await run(knockturn, scale)
     const { replayed = 0 } = outcome.said ?? {}
