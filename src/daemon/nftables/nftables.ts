@@ -1,4 +1,13 @@
-import { type Batch, type Entry, type Firewall, nameOf, type Standing as Read, Refused, type Table } from '../../gate/firewall'
+import {
+  type Batch,
+  type Entry,
+  type Firewall,
+  isLease,
+  nameOf,
+  type Standing as Read,
+  Refused,
+  type Table,
+} from '../../gate/firewall'
 import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
 import { TABLE } from './elements'
@@ -29,6 +38,8 @@ class NftTable implements Table {
   readonly #left: (entry: Entry) => number
   #standing = new Standing()
   #others: readonly string[] = []
+  /** The kernel's number of the table; null before it was read, and where there was none. */
+  #handle: number | null = null
 
   constructor(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void) {
     this.#rules = rules
@@ -48,7 +59,7 @@ class NftTable implements Table {
   async hold(): Promise<boolean> {
     const listing = await readRules()
     if (isWhole(listing)) return false
-    await apply(tableLines(this.#rules(), listing.places))
+    await this.#make(tableLines(this.#rules(), listing.places), listing.handle)
     return true
   }
 
@@ -62,10 +73,13 @@ class NftTable implements Table {
     this.#others = others
     await this.#sweep()
     const isMet = this.#standing.isMet(met, now)
+    // Who has loaded the table anew has loaded limits that let another connection through: such leases count as taken away.
+    const isAnew = this.#handle !== null && ruleset.handle !== null && ruleset.handle !== this.#handle
+    this.#handle = ruleset.handle
     return {
-      entries: this.#standing.entries(),
+      entries: this.#standing.entries().filter((entry) => !isAnew || !isLease(entry) || !entry.once),
       left,
-      isWhole: isWhole(ruleset) && isMet,
+      isWhole: isWhole(ruleset) && isMet && !isAnew,
       isOutdated: !isCurrent(ruleset, this.#rules()),
     }
   }
@@ -84,9 +98,15 @@ class NftTable implements Table {
     const remove = there.filter((entry) => !wanted.has(nameOf(entry))).map((entry) => ({ entry, why: 'stray' }))
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
-    await apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
+    await this.#make(tableLines(this.#rules(), [...this.#standing.places(), ...places]), this.#handle)
     await apply([...this.#standing.repairs(steadyNow()), ...lines])
     made()
+  }
+
+  /** Puts the table in place, and learns its number where there was none. */
+  async #make(lines: readonly string[], handle: number | null): Promise<void> {
+    await apply(lines)
+    if (handle === null) this.#handle = (await readRules()).handle
   }
 
   /** Limits that no lease needs are deleted one by one: the kernel may still hold one for an element that has ended. */
