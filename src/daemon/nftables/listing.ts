@@ -36,8 +36,8 @@ export interface Elements {
   readonly others: readonly string[]
   /** In which of the maps for one connection each door and limit was found, by {@link roundKey}. */
   readonly rounds: ReadonlyMap<string, number>
-  /** What packets meet: set and door of each element. */
-  readonly met: ReadonlySet<string>
+  /** What packets meet: set and door of each element, and in how many milliseconds it ends; null: it does not. */
+  readonly met: ReadonlyMap<string, number | null>
 }
 
 /** An object of nft's JSON, as far as it matters here. */
@@ -111,7 +111,7 @@ interface Elem {
   readonly elem?: {
     readonly val?: { readonly concat?: readonly unknown[] }
     readonly comment?: unknown
-    readonly expires?: unknown
+    readonly expires?: number
   }
   readonly concat?: readonly unknown[]
 }
@@ -123,7 +123,7 @@ export class ElementReader implements Elements {
   readonly left = new Map<Entry, number>()
   readonly others: string[] = []
   readonly rounds = new Map<string, number>()
-  readonly met = new Set<string>()
+  readonly met = new Map<string, number | null>()
 
   takeListed(name: string, text: string): void {
     const one = JSON.parse(text) as Elem
@@ -131,7 +131,7 @@ export class ElementReader implements Elements {
     if (entry) {
       this.entries.push(entry)
       const { expires } = one.elem ?? {}
-      if (typeof expires === 'number') this.left.set(entry, 1_000 * (expires + 1))
+      if (expires !== undefined) this.left.set(entry, 1_000 * (expires + 1))
     } else if (this.others.length < MAX_OTHERS) this.others.push(`${name} ${text}`)
   }
 
@@ -139,7 +139,8 @@ export class ElementReader implements Elements {
     const one = JSON.parse(text) as Elem | readonly [Elem, unknown]
     const [element, limit] = isPair(one) ? one : [one, null]
     const door = keyOf(element).join(' . ')
-    this.met.add(`${setOf(place)} ${door}`)
+    const { expires } = element.elem ?? {}
+    this.met.set(`${setOf(place)} ${door}`, expires === undefined ? null : expires * 1_000)
     if (place.round !== null && typeof limit === 'string') this.rounds.set(roundKey(door, limit), place.round)
   }
 }

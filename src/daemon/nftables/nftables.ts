@@ -10,7 +10,7 @@ import {
 } from '../../gate/firewall'
 import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
-import { TABLE } from './elements'
+import { type Element, TABLE } from './elements'
 import { tableLines } from './installation'
 import { isCurrent, isWhole, readElements, readRules } from './listing'
 import { placeLines, Standing } from './standing'
@@ -38,6 +38,8 @@ class NftTable implements Table {
   readonly #left: (entry: Entry) => number
   #standing = new Standing()
   #others: readonly string[] = []
+  /** What packets met without a lease when it was last read. */
+  #strays: readonly Element[] = []
   /** The kernel's number of the table; null before it was read, and where there was none. */
   #handle: number | null = null
 
@@ -73,13 +75,14 @@ class NftTable implements Table {
     this.#others = others
     await this.#sweep()
     const isMet = this.#standing.isMet(met, now)
+    this.#strays = this.#standing.strays(met)
     // Who has loaded the table anew has loaded limits that let another connection through: such leases count as taken away.
     const isAnew = this.#handle !== null && ruleset.handle !== null && ruleset.handle !== this.#handle
     this.#handle = ruleset.handle
     return {
       entries: this.#standing.entries().filter((entry) => !isAnew || !isLease(entry) || !entry.once),
       left,
-      isWhole: isWhole(ruleset) && isMet && !isAnew,
+      isWhole: isWhole(ruleset) && isMet && this.#strays.length === 0 && !isAnew,
       isOutdated: !isCurrent(ruleset, this.#rules()),
     }
   }
@@ -99,7 +102,9 @@ class NftTable implements Table {
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
     await this.#make(tableLines(this.#rules(), [...this.#standing.places(), ...places]), this.#handle)
-    await apply([...this.#standing.repairs(steadyNow()), ...lines])
+    const ousted = this.#strays.map(({ set, key }) => `delete element ${TABLE} ${set} { ${key} }`)
+    await apply([...ousted, ...this.#standing.repairs(steadyNow()), ...lines])
+    this.#strays = []
     made()
   }
 

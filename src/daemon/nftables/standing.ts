@@ -111,10 +111,23 @@ export class Standing {
    * @param met set and door of each element that they meet
    * @param now steady milliseconds: what ends in the next moments may be gone from one set and not from the other
    */
-  isMet(met: ReadonlySet<string>, now: number): boolean {
+  isMet(met: ReadonlyMap<string, number | null>, now: number): boolean {
     return [...this.#doors].every(([door, leases]) =>
       [...this.#metBy(door, leases, new Map())].every(([set, { end }]) => met.has(`${set} ${door}`) || end < now + MOMENT),
     )
+  }
+
+  /**
+   * What packets meet and no lease stands behind: somebody else's, which nobody would ever end. What ends in the next moments is left to that:
+   * its lease may have ended just now.
+   * @param met set and door of each element that they meet, and in how many milliseconds it ends
+   */
+  strays(met: ReadonlyMap<string, number | null>): Element[] {
+    return [...met].flatMap(([text, end]) => {
+      if (end !== null && end < MOMENT) return []
+      const [, set = '', key = ''] = /^(\S+) (.*)$/.exec(text) ?? []
+      return this.#metBy(key, this.#doors.get(key) ?? [], new Map()).has(set) ? [] : { set, key }
+    })
   }
 
   /** Limits that no lease needs any more. */

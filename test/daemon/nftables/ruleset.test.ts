@@ -143,7 +143,7 @@ describe('the elements of a listing', () => {
     const [entry] = reader.entries
     expect(entry).toMatchObject({ key: 'alice', address: '198.51.100.7', protocol: 'tcp', port: 22, once: true })
     expect(reader.left.get(entry as never)).toBe(300_000)
-    expect([...reader.met]).toEqual(['once4_32_0 198.51.100.7 . tcp . 22'])
+    expect([...reader.met]).toEqual([['once4_32_0 198.51.100.7 . tcp . 22', null]])
     expect([...reader.rounds.values()]).toEqual([0])
     expect(reader.others).toEqual([])
   })

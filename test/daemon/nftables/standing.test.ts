@@ -71,6 +71,17 @@ describe('what packets meet', () => {
     expect(lines).toContain(`delete element inet knockturn ${door} }`)
   })
 
+  it.each<[string, string, number | null, boolean]>([
+    ['without a lease', 'open4_32 198.51.100.8 . tcp . 22', null, true],
+    ['without a lease, and ends in a year', 'open4_32 198.51.100.8 . tcp . 22', 31_536_000_000, true],
+    ['for a block, where the lease is for an address', 'open4_24 198.51.100.7 . tcp . 22', null, true],
+    ['without a lease, and ends at once', 'open4_32 198.51.100.8 . tcp . 22', 1_000, false],
+    ['by a lease', 'open4_32 198.51.100.7 . tcp . 22', 300_000, false],
+  ])('is somebody else’s, or not: %s', (_, text, end, isStray) => {
+    const [set, key] = [text.slice(0, 8), text.slice(9)]
+    expect(opened(lease()).strays(new Map([[text, end]]))).toEqual(isStray ? [{ set, key }] : [])
+  })
+
   it('needs no deletion where a door is opened that was closed', () => {
     expect(new Standing().compose({ add: [lease()], remove: [] }, NOW, left).lines.join()).not.toContain('delete')
   })
