@@ -1,6 +1,7 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BIN } from '../root'
+import { type Backend, usualBackend } from './backend'
 import type { Lab } from './lab'
 import { must } from './processes'
 
@@ -26,7 +27,7 @@ export interface GateOptions {
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
   /** Whose rules the leases are; with nftables the services of `guard` are guarded, and there are no other rules. */
-  backend?: 'iptables' | 'nftables'
+  backend?: Backend
   guard?: readonly string[]
   /** What else the config says. */
   more?: string
@@ -49,7 +50,7 @@ export async function provision(
     neverLock = [],
     allowRoot = false,
     disk = '',
-    backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables',
+    backend = usualBackend(),
     guard = ['22/tcp', '443/tcp'],
     more = '',
     runtime = process.execPath,

@@ -19,6 +19,9 @@ const SPA = 62_201
 /** The default pool of a key. */
 export const POOL = Array.from({ length: 16_384 }, (_, i) => 49_152 + i)
 
+/** With nftables nothing else shuts, as INPUT with policy DROP does elsewhere: whatever an attack knocks for. */
+const GUARD = ['1-49151/tcp', '1-49151/udp']
+
 /** Debian's libfaketime. */
 const LIBRARIES = '/usr/lib'
 
@@ -50,7 +53,12 @@ export async function openOurs(
   keyOptions: string[] = [],
   { more = '', disk = '' }: { more?: string; disk?: string } = {},
 ) {
-  const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions], more, disk })
+  const gate = await provision(stage.lab, {
+    keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions],
+    guard: GUARD,
+    more,
+    disk,
+  })
   let { daemon } = gate
   /** What daemons that have ended have logged. */
   const before: string[] = []
