@@ -1,23 +1,12 @@
-import { realpathSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
 import { knock, knocked } from '../lab/knocks'
-import type { Lab } from '../lab/lab'
 import { until } from '../lab/waiters'
+import { legacyTools } from './conformance'
 import { useGate } from './use-gate'
 
 const SSH = 22
 const WEB = 443
 const PATH = process.env.PATH ?? ''
-
-/** A folder whose iptables is the old one: the lab and the daemon find their iptables by PATH. */
-async function legacyTools(lab: Lab): Promise<string> {
-  const folder = lab.folder()
-  const program = realpathSync((await lab.server.must(['sh', '-c', 'command -v iptables-legacy'])).trim())
-  for (const name of ['iptables', 'ip6tables'])
-    for (const tool of [name, `${name}-save`, `${name}-restore`]) symlinkSync(program, join(folder, tool))
-  return folder
-}
 
 describe.each([
   ['nf_tables', async () => ''],

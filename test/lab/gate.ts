@@ -25,14 +25,25 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
-  /** Whose rules the leases are; with nftables the services of `guard` are guarded, and there are no other rules. */
-  backend?: 'iptables' | 'nftables'
+  /** Whose rules the leases are; with nftables the ports of `guard` are guarded, and there are no other rules. */
+  backend?: Backend
+  /** The first key's services, if nothing else is said. */
   guard?: readonly string[]
-  /** What else the config says. */
+  /** What else the config says of the firewall, and after all tables that have it. */
+  firewall?: string
   more?: string
   /** The Node of the server's programs. */
   runtime?: string
 }
+
+type Backend = 'iptables' | 'nftables' | 'dry-run'
+
+/** What is tested where a test does not say. */
+const BACKEND: Backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables'
+
+/** What a key of these options may open. */
+const servicesOf = (options: readonly string[]) =>
+  options.includes('--services') ? (options[options.indexOf('--services') + 1] ?? '').split(',') : ['22/tcp']
 
 export type Gate = Awaited<ReturnType<typeof provision>>
 
@@ -49,8 +60,9 @@ export async function provision(
     neverLock = [],
     allowRoot = false,
     disk = '',
-    backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables',
-    guard = ['22/tcp', '443/tcp'],
+    backend = BACKEND,
+    guard = servicesOf(keyOptions),
+    firewall = '',
     more = '',
     runtime = process.execPath,
   }: GateOptions = {},
@@ -80,7 +92,7 @@ export async function provision(
   }
   const key = await newKey(id, ...keyOptions)
 
-  const firewall = backend === 'iptables' ? 'backend = "iptables"' : `backend = "nftables"\nguard = ${JSON.stringify(guard)}`
+  const guarded = backend === 'nftables' ? `guard = ${JSON.stringify(guard)}` : ''
   writeFileSync(
     config,
     `server = "gate.example"
@@ -92,23 +104,34 @@ source = "nflog"
 group = 5
 prefix = "KNOCK: "
 [firewall]
+backend = "${backend}"
+${guarded}
 ${firewall}
 [ledger]
 path = ${JSON.stringify(ledger)}
 ${more}`,
   )
 
-  for (const iptables of backend === 'iptables' ? ['iptables', 'ip6tables'] : []) {
+  for (const iptables of backend === 'nftables' ? [] : ['iptables', 'ip6tables']) {
     await server.must([iptables, '-P', 'INPUT', 'DROP'])
     await server.must([iptables, '-A', 'INPUT', '-i', 'lo', '-j', 'ACCEPT'])
     await server.must([iptables, '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT'])
   }
   // Neighbour discovery.
-  if (backend === 'iptables') await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
+  if (backend !== 'nftables') await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
   await knockturn('firewall', 'install', '--config', config)
 
-  /** The daemon's command, with the privileges that it is to have. */
-  const command = [...(allowRoot ? [] : PRIVILEGES), ...knockdaemon, '--config', config, ...(allowRoot ? ['--allow-root'] : [])]
+  /**
+   * The daemon's command, with the privileges that it is to have.
+   * @param words in front of the program, when it has them: what else it is to find
+   */
+  const commandBehind = (...words: string[]) => [
+    ...(allowRoot ? [] : PRIVILEGES),
+    ...words,
+    ...knockdaemon,
+    ...['--config', config, ...(allowRoot ? ['--allow-root'] : [])],
+  ]
+  const command = commandBehind()
 
   /** Starts the daemon and waits until it hears. */
   const startDaemon = async (...options: string[]) => {
@@ -118,7 +141,7 @@ ${more}`,
   }
 
   const daemon = await startDaemon('--new-ledger')
-  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, startDaemon, daemon }
+  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, commandBehind, startDaemon, daemon }
 }
 
 /** Fits the lines of the daemon's log with this message and these fields. */
