@@ -64,7 +64,7 @@ const reload = (server: Host) =>
   )
 
 /** A folder whose iptables is the old one: the lab and the daemon find their iptables by PATH. */
-export async function legacyTools(lab: Lab): Promise<string> {
+async function legacyTools(lab: Lab): Promise<string> {
   const folder = lab.folder()
   const program = realpathSync((await lab.server.must(['sh', '-c', 'command -v iptables-legacy'])).trim())
   for (const name of ['iptables', 'ip6tables'])

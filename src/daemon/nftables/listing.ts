@@ -14,6 +14,8 @@ const LISTING_TIME = 60_000
 
 /** What stands in our table. */
 export interface Listing {
+  /** Which table it is: one that is made anew has another number. Null where there is none. */
+  readonly handle: number | null
   readonly entries: readonly Entry[]
   /** Elements of our lists that are not of our making, as nft has them. */
   readonly others: readonly string[]
@@ -35,6 +37,7 @@ interface Elem {
 /** An object of nft's JSON, as far as it matters here. */
 interface Item {
   readonly name?: string
+  readonly handle?: number
   readonly chain?: string
   readonly comment?: string
   readonly hook?: string
@@ -46,6 +49,7 @@ interface Item {
 /** @throws {SyntaxError} where it is no JSON */
 export function readListing(json: string): Listing {
   const { nftables } = JSON.parse(json) as { nftables: Record<string, Item>[] }
+  let handle: number | null = null
   const entries: Entry[] = []
   const others: string[] = []
   const places: Place[] = []
@@ -54,7 +58,8 @@ export function readListing(json: string): Listing {
   const met = new Set<string>()
   const rules = new Map<string, string[]>()
   const hooks = new Map<string, string>()
-  for (const { set, map, limit, chain, rule } of nftables) {
+  for (const { table, set, map, limit, chain, rule } of nftables) {
+    handle = table?.handle ?? handle
     const name = (set ?? map)?.name ?? ''
     const place = placeOf(name)
     if (place) places.push(place)
@@ -84,7 +89,7 @@ export function readListing(json: string): Listing {
     }
     if (rule?.chain) rules.set(rule.chain, [...(rules.get(rule.chain) ?? []), rule.comment ?? ''])
   }
-  return { entries, others, places, limits, rounds, met, rules, hooks }
+  return { handle, entries, others, places, limits, rounds, met, rules, hooks }
 }
 
 /** An element with a timeout, a counter or a comment is wrapped. */

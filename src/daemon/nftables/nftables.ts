@@ -1,4 +1,13 @@
-import { type Batch, type Entry, type Firewall, nameOf, type Standing as Read, Refused, type Table } from '../../gate/firewall'
+import {
+  type Batch,
+  type Entry,
+  type Firewall,
+  isLease,
+  nameOf,
+  type Standing as Read,
+  Refused,
+  type Table,
+} from '../../gate/firewall'
 import { CommandFault, feed } from '../../system/commands'
 import type { Rules } from '../backends/backend'
 import { TABLE } from './elements'
@@ -23,6 +32,8 @@ class NftTable implements Table {
   readonly #warn: (message: string) => void
   readonly #now: () => number
   #standing = new Standing()
+  /** Which table was last read; undefined before the first time. */
+  #handle: number | null | undefined
   #others: readonly string[] = []
 
   constructor(rules: () => Rules, warn: (message: string) => void, now: () => number) {
@@ -50,14 +61,18 @@ class NftTable implements Table {
   async read(): Promise<Read> {
     const listing = await readTable()
     const { entries, others, places, limits, rounds } = listing
+    // Somebody has put back a table that they had saved: what it says of limits is that none has been used.
+    const isAnother = typeof this.#handle === 'number' && listing.handle !== this.#handle
+    const armed = isAnother ? entries.filter((entry) => isLease(entry) && entry.once) : []
+    this.#handle = listing.handle
     this.#standing = new Standing(entries, places, limits, rounds)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
     await this.#sweep()
     const isMet = this.#standing.isMet(listing.met, this.#now())
     return {
-      entries: this.#standing.entries(),
-      isWhole: isWhole(listing) && isMet,
+      entries: this.#standing.entries().filter((entry) => !armed.includes(entry)),
+      isWhole: isWhole(listing) && isMet && armed.length === 0,
       isOutdated: !isCurrent(listing, this.#rules()),
     }
   }
