@@ -116,7 +116,6 @@ export async function gateOf(driver: Driver, lab: Lab): Promise<GateOptions & { 
     serve: [SSH, WEB],
     keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '4h', '--lock'],
     backend: driver.backend,
-    guard: [`${SSH}/tcp`, `${WEB}/tcp`, `${MANY.first}-${MANY.first + MANY.count - 1}/tcp`],
     allowRoot: driver.allowRoot,
   }
 }

@@ -25,9 +25,8 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
-  /** Whose rules the leases are; with nftables the ports of `guard` are guarded, and there are no other rules. */
+  /** Whose rules the leases are; with nftables the ports of `guard` are guarded (all of them, but for the pool), and there are no other rules. */
   backend?: Backend
-  /** The first key's services, if nothing else is said. */
   guard?: readonly string[]
   /** What else the config says of the firewall, and after all tables that have it. */
   firewall?: string
@@ -41,9 +40,8 @@ type Backend = 'iptables' | 'nftables' | 'dry-run'
 /** What is tested where a test does not say. */
 const BACKEND: Backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables'
 
-/** What a key of these options may open. */
-const servicesOf = (options: readonly string[]) =>
-  options.includes('--services') ? (options[options.indexOf('--services') + 1] ?? '').split(',') : ['22/tcp']
+/** All below the pool: as with a policy that drops, nobody reaches what no lease opens. */
+const GUARD = ['1-49151/tcp', '1-49151/udp']
 
 export type Gate = Awaited<ReturnType<typeof provision>>
 
@@ -61,7 +59,7 @@ export async function provision(
     allowRoot = false,
     disk = '',
     backend = BACKEND,
-    guard = servicesOf(keyOptions),
+    guard = GUARD,
     firewall = '',
     more = '',
     runtime = process.execPath,
