@@ -16,7 +16,7 @@ const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const NO_TIME =
   'the kernel cannot end leases (no match "time"): the daemon ends them, and all of them when it is stopped; if it is killed, open ports stay open until it runs again'
 
-const { server, client, gate } = useGate(['client'], { serve: [SSH] })
+const { server, client, gate } = useGate(['client'], { backend: 'iptables', serve: [SSH] })
 let text: string
 let daemon: Child | undefined
 

@@ -16,7 +16,10 @@ const KNOCKTURN = join(import.meta.dirname, '../../bin/knockturn')
 const ESTABLISHED = '-A INPUT -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT'
 const JUMP = '-A INPUT -j KNOCKTURN'
 
-const { server, client, stranger, admin, gate, lab } = useGate(['client', 'stranger', 'admin'], { serve: [SSH, WEB] })
+const { server, client, stranger, admin, gate, lab } = useGate(['client', 'stranger', 'admin'], {
+  backend: 'iptables',
+  serve: [SSH, WEB],
+})
 
 /** In front of all: connections that a lease has let in, and that begin once more. */
 const AGAIN =

@@ -11,7 +11,7 @@ const SSH = 22
 const WEB = 443
 const FAMILIES = ['iptables', 'ip6tables']
 
-const { server, client, gate } = useGate(['client'], { serve: [SSH, WEB] })
+const { server, client, gate } = useGate(['client'], { backend: 'iptables', serve: [SSH, WEB] })
 let daemon: Child
 
 beforeAll(async () => {
