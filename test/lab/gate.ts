@@ -38,7 +38,7 @@ export interface GateOptions {
 type Backend = 'iptables' | 'nftables' | 'dry-run'
 
 /** What is tested where a test does not say. */
-const BACKEND: Backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables'
+export const BACKEND = (process.env.KNOCKTURN_BACKEND ?? 'iptables') as Backend
 
 /** All below the pool: as with a policy that drops, nobody reaches what no lease opens. */
 const GUARD = ['1-49151/tcp', '1-49151/udp']
