@@ -26,14 +26,18 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
-  /** Whose rules the leases are; with nftables the services of `guard` are guarded, and there are no other rules. */
-  backend?: Backend
+  /** Whose rules the leases are; with nftables the ports of `guard` are guarded (all of them, but for the pool), and there are no other rules. */
+  backend?: Backend | 'dry-run'
   guard?: readonly string[]
-  /** What else the config says. */
+  /** What else the config says of the firewall, and after all tables that have it. */
+  firewall?: string
   more?: string
   /** The Node of the server's programs. */
   runtime?: string
 }
+
+/** All below the pool: as with a policy that drops, nobody reaches what no lease opens. */
+const GUARD = ['1-49151/tcp', '1-49151/udp']
 
 export type Gate = Awaited<ReturnType<typeof provision>>
 
@@ -51,7 +55,8 @@ export async function provision(
     allowRoot = false,
     disk = '',
     backend = usualBackend(),
-    guard = ['22/tcp', '443/tcp'],
+    guard = GUARD,
+    firewall = '',
     more = '',
     runtime = process.execPath,
   }: GateOptions = {},
@@ -81,7 +86,7 @@ export async function provision(
   }
   const key = await newKey(id, ...keyOptions)
 
-  const firewall = backend === 'iptables' ? 'backend = "iptables"' : `backend = "nftables"\nguard = ${JSON.stringify(guard)}`
+  const guarded = backend === 'nftables' ? `guard = ${JSON.stringify(guard)}` : ''
   writeFileSync(
     config,
     `server = "gate.example"
@@ -93,23 +98,34 @@ source = "nflog"
 group = 5
 prefix = "KNOCK: "
 [firewall]
+backend = "${backend}"
+${guarded}
 ${firewall}
 [ledger]
 path = ${JSON.stringify(ledger)}
 ${more}`,
   )
 
-  for (const iptables of backend === 'iptables' ? ['iptables', 'ip6tables'] : []) {
+  for (const iptables of backend === 'nftables' ? [] : ['iptables', 'ip6tables']) {
     await server.must([iptables, '-P', 'INPUT', 'DROP'])
     await server.must([iptables, '-A', 'INPUT', '-i', 'lo', '-j', 'ACCEPT'])
     await server.must([iptables, '-A', 'INPUT', '-m', 'conntrack', '--ctstate', 'ESTABLISHED,RELATED', '-j', 'ACCEPT'])
   }
   // Neighbour discovery.
-  if (backend === 'iptables') await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
+  if (backend !== 'nftables') await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
   await knockturn('firewall', 'install', '--config', config)
 
-  /** The daemon's command, with the privileges that it is to have. */
-  const command = [...(allowRoot ? [] : PRIVILEGES), ...knockdaemon, '--config', config, ...(allowRoot ? ['--allow-root'] : [])]
+  /**
+   * The daemon's command, with the privileges that it is to have.
+   * @param words in front of the program, when it has them: what else it is to find
+   */
+  const commandBehind = (...words: string[]) => [
+    ...(allowRoot ? [] : PRIVILEGES),
+    ...words,
+    ...knockdaemon,
+    ...['--config', config, ...(allowRoot ? ['--allow-root'] : [])],
+  ]
+  const command = commandBehind()
 
   /** Starts the daemon and waits until it hears. */
   const startDaemon = async (...options: string[]) => {
@@ -119,7 +135,7 @@ ${more}`,
   }
 
   const daemon = await startDaemon('--new-ledger')
-  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, startDaemon, daemon }
+  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, commandBehind, startDaemon, daemon }
 }
 
 /** Fits the lines of the daemon's log with this message and these fields. */
