@@ -1,6 +1,6 @@
 // npm run demo, npm test, npm run test:full, npm run bench, npm run attack: from a bare clone to a run, as root or as an ordinary user.
 //
-//     node test/bootstrap.mjs demo|test|test:e2e|test:full|bench|attack [options of test/bench/bench.ts or test/replay/main.ts, or files]
+//     node test/bootstrap.mjs demo|test|test:e2e|test:full|bench|attack [options of test/e2e/demo.ts, test/bench/bench.ts or test/replay/main.ts, or files]
 //
 // What it does to your machine, in this order:
 //   1. A clone that does not belong to you (root in another user's folder, or a folder you may not write) is copied and left untouched.
@@ -48,8 +48,9 @@ const TEST_COMMANDS = {
   chromium: 'chromium',
   'firefox-esr': 'firefox-esr',
   perl: 'perl-base',
-  nft: 'nftables',
 }
+/** Those of the backend that is not the usual one: the tests have both. @type {Record<string, string>} */
+const NFTABLES_COMMANDS = { nft: 'nftables' }
 /** Those that send the packets of an attack, set its clocks and make its certificates; the tests have attacks, too. @type {Record<string, string>} */
 const ATTACK_COMMANDS = { tcpreplay: 'tcpreplay', faketime: 'faketime', openssl: 'openssl' }
 
@@ -343,7 +344,7 @@ async function testFull() {
 // ---- on one screen
 
 const RUNS = {
-  demo: () => inNamespaces('test/e2e/demo.ts'),
+  demo: (/** @type {string[]} */ ...options) => inNamespaces('test/e2e/demo.ts', ...options),
   test,
   'test:e2e': testE2e,
   'test:full': testFull,
@@ -366,6 +367,7 @@ async function main() {
     ...((isTest || name === 'bench') && BENCH_COMMANDS),
     ...(isTest && TEST_COMMANDS),
     ...((isTest || name === 'attack') && ATTACK_COMMANDS),
+    ...((isTest || options.join('=').includes('--backend=nftables')) && NFTABLES_COMMANDS),
     ...(name === 'test:full' && FULL_COMMANDS),
   })
   await needNodeModules()

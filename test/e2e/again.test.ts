@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { usualBackend } from '../lab/backend'
 import type { Host } from '../lab/host'
 import { knocked } from '../lab/knocks'
 import { until } from '../lab/waiters'
@@ -88,22 +89,26 @@ describe.each<Family>(['ipv4', 'ipv6'])('by %s, a RST, a stray ACK and a SYN by 
     expect(await trick(family, await connected(family))).toBe('open')
   })
 
-  it('open nothing though another program has put a rule of its own in front that accepts established connections', async () => {
-    const iptables = family === 'ipv4' ? 'iptables' : 'ip6tables'
-    const own = ['INPUT', '-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED', '-j', 'ACCEPT']
-    await server.must([iptables, '-I', ...own])
-    await until(
-      async () => (await server.must([iptables, '-S', 'INPUT'])).split('\n')[1]?.endsWith(' -j KNOCKTURN-AGAIN') ?? false,
-      'ours is in front again',
-    )
-    await open(family)
-    const held = await connected(family)
-    await close(family)
-    expect(await trick(family, held)).toBe('silence')
-    await server.must([iptables, '-D', ...own])
-  })
+  // Of the administrator's own rules of iptables.
+  it.runIf(usualBackend() === 'iptables')(
+    'open nothing though another program has put a rule of its own in front that accepts established connections',
+    async () => {
+      const iptables = family === 'ipv4' ? 'iptables' : 'ip6tables'
+      const own = ['INPUT', '-m', 'conntrack', '--ctstate', 'RELATED,ESTABLISHED', '-j', 'ACCEPT']
+      await server.must([iptables, '-I', ...own])
+      await until(
+        async () => (await server.must([iptables, '-S', 'INPUT'])).split('\n')[1]?.endsWith(' -j KNOCKTURN-AGAIN') ?? false,
+        'ours is in front again',
+      )
+      await open(family)
+      const held = await connected(family)
+      await close(family)
+      expect(await trick(family, held)).toBe('silence')
+      await server.must([iptables, '-D', ...own])
+    },
+  )
 
-  it('go on to the rules of who has one of their own for that address', async () => {
+  it.runIf(usualBackend() === 'iptables')('go on to the rules of who has one of their own for that address', async () => {
     const [iptables, own] = [family === 'ipv4' ? 'iptables' : 'ip6tables', ['INPUT', '-s', client[family], '-j', 'ACCEPT']]
     await server.must([iptables, '-A', ...own])
     // Nothing of it was let in by a lease.

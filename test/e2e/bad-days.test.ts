@@ -2,7 +2,7 @@ import { readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { type Gate, logged, PRIVILEGES, provision } from '../lab/gate'
+import { type Gate, logged, provision } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { compose, knocked, verdict } from '../lab/knocks'
 import { type Lab, makeLab } from '../lab/lab'
@@ -137,8 +137,7 @@ describe('a ledger that was begun by a clock a year ahead', () => {
   it('opens nothing, by a new key either, until it is rebased; and then nothing that was said before', async () => {
     await daemon.end()
     rmSync(gate.ledger)
-    const [rights, program] = [gate.command.slice(0, PRIVILEGES.length), gate.command.slice(PRIVILEGES.length)]
-    const hasty = server.start([...rights, ...clockOf('+365d'), ...program])
+    const hasty = server.start(gate.commandBehind(...clockOf('+365d')))
     await hasty.line(logged('ready'))
     await hasty.end()
 

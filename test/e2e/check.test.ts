@@ -16,7 +16,7 @@ const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const NO_TIME =
   'the kernel cannot end leases (no match "time"): the daemon ends them, and all of them when it is stopped; if it is killed, open ports stay open until it runs again'
 
-const { server, client, gate } = useGate(['client'], { serve: [SSH] })
+const { server, client, gate } = useGate(['client'], { backend: 'iptables', serve: [SSH] })
 let text: string
 let daemon: Child | undefined
 
@@ -268,8 +268,12 @@ describe('a daemon whose kernel cannot end leases', () => {
     const running = await start(without('time'))
     for (const family of FAMILIES) await running.line(logged(`${family}: ${NO_TIME}`, { level: 40 }))
     const { until: end } = await open(running, '-t', '3s')
-    const [rule] = await server.leases(client)
-    expect([rule.includes('-m time'), rule.includes(`:${Date.parse(end) / 1000}"`), await sees()]).toEqual([false, true, 'open'])
+    const rules = await server.must(['iptables', '-S', 'KNOCKTURN-LEASES'])
+    expect([rules.includes('-m time'), rules.includes(`:${Date.parse(end) / 1000}"`), await sees()]).toEqual([
+      false,
+      true,
+      'open',
+    ])
     await running.line(logged('expired'))
     expect([await server.leases(client), await sees()]).toEqual([[], 'silence'])
     expect(Date.now()).toBeGreaterThanOrEqual(Date.parse(end))

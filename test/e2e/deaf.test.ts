@@ -19,7 +19,7 @@ const PLAIN = PRIVILEGES.map((word) => word.replace(',+net_admin', ''))
 const isDeaf = (line: string) => line.includes('none of them arrives')
 const hearsAgain = logged('packets that the firewall logs are read again')
 
-const { server, client, gate } = useGate(['client'], { serve: [SSH] })
+const { server, client, gate } = useGate(['client'], { backend: 'iptables', serve: [SSH] })
 let text: string
 let daemon: Child | undefined
 

@@ -1,8 +1,12 @@
 // The demo: a gate, a traveller with a key, a stranger without one, all in network namespaces. Real packets, a real
-// service behind a real iptables DROP, the real programs. Exit status 0 only if everything was as expected.
+// service behind a real firewall, the real programs. Exit status 0 only if everything was as expected.
+//
+//     node test/run.mjs test/e2e/demo.ts [--backend iptables|nftables]
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { parseArgs } from 'node:util'
+import { type Backend, chooseBackend, leasesOn, usualBackend } from '../lab/backend'
 import { type Gate, logged, provision } from '../lab/gate'
 import type { Host, Tape } from '../lab/host'
 import { knock } from '../lab/knocks'
@@ -16,6 +20,12 @@ const OPEN = 'open, "welcome"'
 const CLOSED = 'silence'
 const LEASE_SECONDS = 6
 const KNOCK_OPTIONS = ['-p', String(SERVICE), '-t', `${LEASE_SECONDS}s`]
+
+/** What keeps strangers from the service, and where its leases are seen. */
+const FIREWALL: Record<Backend, { shut: string; where: string }> = {
+  iptables: { shut: 'INPUT DROP', where: 'iptables -S KNOCKTURN-LEASES' },
+  nftables: { shut: 'guard in table inet knockturn', where: 'nft list table inet knockturn' },
+}
 
 // ---- printing
 
@@ -52,6 +62,12 @@ async function expectDoor(who: Host, expected: string) {
   expect(`${who.name} connects to port ${SERVICE}`, expected, saw === 'open' ? `open, "${greeting?.split(',')[0]}"` : saw, ms)
 }
 
+/** The kernel's own list: one lease for one address. */
+async function expectLease(of: Host) {
+  const leases = (await leasesOn(server)).map(({ address, port }) => `${port} for ${address}`)
+  expect(`lease in: ${FIREWALL[usualBackend()].where}`, `${SERVICE} for ${of.ipv4}`, leases.join(', ') || 'none')
+}
+
 /** Waits for the door to open to the traveller, or to close. */
 function door(state: 'open' | 'silence', withinMs: number) {
   const patienceMs = state === 'open' ? 20 : 200
@@ -68,6 +84,7 @@ async function knockAndEnter(gate: Gate, daemon: Child) {
   expect('traveller knocks; time from start to open door', 'open', 'open', ms)
   const { address, service, until: end } = JSON.parse(await daemon.line(logged('accepted'), before, 2_000))
   tell(' ', `  knockdaemon: accepted ${service} for ${address}`, `until ${end.slice(11, 19)}`)
+  await expectLease(traveller)
   await expectDoor(traveller, OPEN)
   await expectDoor(stranger, CLOSED)
   const { code } = await client.exited // it sends the same knock again a second later, in case a packet was lost
@@ -103,7 +120,8 @@ async function expectRefusal(daemon: Child, since: number) {
 // ---- the play
 
 async function play() {
-  console.log(`gate       ${server.ipv4}  INPUT DROP, a service on port ${SERVICE}, knockdaemon`)
+  console.log(`backend    ${usualBackend()}`)
+  console.log(`gate       ${server.ipv4}  ${FIREWALL[usualBackend()].shut}, a service on port ${SERVICE}, knockdaemon`)
   console.log(`traveller  ${traveller.ipv4}  has a key`)
   console.log(`stranger   ${stranger.ipv4}  has no key, and records all packets on the wire`)
 
@@ -172,4 +190,11 @@ async function demo(): Promise<void> {
   }
 }
 
-demo()
+const { values: options } = parseArgs({ options: { backend: { type: 'string' } } })
+const refusal = chooseBackend(options.backend)
+if (refusal) {
+  console.error(refusal)
+  process.exitCode = 2
+} else {
+  demo()
+}

@@ -11,7 +11,11 @@ const SSH = 22
 const KNOCKTURN = fileURLToPath(new URL('../../bin/knockturn', import.meta.url))
 const FAMILIES = ['iptables', 'ip6tables']
 
-const { server, stranger, gate } = useGate(['stranger'], { serve: [SSH], keyOptions: ['--services', '22/tcp', '--max', '1h'] })
+const { server, stranger, gate } = useGate(['stranger'], {
+  backend: 'iptables',
+  serve: [SSH],
+  keyOptions: ['--services', '22/tcp', '--max', '1h'],
+})
 
 const all = (...args: string[]) => Promise.all(FAMILIES.map((family) => server.must([family, ...args])))
 const check = () => server.run([...gate.command, '--check'])

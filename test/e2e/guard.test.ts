@@ -27,7 +27,7 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
     serve: [SSH, WEB, OTHER, DNS],
     backend,
     guard: 'all',
-    sparing: [`public = ["${WEB}/tcp"]`, 'guard_except = ["spare*", "198.51.100.4", "2001:db8:7::4"]'],
+    firewall: `public = ["${WEB}/tcp"]\nguard_except = ["spare*", "198.51.100.4", "2001:db8:7::4"]`,
     keyOptions: ['--services', SERVICES, '--max', '1h'],
   })
   let box: Host

@@ -11,7 +11,7 @@ const [EACH, ALL] = [2_000, 10_000]
 /** Packets of a test: far more than a second's. */
 const MANY = 30_000
 
-const { server, client, gate } = useGate(['client'])
+const { server, client, gate } = useGate(['client'], { backend: 'iptables' })
 let way: { from: string; to: string }
 let files = 0
 

@@ -2,6 +2,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { usualBackend } from '../lab/backend'
 import type { Host } from '../lab/host'
 import { knock } from '../lab/knocks'
 import { moveAway } from './delay'
@@ -86,7 +87,8 @@ describe('what is sent', () => {
   )
 })
 
-describe('a firewall that rejects what it does not let in', () => {
+// Of the administrator's own rules of iptables.
+describe.runIf(usualBackend() === 'iptables')('a firewall that rejects what it does not let in', () => {
   const rule = ['INPUT', '-p', 'tcp', '--dport', String(SSH), '-j', 'REJECT', '--reject-with', 'tcp-reset']
   beforeAll(() => server.must(['iptables', '-A', ...rule]))
   afterAll(() => server.must(['iptables', '-D', ...rule]))

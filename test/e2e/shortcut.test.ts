@@ -8,7 +8,7 @@ import { useGate } from './use-gate'
 const [SSH, INSIDE, OTHER] = [22, 50_000, 50_001]
 const FAMILIES = ['iptables', 'ip6tables']
 
-const { server, client, stranger, gate } = useGate(['client', 'stranger'], { serve: [SSH, INSIDE, OTHER] })
+const { server, client, stranger, gate } = useGate(['client', 'stranger'], { backend: 'iptables', serve: [SSH, INSIDE, OTHER] })
 
 beforeEach(() => client.moveOn())
 

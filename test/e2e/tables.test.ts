@@ -11,7 +11,7 @@ import { useGate } from './use-gate'
 const SSH = 22
 const BIN = join(import.meta.dirname, '../../bin')
 
-const { server, client, gate } = useGate(['client'], { serve: [SSH] })
+const { server, client, gate } = useGate(['client'], { backend: 'iptables', serve: [SSH] })
 
 beforeEach(() => client.moveOn())
 

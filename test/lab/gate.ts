@@ -1,6 +1,7 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BIN } from '../root'
+import { type Backend, usualBackend } from './backend'
 import type { Lab } from './lab'
 import { must } from './processes'
 
@@ -26,16 +27,18 @@ export interface GateOptions {
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
   /** Whose rules the leases are. */
-  backend?: 'iptables' | 'nftables'
+  backend?: Backend | 'dry-run'
   /** What is guarded: then there are no other rules. Null: nothing, and the administrator's own rules shut everything. */
   guard?: readonly string[] | 'all' | null
-  /** Lines of the config about what the guard spares. */
-  sparing?: readonly string[]
-  /** What else the config says. */
+  /** What else the config says of the firewall, and after all tables that have it. */
+  firewall?: string
   more?: string
   /** The Node of the server's programs. */
   runtime?: string
 }
+
+/** All below the pool: as with a policy that drops, nobody reaches what no lease opens. */
+const GUARD = ['1-49151/tcp', '1-49151/udp']
 
 export type Gate = Awaited<ReturnType<typeof provision>>
 
@@ -52,9 +55,9 @@ export async function provision(
     neverLock = [],
     allowRoot = false,
     disk = '',
-    backend = process.env.KNOCKTURN_BACKEND === 'nftables' ? 'nftables' : 'iptables',
-    guard = backend === 'nftables' ? ['22/tcp', '443/tcp'] : null,
-    sparing = [],
+    backend = usualBackend(),
+    guard = backend === 'nftables' ? GUARD : null,
+    firewall = '',
     more = '',
     runtime = process.execPath,
   }: GateOptions = {},
@@ -85,7 +88,7 @@ export async function provision(
   const key = await newKey(id, ...keyOptions)
 
   const isGuarded = guard !== null
-  const firewall = [`backend = "${backend}"`, ...(isGuarded ? [`guard = ${JSON.stringify(guard)}`] : []), ...sparing].join('\n')
+  const guarded = isGuarded ? `guard = ${JSON.stringify(guard)}` : ''
   writeFileSync(
     config,
     `server = "gate.example"
@@ -97,6 +100,8 @@ source = "nflog"
 group = 5
 prefix = "KNOCK: "
 [firewall]
+backend = "${backend}"
+${guarded}
 ${firewall}
 [ledger]
 path = ${JSON.stringify(ledger)}
@@ -112,8 +117,17 @@ ${more}`,
   if (!isGuarded) await server.must(['ip6tables', '-A', 'INPUT', '-p', 'icmpv6', '-j', 'ACCEPT'])
   await knockturn('firewall', 'install', '--config', config)
 
-  /** The daemon's command, with the privileges that it is to have. */
-  const command = [...(allowRoot ? [] : PRIVILEGES), ...knockdaemon, '--config', config, ...(allowRoot ? ['--allow-root'] : [])]
+  /**
+   * The daemon's command, with the privileges that it is to have.
+   * @param words in front of the program, when it has them: what else it is to find
+   */
+  const commandBehind = (...words: string[]) => [
+    ...(allowRoot ? [] : PRIVILEGES),
+    ...words,
+    ...knockdaemon,
+    ...['--config', config, ...(allowRoot ? ['--allow-root'] : [])],
+  ]
+  const command = commandBehind()
 
   /** Starts the daemon and waits until it hears. */
   const startDaemon = async (...options: string[]) => {
@@ -123,7 +137,7 @@ ${more}`,
   }
 
   const daemon = await startDaemon('--new-ledger')
-  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, startDaemon, daemon }
+  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, commandBehind, startDaemon, daemon }
 }
 
 /** Fits the lines of the daemon's log with this message and these fields. */

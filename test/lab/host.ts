@@ -3,11 +3,16 @@ import { ROOT } from '../root'
 import { Agent } from './agent'
 import type { Lab } from './lab'
 import { Child, must, type RunOptions, run } from './processes'
+import { type Standing, standing } from './standing'
 import { readTaps, type Tap, type Touch } from './taps'
 import { PATIENCE, until } from './waiters'
 
 /** What makes a host's connections: it lives in the namespace, so that one attempt costs no start of a process. */
 const CONNECTIONS = join(ROOT, 'test/lab/connections.mjs')
+
+/** Programs that begin a volley together, and the milliseconds in which all of them have been told of it. */
+export const VOLLEY_AGENTS = 2
+const VOLLEY_DELAY = 20
 
 /** What a host has seen of a port. */
 export interface Answer {
@@ -27,6 +32,7 @@ export class Host {
   ipv4: string
   ipv6: string
   #agent: Agent | undefined
+  #others: Agent[] | undefined
   #loss = 0
 
   /** @param number the last of its addresses */
@@ -78,10 +84,10 @@ export class Host {
     return child
   }
 
-  /** The ids of the processes in this host, but for the agent's: what is still running. */
+  /** The ids of the processes in this host, but for the agents': what is still running. */
   async processes() {
     const pids = (await must(['ip', 'netns', 'pids', this.namespace])).split('\n').filter(Boolean).map(Number)
-    return pids.filter((pid) => pid !== this.#agent?.pid)
+    return pids.filter((pid) => ![this.#agent, ...(this.#others ?? [])].some((agent) => agent?.pid === pid))
   }
 
   // ---- network
@@ -171,6 +177,21 @@ export class Host {
     return this.#ask('connect', address, port, timeoutMs, from, localPort)
   }
 
+  /**
+   * Tries TCP connections, all of them at the same moment: they begin on every processor.
+   * @param connections a multiple of {@link VOLLEY_AGENTS}
+   * @returns what each of them saw
+   */
+  async volley(address: string, port: number, connections: number, timeoutMs: number): Promise<string[]> {
+    this.#others ??= Array.from({ length: VOLLEY_AGENTS }, () => this.agent(CONNECTIONS))
+    // They have answered once: none is still starting when the others begin.
+    await Promise.all(this.#others.map((agent) => agent.ask('ready')))
+    const at = Date.now() + VOLLEY_DELAY
+    const each = connections / this.#others.length
+    const answers = this.#others.map((agent) => agent.ask<string[]>('volley', address, port, each, at, timeoutMs))
+    return (await Promise.all(answers)).flat()
+  }
+
   /** Sends a datagram to a UDP service and waits for its echo. */
   echo(address: string, port: number, timeoutMs = 500, from?: string): Promise<Answer> {
     return this.#ask('echo', address, port, timeoutMs, from)
@@ -194,13 +215,9 @@ export class Host {
     return until(isSo, `${address} port ${port} to ${this.name}: ${state}`, timeoutMs)
   }
 
-  /** The rules of a client's leases in this host's firewall, in both families. */
-  async leases(client: Host): Promise<string[]> {
-    const chains = await Promise.all(
-      ['iptables', 'ip6tables'].map((iptables) => this.must([iptables, '-w', '-S', 'KNOCKTURN-LEASES'])),
-    )
-    const ours = [`-s ${client.ipv4}/32 `, `-s ${client.ipv6}/128 `]
-    return chains.flatMap((chain) => chain.split('\n').filter((line) => ours.some((source) => line.includes(source))))
+  /** A client's leases and locks in this host's firewall, in both families. */
+  async leases(client: Host): Promise<Standing[]> {
+    return (await standing(this)).filter(({ address }) => address === client.ipv4 || address === client.ipv6)
   }
 
   /** Serves a port, TCP (a greeting, then an echo) and UDP (an echo), in both families, until the lab's end. */

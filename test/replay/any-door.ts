@@ -21,6 +21,8 @@ export interface DoorAttack {
   opens: string[]
   /** whether our log must report `replayed` for each try, or must not report it at all */
   alarms?: boolean
+  /** whether it is the kernel's rules that hold it off, of our door */
+  isOfRules?: boolean
   run: (maker: Maker, scale: Scale) => Promise<Outcome>
 }
 
@@ -217,6 +219,7 @@ const crashes: DoorAttack[] = [
     name: 'killed with the door open',
     what: 'The daemon and all its processes are killed while doors are open: the doors must close when their time ends.',
     opens: ['knockd', 'fwknop'],
+    isOfRules: true,
     run: (maker, { times }) =>
       against(maker, async (stage, door) => {
         const { user } = stage

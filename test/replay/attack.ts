@@ -1,3 +1,5 @@
+import type { Backend } from '../lab/backend'
+
 /* What an attack is, and its outcome. */
 
 export const KINDS = [
@@ -12,6 +14,7 @@ export const KINDS = [
   'injection',
   'neighbours',
   'closing',
+  'bypass',
   'share',
   'policy',
   'datagram',
@@ -50,6 +53,15 @@ export interface Attack {
   /** One sentence: what the attacker has, does and wants. */
   readonly what: string
   readonly run: (scale: Scale) => Promise<Outcome>
+  /** The one backend that it is about; otherwise it may be tried with each. */
+  readonly backend?: Backend
+  /** Whether it is the kernel's rules that hold it off: then `npm test` tries it with each backend, and otherwise with the usual one. */
+  readonly isOfRules?: boolean
+}
+
+/** Whether an attack is tried on servers with a backend. */
+export function isOf({ backend }: Attack, other: Backend): boolean {
+  return backend === undefined || backend === other
 }
 
 /** Whether an attack was held off. */

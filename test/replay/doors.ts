@@ -1,9 +1,9 @@
 // Port knockers whose door is attacked: ours, and beside it Debian's knockd and fwknop, which have known weaknesses.
 
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { logged, PRIVILEGES, provision } from '../lab/gate'
+import { logged, provision } from '../lab/gate'
 import { knock } from '../lab/knocks'
 import type { Child } from '../lab/processes'
 import { SSH, type Stage } from './stage'
@@ -19,7 +19,7 @@ const SPA = 62_201
 /** The default pool of a key. */
 export const POOL = Array.from({ length: 16_384 }, (_, i) => 49_152 + i)
 
-/** Debian's libfaketime. */
+/** Where Debian's libfaketime is. */
 const LIBRARIES = '/usr/lib'
 
 export interface Door {
@@ -50,7 +50,11 @@ export async function openOurs(
   keyOptions: string[] = [],
   { more = '', disk = '' }: { more?: string; disk?: string } = {},
 ) {
-  const gate = await provision(stage.lab, { keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions], more, disk })
+  const gate = await provision(stage.lab, {
+    keyOptions: ['--services', `${SSH}/tcp`, '--max', '1h', ...keyOptions],
+    more,
+    disk,
+  })
   let { daemon } = gate
   /** What daemons that have ended have logged. */
   const before: string[] = []
@@ -73,8 +77,7 @@ export async function openOurs(
     /** Starts it, perhaps with another clock. */
     async start(clock: string[] = []) {
       // Not before the daemon has its own rights: what faketime makes belongs to whoever made it.
-      const [rights, program] = [gate.command.slice(0, PRIVILEGES.length), gate.command.slice(PRIVILEGES.length)]
-      daemon = stage.server.start([...rights, ...clock, ...program])
+      daemon = stage.server.start(gate.commandBehind(...clock))
       await daemon.line(logged('ready'), 0, START)
     },
     async end(signal: NodeJS.Signals) {
@@ -205,15 +208,31 @@ export const fwknop: Maker = {
   },
 }
 
+/** Debian's libfaketime, for a command whose monotonic clock stays. */
+function fakeTime(): string[] {
+  const libraries = readdirSync(LIBRARIES).map((folder) => join(LIBRARIES, folder, 'faketime', 'libfaketime.so.1'))
+  const library = libraries.find((path) => existsSync(path))
+  if (!library) throw new Error('expected libfaketime, found none: install the Debian package faketime')
+  return ['env', `LD_PRELOAD=${library}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1']
+}
+
 /**
  * Gives a command another clock (the kernel's stays): this many seconds off, or a moment at which it starts.
  * @param time as faketime(1) takes it
  */
 export function clockOf(time: string) {
-  const libraries = readdirSync(LIBRARIES).map((folder) => join(LIBRARIES, folder, 'faketime', 'libfaketime.so.1'))
-  const library = libraries.find((path) => existsSync(path))
-  if (!library) throw new Error('expected libfaketime, found none: install the Debian package faketime')
-  return ['env', `LD_PRELOAD=${library}`, `FAKETIME=${time}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1']
+  return [...fakeTime(), `FAKETIME=${time}`]
+}
+
+/** Gives a command a clock that is set while it runs (the kernel's stays): see {@link setClock}. */
+export function clockFrom(file: string): string[] {
+  return [...fakeTime(), `FAKETIME_TIMESTAMP_FILE=${file}`, 'FAKETIME_NO_CACHE=1']
+}
+
+/** Sets a clock of {@link clockFrom} so many seconds off, in one step: it is read at any moment. */
+export function setClock(file: string, seconds: number): void {
+  writeFileSync(`${file}.new`, `${seconds < 0 ? '-' : '+'}${Math.abs(seconds)}\n`)
+  renameSync(`${file}.new`, file)
 }
 
 /** Why a door cannot be attacked, or nothing. */

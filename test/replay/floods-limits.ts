@@ -3,6 +3,7 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { loggedOn, usualBackend } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { compose } from '../lab/knocks'
 import type { Touch } from '../lab/taps'
@@ -59,18 +60,13 @@ async function openedBy({ user }: Stage, knocks: Knock[], destination: string) {
   return (await Promise.all(opening)).filter(Boolean).length
 }
 
-/** How many packets the log rules of a family have logged. */
-async function loggedBy({ server }: Stage, iptables: string) {
-  const rules = await server.must([iptables, '-v', '-S', 'KNOCKTURN-TAPS'])
-  return [...rules.matchAll(/-c (\d+) \d+ -j (?:NF)?LOG/g)].reduce((sum, [, packets]) => sum + Number(packets), 0)
-}
-
 const anyPort = (random: () => number) => POOL[Math.floor(random() * POOL.length)] ?? NaN
 
 const network: Attack = {
   kind: 'flood',
   name: 'flood of the pool from one IPv6 network, 20,000/s',
   what: 'An attacker who has a /64 sends 20,000 packets a second to the pool, from ever new addresses of it, to use up what is meant for many.',
+  isOfRules: true,
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server } = stage
@@ -88,13 +84,13 @@ const network: Attack = {
         (_, i) => `${NETWORK}${Math.floor(i / 0xffff).toString(16)}:${(i % 0xffff).toString(16)}`,
       )
       const packets = stage.pack6(sources.map((source) => ({ source, port: anyPort(random) })))
-      const before = await loggedBy(stage, 'ip6tables')
+      const before = await loggedOn(server, 6)
       const sender = stage.flood(packets, 20_000)
       await sleep(LEAD)
       const opened = await openedBy(stage, knocks, server.ipv6)
       const sent = await sender.end()
       const seconds = sender.lasts() / 1_000
-      const heard = (await loggedBy(stage, 'ip6tables')) - before
+      const heard = (await loggedOn(server, 6)) - before
       const honest = knocks.reduce((sum, { touches }) => sum + 2 * touches.length, 0)
       const most = EACH * (1 + seconds) + honest
       const broken = heard > most ? [`${heard} packets of one /64 were heard, more than ${Math.round(most)}`] : []
@@ -116,6 +112,17 @@ async function logAsKernel({ server }: Stage, { gate }: Ours) {
   const config = join(gate.folder, 'log.toml')
   const taps = '[taps]\nsource = "stdin"\ntarget = "log"\nprefix = "KNOCK: "\n'
   writeFileSync(config, readFileSync(gate.config, 'utf8').replace(/\[taps\][^[]*/, taps))
+  if (usualBackend() === 'nftables') {
+    // With the comment of the daemon's own rule, by which the daemon knows it, it stays.
+    const [, limit = ''] =
+      / heard (limit rate .*) log level debug /.exec(
+        await gate.knockturn('firewall', 'install', '--print', '--config', config),
+      ) ?? []
+    const own = await server.must(['nft', '-a', 'list', 'chain', 'inet', 'knockturn', 'heard'])
+    const [, log, handle] = / (log prefix .*) # handle (\d+)/.exec(own) ?? []
+    await server.must(['nft', `replace rule inet knockturn heard handle ${handle} ${limit} ${log}`])
+    return
+  }
   await gate.knockturn('firewall', 'install', '--config', config)
   const rules = (await server.must(['iptables', '-S', 'KNOCKTURN-TAPS'])).split('\n').filter((rule) => rule.startsWith('-A'))
   const asNflog = rules.map((rule) =>
@@ -129,6 +136,7 @@ const kernelLog: Attack = {
   kind: 'flood',
   name: "flood of the kernel's log, 8,000/s and 50,000/s",
   what: 'An attacker sends from forged source addresses to the pool of a server with target = "log": first at a rate that lets users knock, then to fill its disk.',
+  isOfRules: true,
   run: () =>
     against({ open: openOurs }, async (stage, door) => {
       await stage.tape.end()
@@ -142,12 +150,12 @@ const kernelLog: Attack = {
       await sleep(LEAD)
       const opened = await openedBy(stage, knocks, stage.server.ipv4)
       const first = await modest.end()
-      const before = await loggedBy(stage, 'iptables')
+      const before = await loggedOn(stage.server, 4)
       const sender = stage.flood(packets, 50_000)
       await sleep(3 * LEAD)
       const sent = await sender.end()
       const seconds = sender.lasts() / 1_000
-      const lines = (await loggedBy(stage, 'iptables')) - before
+      const lines = (await loggedOn(stage.server, 4)) - before
       const most = ALL * (1 + seconds)
       return {
         tried: first.packets + sent.packets,

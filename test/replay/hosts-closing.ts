@@ -1,6 +1,7 @@
 // Attacks by the holder of a key on the real daemon and its real firewall: closing what is being opened, and knocking without end.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { knock as knockclient } from '../lab/knocks'
 import { until } from '../lab/waiters'
@@ -31,14 +32,15 @@ const PATIENCE = 2_000
 const services = (ports: number[]) => ports.map((port) => `${port}/tcp`).join()
 const many = Array.from({ length: MANY }, (_, i) => FIRST + i)
 
-/** The rules of a key, or of all whose ids begin with this. */
-const rulesOf = async ({ server }: Stage, id: string) =>
-  (await server.must(['iptables', '-S', 'KNOCKTURN-LEASES'])).split('\n').filter((rule) => rule.includes(`:${id}`))
+/** The leases in force of keys with these ids, and those of which nobody knows whose they are. */
+const leasesOf = async ({ server }: Stage, ids: RegExp) =>
+  (await leasesOn(server)).filter(({ key }) => key === '' || ids.test(key))
 
 const closingWhileOpening: Attack = {
   kind: 'closing',
   name: 'packets that close what they open',
   what: 'The holder of a key opens 41 services until they are closed, closes the last 20 to 80 ms later, and has the key revoked.',
+  isOfRules: true,
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server } = stage
@@ -60,14 +62,12 @@ const closingWhileOpening: Attack = {
         await daemon.line(logged('accepted', { key: `low${i}`, action: 'open' }), since)
         heard++
         await gate.knockturn('key', 'revoke', `low${i}`, '--keys', gate.keys)
-        const isGone = async () => (await rulesOf(stage, `low${i}:`)).length === 0
+        const isGone = async () => (await leasesOf(stage, new RegExp(`^low${i}$`))).length === 0
         await until(isGone, 'no rule is left', GONE).catch(() => opened++)
       }
       // Anything that came back later, after a check of the firewall, would be found here.
       await sleep(GONE + 1_000)
-      opened += (await server.must(['iptables', '-S', 'KNOCKTURN-LEASES']))
-        .split('\n')
-        .filter((rule) => rule.includes(':low')).length
+      opened += (await leasesOf(stage, /^low/)).length
       const broken = heard < rounds ? [`only ${heard} of ${rounds} knocks were heard`] : []
       return { tried: rounds, opened, broken }
     }),
@@ -111,7 +111,7 @@ const lowKey: Attack = {
       await sleep(Math.max(0, SECONDS * 1_000 - (performance.now() - began)))
       const revoked = daemon.lines.length
       await gate.knockturn('key', 'revoke', 'low', '--keys', gate.keys)
-      const isGone = async () => (await rulesOf(stage, 'low')).length === 0
+      const isGone = async () => (await leasesOf(stage, /^low/)).length === 0
       const gone = await until(isGone, 'no rule is left', GONE).catch(() => Infinity)
       await sender.end()
       const since = daemon.lines.findIndex((line, i) => i >= revoked && logged('reloaded')(line))
@@ -138,6 +138,7 @@ const onceForAll: Attack = {
   kind: 'closing',
   name: 'packets of one connection for each service, with a knock for one',
   what: "An attacker behind the user's address connects to each service of a knock for one connection.",
+  isOfRules: true,
   run: ({ times }) =>
     against(
       { open: (stage: Stage) => openOurs(stage, ['--services', services([SSH, ...many.slice(0, 3)])]) },
@@ -169,6 +170,7 @@ const keptLease: Attack = {
   kind: 'closing',
   name: 'packets that keep a lease that has ended',
   what: 'The holder of an ended lease sends RST, a stray ACK and a SYN from the port of their connection, after it was closed, or used up by one connection.',
+  isOfRules: true,
   run: ({ times }) =>
     against({ open: openOurs }, async (stage, door) => {
       const { user, server, lab } = stage

@@ -3,13 +3,14 @@
 import { chownSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { flushLeases, leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { compose } from '../lab/knocks'
 import { seededRandom } from '../random'
 import { against } from './any-door'
 import type { Attack, Scale } from './attack'
 import { openOurs } from './doors'
-import { endHaving, HEARD, honestly, leaseRules, onOurs, playAll, record, TAPS } from './on-ours'
+import { endHaving, HEARD, honestly, onOurs, playAll, record, TAPS } from './on-ours'
 import type { Stage } from './stage'
 
 /** Milliseconds from a knock's first tap within which everything that it causes happens. */
@@ -105,8 +106,8 @@ export const crashes: Attack[] = [
         await sleep(random() * TAP_TO_RULE)
         await door.end('SIGKILL')
         await sent
-        const wasOpen = (await leaseRules(stage)).some((rule) => rule.includes(` -s ${address}/32 `))
-        await server.must(['iptables', '-F', 'KNOCKTURN-LEASES'])
+        const wasOpen = (await leasesOn(server)).some((lease) => lease.address === address)
+        await flushLeases(server)
         await door.start()
         // The listener first; then the user, for whom a knock that was never recorded still opens.
         await attacker.replay(touches, server.ipv4, as)

@@ -1,9 +1,10 @@
 // The window's edge, by faketime: the daemon's clock is changed, the kernel's is not.
 
+import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import type { Attack } from './attack'
 import { clockOf } from './doors'
-import { AHEAD, endHaving, honestly, leaseRules, many, onOurs, playAll, type Recorded, record, TAPS } from './on-ours'
+import { AHEAD, endHaving, honestly, many, onOurs, playAll, type Recorded, record, TAPS } from './on-ours'
 import { SSH } from './stage'
 
 /** The daemon's clock, in seconds or as a moment. */
@@ -82,6 +83,7 @@ export const edges: Attack[] = [
     kind: 'edge',
     name: 'packets of a second connection, with a lease for one',
     what: "An attacker behind the user's address connects after the user, whose lease is for one connection: at once, while the daemon is dead, and when it runs again.",
+    isOfRules: true,
     run: onOurs(async (stage, door, { times }) => {
       const { user } = stage
       const addresses = await many(stage, user, times(3, 20))
@@ -98,9 +100,9 @@ export const edges: Attack[] = [
         await door.start()
         opened += await stage.open(user, addresses)
       }
-      // The rules are still there: the kernel's count closes them.
-      const rules = (await leaseRules(stage)).length
-      const broken = rules === addresses.length ? [] : [`of ${addresses.length} leases ${rules} are left`]
+      // They are still there: the kernel's count closes them.
+      const left = (await leasesOn(stage.server)).length
+      const broken = left === addresses.length ? [] : [`of ${addresses.length} leases ${left} are left`]
       return { tried: 5 * addresses.length, opened, honest, broken }
     }),
   },

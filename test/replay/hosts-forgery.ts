@@ -3,13 +3,14 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { knock as knockclient } from '../lab/knocks'
 import { until } from '../lab/waiters'
 import { seededRandom } from '../random'
 import type { Attack } from './attack'
 import { POOL } from './doors'
-import { HEARD, honestly, leaseRules, onOurs, refused } from './on-ours'
+import { HEARD, honestly, onOurs, refused } from './on-ours'
 import { MAX_KEY_FILE, revocations } from './revocations'
 import { SSH, type Stage } from './stage'
 
@@ -115,7 +116,7 @@ export const revoked: Attack = {
       honest.tried++
       honest.opened += Number(await stage.opens(user, first, () => send(first)))
       await revoke(join(gate.keys, `${id}.key`), id)
-      const isGone = async () => !(await leaseRules(stage)).some((rule) => rule.includes(`:${id}:`))
+      const isGone = async () => (await leasesOn(server)).every(({ key }) => key !== id)
       await until(isGone, 'no rule is left', DEAD).catch(() => opened++)
       await send(second)
       await refused(door, second, 'revoked', broken)
@@ -143,6 +144,7 @@ export const policy: Attack = {
   kind: 'policy',
   name: 'requests outside the grant',
   what: 'The holder of a key asks for more than its grant: ports, protocols, lifetimes, addresses, a lock.',
+  isOfRules: true,
   run: onOurs(async (stage, door) => {
     const { honest, knock } = honestly(stage, door)
     const broken: string[] = []
@@ -152,7 +154,7 @@ export const policy: Attack = {
       await door.client(address, ...options(stage), '--passes', '1', '--force')
       await door.daemon.line(logged('refused', { source: address })).catch(() => broken.push(`${what}: not refused`))
       tried++
-      opened += (await leaseRules(stage)).length
+      opened += (await leasesOn(stage.server)).length
     }
     await knock()
     return { tried, opened, honest, broken }

@@ -1,6 +1,7 @@
 // Attacks that open no door: they try to keep the daemon from starting, or to have it report what is not true.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { usualBackend } from '../lab/backend'
 import { PRIVILEGES } from '../lab/gate'
 import { against } from './any-door'
 import type { Attack } from './attack'
@@ -46,7 +47,8 @@ const squatting: Attack = {
       const { gate } = door
       await door.end('SIGTERM')
       await gate.knockturn('firewall', 'remove')
-      const families = ['iptables', 'ip6tables']
+      // With nftables nothing but our table shuts.
+      const families = usualBackend() === 'iptables' ? ['iptables', 'ip6tables'] : []
       for (const iptables of families) await server.must([iptables, '-P', 'INPUT', 'ACCEPT'])
       const [node = ''] = gate.knockdaemon
       const limit = ['sh', '-c', 'ulimit -n "$(ulimit -Hn)" && exec "$@"', 'sh']

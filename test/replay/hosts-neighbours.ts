@@ -13,6 +13,7 @@ export const neighbours: Attack[] = [
     kind: 'neighbours',
     name: 'two users behind one NAT address',
     what: 'Two users with their own keys knock at the same moment from behind one router: nobody attacks, both doors must open, and no alarm may be logged.',
+    isOfRules: true,
     run: onOurs(
       async (stage, door, { times }) => {
         const { server, user, lab, attacker } = stage

@@ -3,6 +3,7 @@
 import { anyDoor, type DoorAttack } from './any-door'
 import type { Attack } from './attack'
 import { knockturn } from './doors'
+import { bypass } from './hosts-bypass'
 import { cafe } from './hosts-cafe'
 import { closing } from './hosts-closing'
 import { crashes } from './hosts-crash'
@@ -18,10 +19,11 @@ import { rubbishes } from './hosts-rubbish'
 import { around } from './hosts-user'
 
 /** An attack that works on any door, on ours. */
-const atOurs = ({ kind, name, what, alarms, run }: DoorAttack): Attack => ({
+const atOurs = ({ kind, name, what, alarms, isOfRules = false, run }: DoorAttack): Attack => ({
   kind,
   name,
   what,
+  isOfRules,
   run: async (scale) => {
     const { broken = [], ...outcome } = await run(knockturn, scale)
     const { replayed = 0 } = outcome.said ?? {}
@@ -49,6 +51,7 @@ export const hosts: Attack[] = [
   ...local,
   ...neighbours,
   ...closing,
+  ...bypass,
   ...rubbishes,
   policy,
   datagram,

@@ -1,13 +1,14 @@
 // npm run attack: every attack on Knockturn in one table, with the effect of the same attacks on Debian's knockd and fwknop.
 //
-//     node test/run.mjs test/replay/main.ts [--json] [--long] [--only NAME|KIND]...
+//     node test/run.mjs test/replay/main.ts [--json] [--long] [--only NAME|KIND]... [--backend iptables|nftables]
 //
 // Run by test/bootstrap.mjs, in namespaces of its own. First the attacks in one process, with clocks of their own; then those on real
-// hosts, with real packets. Exit status 1 if one of them has opened a door of ours, or has kept an honest user out.
+// hosts, with real packets and the firewall of --backend (iptables). Exit status 1 if one of them has opened a door of ours, or has kept an honest user out.
 
 import { parseArgs } from 'node:util'
+import { BACKENDS, chooseBackend, usualBackend } from '../lab/backend'
 import { anyDoor } from './any-door'
-import { type Attack, holds, KINDS, type Outcome, type Scale } from './attack'
+import { type Attack, holds, isOf, KINDS, type Outcome, type Scale } from './attack'
 import { catalogue } from './catalogue'
 import { fwknop, knockd, missing } from './doors'
 import { floods } from './floods'
@@ -20,7 +21,12 @@ const WORDS = 24
 export type Row = Attack & { where: string; outcome: Outcome; held: boolean; peers: Record<string, Outcome | string> }
 
 const { values: options } = parseArgs({
-  options: { json: { type: 'boolean' }, long: { type: 'boolean' }, only: { type: 'string', multiple: true, default: [] } },
+  options: {
+    json: { type: 'boolean' },
+    long: { type: 'boolean' },
+    only: { type: 'string', multiple: true, default: [] },
+    backend: { type: 'string' },
+  },
 })
 const scale: Scale = { isLong: options.long ?? false, times: (full, long) => (options.long ? long : full) }
 const PEERS = [knockd, fwknop]
@@ -103,9 +109,13 @@ const all = [
   ...[...hosts, ...floods].map((attack) => ({ where: 'host', attack })),
 ]
 const { only } = options
+const refusal = chooseBackend(options.backend)
 const fits = ({ kind, name }: Attack) => only.length === 0 || only.some((word) => word === kind || name.includes(word))
 const unknown = only.filter((word) => !all.some(({ attack: { kind, name } }) => kind === word || name.includes(word)))
-if (unknown.length > 0) {
+if (refusal) {
+  console.error(refusal)
+  process.exitCode = 2
+} else if (unknown.length > 0) {
   console.error(`no attack matches --only ${unknown.join()}\nhint: give a part of a name, or a kind: ${KINDS.join(', ')}`)
   process.exitCode = 2
 } else {
@@ -114,8 +124,11 @@ if (unknown.length > 0) {
 
 /** Runs the chosen attacks, and prints the table. */
 async function attack(): Promise<void> {
+  const backend = usualBackend()
+  const chosen = all.filter(({ attack }) => fits(attack))
+  console.error(`real hosts have backend ${backend}; in one process, the firewall is simulated`)
   const rows: Row[] = []
-  for (const { where, attack } of all) if (fits(attack)) rows.push(await rowOf(where, attack))
+  for (const { where, attack } of chosen) if (isOf(attack, backend)) rows.push(await rowOf(where, attack))
   const lost = rows.filter(({ held }) => !held)
   if (options.json) console.log(JSON.stringify(rows, null, 2))
   else
@@ -128,6 +141,13 @@ async function attack(): Promise<void> {
         'knockd, fwknop  the same for them: opened (honest)',
         'logged          what our daemon logged, and how often',
         '',
+        `Backend ${backend}.`,
+        ...BACKENDS.filter((other) => other !== backend).map((other) => {
+          const names = chosen
+            .filter(({ attack }) => !isOf(attack, backend) && isOf(attack, other))
+            .map(({ attack }) => attack.name)
+          return `Not tried, of ${other} only: ${names.length}${names.length > 0 ? ` (${names.join('; ')})` : ''}.`
+        }),
         lost.length === 0
           ? `All ${rows.length} attacks were held off.`
           : `Not held off: ${lost.map(({ name }) => name).join('; ')}`,

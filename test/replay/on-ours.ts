@@ -103,7 +103,3 @@ export async function playTwice(stage: Stage, door: Ours, knocks: Recorded[], ta
   const broken = seen < taps * after.tried ? [`the daemon saw only ${seen} of ${taps * after.tried} taps`] : []
   return { tried: before.tried + after.tried, opened: before.opened + after.opened, broken }
 }
-
-/** The rules of leases that are in force. */
-export const leaseRules = async ({ server }: Stage) =>
-  (await server.must(['iptables', '-S', 'KNOCKTURN-LEASES'])).split('\n').filter((rule) => rule.includes(' -s '))

@@ -97,7 +97,7 @@ export function writePcap6(
   datagrams: readonly Datagram[],
   { from, to, destination }: { from: string; to: string; destination: string },
 ) {
-  const frames = datagrams.map(({ source, port, extensions = [] }, i) => {
+  const packets = datagrams.map(({ source, port, extensions = [] }, i) => {
     const kinds = [...extensions.map(() => DESTINATION_OPTIONS), UDP_PROTOCOL]
     const headers = extensions.map((length, at) => {
       const header = Buffer.alloc(length)
@@ -122,11 +122,95 @@ export function writePcap6(
     udp.writeUInt16BE(UDP, 4)
     const covered = Buffer.concat([ip.subarray(8), udp])
     udp.writeUInt16BE(checksum(covered, 0, covered.length, UDP_PROTOCOL + UDP) || 0xffff, 6)
-    return Buffer.concat([bytes(to), bytes(from), Buffer.of(0x86, 0xdd), ip, ...headers, udp])
+    return Buffer.concat([ip, ...headers, udp])
   })
+  return writeIp(file, packets, { from, to })
+}
+
+/** Bytes of a header of IPv4, and of IPv6's header of a fragment; how far a packet may go. */
+const [IPV4, FRAGMENT, HOPS] = [20, 8, 64]
+const [TCP_PROTOCOL, FRAGMENT_PROTOCOL] = [6, 44]
+/** The bit that says of a fragment that more follow: of IPv4, where the offset is in units of 8 bytes, and of IPv6, where it is in bytes. */
+const [MORE4, MORE6] = [0x2000, 1]
+
+/** What a TCP segment is made from; of IPv6 it may be behind extension headers of 8 bytes each. */
+export interface Segment {
+  source: string
+  destination: string
+  from: number
+  port: number
+  flags?: number
+  data?: string
+  extensions?: number
+}
+
+/**
+ * Makes the IP packets of a TCP segment.
+ * @param split bytes of it in the first of two fragments, a multiple of 8; 0: it is in one packet
+ */
+export function segment(
+  { source, destination, from, port, flags = SYN, data = '', extensions = 0 }: Segment,
+  split = 0,
+): Buffer[] {
+  const tcp = Buffer.concat([Buffer.alloc(TCP), Buffer.from(data, 'latin1'), Buffer.alloc(data.length % 2)])
+  tcp.writeUInt16BE(from, 0)
+  tcp.writeUInt16BE(port, 2)
+  tcp[12] = 0x50
+  tcp[13] = flags
+  tcp.writeUInt16BE(64_240, 14)
+  const addresses = Buffer.concat([source, destination].map((address) => Buffer.from(ipaddr.parse(address).toByteArray())))
+  const covered = Buffer.concat([addresses, tcp])
+  tcp.writeUInt16BE(checksum(covered, 0, covered.length, TCP_PROTOCOL + tcp.length), 16)
+  // A destination option that means nothing (PadN), to the end of its header.
+  const more = Array.from({ length: extensions }, (_, i) =>
+    Buffer.of(i + 1 < extensions ? DESTINATION_OPTIONS : TCP_PROTOCOL, 0, 1, 4, 0, 0, 0, 0),
+  )
+  const payload = Buffer.concat([...more, tcp])
+  const first = extensions > 0 ? DESTINATION_OPTIONS : TCP_PROTOCOL
+  const parts = split > 0 ? [payload.subarray(0, split), payload.subarray(split)] : [payload]
+  // The same for all fragments of a packet, and another one for the next packet from the same address.
+  const id = from
+  return parts.map((part, i) =>
+    isIPv6(source)
+      ? ipv6Packet(addresses, first, part, split > 0 ? { id, offset: i * split, isLast: i > 0 } : null)
+      : ipv4Packet(addresses, part, { id, offset: i * split, isLast: split === 0 || i > 0 }),
+  )
+}
+
+type Place = { id: number; offset: number; isLast: boolean }
+
+function ipv4Packet(addresses: Buffer, part: Buffer, { id, offset, isLast }: Place) {
+  const ip = Buffer.concat([Buffer.alloc(IPV4 - addresses.length), addresses])
+  ip[0] = 0x45
+  ip.writeUInt16BE(IPV4 + part.length, 2)
+  ip.writeUInt16BE(id, 4)
+  ip.writeUInt16BE((isLast ? 0 : MORE4) | (offset / 8), 6)
+  ip.set([HOPS, TCP_PROTOCOL], 8)
+  ip.writeUInt16BE(checksum(ip, 0, IPV4, 0), 10)
+  return Buffer.concat([ip, part])
+}
+
+function ipv6Packet(addresses: Buffer, next: number, part: Buffer, place: Place | null) {
+  const header = Buffer.alloc(place ? FRAGMENT : 0)
+  if (place) {
+    header[0] = next
+    header.writeUInt16BE(place.offset | (place.isLast ? 0 : MORE6), 2)
+    header.writeUInt32BE(place.id, 4)
+  }
+  const ip = Buffer.alloc(IPV6 - addresses.length)
+  ip[0] = 0x60
+  ip.writeUInt16BE(header.length + part.length, 4)
+  ip.set([place ? FRAGMENT_PROTOCOL : next, HOPS], 6)
+  return Buffer.concat([ip, addresses, header, part])
+}
+
+/** Writes IP packets of either family into a file. @param way MAC addresses */
+export function writeIp(file: string, packets: readonly Buffer[], { from, to }: { from: string; to: string }) {
   const head = Buffer.alloc(FILE)
   writeHead(head)
-  const records = frames.flatMap((frame) => {
+  const records = packets.flatMap((packet) => {
+    const type = packet[0] >> 4 === 6 ? Buffer.of(0x86, 0xdd) : Buffer.of(0x08, 0x00)
+    const frame = Buffer.concat([bytes(to), bytes(from), type, packet])
     const record = Buffer.alloc(RECORD)
     record.writeUInt32LE(frame.length, 8)
     record.writeUInt32LE(frame.length, 12)

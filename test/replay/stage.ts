@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import type { Host } from '../lab/host'
 import { makeLab } from '../lab/lab'
 import { until } from '../lab/waiters'
-import { type Datagram, type Packet, writePcap, writePcap6 } from './packets'
+import { type Datagram, type Packet, writeIp, writePcap, writePcap6 } from './packets'
 
 export const SSH = 22
 /** Milliseconds after which a door that does not answer is closed. */
@@ -165,6 +165,9 @@ async function furnish(lab: Awaited<ReturnType<typeof makeLab>>) {
 
     /** Makes a file of SYNs. */
     pack: (packets: Packet[]) => writePcap(file(), packets, { from, to, destination: server.ipv4, destination6: server.ipv6 }),
+
+    /** Makes a file of IP packets. */
+    packIp: (packets: Buffer[]) => writeIp(file(), packets, { from, to }),
 
     /** Makes a file of UDP datagrams over IPv6. */
     pack6: (datagrams: Datagram[]) => writePcap6(file(), datagrams, { from, to, destination: server.ipv6 }),

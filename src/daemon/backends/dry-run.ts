@@ -1,4 +1,4 @@
-import { writeSync } from 'node:fs'
+import pino from 'pino'
 import { type Entry, type Firewall, isLease, nameOf } from '../../gate/firewall'
 import { isoTime } from '../../system/time'
 import type { Backend } from './backend'
@@ -14,12 +14,15 @@ export const dryRun: Backend = {
 
 /** Says on standard output what it would do, one JSON line each, written before the call returns. */
 export function dryRunFirewall(): Firewall {
+  // It goes on where whoever reads is slower than we are, and an output that is gone is nobody's business.
+  const output = pino.destination({ fd: 1, sync: true })
+  output.on('error', () => {})
   const standing = new Map<string, Entry>()
   const say = (act: string, entry: Entry) => {
     const { id, key, address, until, ...rest } = entry
     const { protocol, port, once } = { protocol: 'any', port: 0, once: false, ...rest }
     const line = { do: act, lease: id, key, address, protocol, port, until: until === null ? null : isoTime(until * 1000), once }
-    writeSync(1, `${JSON.stringify(line)}\n`)
+    output.write(`${JSON.stringify(line)}\n`)
   }
   const add = (entry: Entry) => {
     standing.set(nameOf(entry), entry)

@@ -18,6 +18,8 @@ const MAX_OTHERS = 100
 
 /** All of the table but the elements of its sets. */
 export interface Ruleset {
+  /** The kernel's number of the table, which a table that is loaded anew does not keep; null where there is none. */
+  readonly handle: number | null
   readonly places: readonly Place[]
   readonly limits: readonly string[]
   /** The comments of the rules of each chain, in their order: by them a rule is known, however nft prints it. */
@@ -42,6 +44,7 @@ export interface Elements {
 /** An object of nft's JSON, as far as it matters here. */
 interface Item {
   readonly name?: string
+  readonly handle?: number
   readonly chain?: string
   readonly comment?: string
   readonly hook?: string
@@ -56,7 +59,9 @@ export function readRuleset(json: string): Ruleset {
   const limits: string[] = []
   const rules = new Map<string, string[]>()
   const hooks = new Map<string, string>()
-  for (const { set, map, limit, chain, rule } of nftables) {
+  let handle: number | null = null
+  for (const { table, set, map, limit, chain, rule } of nftables) {
+    if (table) handle = table.handle ?? null
     const place = placeOf((set ?? map)?.name ?? '')
     if (place) places.push(place)
     if (limit?.name) limits.push(limit.name)
@@ -66,7 +71,7 @@ export function readRuleset(json: string): Ruleset {
     }
     if (rule?.chain) rules.set(rule.chain, [...(rules.get(rule.chain) ?? []), rule.comment ?? ''])
   }
-  return { places, limits, rules, hooks }
+  return { handle, places, limits, rules, hooks }
 }
 
 /** The table without its elements, which takes 2 ms however many there are; nothing where there is no table. @throws where that can't be known */
@@ -107,7 +112,7 @@ interface Elem {
   readonly elem?: {
     readonly val?: { readonly concat?: readonly unknown[] }
     readonly comment?: unknown
-    readonly expires?: unknown
+    readonly expires?: number
   }
   readonly concat?: readonly unknown[]
 }
@@ -127,7 +132,7 @@ export class ElementReader implements Elements {
     if (entry) {
       this.entries.push(entry)
       const { expires } = one.elem ?? {}
-      if (typeof expires === 'number') this.left.set(entry, 1_000 * (expires + 1))
+      if (expires !== undefined) this.left.set(entry, 1_000 * (expires + 1))
     } else if (this.others.length < MAX_OTHERS) this.others.push(`${name} ${text}`)
   }
 

@@ -57,6 +57,8 @@ class NftTable implements Table {
   #known: number | null = null
   /** How often it was said that another program may have changed it. */
   #alarms = 0
+  /** The kernel's number of the table; null before it was read, and where there was none. */
+  #handle: number | null = null
 
   constructor(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void, own: OwnChanges) {
     this.#rules = rules
@@ -79,14 +81,15 @@ class NftTable implements Table {
     this.#known = null
     const listing = await readRules()
     if (isWhole(listing)) return false
-    await this.#apply(tableLines(this.#rules(), listing.places))
+    await this.#make(tableLines(this.#rules(), listing.places), listing.handle)
     return true
   }
 
   async read(): Promise<Read> {
     const alarms = this.#alarms
     const ruleset = await readRules()
-    if (this.#own.isWatched && this.#known !== null && steadyNow() - this.#known < RELIED_ON) return this.#remembered(ruleset)
+    const isSame = this.#own.isWatched && ruleset.handle === this.#handle
+    if (isSame && this.#known !== null && steadyNow() - this.#known < RELIED_ON) return this.#remembered(ruleset)
     const { entries, left, others, rounds, met } = await readElements(ruleset)
     const now = steadyNow()
     const ends = new Map([...left].map(([entry, ms]) => [entry, now + ms]))
@@ -101,10 +104,13 @@ class NftTable implements Table {
     await this.#sweep()
     const isMet = this.#standing.isMet(met, now) && this.#strays.length === 0
     this.#known = isMet && this.#own.isWatched && alarms === this.#alarms ? now : null
+    // Who has loaded the table anew has loaded limits that let another connection through: such leases count as taken away.
+    const isAnew = this.#handle !== null && ruleset.handle !== null && ruleset.handle !== this.#handle
+    this.#handle = ruleset.handle
     return {
-      entries: this.#standing.entries(),
+      entries: this.#standing.entries().filter((entry) => !isAnew || !isLease(entry) || !entry.once),
       left,
-      isWhole: isWhole(ruleset) && isMet,
+      isWhole: isWhole(ruleset) && isMet && !isAnew,
       isOutdated: !isCurrent(ruleset, this.#rules()),
     }
   }
@@ -133,10 +139,16 @@ class NftTable implements Table {
     const remove = there.filter((entry) => !wanted.has(nameOf(entry))).map((entry) => ({ entry, why: 'stray' }))
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
-    await this.#apply(tableLines(this.#rules(), [...this.#standing.places(), ...places]))
+    await this.#make(tableLines(this.#rules(), [...this.#standing.places(), ...places]), this.#handle)
     const left = new Map([...this.#met].filter(([element]) => !this.#strays.some((set) => element.startsWith(`${set} `))))
     await this.#apply([...this.#strays.map(emptyLine), ...this.#standing.repairs(left, steadyNow()), ...lines])
     made()
+  }
+
+  /** Puts the table in place, and learns its number where there was none. */
+  async #make(lines: readonly string[], handle: number | null): Promise<void> {
+    await this.#apply(lines)
+    if (handle === null) this.#handle = (await readRules()).handle
   }
 
   /** Limits that no lease needs are deleted: one by one where that fails, since the kernel may still hold one for an element that has ended. */

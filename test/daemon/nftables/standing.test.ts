@@ -71,6 +71,16 @@ describe('what packets meet', () => {
     expect(lines).toContain(`delete element inet knockturn ${door} }`)
   })
 
+  it.each<[string, string, number, boolean]>([
+    ['without a lease', 'open4_32 198.51.100.8 . tcp . 22', Infinity, true],
+    ['without a lease, and ends in a year', 'open4_32 198.51.100.8 . tcp . 22', 31_536_000, true],
+    ['for a block, where the lease is for an address', 'open4_24 198.51.100.7 . tcp . 22', Infinity, true],
+    ['without a lease, and ends at once', 'open4_32 198.51.100.8 . tcp . 22', 1, false],
+    ['by a lease', 'open4_32 198.51.100.7 . tcp . 22', 300, false],
+  ])('is somebody else’s, or not: %s', (_, text, left, isStray) => {
+    expect(opened(lease()).straySets(new Map([[text, left]]))).toEqual(isStray ? [text.slice(0, 8)] : [])
+  })
+
   it('needs no deletion where a door is opened that was closed', () => {
     expect(new Standing().compose({ add: [lease()], remove: [] }, NOW, left).lines.join()).not.toContain('delete')
   })

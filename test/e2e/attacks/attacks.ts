@@ -1,6 +1,15 @@
+import { BACKENDS, usualBackend } from '../../lab/backend'
+import { isOf, type Kind } from '../../replay/attack'
 import { showers } from '../../replay/floods'
 import { hosts } from '../../replay/hosts'
 import { testing } from '../../replay/trial'
 
-/** Those on the real daemon. */
-export const testAttacks = testing([...hosts, ...showers], 'by real packets')
+/** Tests those of a kind on the real daemon: all with the usual backend, and with the others those that it is for the rules to hold off. */
+export function testAttacks(kind: Kind): void {
+  for (const backend of BACKENDS) {
+    const attacks = [...hosts, ...showers].filter(
+      (attack) => attack.kind === kind && isOf(attack, backend) && (backend === usualBackend() || attack.isOfRules),
+    )
+    if (attacks.length > 0) testing(attacks, `by real packets and ${backend}`, backend)(kind)
+  }
+}

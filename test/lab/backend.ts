@@ -1,0 +1,93 @@
+import type { Host } from './host'
+
+/* Whose rules the leases of the lab's servers are, and what stands in them, whichever backend they have. */
+
+export const BACKENDS = ['iptables', 'nftables'] as const
+export type Backend = (typeof BACKENDS)[number]
+
+/** Our table of nftables. */
+const TABLE = ['inet', 'knockturn']
+const FAMILIES = ['iptables', 'ip6tables']
+
+/** What servers have that are not told otherwise: what the environment says, or else iptables. */
+export const usualBackend = (): Backend => BACKENDS.find((one) => one === process.env.KNOCKTURN_BACKEND) ?? 'iptables'
+
+/**
+ * Has the servers of this process, and of those that it starts, have a backend.
+ * @param name as the user gave it; undefined: what is usual
+ * @returns what is wrong with it, for the user; null where nothing is
+ */
+export function chooseBackend(name: string = usualBackend()): string | null {
+  const chosen = BACKENDS.find((one) => one === name)
+  if (!chosen) return `unknown backend "${name}"\nhint: give --backend ${BACKENDS.join(' or --backend ')}`
+  process.env.KNOCKTURN_BACKEND = chosen
+  return null
+}
+
+/** A lease as the kernel has it. */
+export interface InForce {
+  /** Of the lease and of its key; both empty for a door that packets meet and no lease is listed for. */
+  readonly id: string
+  readonly key: string
+  readonly address: string
+  readonly port: number
+}
+
+/** The leases in force on a server with the usual backend, of all keys and of both families: those of single addresses. */
+export function leasesOn(server: Host): Promise<InForce[]> {
+  return usualBackend() === 'iptables' ? rulesOn(server) : elementsOn(server)
+}
+
+async function rulesOn(server: Host): Promise<InForce[]> {
+  const chains = await Promise.all(FAMILIES.map((iptables) => server.must([iptables, '-w', '-S', 'KNOCKTURN-LEASES'])))
+  const rules = chains.join('').split('\n')
+  return rules.flatMap((rule) => {
+    const [, address] = / -s (\S+)\/(?:32|128) /.exec(rule) ?? []
+    const [, id = '', key = ''] = /knockturn:lease:([\w.]+):([^:]+):/.exec(rule) ?? []
+    return address ? [{ id, key, address, port: Number(/ --dport (\d+)/.exec(rule)?.[1]) }] : []
+  })
+}
+
+async function elementsOn(server: Host): Promise<InForce[]> {
+  // There may be no table: then it has nothing on standard output.
+  const { stdout: table } = await server.run(['nft', 'list', 'table', ...TABLE])
+  const sets = [...table.matchAll(/\t(?:set|map) (\w+) \{([^{}]*elements = \{([^{}]*)\})?/g)]
+  const of = (begin: RegExp) => sets.flatMap(([, name = '', , elements = '']) => (begin.test(name) ? elements.split(/,\s/) : []))
+  const listed = of(/^leases/).flatMap((element) => {
+    const [, address = '', port, id = '', key = ''] =
+      /0x\w+ \. (\S+) \. \w+ \. (\d+) .*comment "([\w.]+):([^:"]+):/.exec(element) ?? []
+    return address ? [{ id, key, address, port: Number(port) }] : []
+  })
+  // What packets meet counts, whatever the list says.
+  const met = of(/^(?:open|once)\d/).flatMap((element) => {
+    const [, address = '', port] = /(\S+) \. \w+ \. (\d+)/.exec(element) ?? []
+    return address ? [{ id: '', key: '', address, port: Number(port) }] : []
+  })
+  const isListed = (one: InForce) => listed.some(({ address, port }) => address === one.address && port === one.port)
+  return [...listed, ...met.filter((one) => !isListed(one))]
+}
+
+/** Has the kernel forget all leases of a server with the usual backend; its other rules stay. */
+export async function flushLeases(server: Host): Promise<void> {
+  if (usualBackend() === 'iptables') {
+    for (const iptables of FAMILIES) await server.must([iptables, '-F', 'KNOCKTURN-LEASES'])
+    return
+  }
+  const table = await server.must(['nft', '-t', 'list', 'table', ...TABLE])
+  const sets = [...table.matchAll(/\t(set|map) ((?:leases|open|once)\w+) \{/g)]
+  await server.must(['nft', '-f', '-'], {
+    input: sets.map(([, kind, name]) => `flush ${kind} ${TABLE.join(' ')} ${name}\n`).join(''),
+  })
+}
+
+/** How many packets the log rules of a server with the usual backend have logged. @param version of IP, where the rules are of one */
+export async function loggedOn(server: Host, version: 4 | 6): Promise<number> {
+  if (usualBackend() === 'nftables') {
+    const rules = await server.must(['nft', 'list', 'chain', ...TABLE, 'heard'])
+    return sum([...rules.matchAll(/counter packets (\d+) bytes \d+ log /g)])
+  }
+  const rules = await server.must([version === 4 ? 'iptables' : 'ip6tables', '-v', '-S', 'KNOCKTURN-TAPS'])
+  return sum([...rules.matchAll(/-c (\d+) \d+ -j (?:NF)?LOG/g)])
+}
+
+const sum = (counts: readonly RegExpMatchArray[]) => counts.reduce((all, [, packets]) => all + Number(packets), 0)
