@@ -20,6 +20,8 @@ const ROUNDS = 20
 /** Seconds of a lease whose end is waited for: on a busy machine there is time to look at it before. */
 const SHORT = 4
 const HOUR = 3_600
+/** A port to which another is led, as one that is published. */
+const BEHIND = 8_022
 
 /** A cell's test. A text that it returns is why there is nothing to hold. */
 type Test = (stage: Stage) => Promise<unknown>
@@ -63,6 +65,31 @@ const ROWS: readonly Row[] = [
       })
       expect([await bothSee(), await allStand()]).toEqual([['silence', 'silence'], []])
     },
+  },
+  {
+    name: 'guard',
+    async real({ gate, server, stranger, ask, sees, bothSee }) {
+      if (!gate.isGuarded) return 'without a guard, the administrator’s own rules shut the ports'
+      await server.service(BEHIND)
+      await stranger.service(BEHIND)
+      // The port that a stranger sees leads to another. It is the first that a lease is for.
+      const lead = ['-p', 'tcp', '--dport', `${WEB}`, '-j', 'REDIRECT', '--to-ports', `${BEHIND}`]
+      await server.must(['iptables', '-t', 'nat', '-A', 'PREROUTING', ...lead])
+      expect([await bothSee(WEB), await bothSee(BEHIND)]).toEqual([
+        ['silence', 'silence'],
+        ['silence', 'silence'],
+      ])
+      await ask({ port: WEB })
+      expect([await bothSee(WEB), await sees(BEHIND), await sees(SSH)]).toEqual([['open', 'silence'], 'silence', 'silence'])
+      // The machine itself is spared, and what it begins.
+      expect((await server.connect('127.0.0.1', SSH)).saw).toBe('open')
+      expect((await server.connect(stranger.ipv4, BEHIND)).saw).toBe('open')
+      await server.must(['iptables', '-t', 'nat', '-D', 'PREROUTING', ...lead])
+      await gate.daemon.end('SIGKILL')
+      expect(await bothSee()).toEqual(['silence', 'silence'])
+      gate.daemon = await gate.startDaemon()
+    },
+    dry: async () => 'a dry run guards nothing',
   },
   {
     name: 'extend',

@@ -15,8 +15,7 @@ import { join } from 'node:path'
 import { base32nopad } from '@scure/base'
 import { BACKENDS } from '../../src/daemon/backends/all'
 import type { Request } from '../../src/protocol/request'
-import type { Gate, GateOptions } from '../lab/gate'
-import { logged } from '../lab/gate'
+import { type Gate, type GateOptions, GUARD, logged } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { type Verdict, verdict } from '../lab/knocks'
 import type { Lab } from '../lab/lab'
@@ -84,6 +83,14 @@ export const DRIVERS: readonly Driver[] = [
   // The old one wants more than our unit gives: a lock file in /run, and raw sockets.
   { ...byIptables, name: 'iptables-legacy', allowRoot: true, tools: legacyTools },
   {
+    ...byIptables,
+    name: 'iptables-nft, guard',
+    backend: 'iptables with a guard',
+    allowRoot: false,
+    tools: nothing,
+    flush: (server) => server.must(['nft', 'flush', 'ruleset']),
+  },
+  {
     name: 'nftables',
     backend: 'nftables',
     allowRoot: false,
@@ -115,7 +122,7 @@ export async function gateOf(driver: Driver, lab: Lab): Promise<GateOptions & { 
   return {
     serve: [SSH, WEB],
     keyOptions: ['--services', `${SSH}/tcp,${WEB}/tcp`, '--max', '4h', '--lock'],
-    backend: driver.backend,
+    ...(driver.backend === 'iptables with a guard' ? { backend: 'iptables', guard: GUARD } : { backend: driver.backend }),
     allowRoot: driver.allowRoot,
   }
 }

@@ -38,7 +38,7 @@ export interface GateOptions {
 }
 
 /** All below the pool: as with a policy that drops, nobody reaches what no lease opens. */
-const GUARD = ['1-49151/tcp', '1-49151/udp']
+export const GUARD = ['1-49151/tcp', '1-49151/udp']
 
 export type Gate = Awaited<ReturnType<typeof provision>>
 
@@ -137,7 +137,22 @@ ${more}`,
   }
 
   const daemon = await startDaemon('--new-ledger')
-  return { user, folder, keys, config, ledger, key, knockturn, newKey, knockdaemon, command, commandBehind, startDaemon, daemon }
+  return {
+    user,
+    isGuarded,
+    folder,
+    keys,
+    config,
+    ledger,
+    key,
+    knockturn,
+    newKey,
+    knockdaemon,
+    command,
+    commandBehind,
+    startDaemon,
+    daemon,
+  }
 }
 
 /** Fits the lines of the daemon's log with this message and these fields. */

@@ -28,12 +28,14 @@ async function listing(host: Host, argv: string[]): Promise<string> {
 
 /** All leases and locks that stand in a host's firewall. */
 export async function standing(host: Host): Promise<Standing[]> {
-  const [v4, v6, table] = await Promise.all([
+  const [v4, v6, guard4, guard6, table] = await Promise.all([
     listing(host, ['iptables', '-w', '-S', 'KNOCKTURN-LEASES']),
     listing(host, ['ip6tables', '-w', '-S', 'KNOCKTURN-LEASES']),
+    listing(host, ['iptables', '-w', '-t', 'mangle', '-S', 'KNOCKTURN-LEASES']),
+    listing(host, ['ip6tables', '-w', '-t', 'mangle', '-S', 'KNOCKTURN-LEASES']),
     listing(host, ['nft', '-j', 'list', 'table', 'inet', 'knockturn']),
   ])
-  return [...rules(v4), ...rules(v6), ...(table ? elements(table) : [])]
+  return [...[v4, v6, guard4, guard6].flatMap(rules), ...(table ? elements(table) : [])]
 }
 
 function rules(chain: string): Standing[] {
