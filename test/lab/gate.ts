@@ -25,8 +25,8 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
-  /** Whose rules the leases are. */
-  backend?: 'iptables' | 'nftables'
+  /** Whose rules the leases are; of the user's own program, `sparing` has its table. */
+  backend?: 'iptables' | 'nftables' | 'command'
   /** What is guarded: then there are no other rules. Null: nothing, and the administrator's own rules shut everything. */
   guard?: readonly string[] | 'all' | null
   /** Lines of the config about what the guard spares. */
