@@ -48,7 +48,7 @@ describe('on an OpenWrt router, over ssh', () => {
     const site = await serveSsh(lab, null, [22], {}, router)
     const door = site.file('knockturn-door')
     hindrance = site.file('hindrance')
-    const script = example('sh', '# knockturn-door').replace('\n', `\n[ -e ${hindrance} ] && . ${hindrance}\n`)
+    const script = example('sh', '# knockturn-door').replace(/^set .*$/m, `$&\n[ -e ${hindrance} ] && . ${hindrance}`)
     writeFileSync(door, script)
     chmodSync(door, 0o755)
     const pub = readFileSync(site.file('traveller.pub'), 'utf8')
@@ -91,7 +91,7 @@ describe('on an OpenWrt router, over ssh', () => {
   )
 
   it('a lease ends by itself with the daemon killed, since the router knows its end', async () => {
-    await open('-t', '5')
+    await open('-t', '5s')
     expect(await sees(client)).toBe('open')
     await gate.daemon.end('SIGKILL')
     await until(isShut, 'the end of the lease')
@@ -132,7 +132,7 @@ describe('on an OpenWrt router, over ssh', () => {
   it('a daemon that is killed in the middle of an opening closes it in its next life', async () => {
     // It never ends, and has opened by then.
     hinder('[ "$1" = open ] && nft add element inet fw4 knock4 "{ $2 . $3 . $4 }" && sleep 1000')
-    const verdict = open('-t', '8').catch(() => null)
+    const verdict = open('-t', '8s').catch(() => null)
     await client.becomes(router.ipv4, WEB, 'open')
     await gate.daemon.end('SIGKILL')
     await verdict
@@ -183,7 +183,7 @@ describe('that keeps a file', () => {
 
   it('has a line for each lease as long as it lasts', async () => {
     await open(client)
-    await open(stranger, '-t', '2')
+    await open(stranger, '-t', '2s')
     expect(doors()).toContain(`${client.ipv4} tcp ${WEB}`)
     await until(() => doors().length === 1, 'the end of the short lease')
     expect(doors()).toEqual([`${client.ipv4} tcp ${WEB}`])
