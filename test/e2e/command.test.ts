@@ -40,6 +40,7 @@ const keyOptions = ['--services', `${WEB}/tcp`, '--max', '1h', '--allow-until-cl
 describe('on an OpenWrt router, over ssh', () => {
   /** What the router's script does first. */
   let hindrance = ''
+  let sshConfig = ''
   const { server, router, client, stranger, gate } = useGate(['router', 'client', 'stranger'], async (lab) => {
     const { router } = lab.hosts
     await logKnocks(lab)
@@ -63,7 +64,8 @@ describe('on an OpenWrt router, over ssh', () => {
       `UserKnownHostsFile ${home}/known_hosts`,
       'StrictHostKeyChecking accept-new',
     ]
-    writeFileSync(join(home, 'config'), [...lines, ...more].join('\n'))
+    sshConfig = join(home, 'config')
+    writeFileSync(sshConfig, [...lines, ...more].join('\n'))
     for (const path of [home, join(home, 'router'), join(home, 'config')]) chownSync(path, NOBODY, NOBODY)
     chmodSync(home, 0o755)
     const table = commandTable(example('toml', 'backend = "command"'), {
@@ -118,6 +120,22 @@ describe('on an OpenWrt router, over ssh', () => {
     gate.daemon = await gate.startDaemon()
     await client.becomes(router.ipv4, WEB, 'open')
     await open('--close')
+  })
+
+  it('the key of the daemon can do nothing else on the router', async () => {
+    const before = await router.must(['nft', 'list', 'ruleset'])
+    const ssh = (...words: string[]) =>
+      server.run(['setpriv', '--reuid', `${NOBODY}`, '--clear-groups', 'ssh', '-F', sshConfig, ...words])
+    for (const words of [
+      'id',
+      'open 198.51.100.9};flush{ tcp 22 5',
+      'open 198.51.100.9 tcp 22}\\;flush 5',
+      'open * tcp 22 5',
+      'open "a" tcp 22 5',
+    ])
+      expect(await ssh('router', words)).toMatchObject({ code: 1 })
+    expect(await router.must(['nft', 'list', 'ruleset'])).toBe(before)
+    expect(await ssh('router', 'list')).toMatchObject({ code: 0, stdout: '' })
   })
 
   it('once is refused, with the reason', async () => {

@@ -81,7 +81,7 @@ export class ProgramTable implements Table {
   #isRead = false
   /** What the file says; null: nobody knows. */
   #written: string | null = JSON.stringify(NOTHING)
-  #isListedNext = 0
+  #listedNext = 0
 
   constructor({ config, path, left, log }: Surroundings) {
     this.#config = config
@@ -256,9 +256,9 @@ export class ProgramTable implements Table {
   /** Compares what the program lists with our account, now and then. */
   async #lookAtList(): Promise<void> {
     const { list, timeLimit } = this.#config
-    if (!list || steadyNow() < this.#isListedNext) return
-    this.#isListedNext = steadyNow() + LIST_PACE
+    if (!list || steadyNow() < this.#listedNext) return
     const printed = await runProgram(list, timeLimit).catch((error: Error) => error)
+    this.#listedNext = steadyNow() + LIST_PACE
     if (printed instanceof Error) {
       const reason = inOneLine(printed)
       if (this.#quiet.may('list', steadyNow())) this.#log.warn({ reason }, 'cannot list what the program has opened')

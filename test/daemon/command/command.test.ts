@@ -238,6 +238,23 @@ describe('an end', () => {
     expect([stage.calls(), stage.kept().ways]).toEqual([['close 198.51.100.2 tcp 22 ab12cd34'], []])
   })
 
+  it('that has been tried is not undone by what is opened elsewhere', async () => {
+    const stage = new Stage()
+    await stage.add(lease())
+    stage.does('[ $1 = open ] || exit 3')
+    await expect(stage.remove(lease())).rejects.toThrow()
+    stage.calls()
+    const ours: string[] = []
+    let n = 10
+    const isTriedAgain = async () => {
+      await stage.add(lease({ id: `id${n}`, address: `198.51.100.${n++ % 200}` })).catch(() => {})
+      ours.push(...stage.calls().filter((call) => call.includes(' 198.51.100.2 ')))
+      return ours.length > 0
+    }
+    await until(isTriedAgain, 'the next try')
+    expect(ours).toEqual(['close 198.51.100.2 tcp 22 ab12cd34'])
+  })
+
   it('follows an opening that has failed: it may have worked', async () => {
     const stage = new Stage()
     stage.does('[ $1 = close ] || exit 1')
