@@ -53,7 +53,7 @@ export function runProgram(words: Words, timeLimit: number): Promise<Printed> {
   return new Promise((resolve, reject) => {
     const began = performance.now()
     const child = spawn('setpriv', [...SETPRIV, 'timeout', '-k', `${KILL_AFTER}`, `${timeLimit}`, ...words], {
-      env: { ...process.env, PATH: commandPath(), LC_ALL: 'C' },
+      env: { ...process.env, PATH: commandPath() },
       cwd: '/',
       stdio: ['ignore', 'pipe', 'pipe'],
       // A group of its own: a terminal's Ctrl-C is for us alone, and the whole group can be killed.
@@ -96,7 +96,11 @@ export function runProgram(words: Words, timeLimit: number): Promise<Printed> {
       if (isTooMuch()) return fail(`printed more than ${MAX_OUTPUT} bytes`)
       if (code === 0) return resolve({ output, shown })
       const isOver = performance.now() - began >= timeLimit * 1000
-      if (isOver && (code === null || TIME_IS_OVER.includes(code))) return fail(`took more than ${timeLimit} s`, true)
+      if (isOver && (code === null || TIME_IS_OVER.includes(code))) {
+        // BusyBox's timeout ends the program alone.
+        killAll()
+        return fail(`took more than ${timeLimit} s`, true)
+      }
       return fail(code === null ? `was ended by ${signal}` : `ended with exit code ${code}`)
     }
     child.on('error', (error) => {

@@ -32,8 +32,8 @@ describe('a program in the config', () => {
   })
 
   it.each([
-    [['[firewall.command]', CLOSE], '1: "firewall.command.open" is missing'],
-    [['[firewall.command]', OPEN], '1: "firewall.command.close" is missing'],
+    [['[firewall.command]', CLOSE], '4: "firewall.command.open" is missing'],
+    [['[firewall.command]', OPEN], '4: "firewall.command.close" is missing'],
     [
       ['[firewall.command]', 'open = ["door"]', CLOSE],
       '5: "firewall.command.open" must contain {address}: it would open for everybody',
