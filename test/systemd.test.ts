@@ -1,11 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { readFileSync } from 'node:fs'
+import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { put, scratch } from './system/scratch'
 
 const ROOT = join(import.meta.dirname, '..')
 const UNIT = readFileSync(join(ROOT, 'docs/systemd/knockdaemon.service'), 'utf8')
+const DROP_IN = readFileSync(join(ROOT, 'docs/systemd/knockdaemon-command.conf'), 'utf8')
 /** The worst exposure that is let pass, of 100; `systemd-analyze security` of systemd 252 gives 12. */
 const EXPOSURE = 15
 
@@ -25,6 +26,17 @@ describe('the systemd unit', () => {
   it('is exposed no more than it has to be', () => {
     const { status, stdout } = analyze('security', '--offline=true', `--threshold=${EXPOSURE}`)
     expect([status, stdout]).toEqual([0, expect.stringContaining('Overall exposure level')])
+  })
+
+  it('has no fault with what a program of the user’s needs, and allows it IP to the addresses that are named, and nothing else', () => {
+    const folder = scratch()
+    mkdirSync(join(folder, 'knockdaemon.service.d'))
+    put(join(folder, 'knockdaemon.service.d'), 'command.conf', DROP_IN, 0o644)
+    const unit = put(folder, 'knockdaemon.service', UNIT.replaceAll('/opt/knockturn', ROOT), 0o644)
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], { encoding: 'utf8' })
+    expect([status, stderr.split('\n').filter((line) => line.includes('knockdaemon.service'))]).toEqual([0, []])
+    const settings = DROP_IN.split('\n').filter((line) => /^[^#[]/.test(line))
+    expect(settings).toEqual(['RestrictAddressFamilies=AF_INET AF_INET6', 'IPAddressAllow=192.0.2.1'])
   })
 
   it('gives the daemon what its tests give it, and no more', () => {

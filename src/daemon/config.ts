@@ -9,6 +9,7 @@ import { Fault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
+import { type CommandConfig, commandSchema } from './command/config'
 import { allBut, type Guard, merged, parseGuarded, parseInterface } from './guard'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
@@ -25,7 +26,7 @@ const MAX_PREFIX = 29
 const MAX_DATAGRAM_PORTS = 15
 
 /** The ways to have leases in force. */
-const BACKENDS = ['iptables', 'nftables', 'dry-run'] as const
+const BACKENDS = ['iptables', 'nftables', 'command', 'dry-run'] as const
 /** Most entries of `guard`: more than anybody writes by hand. */
 const MAX_GUARDED = 256
 /** Leases of one key: more than a person needs, and a sixteenth of what iptables holds. */
@@ -65,6 +66,8 @@ export interface Config {
     readonly guard: Omit<Guard, 'networks' | 'inside' | 'isStrict'> & { readonly networks: readonly Cidr[] | null }
     /** Leases of one key that may be in force, so that none can use up the room of the others. */
     readonly leasesPerKey: number
+    /** The user's own program; null where there is none, and never with the backend "command". */
+    readonly command: CommandConfig | null
   }
   readonly ledger: { readonly path: string }
   readonly passcode: PasscodeConfig
@@ -129,6 +132,9 @@ const guardedPorts = v.pipe(
   v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`),
 )
 
+/** What is wrong with a list is said of its entry. */
+const guardEntry = v.lazy((input) => (typeof input === 'string' ? v.literal('all', '"all", or a list of ports') : guardedPorts))
+
 const table = v.strictObject({
   server: serverLabel,
   keys: v.optional(path, SERVER_KEYS),
@@ -146,8 +152,8 @@ const table = v.strictObject({
   ),
   firewall: v.optional(
     v.strictObject({
-      backend: v.optional(v.picklist(BACKENDS, '"iptables", "nftables" or "dry-run"'), 'iptables'),
-      guard: v.optional(v.union([v.literal('all'), guardedPorts], '"all", or a list of ports'), []),
+      backend: v.optional(v.picklist(BACKENDS, '"iptables", "nftables", "command" or "dry-run"'), 'iptables'),
+      guard: v.optional(guardEntry, []),
       public: v.optional(guardedPorts),
       guard_except: v.optional(
         v.pipe(
@@ -158,6 +164,7 @@ const table = v.strictObject({
       ),
       guard_networks: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`))),
       leases_per_key: v.optional(whole(1, MAX_LEASES_PER_KEY), LEASES_PER_KEY),
+      command: v.optional(commandSchema),
     }),
     {},
   ),
@@ -174,6 +181,19 @@ const schema = v.pipe(
     const { datagram, taps, passcode, firewall } = value
     if (firewall.public && firewall.guard !== 'all')
       addIssue({ message: 'requires guard = "all"', input: firewall.public, path: leadingTo(value, 'firewall', 'public') })
+    if (firewall.backend === 'command' && !firewall.command)
+      addIssue({
+        message: 'must come with open = [...] and close = [...] in [firewall.command]',
+        input: firewall.backend,
+        path: leadingTo(value, 'firewall', 'backend'),
+      })
+    // What is beyond this machine is closed by the user's own rules there.
+    if (firewall.backend === 'command' && firewall.guard.length > 0)
+      addIssue({
+        message: 'must not be set with backend = "command", which guards nothing',
+        input: firewall.guard,
+        path: leadingTo(value, 'firewall', 'guard'),
+      })
     const [first, last] = passcodeRange(passcode.base, passcode.pin_digits)
     if (datagram.ports.some((port) => port >= first && port <= last))
       addIssue({
@@ -247,6 +267,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
           networks: firewall.guard_networks ?? null,
         },
         leasesPerKey: firewall.leases_per_key,
+        command: firewall.command ?? null,
       },
       ledger: { path: resolve(from, ledger.path) },
       passcode: { base: passcode.base, pinDigits: passcode.pin_digits },

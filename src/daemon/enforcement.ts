@@ -60,7 +60,9 @@ export class Enforcement {
 
   /** Opens every service of a grant. */
   #open(id: string, about: About, grant: Grant): Enforced {
-    const { leases, now } = this.#stages
+    const { leases, firewall, now } = this.#stages
+    if (grant.once && firewall.some(({ countsConnections }) => countsConnections === false))
+      return { refused: 'the backend cannot count connections: knock without --once' }
     const opened = leases.open(id, about.key, about.fingerprint, grant, now())
     if (!opened) return { refused: 'too many leases are in force' }
     this.#doors.follow()

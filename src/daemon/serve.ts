@@ -68,7 +68,7 @@ export async function serve(
   const ending = new AbortController()
   open.follow(() => daemon.alarm(), ending.signal)
   watchUnknown(unknown, () => daemon.alarm(), ending.signal)
-  if (backend.isReal) await sweepOthers(backend, log)
+  await sweepOthers(backend, config, log)
 
   const taps = openTaps(config.taps, warn, config.datagram.ports)
   const isInOrder = await new Promise<boolean>((resolve) => {
@@ -118,6 +118,7 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
     ),
     (entry) => leases.left(entry, now()),
     warn,
+    log,
   )
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
   const daemon = new Daemon({ listener, passcodes, ledger, leases, firewall: open.firewall, log, now })

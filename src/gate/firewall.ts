@@ -60,6 +60,8 @@ export interface Table {
   readonly name: string
   /** Whether an entry of this address belongs here. */
   holds(address: string): boolean
+  /** False where it can't tell one connection from many: then nobody gets a lease for one. */
+  readonly countsConnections?: false
   /** By which clock the kernel ends entries. */
   readonly clock: keyof Now
   /** Whether an entry stops working by itself when its time comes: then it only has to be swept up. */

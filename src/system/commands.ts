@@ -165,6 +165,7 @@ const PACKAGES: Record<string, string> = {
   flock: 'util-linux',
   prlimit: 'util-linux',
   setpriv: 'util-linux',
+  timeout: 'coreutils',
   journalctl: 'systemd',
 }
 

@@ -5,7 +5,7 @@ import { stringify } from 'smol-toml'
 import { describe, expect, it } from 'vitest'
 import { readConfig, type TapsConfig } from '../../src/daemon/config'
 import { formatGuarded, merged } from '../../src/daemon/guard'
-import { formatAddress } from '../../src/protocol/address'
+import { type Cidr, formatAddress, formatCidr, parseCidr } from '../../src/protocol/address'
 import { inOneLine } from '../../src/system/fault'
 import { put, scratch } from '../system/scratch'
 
@@ -31,6 +31,8 @@ const ALL = [
   'base = 700',
   'pin_digits = 3',
 ]
+/** What a config without a guard says of it. */
+const NOTHING_GUARDED = { ports: [], interfaces: [], blocks: [], networks: null }
 const lineOf = (name: string) => ALL.findIndex((line) => line.startsWith(name)) + 1
 const replaced = (name: string, line: string) => ALL.map((old) => (old.startsWith(name) ? line : old)).join('\n')
 
@@ -58,7 +60,7 @@ describe('the config', () => {
       neverLock: [],
       taps: { source: 'nflog', file: null, target: 'nflog', group: 5, prefix: 'KNOCK: ' },
       datagram: { ports: [] },
-      firewall: { backend: 'iptables', guard: [], leasesPerKey: 256 },
+      firewall: { backend: 'iptables', guard: NOTHING_GUARDED, leasesPerKey: 256, command: null },
       ledger: { path: '/var/lib/knockturn/ledger' },
       passcode: { base: 48000, pinDigits: 4 },
     })
@@ -73,7 +75,12 @@ describe('the config', () => {
       skew: 2,
       taps: { source: 'stdin', file: null, target: 'log', group: 7, prefix: 'DOOR: ' },
       datagram: { ports: [] },
-      firewall: { backend: 'dry-run', guard: [{ protocol: 'tcp', ports: [22, 22] }], leasesPerKey: 7 },
+      firewall: {
+        backend: 'dry-run',
+        guard: { ...NOTHING_GUARDED, ports: [{ protocol: 'tcp', ports: [22, 22] }] },
+        leasesPerKey: 7,
+        command: null,
+      },
       ledger: { path: '/ledger' },
       passcode: { base: 700, pinDigits: 3 },
     })
@@ -113,7 +120,12 @@ describe('the config', () => {
       datagram: fc.record({ ports: anyPorts }),
       firewall: fc.record({
         backend: fc.constantFrom('iptables' as const, 'nftables' as const, 'dry-run' as const),
-        guard: guarded,
+        guard: fc.record({
+          ports: guarded,
+          interfaces: fc.constant(['br-*']),
+          blocks: fc.constant(['10.0.0.0/8', '2001:db8::/32'].map((text) => parseCidr(text) as Cidr)),
+          networks: fc.constantFrom(null, []),
+        }),
         leasesPerKey: fc.integer({ min: 1, max: 65_536 }),
       }),
       ledger: fc.record({ path }),
@@ -121,7 +133,7 @@ describe('the config', () => {
     })
     // Only packets have a payload, and no port is one of two kinds.
     const configs = records.map(({ datagram, firewall, ...plain }) => {
-      const config = { ...plain, firewall: firewall.backend === 'iptables' ? { ...firewall, guard: [] } : firewall }
+      const config = { ...plain, firewall: { ...firewall, command: null } }
       const isFree = (port: number) => port < config.passcode.base || port >= config.passcode.base + 120
       return { ...config, datagram: { ports: config.taps.source === 'nflog' ? datagram.ports.filter(isFree) : [] } }
     })
@@ -131,7 +143,13 @@ describe('the config', () => {
         const { file, ...plain } = taps
         const asked = { base: passcode.base, pin_digits: passcode.pinDigits }
         const { backend, guard, leasesPerKey } = firewall
-        const rules = { backend, guard: guard.map(formatGuarded), leases_per_key: leasesPerKey }
+        const rules = {
+          backend,
+          guard: guard.ports.map(formatGuarded),
+          guard_except: [...guard.interfaces, ...guard.blocks.map(formatCidr)],
+          ...(guard.networks ? { guard_networks: guard.networks.map(formatCidr) } : {}),
+          leases_per_key: leasesPerKey,
+        }
         const source = file === null ? plain : { ...plain, file }
         const said = { ...rest, never_lock: neverLock, taps: source, firewall: rules, passcode: asked }
         const { neverLock: blocks, ...others } = await read(stringify(said), folder)
@@ -197,9 +215,9 @@ describe('a fault in the config', () => {
     ['ports', 'ports = 53', /expected an array, got 53$/],
     ['ports', `ports = [${Array.from({ length: 16 }, (_, i) => i + 1)}]`, /expected at most 15 ports, got \[1,2,.*\]$/],
     ['ports', 'ports = [53]', /requires source = "nflog" in \[taps\]: the source "stdin" does not report what is in a packet$/],
-    ['backend', 'backend = "ipfw"', /expected "iptables", "nftables" or "dry-run", got "ipfw"$/],
-    ['backend', 'backend = 5', /expected "iptables", "nftables" or "dry-run", got 5$/],
-    ['guard', 'guard = "22/tcp"', /expected an array, got "22\/tcp"$/],
+    ['backend', 'backend = "ipfw"', /expected "iptables", "nftables", "command" or "dry-run", got "ipfw"$/],
+    ['backend', 'backend = 5', /expected "iptables", "nftables", "command" or "dry-run", got 5$/],
+    ['guard', 'guard = "22/tcp"', /expected "all", or a list of ports, got "22\/tcp"$/],
     ['guard', 'guard = ["22"]', /expected ports such as "22\/tcp" or "60000-61000\/udp", got "22"$/],
     ['guard', 'guard = ["23-22/tcp"]', /expected ports such as .*, got "23-22\/tcp"$/],
     ['guard', 'guard = ["0-22/tcp"]', /expected ports such as .*, got "0-22\/tcp"$/],
@@ -230,10 +248,14 @@ describe('a fault in the config', () => {
     expect(await faultsOf(`server = "gate.example"\n[taps]\n${lines}`)).toEqual([fault])
   })
 
-  it('is a guard with iptables, which has none', async () => {
-    expect(await faultsOf('server = "x"\n[firewall]\nguard = ["22/tcp"]\n')).toEqual([
-      '3: "firewall.guard" requires backend = "nftables"',
-    ])
+  it.each([
+    ['guard = ["22/tcp"]\npublic = ["443/tcp"]', '4: "firewall.public" requires guard = "all"'],
+    [
+      'guard = "all"\nguard_except = ["a b"]',
+      '4: "firewall.guard_except" expected an interface such as "br-*", or a block such as "10.0.0.0/8", got "a b"',
+    ],
+  ])('is a guard that does not fit together: %j', async (lines, fault) => {
+    expect(await faultsOf(`server = "gate.example"\n[firewall]\n${lines}`)).toEqual([expect.stringContaining(fault)])
   })
 
   it.each([0o666, 0o664, 0o646])('is that others may write it (mode %o)', async (mode) => {

@@ -11,16 +11,22 @@ const USER = 'traveller'
  * Starts sshd, for the key of its one user. `ssh gate` knocks by the one line of the clients' ssh_config; where the firewall
  * lets it in, `ssh
  * open` comes in without.
- * @param key the client's copy of a key called "gate", for its keyring
+ * @param key the client's copy of a key called "gate", for its keyring; null: nobody knocks
  * @param ports of sshd: behind the gate, and open
  * @param names of hosts, with their addresses
+ * @param server where it runs
  */
-export async function serveSsh(lab: Lab, key: string, ports: number[] = [22, 2222], names: Record<string, string[]> = {}) {
-  const { server } = lab
+export async function serveSsh(
+  lab: Lab,
+  key: string | null,
+  ports: number[] = [22, 2222],
+  names: Record<string, string[]> = {},
+  server = lab.server,
+) {
   const folder = lab.folder()
   const file = (name: string) => join(folder, name)
   mkdirSync(file('knockturn/keys'), { recursive: true, mode: 0o700 })
-  copyFileSync(key, file('knockturn/keys/gate.key'))
+  if (key !== null) copyFileSync(key, file('knockturn/keys/gate.key'))
 
   /**
    * A command that finds the user and the names of hosts: `ip netns exec` has mounts of its own, and so what is below /etc may

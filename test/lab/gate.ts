@@ -26,8 +26,8 @@ export interface GateOptions {
   allowRoot?: boolean
   /** The size of a disk that is made for the ledger alone. */
   disk?: string
-  /** Whose rules the leases are. */
-  backend?: Backend | 'dry-run'
+  /** Whose rules the leases are; of the user's own program, `firewall` has its table. */
+  backend?: Backend | 'dry-run' | 'command'
   /** What is guarded: then there are no other rules. Null: nothing, and the administrator's own rules shut everything. */
   guard?: readonly string[] | 'all' | null
   /** What else the config says of the firewall, and after all tables that have it. */

@@ -1,3 +1,4 @@
+import type { Logger } from 'pino'
 import type { Entry, Firewall } from '../../gate/firewall'
 import type { ServerKey } from '../../gate/server-key'
 import type { Service } from '../../protocol/service'
@@ -76,9 +77,10 @@ export interface Backend {
    * @param rules those of now: other ones where keys have changed
    * @param left how long an entry may stand from now on, in milliseconds; Infinity: until it is taken away
    * @param warn told what an administrator should know
+   * @param log for what has more to say than a line
    * @throws {Fault} where the firewall can't be read, or can't do what is needed
    */
-  open(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void): Promise<OpenFirewall>
+  open(rules: () => Rules, left: (entry: Entry) => number, warn: (message: string) => void, log: Logger): Promise<OpenFirewall>
   /**
    * Tries everything that a daemon does to the kernel, and leaves nothing behind.
    * @param note told what the daemon can do without

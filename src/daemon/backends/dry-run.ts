@@ -9,6 +9,7 @@ export const dryRun: Backend = {
   ...iptables,
   isReal: false,
   commands: [],
+  rehearse: async () => [],
   open: async () => ({ firewall: dryRunFirewall(), logged: null, follow: () => {} }),
 }
 
