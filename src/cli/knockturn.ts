@@ -1,5 +1,6 @@
 import { forbidCoreDumps } from '../system/core-dumps'
 import { addFirewall } from './admin/firewall'
+import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLedger } from './admin/ledger'
 import { addPage } from './admin/page'
@@ -11,6 +12,7 @@ import { EXIT, runProgram } from './voice'
 const command = program(NAME, 'Make keys for port knocking and set up the firewall.', `${NAME} key new alice --services 22/tcp`)
 addKey(command)
 addFirewall(command)
+addGuard(command)
 addLedger(command)
 addPage(command)
 withCompletion(command)

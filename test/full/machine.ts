@@ -4,7 +4,7 @@
 // is empty again), and no way to this machine's clock, kernel modules or settings. All of it ends with the lab, and with the
 // namespaces that we are in at the latest, whatever becomes of us.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -37,6 +37,18 @@ const BOOT = `
   mount --bind "$0/run/boot-id" "$0/proc/sys/kernel/random/boot_id"
   mount --bind "$0/dev" "$0/dev"
   exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio chroot "$0" env -i container=lxc /lib/systemd/systemd --system`
+/** Has the network come up when systemd says, behind all that is to be before it: the machine enables it. */
+const NETWORK = `[Unit]
+After=network-pre.target
+Wants=network.target
+Before=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip link set eth0 up
+[Install]
+WantedBy=multi-user.target
+`
 const NAMESPACES = ['--pid', '--mount', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child']
 
 export class Machine {
@@ -52,11 +64,11 @@ export class Machine {
   /** What it is on the network, since it was booted. */
   host: Host
 
-  constructor(lab: Lab) {
+  constructor(lab: Lab, image: Parameters<typeof layersOf>[0] = 'machine') {
     this.lab = lab
     // A layer that lies on the image: what test/full/install.mjs has made.
     const installed = process.env.KNOCKTURN_INSTALLED
-    this.root = mountRoot([...(installed ? [installed] : []), ...layersOf('machine')]).root
+    this.root = mountRoot([...(installed ? [installed] : []), ...layersOf(image)]).root
     this.host = this.#makeHost()
     lab.endings.push(() => this.#cut())
   }
@@ -65,10 +77,18 @@ export class Machine {
     return new Host(this.lab, `machine${++this.#boots}`, NUMBER)
   }
 
-  /** Boots it, and waits until systemd has started everything; throws with what failed where something has. */
-  async boot() {
+  /**
+   * Boots it, and waits until systemd has started everything; throws with what failed where something has.
+   * @param first what is done on its network before, which then comes up when its own unit has it: see {@link NETWORK}
+   */
+  async boot(first?: () => Promise<void>) {
     await this.host.plugIn()
     await this.host.must(['ip', 'link', 'set', 'eth0', 'address', CARD])
+    if (first) {
+      this.write('/etc/systemd/system/network-of-test.service', NETWORK)
+      await this.host.must(['ip', 'link', 'set', 'eth0', 'down'])
+      await first()
+    }
     if (!existsSync(GROUPS)) {
       mkdirSync(GROUPS)
       mount('-t', 'cgroup2', 'none', GROUPS)
@@ -94,7 +114,7 @@ export class Machine {
   }
 
   /** Ends it in order, as its administrator does, and reboots it. */
-  async reboot() {
+  async reboot(first?: () => Promise<void>) {
     const machine = this.#process
     if (!machine) throw new Error('the machine has not been booted')
     await this.run(['systemctl', 'poweroff'])
@@ -108,7 +128,7 @@ export class Machine {
     // What of ours still lives in its network is heard no more.
     await this.lab.wire.must(['ip', 'link', 'delete', this.host.name])
     this.host = this.#makeHost()
-    await this.boot()
+    await this.boot(first)
   }
 
   async #cut() {
@@ -145,6 +165,11 @@ export class Machine {
   async show(unit: string, ...names: string[]): Promise<Record<string, string>> {
     const lines = (await this.must(['systemctl', 'show', unit, '-p', names.join()])).split('\n').filter(Boolean)
     return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
+  }
+
+  /** Keeps a unit from being started at the next boot, while it is not booted; no matter whether there is one. */
+  disable(unit: string) {
+    spawnSync('chroot', [this.root, 'systemctl', 'disable', unit], { env: ENVIRONMENT, stdio: 'ignore' })
   }
 
   /** Writes a file in it. */
