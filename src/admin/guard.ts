@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { backendOf } from '../daemon/backends/all'
 import type { BootFile } from '../daemon/backends/backend'
 import { guardOfNow } from '../daemon/bridges'
+import { ownPrivileges } from '../system/capabilities'
 import { errorCode, Fault, reason } from '../system/fault'
 import { changeText } from '../system/files'
 import { wholeConfig } from './config'
@@ -12,35 +13,13 @@ import { tapRules } from './tap-rules'
 const NAMES = ['guard.nft', 'guard.iptables', 'guard.ip6tables'] as const
 
 /**
- * Composes what bin/knockturn-guard loads at boot, without Node: the guard with the log rules, by the config of now.
+ * Composes what bin/knockturn-guard loads at boot, without Node: the guard with the log rules, by the config of now. Who may have the kernel try
+ * them does.
  * @param file the daemon's config; the files are for its folder
- * @param warn told why a key or the passcodes are left out, and of a family that this machine has not
- * @throws {Fault} where there is no guard, or config or keyring can't be read
+ * @param warn told why a key or the passcodes are left out, and what the kernel can't do and we can do without
+ * @throws {Fault} where there is no guard, config or keyring can't be read, or the kernel refuses the guard
  */
 export async function composeGuard(file: string, warn: (message: string) => void): Promise<readonly BootFile[]> {
-  const { files } = await compose(file, warn)
-  return files
-}
-
-/**
- * Has the kernel try the guard, and then writes what {@link composeGuard} gives, each file in one step; what another backend had there goes.
- * @param warn as of {@link composeGuard}, and told what the kernel can't do and we can do without
- * @returns the paths of the files
- * @throws {Fault} as {@link composeGuard}, and where the kernel refuses the guard or a file can't be written. What was saved before stays
- */
-export async function saveGuard(file: string, warn: (message: string) => void): Promise<readonly string[]> {
-  const { backend, rules, files } = await compose(file, warn)
-  const [fault] = await backend.rehearse(rules, warn)
-  if (fault) throw fault
-  for (const { path, text } of files) await changeText(path, async () => text)
-  const paths = files.map(({ path }) => path)
-  // Last: two guards shut as well as one, and none does not.
-  const old = NAMES.map((name) => join(dirname(file), name)).filter((path) => !paths.includes(path))
-  for (const path of old) await remove(path)
-  return paths
-}
-
-async function compose(file: string, warn: (message: string) => void) {
   const config = await wholeConfig(file)
   if (config.firewall.guard.ports.length === 0)
     throw new Fault(`${file}: no guard is set, so there is nothing to load at boot`, {
@@ -48,12 +27,32 @@ async function compose(file: string, warn: (message: string) => void) {
     })
   const backend = backendOf(config)
   const rules = { guard: guardOfNow(config.firewall.guard), taps: await tapRules(config, warn) }
-  const saved = await backend.atBoot(rules, warn)
-  if (saved.length === 0)
+  const files = await backend.atBoot(rules, warn)
+  if (files.length === 0)
     throw new Fault(`${file}: backend "${config.firewall.backend}" has no guard to load at boot`, {
       hint: 'set backend = "nftables" or "iptables" in [firewall]',
     })
-  return { backend, rules, files: saved.map(({ path, text }) => ({ path: join(dirname(file), path), text })) }
+  const [fault] = (await mayTry()) ? await backend.rehearse(rules, warn) : []
+  if (fault) throw fault
+  return files.map(({ path, text }) => ({ path: join(dirname(file), path), text }))
+}
+
+/** Whether we may have the kernel try rules. */
+export async function mayTry(): Promise<boolean> {
+  return (await ownPrivileges({ firewall: true, capture: false })).missing.length === 0
+}
+
+/**
+ * Writes what {@link composeGuard} gives, each file in one step; what another backend had in its folder goes.
+ * @param folder that of the config
+ * @throws {Fault} where a file can't be written
+ */
+export async function writeGuard(folder: string, files: readonly BootFile[]): Promise<void> {
+  for (const { path, text } of files) await changeText(path, async () => text)
+  const paths = files.map(({ path }) => path)
+  // Last: two guards shut as well as one, and none does not.
+  const old = NAMES.map((name) => join(folder, name)).filter((path) => !paths.includes(path))
+  for (const path of old) await remove(path)
 }
 
 async function remove(path: string): Promise<void> {

@@ -100,10 +100,10 @@ export class Machine {
     const machine = spawn(argv[0] as string, argv.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] })
     this.#process = machine
     const { pid } = machine
-    const first = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
-    await until(() => first() !== '', 'the first process of the machine', PATIENCE)
+    const init = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    await until(() => init() !== '', 'the first process of the machine', PATIENCE)
     const environment = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`)
-    this.#enter = ['nsenter', '-t', first(), '--all', '--root', '--wd', 'env', '-i', ...environment]
+    this.#enter = ['nsenter', '-t', init(), '--all', '--root', '--wd', 'env', '-i', ...environment]
     let state = ''
     const isUp = async () => {
       state = (await this.run(['systemctl', 'is-system-running'])).stdout.trim()

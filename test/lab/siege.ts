@@ -27,7 +27,7 @@ export function besiege(host: Host, address: string, port: number) {
   return {
     /** What was seen so far. */
     seen,
-    async end() {
+    end: async () => {
       isOver = true
       await attack
       return seen
