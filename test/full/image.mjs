@@ -43,7 +43,18 @@ const TOOLS = [
 ]
 
 /** Other programs that change the firewall, and what the tests need beside them: a container, and the journal for fail2ban. */
-const OTHERS = ['nftables', 'ufw', 'firewalld', 'fail2ban', 'python3-systemd', 'docker.io', 'podman', 'busybox-static']
+const OTHERS = [
+  'nftables',
+  'ufw',
+  'firewalld',
+  'fail2ban',
+  'python3-systemd',
+  'docker.io',
+  'docker-cli',
+  'podman',
+  'netavark',
+  'busybox-static',
+]
 /** Debian's way to keep rules of iptables over a reboot. ufw's package does not go with it. */
 const PERSISTENT = ['nftables', 'iptables-persistent']
 

@@ -51,6 +51,23 @@ WantedBy=multi-user.target
 `
 const NAMESPACES = ['--pid', '--mount', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child']
 
+/** What packages enable that no test here has asked for. */
+export const PACKAGED = [
+  'ufw',
+  'firewalld',
+  'fail2ban',
+  'docker',
+  'docker.socket',
+  'containerd',
+  'netfilter-persistent',
+  'nftables',
+]
+/** The daemon's first start, without a minute in which nothing opens. */
+export const FIRST_START = `[Service]
+ExecStart=
+ExecStart=/opt/knockturn/bin/knockdaemon --new-ledger
+`
+
 export class Machine {
   #boots = 0
   /** unshare, whose end is the machine's. */
