@@ -52,6 +52,7 @@ const OTHERS = [
   'docker.io',
   'docker-cli',
   'podman',
+  'crun',
   'netavark',
   'busybox-static',
 ]

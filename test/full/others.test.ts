@@ -77,6 +77,8 @@ const PROGRAMS: readonly Program[] = [
         'etc/containers/storage.conf',
         '[storage]\ndriver = "vfs"\nrunroot = "/run/containers/storage"\ngraphroot = "/var/lib/containers/storage"\n',
       )
+      // The machine's groups of processes have no limits.
+      machine.write('etc/containers/containers.conf', '[containers]\ncgroups = "disabled"\n[engine]\nruntime = "crun"\n')
       await machine.follow(`${WEB_ROOT} | podman import --change '${START}' - web`)
     },
     reload: ['podman', 'network', 'reload', '--all'],
