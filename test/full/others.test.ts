@@ -25,7 +25,7 @@ interface Program {
   readonly name: string
   readonly port: number
   /** What the administrator has done before. */
-  readonly prepare?: (machine: Machine) => Promise<unknown>
+  readonly prepare?: (machine: Machine, backend: string) => Promise<unknown>
   readonly reload: string[]
   /** Whether it shuts what nobody has allowed. */
   readonly shuts: boolean
@@ -47,9 +47,11 @@ const PROGRAMS: readonly Program[] = [
   {
     name: 'nftables.service',
     port: SSH,
-    prepare: async ({ root }) => {
+    prepare: async ({ root }, backend) => {
       const sample = readFileSync(join(root, 'usr/share/doc/nftables/examples/workstation.nft'), 'utf8')
-      writeFileSync(join(root, 'etc/nftables.conf'), sample.replace(/^.*ct state established.*$/m, '$&\ntcp dport 22 accept'))
+      const rules = sample.replace(/^.*ct state established.*$/m, '$&\ntcp dport 22 accept')
+      const instead = 'table inet filter\ndelete table inet filter'
+      writeFileSync(join(root, 'etc/nftables.conf'), backend === 'iptables' ? rules.replace('flush ruleset', instead) : rules)
     },
     reload: ['systemctl', 'reload', 'nftables'],
     shuts: true,
@@ -65,7 +67,7 @@ const PROGRAMS: readonly Program[] = [
       await machine.must(['systemctl', 'enable', '--now', 'docker'])
       await machine.follow(`${WEB_ROOT} | docker import --change '${START}' - web`)
     },
-    reload: ['systemctl', 'reload', 'docker'],
+    reload: ['sh', '-c', 'systemctl reset-failed docker && systemctl restart docker && docker start web'],
     shuts: false,
   },
   {
@@ -117,7 +119,7 @@ describe.each(['nftables', 'iptables'])('the guard of %s', (backend) => {
       machine.write('etc/systemd/system/knockdaemon.service.d/first.conf', FIRST_START)
       const [bySystemd = ''] = commands('Start the daemon')
       await machine.follow(bySystemd)
-      await prepare?.(machine)
+      await prepare?.(machine, backend)
       for (const script of commands(`With ${name}`)) await machine.follow(script)
       journal = machine.start(['journalctl', '-u', 'knockdaemon', '-b', '-o', 'cat', '-f', '-n', 'all'])
       await journal.line(logged('ready'))
@@ -164,7 +166,8 @@ describe.each(['nftables', 'iptables'])('the guard of %s', (backend) => {
         ).split('\n')
         await stranger.must(['ip', 'route', 'add', `${container}/32`, 'via', machine.host.ipv4])
         await machine.host.must(['sysctl', '-qw', 'net.ipv4.ip_forward=1'])
-        expect((await stranger.connect(container, 80)).saw).toBe('silence')
+        // The daemon finds networks by looking for them, and a moment ago there was none.
+        await stranger.becomes(container, 80, 'silence')
       })
   })
 })
