@@ -265,10 +265,12 @@ function attempt([program, ...args]: string[]) {
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   make('ledger', 'knockturn-ledger 1 0000000000000036\n')
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
+  make('guarded.toml', 'server = "gate.example"\nkeys = "keys"\n[firewall]\nguard = ["22/tcp"]\n')
   const more = {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
+    guard: ['--config', 'guarded.toml', '--print'],
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }
   const own = {

@@ -77,6 +77,7 @@ describe.each(CASES)('the guard of $backend beside $loader', ({ backend, image, 
     for (let n = 0; n < 2; n++)
       expect(await besieged(() => machine.reboot(listen))).toEqual(expect.not.objectContaining({ open: expect.anything() }))
     expect(await sees(stranger)).toBe('silence')
+    expect(await machine.must(['journalctl', '-b', '-o', 'cat', '--no-pager'])).not.toContain('ordering cycle')
     const order = await machine.must([
       'systemctl',
       'show',
