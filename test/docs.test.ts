@@ -8,7 +8,7 @@ import { openingOf, outcomesOf } from '../src/cli/client/outcome'
 import { EXIT } from '../src/cli/voice'
 import { type Finding, findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
 import type { Evidence } from '../src/client/evidence'
-import { readConfig } from '../src/daemon/config'
+import { type Config, readConfig } from '../src/daemon/config'
 import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
 import { type Program, run } from './cli/programs'
 import { SILENCE } from './client/silence'
@@ -198,7 +198,10 @@ describe('the page of the config', () => {
   it('explains every entry of the config, and no other', async () => {
     // A program's table has its entries where there is one.
     const program = '[firewall.command]\nopen = ["door", "{address}"]\nclose = ["door", "{address}"]'
-    expect(set(entries('THE CONFIG'))).toEqual(set(entriesOf((await parsed(`server = ""\n${program}`)) ?? {})))
+    const { firewall, ...rest } = (await parsed(`server = ""\n${program}`)) as Config
+    // What four entries say is one guard.
+    const guard = { guard: 0, public: 0, guardExcept: 0, guardNetworks: 0 }
+    expect(set(entries('THE CONFIG'))).toEqual(set(entriesOf({ ...rest, firewall: { ...firewall, ...guard } })))
   })
 
   it('explains every entry of a key file, and no other', () => {
@@ -267,10 +270,12 @@ function attempt([program, ...args]: string[]) {
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   make('ledger', 'knockturn-ledger 1 0000000000000036\n')
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
+  make('guarded.toml', 'server = "gate.example"\nkeys = "keys"\n[firewall]\nguard = ["22/tcp"]\n')
   const more = {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
+    guard: ['--config', 'guarded.toml', ...(action === 'save' ? ['--print'] : [])],
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }
   const own = {
@@ -287,7 +292,7 @@ function attempt([program, ...args]: string[]) {
   return run(program as Program, given, { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
-const LOOKS_AT_FIREWALL = /^knockturn firewall (show|remove)/
+const LOOKS_AT_FIREWALL = /^knockturn (firewall (show|remove)|guard try)/
 
 describe('an example', () => {
   it.each(HELPS)('ends the help of $name', ({ name, text }) => {
@@ -304,7 +309,7 @@ describe('an example', () => {
     const { code, stderr } = await attempt(call)
     expect([code, stderr]).toEqual(
       LOOKS_AT_FIREWALL.test(call.join(' '))
-        ? [1, expect.stringMatching(/^knockturn: error: iptables /)]
+        ? [1, expect.stringMatching(/^knockturn: error: (iptables|nft) /)]
         : [0, expect.any(String)],
     )
   })

@@ -48,6 +48,8 @@ const PROGRAMS: readonly Documented[] = [
     },
     passed: [
       'daemon/ahead.ts: message',
+      'daemon/backends/iptables-guard.ts: [message]',
+      'daemon/backends/iptables-guard.ts: await cutOff(tables, isGuarding, rules.taps, isUnattended)',
       'daemon/config.ts: error.message',
       'daemon/doors/ends.ts: why',
       'daemon/exposure/watch.ts: line',
@@ -100,7 +102,7 @@ const PROGRAMS: readonly Documented[] = [
       'cli/admin/firewall.ts: notes',
       'cli/admin/voice.ts: line',
       'daemon/iptables/installation.ts: [message]',
-      'daemon/iptables/installation.ts: await cutOff(tables, taps, isUnattended)',
+      'daemon/iptables/installation.ts: await cutOff(tables, isConnected, taps, isUnattended)',
       'daemon/iptables/installation.ts: await shutByPool(tables, taps)',
       'daemon/iptables/installation.ts: risks[0]',
       'daemon/nftables/installation.ts: risks',

@@ -16,6 +16,35 @@ const analyze = (...args: string[]) => spawnSync('systemd-analyze', [...args, pa
 /** What the unit says of a setting, in all its lines. */
 const setting = (name: string) => [...UNIT.matchAll(new RegExp(`^${name}=(.*)$`, 'gm'))].map(([, value]) => value)
 
+describe('the unit of the guard', () => {
+  const text = readFileSync(join(ROOT, 'docs/systemd/knockturn-guard.service'), 'utf8')
+  const guard = put(scratch(), 'knockturn-guard.service', text.replaceAll('/opt/knockturn', ROOT), 0o644)
+  const valuesOf = (name: string) => new RegExp(`^${name}=(.*)$`, 'm').exec(text)?.[1].split(' ')
+  /** Debian's units that load the administrator's own rules. */
+  const LOADERS = ['nftables.service', 'netfilter-persistent.service', 'ufw.service']
+
+  it('has no fault that systemd finds', () => {
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', guard], { encoding: 'utf8' })
+    expect([status, stderr.split('\n').filter((line) => line.includes('knockturn-guard.service'))]).toEqual([0, []])
+  })
+
+  it('comes before the network, behind each program that loads rules, and does again what they do', () => {
+    expect(valuesOf('Before')).toContain('network-pre.target')
+    expect(valuesOf('Wants')).toContain('network-pre.target')
+    for (const name of ['After', 'PartOf', 'ReloadPropagatedFrom', 'WantedBy'])
+      expect([name, valuesOf(name)]).toEqual([name, expect.arrayContaining(LOADERS)])
+  })
+
+  it('never takes the guard away, and is never started too often', () => {
+    expect(text).not.toMatch(/^ExecStop/m)
+    expect([valuesOf('RemainAfterExit'), valuesOf('StartLimitIntervalSec')]).toEqual([['yes'], ['0']])
+  })
+
+  it('has the daemon behind it', () => {
+    expect(setting('After').join(' ')).toContain(' knockturn-guard.service ')
+  })
+})
+
 describe('the systemd unit', () => {
   it('has no fault that systemd finds', () => {
     const { status, stderr } = analyze('verify', '--man=no')

@@ -30,15 +30,17 @@ export class UnknownConnections {
   /** Looks which of them are still there: all that there are, the first time. */
   async look(): Promise<void> {
     const there = new Set<string>()
+    let isTooMany = false
     try {
       await eachSocket('tcp', ({ state, local, port, peer, peerPort }) => {
         if (state !== ESTABLISHED || isLoopback(peer) || !guards(this.#ports, { protocol: 'tcp', port })) return
         const name = `${local} ${port} ${peer} ${peerPort}`
         if (this.#left && !this.#left.has(name)) return
-        there.add(name)
-        if (there.size > MAX_CONNECTIONS) throw new Fault('too many connections to remember')
+        if (there.size > MAX_CONNECTIONS) isTooMany = true
+        else there.add(name)
       })
-      this.#left = there
+      // Those that are not remembered may be there for long: nothing is known then.
+      this.#left = isTooMany ? null : there
     } catch (error) {
       if (!(error instanceof Fault)) throw error
     }

@@ -42,10 +42,29 @@ const TOOLS = [
   'zsh',
 ]
 
+/** Other programs that change the firewall, and what the tests need beside them: a container, and the journal for fail2ban. */
+const OTHERS = [
+  'nftables',
+  'ufw',
+  'firewalld',
+  'fail2ban',
+  'python3-systemd',
+  'docker.io',
+  'docker-cli',
+  'podman',
+  'crun',
+  'netavark',
+  'busybox-static',
+]
+/** Debian's way to keep rules of iptables over a reboot. ufw's package does not go with it. */
+const PERSISTENT = ['nftables', 'iptables-persistent']
+
 /** Each image's lists of packages, the first by debootstrap. What the manual forgets to have installed is missing, and the tests see it. */
 const IMAGES = {
   machine: [SYSTEM, packages()],
   workshop: [SYSTEM, packages(), TOOLS],
+  others: [SYSTEM, packages(), OTHERS],
+  persistent: [SYSTEM, packages(), PERSISTENT],
 }
 
 /** @param {string[][]} lists */

@@ -4,7 +4,7 @@
 // is empty again), and no way to this machine's clock, kernel modules or settings. All of it ends with the lab, and with the
 // namespaces that we are in at the latest, whatever becomes of us.
 
-import { type ChildProcess, spawn } from 'node:child_process'
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -37,7 +37,36 @@ const BOOT = `
   mount --bind "$0/run/boot-id" "$0/proc/sys/kernel/random/boot_id"
   mount --bind "$0/dev" "$0/dev"
   exec setpriv --bounding-set=-sys_time,-sys_module,-sys_rawio chroot "$0" env -i container=lxc /lib/systemd/systemd --system`
+/** Has the network come up when systemd says, behind all that is to be before it: the machine enables it. */
+const NETWORK = `[Unit]
+After=network-pre.target
+Wants=network.target
+Before=network.target
+[Service]
+Type=oneshot
+RemainAfterExit=yes
+ExecStart=ip link set eth0 up
+[Install]
+WantedBy=multi-user.target
+`
 const NAMESPACES = ['--pid', '--mount', '--uts', '--ipc', '--cgroup', '--fork', '--kill-child']
+
+/** What packages enable that no test here has asked for. */
+export const PACKAGED = [
+  'ufw',
+  'firewalld',
+  'fail2ban',
+  'docker',
+  'docker.socket',
+  'containerd',
+  'netfilter-persistent',
+  'nftables',
+]
+/** The daemon's first start, without a minute in which nothing opens. */
+export const FIRST_START = `[Service]
+ExecStart=
+ExecStart=/opt/knockturn/bin/knockdaemon --new-ledger
+`
 
 export class Machine {
   #boots = 0
@@ -52,11 +81,11 @@ export class Machine {
   /** What it is on the network, since it was booted. */
   host: Host
 
-  constructor(lab: Lab) {
+  constructor(lab: Lab, image: Parameters<typeof layersOf>[0] = 'machine') {
     this.lab = lab
     // A layer that lies on the image: what test/full/install.mjs has made.
     const installed = process.env.KNOCKTURN_INSTALLED
-    this.root = mountRoot([...(installed ? [installed] : []), ...layersOf('machine')]).root
+    this.root = mountRoot([...(installed ? [installed] : []), ...layersOf(image)]).root
     this.host = this.#makeHost()
     lab.endings.push(() => this.#cut())
   }
@@ -65,10 +94,18 @@ export class Machine {
     return new Host(this.lab, `machine${++this.#boots}`, NUMBER)
   }
 
-  /** Boots it, and waits until systemd has started everything; throws with what failed where something has. */
-  async boot() {
+  /**
+   * Boots it, and waits until systemd has started everything; throws with what failed where something has.
+   * @param first what is done on its network before, which then comes up when its own unit has it: see {@link NETWORK}
+   */
+  async boot(first?: () => Promise<void>) {
     await this.host.plugIn()
     await this.host.must(['ip', 'link', 'set', 'eth0', 'address', CARD])
+    if (first) {
+      this.write('/etc/systemd/system/network-of-test.service', NETWORK)
+      await this.host.must(['ip', 'link', 'set', 'eth0', 'down'])
+      await first()
+    }
     if (!existsSync(GROUPS)) {
       mkdirSync(GROUPS)
       mount('-t', 'cgroup2', 'none', GROUPS)
@@ -80,10 +117,10 @@ export class Machine {
     const machine = spawn(argv[0] as string, argv.slice(1), { stdio: ['ignore', 'ignore', 'inherit'] })
     this.#process = machine
     const { pid } = machine
-    const first = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
-    await until(() => first() !== '', 'the first process of the machine', PATIENCE)
+    const init = () => readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()
+    await until(() => init() !== '', 'the first process of the machine', PATIENCE)
     const environment = Object.entries(ENVIRONMENT).map(([name, value]) => `${name}=${value}`)
-    this.#enter = ['nsenter', '-t', first(), '--all', '--root', '--wd', 'env', '-i', ...environment]
+    this.#enter = ['nsenter', '-t', init(), '--all', '--root', '--wd', 'env', '-i', ...environment]
     let state = ''
     const isUp = async () => {
       state = (await this.run(['systemctl', 'is-system-running'])).stdout.trim()
@@ -94,7 +131,7 @@ export class Machine {
   }
 
   /** Ends it in order, as its administrator does, and reboots it. */
-  async reboot() {
+  async reboot(first?: () => Promise<void>) {
     const machine = this.#process
     if (!machine) throw new Error('the machine has not been booted')
     await this.run(['systemctl', 'poweroff'])
@@ -108,7 +145,7 @@ export class Machine {
     // What of ours still lives in its network is heard no more.
     await this.lab.wire.must(['ip', 'link', 'delete', this.host.name])
     this.host = this.#makeHost()
-    await this.boot()
+    await this.boot(first)
   }
 
   async #cut() {
@@ -145,6 +182,11 @@ export class Machine {
   async show(unit: string, ...names: string[]): Promise<Record<string, string>> {
     const lines = (await this.must(['systemctl', 'show', unit, '-p', names.join()])).split('\n').filter(Boolean)
     return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
+  }
+
+  /** Keeps a unit from being started at the next boot, while it is not booted; no matter whether there is one. */
+  disable(unit: string) {
+    spawnSync('chroot', [this.root, 'systemctl', 'disable', unit], { env: ENVIRONMENT, stdio: 'ignore' })
   }
 
   /** Writes a file in it. */

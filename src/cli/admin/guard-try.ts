@@ -14,7 +14,12 @@ export function addTry(guard: Command): void {
   subcommand(guard, 'try', 'count what the guard would drop, by port and network, and drop nothing', 'guard try --for 1h')
     .addOption(configOption())
     .addOption(
-      reading('--for <duration>', 'how long (default: until Ctrl-C)', parseLifetime, 'a duration such as 10m, at most 194 days'),
+      reading(
+        '--for <duration>',
+        'how long to count (default: until Ctrl-C)',
+        parseLifetime,
+        'a duration such as 10m, at most 194 days',
+      ),
     )
     .action(tryAndPrint)
 }

@@ -64,6 +64,12 @@ export interface Section {
   readonly lines: readonly string[]
 }
 
+/** A file by which bin/knockturn-guard shuts the guarded ports at boot, without us. */
+export interface BootFile {
+  readonly path: string
+  readonly text: string
+}
+
 /** A way to have leases in force. It is one file here, and a line in all.ts. */
 export interface Backend {
   /** Whether it changes this machine's firewall: then it requires cap_net_admin. */
@@ -98,6 +104,12 @@ export interface Backend {
    * @throws {Fault} where it would cut off a connection, or the firewall can't be read
    */
   plan(rules: Rules, request: InstallationRequest, warn: (lines: readonly string[]) => void): Promise<Installation>
+  /**
+   * Composes what shuts the guarded ports at boot, and hears knocks: by it leases that are in force stay.
+   * @param warn told of a part that this machine has not
+   * @returns files with relative paths; none where the backend has no guard
+   */
+  atBoot(rules: Rules, warn: (message: string) => void): Promise<readonly BootFile[]>
   /**
    * Finds what takes away all that is ours, leases too: no change where there is nothing.
    * @param warn told of a part that this machine has not, and of what can't be read of it

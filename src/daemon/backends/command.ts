@@ -50,6 +50,7 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
       outcome: 'nothing to install: with backend = "command" all rules are your own',
     }),
     removal: async () => [],
+    atBoot: async () => [],
     show: async () => [],
   }
 }

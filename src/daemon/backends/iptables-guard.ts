@@ -1,8 +1,8 @@
 import { lookForBlocked } from '../exposure/blocked'
-import { guardFirewall, guardRemoval, guardScript, isGuarding, readMangle, showGuard } from '../iptables/guard'
+import { guardFirewall, guardRemoval, guardScript, isGuarding, readMangle, reloadScript, showGuard } from '../iptables/guard'
 import { cutOff, emptyTable } from '../iptables/installation'
 import { countLogged } from '../iptables/log-rules'
-import { eachFamily, type Family, type FilterTable, iptables, restore, scriptOf, TAPS } from '../iptables/table'
+import { eachFamily, type Family, type FilterTable, iptables, parseTable, restore, scriptOf, TAPS } from '../iptables/table'
 import { tryGuard, tryRules } from '../iptables/trial'
 import type { Backend, Change } from './backend'
 import { iptables as plain } from './iptables'
@@ -44,6 +44,12 @@ export const iptablesGuard: Backend = {
     if (!isPreview && rules.taps) warn(await cutOff(tables, isGuarding, rules.taps, isUnattended))
     const changes = tables.map((table) => changeOf(table.family, guardScript(table, rules, null)))
     return { changes, notes: [], outcome: 'installed: mangle PREROUTING jumps to KNOCKTURN (see "knockturn firewall show")' }
+  },
+
+  async atBoot(rules, warn) {
+    // As far as a family is there: what can't be read of its table is no matter, since nothing of it is kept but leases.
+    const tables = await readMangles(warn, (family) => parseTable(family, ''))
+    return tables.map(({ family }) => ({ path: `guard.${family}`, text: scriptOf(reloadScript(family, rules), 'mangle') }))
   },
 
   async removal(warn) {

@@ -60,6 +60,8 @@ export const iptables: Backend = {
     }
   },
 
+  atBoot: async () => [],
+
   removal: planRemoval,
 
   show: async (warn) => (await readTables(warn)).map((table) => ({ name: table.family, lines: show(table) })),

@@ -5,6 +5,7 @@ import { isWhole, readRules } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
+import { rulesetLines } from '../nftables/ruleset'
 import { checkVersion, tryTable } from '../nftables/trial'
 import type { Backend } from './backend'
 
@@ -50,6 +51,7 @@ export const nftables: Backend = {
 
   strangers: lookForBlocked,
   plan: planTable,
+  atBoot: async (rules) => [{ path: 'guard.nft', text: `${rulesetLines(rules).join('\n')}\n` }],
   removal: planTableRemoval,
   show: showTable,
 }

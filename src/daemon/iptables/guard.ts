@@ -129,6 +129,14 @@ export function guardScript(table: FilterTable, rules: Rules, leases: readonly s
   ]
 }
 
+/**
+ * What puts the guard in place where the chain of leases and the jump to {@link MAIN} are there, in one step, which leaves the leases alone.
+ * bin/knockturn-guard makes sure of both.
+ */
+export function reloadScript(family: Family, rules: Rules): string[] {
+  return guardScript(parseTable(family, `-N ${LEASES}\n${GUARD_JUMP}`), rules, null)
+}
+
 /** What takes the guard away, leases and all, as lines for the mangle table; none where there is nothing of it. */
 export function guardRemoval({ rules, chains }: FilterTable): string[] {
   const ours = [...FIXED, LEASES].filter((chain) => chains.includes(chain))
