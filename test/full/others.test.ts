@@ -67,7 +67,8 @@ const PROGRAMS: readonly Program[] = [
       await machine.must(['systemctl', 'enable', '--now', 'docker'])
       await machine.follow(`${WEB_ROOT} | docker import --change '${START}' - web`)
     },
-    reload: ['sh', '-c', 'systemctl reset-failed docker && systemctl restart docker && docker start web'],
+    // The web server hears no signal but this one.
+    reload: ['sh', '-c', 'docker kill web && systemctl reset-failed docker && systemctl restart docker && docker start web'],
     shuts: false,
   },
   {
