@@ -2,7 +2,7 @@ import { existsSync, readdirSync } from 'node:fs'
 import type { NetworkInterfaceInfo } from 'node:os'
 import { networkInterfaces } from 'node:os'
 import { join } from 'node:path'
-import { blockAround, type Cidr } from '../protocol/address'
+import { blockAround, type Cidr, formatCidr } from '../protocol/address'
 import type { Config } from './config'
 import { type Guard, NO_GUARD, parseInterface } from './guard'
 
@@ -61,4 +61,28 @@ export function guardOfNow(guard: Config['firewall']['guard'], isStrict = false)
   if (guard.ports.length === 0) return NO_GUARD
   const { names, networks } = readBridges()
   return { ...guard, networks: guard.networks ?? networks, inside: names, isStrict }
+}
+
+/** Milliseconds for which a network counts when its bridge is gone: programs make one anew, and it has no address meanwhile. */
+const REMEMBERED = 600_000
+/** Networks that are remembered: more than anybody makes in that time. */
+const MAX_NETWORKS = 256
+
+/** The networks of bridges that are there or were a short while ago: without them a container could be reached while its bridge is made anew. */
+export class RecentNetworks {
+  /** When each was last seen, in steady milliseconds, by its text. */
+  readonly #seen = new Map<string, { readonly network: Cidr; readonly at: number }>()
+
+  /** Notes those of now. @returns them, and those of before */
+  with(networks: readonly Cidr[], now: number): readonly Cidr[] {
+    for (const network of networks) {
+      const text = formatCidr(network)
+      // Those of now stand behind those that are forgotten first.
+      this.#seen.delete(text)
+      this.#seen.set(text, { network, at: now })
+    }
+    for (const [text, { at }] of this.#seen) if (now - at > REMEMBERED || this.#seen.size > MAX_NETWORKS) this.#seen.delete(text)
+    const texts = [...this.#seen.keys()].sort()
+    return texts.flatMap((text) => this.#seen.get(text)?.network ?? [])
+  }
 }

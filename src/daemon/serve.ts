@@ -10,7 +10,7 @@ import { warnOfFloors } from './ahead'
 import { backendOf } from './backends/all'
 import type { Backend, Rules } from './backends/backend'
 import { sweepOthers } from './backends/sweep'
-import { guardOfNow } from './bridges'
+import { guardOfNow, RecentNetworks } from './bridges'
 import type { Config } from './config'
 import { Daemon } from './daemon'
 import { watchExposure } from './exposure/watch'
@@ -132,11 +132,13 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
 
 /** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */
 function currentRules(config: Config, keys: () => readonly ServerKey[], isStrict: () => boolean): () => Rules {
+  const recent = new RecentNetworks()
   let known: { readonly keys: readonly ServerKey[]; readonly taps: TapRules | null } | null = null
   return () => {
     const current = keys()
     if (known?.keys !== current)
       known = { keys: current, taps: config.taps.source === 'stdin' ? null : tapRulesOf(current, config) }
-    return { guard: guardOfNow(config.firewall.guard, isStrict()), taps: known.taps }
+    const guard = guardOfNow(config.firewall.guard, isStrict())
+    return { guard: { ...guard, networks: recent.with(guard.networks, performance.now()) }, taps: known.taps }
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bridgesIn } from '../../src/daemon/bridges'
+import { bridgesIn, RecentNetworks } from '../../src/daemon/bridges'
 import { allBut, formatGuarded, guards, NO_GUARD, parseGuarded, parseInterface } from '../../src/daemon/guard'
 import { commentOf, guardRules, markedRules } from '../../src/daemon/iptables/guard-rules'
 import { areWhole, marksOf } from '../../src/daemon/marks'
@@ -60,6 +60,26 @@ describe('the networks of containers', () => {
 
   it('are none of a name alone: an interface called docker0 may be no bridge', () => {
     expect(bridgesIn(interfaces, Object.keys(interfaces), () => false)).toEqual({ names: [], networks: [] })
+  })
+})
+
+describe('a network whose bridge is gone', () => {
+  const block = (text: string) => parseCidr(text) as never
+  const minute = 60_000
+
+  it('counts for ten minutes more, while its bridge may be made anew', () => {
+    const recent = new RecentNetworks()
+    const seen = (now: number, ...networks: string[]) => recent.with(networks.map(block), now).map(formatCidr)
+    expect(seen(0, '172.18.0.0/16', '172.17.0.0/16')).toEqual(['172.17.0.0/16', '172.18.0.0/16'])
+    expect(seen(9 * minute, '172.17.0.0/16')).toEqual(['172.17.0.0/16', '172.18.0.0/16'])
+    expect(seen(11 * minute, '172.17.0.0/16')).toEqual(['172.17.0.0/16'])
+  })
+
+  it('is forgotten where there are too many, and those of now are not', () => {
+    const recent = new RecentNetworks()
+    for (let n = 0; n < 300; n++) recent.with([block(`10.${n >> 8}.${n & 255}.0/24`)], n)
+    const left = recent.with([block('172.17.0.0/16')], 300).map(formatCidr)
+    expect([left.length, left.includes('172.17.0.0/16')]).toEqual([256, true])
   })
 })
 

@@ -30,12 +30,12 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
       return { firewall: [table], logged: null, follow: () => {} }
     },
 
-    async rehearse(_rules, note) {
+    async rehearse(_rules, say) {
       const faults: Fault[] = []
       for (const words of programs) await keepFault(faults, () => findProgram(words))
       const obstacle = await networkObstacle()
       if (obstacle !== null)
-        note(
+        say(
           `the unit of the daemon forbids its programs the network (${obstacle}): if yours needs it, ` +
             'add docs/systemd/knockdaemon-command.conf',
         )

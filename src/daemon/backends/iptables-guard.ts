@@ -1,9 +1,20 @@
 import { lookForBlocked } from '../exposure/blocked'
-import { guardFirewall, guardRemoval, guardScript, isGuarding, readMangle, reloadScript, showGuard } from '../iptables/guard'
+import { followTables } from '../iptables/follow'
+import {
+  guardFirewall,
+  guardRemoval,
+  guardScript,
+  isGuarding,
+  MANGLE,
+  readMangle,
+  reloadScript,
+  showGuard,
+} from '../iptables/guard'
 import { cutOff, emptyTable } from '../iptables/installation'
 import { countLogged } from '../iptables/log-rules'
 import { eachFamily, type Family, type FilterTable, iptables, parseTable, restore, scriptOf, TAPS } from '../iptables/table'
 import { tryGuard, tryRules } from '../iptables/trial'
+import { OwnChanges } from '../nftables/monitor'
 import type { Backend, Change } from './backend'
 import { iptables as plain } from './iptables'
 
@@ -13,13 +24,14 @@ export const iptablesGuard: Backend = {
 
   async open(rules, _left, warn) {
     const families = (await readMangles(warn)).map(({ family }) => family)
+    const own = new Map(families.map((family) => [family, new OwnChanges()]))
     return {
-      firewall: guardFirewall(families, rules, warn),
+      firewall: guardFirewall(families, rules, warn, own),
       logged: async () => {
         const chains = await Promise.all(families.map((family) => iptables(family, ['-t', 'mangle', '-v', '-S', TAPS])))
         return chains.reduce((sum, chain) => sum + countLogged(chain), 0)
       },
-      follow: () => {},
+      follow: followTables(own, MANGLE, warn),
     }
   },
 

@@ -1,6 +1,6 @@
 import { lookForStrangers } from '../exposure/look'
 import { isInstalled, show } from '../iptables/chains'
-import { followTables } from '../iptables/follow'
+import { FILTER, followTables } from '../iptables/follow'
 import { planChains, planRemoval } from '../iptables/installation'
 import { iptablesFirewall } from '../iptables/iptables'
 import { loggedPackets } from '../iptables/log-rules'
@@ -25,7 +25,7 @@ export const iptables: Backend = {
     return {
       firewall: iptablesFirewall(tables, warn, own),
       logged: () => loggedPackets(tables.map(({ family }) => family)),
-      follow: followTables(own, warn),
+      follow: followTables(own, FILTER, warn),
     }
   },
 

@@ -1,6 +1,8 @@
 import { type Batch, type Entry, type Firewall, nameOf, Refused, type Standing, type Table } from '../../gate/firewall'
 import type { Rules } from '../backends/backend'
 import { areWhole } from '../marks'
+import { OwnChanges } from '../nftables/monitor'
+import type { Place } from './follow'
 import { commentOf, FIXED, GATE, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
 import { endsByItself, readRule, ruleOf } from './rules'
 import {
@@ -22,10 +24,19 @@ import { type Abilities, NO_TIME, tryAbilities } from './trial'
  * @param families those that this machine has
  * @param rules what there is to be beside leases, as of now
  * @param warn told what an administrator should know
+ * @param own by which others know which changes of a family's table are ours
  */
-export function guardFirewall(families: readonly Family[], rules: () => Rules, warn: (message: string) => void): Firewall {
-  return families.map((family) => new GuardTable(family, rules, warn))
+export function guardFirewall(
+  families: readonly Family[],
+  rules: () => Rules,
+  warn: (message: string) => void,
+  own: ReadonlyMap<Family, OwnChanges>,
+): Firewall {
+  return families.map((family) => new GuardTable(family, rules, warn, own.get(family) ?? new OwnChanges()))
 }
+
+/** Where the rules of a guard are. */
+export const MANGLE: Place = { table: 'mangle', chains: ['PREROUTING', ...FIXED, LEASES], jump: GUARD_JUMP }
 
 /** The mangle table of a family. @throws {Fault} where it can't be read */
 export async function readMangle(family: Family): Promise<FilterTable> {
@@ -38,16 +49,18 @@ class GuardTable implements Table {
   readonly maxRemoved = MAX_REMOVED
   readonly #rules: () => Rules
   readonly #warn: (message: string) => void
+  readonly #own: OwnChanges
   #table: FilterTable
   #lines = new Map<string, string>()
   #abilities: Abilities | null = null
   #others: readonly string[] = []
 
-  constructor(family: Family, rules: () => Rules, warn: (message: string) => void) {
+  constructor(family: Family, rules: () => Rules, warn: (message: string) => void, own: OwnChanges) {
     this.name = family
     this.#table = parseTable(family, '')
     this.#rules = rules
     this.#warn = warn
+    this.#own = own
   }
 
   holds(address: string): boolean {
@@ -80,7 +93,7 @@ class GuardTable implements Table {
   async change({ add, remove }: Batch): Promise<void> {
     const added = add.map((entry) => this.#lineOf(entry))
     const removed = remove.map(({ entry }) => this.#lineOf(entry).replace('-A', '-D'))
-    await apply(this.name, [...added, ...removed])
+    await this.#apply([...added, ...removed])
   }
 
   rewrite(entries: readonly Entry[]): Promise<void> {
@@ -91,12 +104,17 @@ class GuardTable implements Table {
       return !entry || wanted.delete(nameOf(entry)) ? `${counters[i]} ${line}` : []
     })
     const added = [...wanted.values()].map((entry) => `[0:0] ${this.#lineOf(entry)}`)
-    return apply(this.name, guardScript(this.#table, this.#rules(), [...kept, ...added]))
+    return this.#apply(guardScript(this.#table, this.#rules(), [...kept, ...added]))
   }
 
   /** By the line that was read: another version of ours may have made it. */
   #lineOf(entry: Entry): string {
     return this.#lines.get(nameOf(entry)) ?? `-A ${LEASES} ${ruleOf(entry, this.#abilities?.ends)}`
+  }
+
+  /** One step for the kernel. */
+  #apply(lines: readonly string[]): Promise<void> {
+    return this.#own.make(() => apply(this.name, lines))
   }
 
   async #explore(): Promise<Abilities> {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { eventOf } from '../../../src/daemon/iptables/follow'
+import { eventOf, FILTER } from '../../../src/daemon/iptables/follow'
 import { type Followed, monitorReader, OURS, OwnChanges } from '../../../src/daemon/nftables/monitor'
 
 /** What `nft monitor` prints of one transaction. */
@@ -75,7 +75,10 @@ describe('a change of ours', () => {
   })
 
   it('of one table hides none of another', async () => {
-    const [v4, v6] = (['iptables', 'ip6tables'] as const).map((family) => ({ event: eventOf(family), own: new OwnChanges() }))
+    const [v4, v6] = (['iptables', 'ip6tables'] as const).map((family) => ({
+      event: eventOf(family, FILTER),
+      own: new OwnChanges(),
+    }))
     await v4?.own.make(async () => {})
     const flush = transaction('delete rule ip filter INPUT handle 3', 'delete rule ip6 filter INPUT handle 3')
     expect(alarms(flush, [v4, v6] as Followed[])).toBe(1)
@@ -83,7 +86,7 @@ describe('a change of ours', () => {
 })
 
 describe('an alarm for iptables’ table', () => {
-  const table = () => [{ event: eventOf('iptables'), own: new OwnChanges() }]
+  const table = () => [{ event: eventOf('iptables', FILTER), own: new OwnChanges() }]
 
   it.each([
     'delete table ip filter',
