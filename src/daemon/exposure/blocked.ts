@@ -1,11 +1,11 @@
 import { formatService, type Service } from '../../protocol/service'
-import { findCommand } from '../../system/commands'
+import { hasCommand } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import { type Guarded, guards } from '../guard'
-import { FAMILIES, type Family } from '../iptables/table'
+import { FAMILIES, type Family, keepsByNft } from '../iptables/table'
 import { TABLE } from '../nftables/elements'
 import type { Judgment, Why } from './judge'
-import { failureOf, keepsByNft, leftUnjudged, MAX_SERVICES, type Read, readAll, readJudge } from './look'
+import { failureOf, leftUnjudged, MAX_SERVICES, type Read, readAll, readJudge } from './look'
 import { type Effect, effectsOf, type Ruleset } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'
 import type { Surroundings } from './stranger'
@@ -61,11 +61,8 @@ async function lookAtAll(services: readonly Service[]): Promise<Exposure> {
   const ruleset = await attempt(null, readAll)
   const interfaces = await outerInterfaces()
   // Where iptables is not installed, nft shows all that there is.
-  const isInstalled = await findCommand('iptables').then(
-    () => true,
-    () => false,
-  )
-  const isNft = isInstalled && (await keepsByNft())
+  const isInstalled = await hasCommand('iptables')
+  const isNft = isInstalled && (await keepsByNft('iptables'))
   for (const family of FAMILIES) {
     const addresses = reachableAddresses(family)
     if (addresses === null) continue

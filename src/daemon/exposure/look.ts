@@ -11,6 +11,7 @@ import {
   type FilterTable,
   IP_NAMES,
   iptables,
+  keepsByNft,
   parseTable,
   readReached,
   readTable,
@@ -70,17 +71,12 @@ interface Others {
 
 async function readOthers(): Promise<Others> {
   const ruleset = await readAll().catch(() => null)
-  return { isNft: await keepsByNft(), ruleset }
+  return { isNft: await keepsByNft('iptables'), ruleset }
 }
 
 /** Reads what nft has. @throws {Fault | SyntaxError} where it can't be read */
 export async function readAll(): Promise<Ruleset> {
   return readRuleset(await run('nft', ['-j', '-t', 'list', 'ruleset']))
-}
-
-/** Whether iptables keeps its tables by nft; not where it is not installed. */
-export async function keepsByNft(): Promise<boolean> {
-  return (await run('iptables', ['-V']).catch(() => '')).includes('nf_tables')
 }
 
 async function lookAt(
