@@ -16,6 +16,7 @@ import {
   readReached,
   readTable,
 } from '../iptables/table'
+import { listRuleset } from '../nftables/nft'
 import { type Judgment, judgeFor, type Stage } from './judge'
 import type { FirstPacket } from './nft-matches'
 import { type Ruleset, readRuleset, tablesThatMay } from './nft-tables'
@@ -76,7 +77,7 @@ async function readOthers(): Promise<Others> {
 
 /** Reads what nft has. @throws {Fault | SyntaxError} where it can't be read */
 export async function readAll(): Promise<Ruleset> {
-  return readRuleset(await run('nft', ['-j', '-t', 'list', 'ruleset']))
+  return readRuleset(await listRuleset())
 }
 
 async function lookAt(

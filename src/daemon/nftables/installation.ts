@@ -1,10 +1,11 @@
-import { feed, run } from '../../system/commands'
+import { run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Change, Installation, InstallationRequest, Rules, Section } from '../backends/backend'
 import { reasons } from '../iptables/installation'
 import { connectionsAtRisk } from '../iptables/sockets'
 import { LISTS, TABLE } from './elements'
 import { isWhole, readRules } from './listing'
+import { listRuleset, load, scriptOf, TABLE_WORDS } from './nft'
 import { GROWING, rulesetLines } from './ruleset'
 import { type Place, placeLines } from './standing'
 import { checkVersion, tryTable } from './trial'
@@ -45,7 +46,7 @@ const TRACK = `nft 'add table inet tracked; add chain inet tracked all; add rule
 
 /** Whether the kernel keeps track of connections, as far as rules of nft tell. */
 async function tracksConnections(): Promise<boolean> {
-  return (await run('nft', ['-j', '-t', 'list', 'ruleset'])).includes('{"ct": {"key": "state"')
+  return (await listRuleset()).includes('{"ct": {"key": "state"')
 }
 
 /** Finds what takes the table away, leases and all. */
@@ -55,15 +56,15 @@ export async function planTableRemoval(): Promise<Change[]> {
 }
 
 const changeOf = (lines: readonly string[]): Change => {
-  const script = `${lines.join('\n')}\n`
-  return { command: 'nft -f -', script, apply: () => feed('nft', ['-f', '-'], script) }
+  const script = scriptOf(lines)
+  return { command: 'nft -f -', script, apply: () => load(script) }
 }
 
 /** Prints the rules, and what is in force: not each source that has ever been heard. */
 export async function showTable(): Promise<Section[]> {
   if ((await readRules()).rules.size === 0) return []
-  const table = await run('nft', ['-t', 'list', 'table', ...TABLE.split(' ')])
-  const lists = await Promise.all(Object.keys(LISTS).map((name) => run('nft', ['list', 'set', ...TABLE.split(' '), name])))
+  const table = await run('nft', ['-t', 'list', 'table', ...TABLE_WORDS])
+  const lists = await Promise.all(Object.keys(LISTS).map((name) => run('nft', ['list', 'set', ...TABLE_WORDS, name])))
   const elements = lists.filter((list) => list.includes('elements ='))
   return [{ name: 'nftables', lines: [table, ...elements].flatMap((text) => text.trimEnd().split('\n')) }]
 }

@@ -2,7 +2,8 @@ import type { Entry } from '../../gate/firewall'
 import { CommandFault, run, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Rules } from '../backends/backend'
-import { LISTS, named, readListed, TABLE } from './elements'
+import { LISTS, named, readListed } from './elements'
+import { TABLE_WORDS } from './nft'
 import { areWhole, BASE, GROWING, marksOf } from './ruleset'
 import { type Place, placeOf, roundKey, setOf } from './standing'
 
@@ -76,7 +77,7 @@ export function readRuleset(json: string): Ruleset {
 /** The table without its elements, which takes 2 ms however many there are; nothing where there is no table. @throws where that can't be known */
 export async function readRules(): Promise<Ruleset> {
   try {
-    return readRuleset(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE.split(' ')]))
+    return readRuleset(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE_WORDS]))
   } catch (error) {
     if (isAbsent(error)) return readRuleset('{"nftables": []}')
     throw error
@@ -103,7 +104,7 @@ export async function readElements({ places, rules }: Ruleset): Promise<Elements
 async function eachElement(kind: 'set' | 'map', name: string, take: (text: string) => void): Promise<void> {
   // {"nftables": [{"set": {"elem": [
   const push = itemSplitter('elem', 4, take, MAX_ELEMENT)
-  await stream('nft', ['-j', 'list', kind, ...TABLE.split(' '), name], push, READING_TIME)
+  await stream('nft', ['-j', 'list', kind, ...TABLE_WORDS, name], push, READING_TIME)
 }
 
 /** An element with a timeout, a counter or a comment is wrapped. */

@@ -8,12 +8,13 @@ import {
   Refused,
   type Table,
 } from '../../gate/firewall'
-import { CommandFault, feed } from '../../system/commands'
+import { CommandFault } from '../../system/commands'
 import type { Rules } from '../backends/backend'
 import { limitOf, TABLE } from './elements'
 import { tableLines } from './installation'
 import { isCurrent, isWhole, type Ruleset, readElements, readRules } from './listing'
 import type { OwnChanges } from './monitor'
+import { load, scriptOf } from './nft'
 import { emptyLine, placeLines, Standing } from './standing'
 
 /**
@@ -173,7 +174,7 @@ class NftTable implements Table {
   async #apply(lines: readonly string[]): Promise<void> {
     if (lines.length === 0) return
     try {
-      await this.#own.make(() => feed('nft', ['-f', '-'], `${lines.join('\n')}\n`))
+      await this.#own.make(() => load(scriptOf(lines)))
     } catch (error) {
       this.#known = null
       throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error

@@ -1,7 +1,8 @@
 import { release } from 'node:os'
-import { CommandFault, feed, run } from '../../system/commands'
+import { CommandFault, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Rules } from '../backends/backend'
+import { check, scriptOf } from './nft'
 import { rulesetLines } from './ruleset'
 import { placeLines, Standing } from './standing'
 
@@ -38,7 +39,7 @@ export async function tryTable(rules: Rules): Promise<void> {
   const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now, () => SAMPLE_LIFE)
   const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
   try {
-    await feed('nft', ['-c', '-f', '-'], `${script.join('\n')}\n`)
+    await check(scriptOf(script))
   } catch (error) {
     if (!(error instanceof CommandFault)) throw error
     throw new Fault(`the kernel (Linux ${release()}) cannot hold our table: ${error.message}`, {
