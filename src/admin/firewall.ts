@@ -1,7 +1,6 @@
 import { absence, BACKENDS, backendOf } from '../daemon/backends/all'
 import type { Backend, Change, Installation, InstallationRequest, Section } from '../daemon/backends/backend'
-import { reasons } from '../daemon/iptables/installation'
-import { servicesInPool } from '../daemon/iptables/sockets'
+import { servicesInPool } from '../daemon/sockets'
 import type { Fault } from '../system/fault'
 import { wholeConfig } from './config'
 import { tapRules } from './tap-rules'
@@ -20,7 +19,7 @@ export async function planInstallation(
   const config = await wholeConfig(file)
   const taps = await tapRules(config, (message) => warn([message]))
   const plan = await backendOf(config).plan({ guard: config.firewall.guard, taps }, request, warn)
-  warn(await servicesInPool(taps).catch(reasons))
+  warn(await servicesInPool(taps))
   return plan
 }
 

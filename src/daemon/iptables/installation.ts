@@ -1,9 +1,9 @@
-import { Fault, inOneLine } from '../../system/fault'
+import { inOneLine } from '../../system/fault'
 import type { Change, InstallationRequest } from '../backends/backend'
+import { whoIsCutOff } from '../sockets'
 import type { TapRules } from '../tap-rules'
 import { installScript, isConnected, removeScript } from './chains'
 import { acceptedInPool, tracksConnections } from './input'
-import { connectionsAtRisk } from './sockets'
 import { type Family, type FilterTable, familyOf, parseTable, readReached, readTables, restore } from './table'
 import { tryAbilities } from './trial'
 
@@ -23,7 +23,7 @@ export async function planChains(
     return parseTable(family, '')
   }
   const tables = await readTables(warnOnce, isPreview ? emptyTable : undefined)
-  if (!isPreview) warn(await cutOff(tables, taps, isUnattended))
+  if (!isPreview) warn(await whoIsCutOff(taps.ranges, (peer) => remedyFor(tables, peer), isUnattended))
   warn(await shutByPool(tables, taps))
   const marked = await Promise.all(tables.map(async ({ family }) => isPreview || (await tryAbilities(family)).marks))
   const changes = tables.map((table, i) => changeOf(table.family, installScript(table, taps, marked[i] ?? false)))
@@ -44,27 +44,12 @@ const changeOf = (family: Family, script: string): Change => ({
   apply: () => restore(family, script),
 })
 
-/**
- * Looks whom an installation would cut off. Where nobody can answer it is warned of: a daemon that does not start shuts everybody out.
- * @returns lines for a warning
- * @throws {Fault}
- */
-async function cutOff(tables: readonly FilterTable[], taps: TapRules, isUnattended: boolean): Promise<string[]> {
-  const remedyFor = (peer: string) => {
-    const table = tables.find(({ family }) => family === familyOf(peer))
-    // Where ours is in force already, connections have been known for as long as it was.
-    if (!table || tracksConnections(table) || isConnected(table)) return null
-    return `${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`
-  }
-  const risks = await connectionsAtRisk(taps.ranges, remedyFor).catch(reasons)
-  if (risks.length > 0 && !isUnattended) throw new Fault(risks[0])
-  return risks
-}
-
-/** What can't be looked at is said in the place of what it would have shown. */
-export function reasons(error: unknown): string[] {
-  if (error instanceof Fault) return [inOneLine(error)]
-  throw error
+/** The command by which the kernel comes to know the connections of a peer; null where it knows them. */
+function remedyFor(tables: readonly FilterTable[], peer: string): string | null {
+  const table = tables.find(({ family }) => family === familyOf(peer))
+  // Where ours is in force already, connections have been known for as long as it was.
+  if (!table || tracksConnections(table) || isConnected(table)) return null
+  return `${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`
 }
 
 /** Finds which rules of the administrator's the pool takes out of force. @returns lines for a warning */

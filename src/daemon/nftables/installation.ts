@@ -1,8 +1,6 @@
 import { run } from '../../system/commands'
-import { Fault } from '../../system/fault'
 import type { Change, Installation, InstallationRequest, Rules, Section } from '../backends/backend'
-import { reasons } from '../iptables/installation'
-import { connectionsAtRisk } from '../iptables/sockets'
+import { whoIsCutOff } from '../sockets'
 import { LISTS, TABLE } from './elements'
 import { isWhole, readRules } from './listing'
 import { listRuleset, load, scriptOf, TABLE_WORDS } from './nft'
@@ -30,9 +28,7 @@ export async function planTable(
     await tryTable(rules)
     // Where ours is in force already, connections have been known for as long as it was.
     const isTracked = isWhole(listing) || (await tracksConnections())
-    const risks = await connectionsAtRisk(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK)).catch(reasons)
-    if (risks.length > 0 && !isUnattended) throw new Fault(risks[0] ?? '')
-    warn(risks)
+    warn(await whoIsCutOff(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK), isUnattended))
   }
   return {
     changes: [changeOf(tableLines(rules, listing?.places ?? []))],
