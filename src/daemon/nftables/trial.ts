@@ -2,6 +2,7 @@ import { release } from 'node:os'
 import { CommandFault, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Rules } from '../backends/backend'
+import { SAMPLES } from '../backends/samples'
 import { check, scriptOf } from './nft'
 import { rulesetLines } from './ruleset'
 import { placeLines, Standing } from './standing'
@@ -35,8 +36,8 @@ export function isOlder(version: readonly number[], least: readonly number[]): b
 
 /** Has the kernel look at the table and at leases of each kind, and change nothing. @throws {Fault} where it can't have them */
 export async function tryTable(rules: Rules): Promise<void> {
-  const now = Date.now()
-  const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now, () => SAMPLE_LIFE)
+  const add = Object.values(SAMPLES).flatMap(({ leases, lock }) => [...leases, lock])
+  const { lines, places } = new Standing().compose({ add, remove: [] }, 0, () => SAMPLE_LIFE)
   const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
   try {
     await check(scriptOf(script))
@@ -48,17 +49,5 @@ export async function tryTable(rules: Rules): Promise<void> {
   }
 }
 
-/** Milliseconds. */
+/** Milliseconds that a lease has which is tried. */
 const SAMPLE_LIFE = 60_000
-
-/** Leases with all that they can have, of documentation's addresses. */
-function samples(now: number) {
-  const whose = { id: '00000000', key: 'check', fingerprint: '0'.repeat(32), until: Math.ceil(now / 1_000) + 60 }
-  return [
-    { ...whose, address: '192.0.2.0/24', protocol: 'tcp' as const, port: 22, once: true },
-    { ...whose, address: '192.0.2.1', protocol: 'udp' as const, port: 53, once: false },
-    { ...whose, address: '2001:db8::/64', protocol: 'tcp' as const, port: 22, once: true },
-    { ...whose, address: '2001:db8::1', protocol: 'udp' as const, port: 53, once: false },
-    { ...whose, address: '192.0.2.1' },
-  ]
-}
