@@ -48,7 +48,7 @@ export const iptables: Backend = {
     return { isInstalled: installed.length === tables.length, lines: leftOut(installed, keys, config) }
   },
 
-  strangers: (services) => lookForStrangers(services),
+  strangers: lookForStrangers,
 
   async plan({ taps }, request, warn) {
     if (!taps) throw new Error('an installation has log rules')

@@ -1,5 +1,6 @@
 import { Fault } from '../../system/fault'
 import { lookForBlocked } from '../exposure/blocked'
+import { MAX_LEASES } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
 import { isWhole, readRules } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
@@ -7,9 +8,6 @@ import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { checkVersion, tryTable } from '../nftables/trial'
 import type { Backend } from './backend'
-
-/** Most leases: the kernel holds more, and reading so many back takes ten seconds. */
-const MAX_LEASES = 65_536
 
 /** Leases as elements of sets in a table of our own. */
 export const nftables: Backend = {

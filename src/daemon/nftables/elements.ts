@@ -8,8 +8,10 @@ import { type Entry, isLease, type Lease, readEntry } from '../../gate/firewall'
 
 /** Our table. */
 export const TABLE = 'inet knockturn'
-/** The sets have room for so many: twice the leases that may be in force, since those of a batch are there before others go. */
-export const ROOM = 131_072
+/** Most leases: the kernel holds more, and reading so many back takes ten seconds. */
+export const MAX_LEASES = 65_536
+/** The sets have room for so many: those of a batch are there before others go. */
+export const ROOM = 2 * MAX_LEASES
 
 export const VERSIONS = [4, 6] as const
 export type Version = (typeof VERSIONS)[number]

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { formatGuarded, guards, merged, parseGuarded } from '../../../src/daemon/guard'
+import { guards, merged, parseGuarded } from '../../../src/daemon/guard'
 import { ElementReader, isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
 import { areWhole, BASE, marksOf, rulesetLines } from '../../../src/daemon/nftables/ruleset'
+import { formatGuarded } from '../guarded'
 
 const GUARD = [{ protocol: 'tcp', ports: [22, 22] }] as const
 const TAPS = { ranges: [[49_152, 65_535]], target: 'nflog', group: 5, prefix: 'KNOCK: ' } as const
