@@ -2,7 +2,7 @@ import { Fault } from '../../system/fault'
 import { lookForBlocked } from '../exposure/blocked'
 import { MAX_LEASES } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
-import { isWhole, readRules } from '../nftables/listing'
+import { isWhole, readTable } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
@@ -39,11 +39,11 @@ export const nftables: Backend = {
 
   async leftOut() {
     // The daemon keeps the table as its keys are. Why it can't be read is said by the rehearsal.
-    const listing = await readRules().catch((error) => {
+    const table = await readTable().catch((error) => {
       if (error instanceof Fault) return null
       throw error
     })
-    return { isInstalled: listing === null || isWhole(listing), lines: [] }
+    return { isInstalled: table === null || isWhole(table), lines: [] }
   },
 
   strangers: lookForBlocked,

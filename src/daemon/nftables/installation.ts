@@ -2,7 +2,7 @@ import { run } from '../../system/commands'
 import type { Change, Installation, InstallationRequest, Rules, Section } from '../backends/backend'
 import { whoIsCutOff } from '../sockets'
 import { LISTS, TABLE } from './elements'
-import { isWhole, readRules } from './listing'
+import { isWhole, readTable } from './listing'
 import { listRuleset, load, scriptOf, TABLE_WORDS } from './nft'
 import { GROWING, rulesetLines } from './ruleset'
 import { type Place, placeLines } from './standing'
@@ -23,15 +23,15 @@ export async function planTable(
   warn: (lines: readonly string[]) => void,
 ): Promise<Installation> {
   if (!isPreview) await checkVersion()
-  const listing = isPreview ? null : await readRules()
-  if (listing) {
+  const table = isPreview ? null : await readTable()
+  if (table) {
     await tryTable(rules)
     // Where ours is in force already, connections have been known for as long as it was.
-    const isTracked = isWhole(listing) || (await tracksConnections())
+    const isTracked = isWhole(table) || (await tracksConnections())
     warn(await whoIsCutOff(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK), isUnattended))
   }
   return {
-    changes: [changeOf(tableLines(rules, listing?.places ?? []))],
+    changes: [changeOf(tableLines(rules, table?.places ?? []))],
     notes: [],
     outcome: `installed: table ${TABLE} (see "knockturn firewall show")`,
   }
@@ -47,7 +47,7 @@ async function tracksConnections(): Promise<boolean> {
 
 /** Finds what takes the table away, leases and all. */
 export async function planTableRemoval(): Promise<Change[]> {
-  const { rules } = await readRules()
+  const { rules } = await readTable()
   return rules.size > 0 ? [changeOf([`delete table ${TABLE}`])] : []
 }
 
@@ -58,7 +58,7 @@ const changeOf = (lines: readonly string[]): Change => {
 
 /** Prints the rules, and what is in force: not each source that has ever been heard. */
 export async function showTable(): Promise<Section[]> {
-  if ((await readRules()).rules.size === 0) return []
+  if ((await readTable()).rules.size === 0) return []
   const table = await run('nft', ['-t', 'list', 'table', ...TABLE_WORDS])
   const lists = await Promise.all(Object.keys(LISTS).map((name) => run('nft', ['list', 'set', ...TABLE_WORDS, name])))
   const elements = lists.filter((list) => list.includes('elements ='))

@@ -17,7 +17,7 @@ const READING_TIME = 60_000
 const MAX_OTHERS = 100
 
 /** All of the table but the elements of its sets. */
-export interface Ruleset {
+export interface OurTable {
   /** The kernel's number of the table, which a table that is loaded anew does not keep; null where there is none. */
   readonly handle: number | null
   readonly places: readonly Place[]
@@ -53,7 +53,7 @@ interface Item {
 }
 
 /** Reads what `nft -j -t list table` prints. @throws {SyntaxError} where it is no JSON */
-export function readRuleset(json: string): Ruleset {
+export function parseTable(json: string): OurTable {
   const { nftables } = JSON.parse(json) as { nftables: Record<string, Item>[] }
   const places: Place[] = []
   const limits: string[] = []
@@ -75,11 +75,11 @@ export function readRuleset(json: string): Ruleset {
 }
 
 /** The table without its elements, which takes 2 ms however many there are; nothing where there is no table. @throws where that can't be known */
-export async function readRules(): Promise<Ruleset> {
+export async function readTable(): Promise<OurTable> {
   try {
-    return readRuleset(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE_WORDS]))
+    return parseTable(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE_WORDS]))
   } catch (error) {
-    if (isAbsent(error)) return readRuleset('{"nftables": []}')
+    if (isAbsent(error)) return parseTable('{"nftables": []}')
     throw error
   }
 }
@@ -89,10 +89,10 @@ const isAbsent = (error: unknown): boolean => error instanceof CommandFault && e
 
 /**
  * The elements of a table, set by set: never those that count sources, of which a flood makes a quarter of a million.
- * @param ruleset what was just read of it
+ * @param table what was just read of it
  * @throws where they can't be known
  */
-export async function readElements({ places, rules }: Ruleset): Promise<Elements> {
+export async function readElements({ places, rules }: OurTable): Promise<Elements> {
   const reader = new ElementReader()
   if (rules.size === 0) return reader
   for (const name of Object.keys(LISTS)) await eachElement('set', name, (text) => reader.takeListed(name, text))
@@ -149,7 +149,7 @@ export class ElementReader implements Elements {
 const isPair = (one: Elem | readonly [Elem, unknown]): one is readonly [Elem, unknown] => Array.isArray(one)
 
 /** Whether all that makes leases work is there, of one ruleset: the chains, the hook, each rule once and in its place. */
-export function isWhole({ hooks, rules, places }: Ruleset): boolean {
+export function isWhole({ hooks, rules, places }: OurTable): boolean {
   if (hooks.get(BASE.chain) !== BASE.hook) return false
   const isGrown = (chain: string, isOnce: boolean) => {
     const sets = places.filter(({ round }) => (round !== null) === isOnce).map(setOf)
@@ -161,6 +161,6 @@ export function isWhole({ hooks, rules, places }: Ruleset): boolean {
 }
 
 /** Whether the rules are those of now. */
-export function isCurrent({ rules }: Ruleset, wanted: Rules): boolean {
+export function isCurrent({ rules }: OurTable, wanted: Rules): boolean {
   return [...marksOf(wanted)].every(([chain, marks]) => GROWING.includes(chain) || rules.get(chain)?.join() === marks.join())
 }

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest'
 import { guards, merged, parseGuarded } from '../../../src/daemon/guard'
-import { ElementReader, isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
+import { ElementReader, isCurrent, isWhole, parseTable } from '../../../src/daemon/nftables/listing'
 import { areWhole, BASE, marksOf, rulesetLines } from '../../../src/daemon/nftables/ruleset'
 import { formatGuarded } from '../guarded'
 
@@ -17,7 +17,7 @@ function listing(rules = RULES, change: (items: Record<string, object>[]) => unk
   }
   items.push({ rule: { chain: 'open', comment: 'open4_32' } }, { rule: { chain: 'once', comment: 'once6_64_1' } })
   change(items)
-  return readRuleset(JSON.stringify({ nftables: items }))
+  return parseTable(JSON.stringify({ nftables: items }))
 }
 const at = (items: Record<string, object>[], chain: string) =>
   items.findIndex(({ rule }) => (rule as { chain?: string } | undefined)?.chain === chain)
@@ -80,7 +80,7 @@ describe('a table', () => {
   })
 
   it('that is not there is not whole', () => {
-    expect(isWhole(readRuleset('{"nftables": []}'))).toBe(false)
+    expect(isWhole(parseTable('{"nftables": []}'))).toBe(false)
     expect(areWhole([])).toBe(false)
   })
 
