@@ -13,6 +13,7 @@ export const MAX_LEASES = 65_536
 /** The sets have room for so many: those of a batch are there before others go. */
 export const ROOM = 2 * MAX_LEASES
 
+/** The versions of IP: each has lists and sets of its own. */
 export const VERSIONS = [4, 6] as const
 export type Version = (typeof VERSIONS)[number]
 /** How nft names the addresses of a version: as a type, and in a packet; and how many bits they have. */
@@ -21,6 +22,7 @@ export const ADDRESSES = {
   6: { type: 'ipv6_addr', source: 'ip6 saddr', bits: 128 },
 } as const
 
+/** The version of an address or a block. */
 export const versionOf = (address: string): Version => (address.includes(':') ? 6 : 4)
 
 /** An element: its set, and what tells it from the others there. */
