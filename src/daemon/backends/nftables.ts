@@ -1,11 +1,12 @@
 import { Fault } from '../../system/fault'
 import { lookForBlocked } from '../exposure/blocked'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
-import { isWhole, readRules } from '../nftables/listing'
+import { isCurrent, isWhole, readRules } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { checkVersion, tryTable } from '../nftables/trial'
+import { tapRulesOf } from '../tap-rules'
 import type { Backend } from './backend'
 
 /** Most leases: the kernel holds more, and reading so many back takes ten seconds. */
@@ -39,13 +40,15 @@ export const nftables: Backend = {
     }
   },
 
-  async leftOut() {
-    // The daemon keeps the table as its keys are. Why it can't be read is said by the rehearsal.
+  async leftOut(keys, config) {
+    // Why it can't be read is said by the rehearsal.
     const listing = await readRules().catch((error) => {
       if (error instanceof Fault) return null
       throw error
     })
-    return { isInstalled: listing === null || isWhole(listing), lines: [] }
+    if (listing === null) return { isInstalled: true, isOutdated: false, lines: [] }
+    const rules = { guard: config.firewall.guard, taps: tapRulesOf(keys, config) }
+    return { isInstalled: isWhole(listing), isOutdated: !isCurrent(listing, rules), lines: [] }
   },
 
   strangers: lookForBlocked,

@@ -4,7 +4,7 @@ import type { Change, Installation, InstallationRequest, Rules, Section } from '
 import { reasons } from '../iptables/installation'
 import { connectionsAtRisk } from '../iptables/sockets'
 import { LISTS, TABLE } from './elements'
-import { isWhole, readRules } from './listing'
+import { isAbsent, isWhole, readRules } from './listing'
 import { GROWING, rulesetLines } from './ruleset'
 import { type Place, placeLines } from './standing'
 import { checkVersion, tryTable } from './trial'
@@ -50,8 +50,8 @@ async function tracksConnections(): Promise<boolean> {
 
 /** Finds what takes the table away, leases and all. */
 export async function planTableRemoval(): Promise<Change[]> {
-  const { rules } = await readRules()
-  return rules.size > 0 ? [changeOf([`delete table ${TABLE}`])] : []
+  const { handle } = await readRules()
+  return handle !== null ? [changeOf([`delete table ${TABLE}`])] : []
 }
 
 const changeOf = (lines: readonly string[]): Change => {
@@ -61,9 +61,16 @@ const changeOf = (lines: readonly string[]): Change => {
 
 /** Prints the rules, and what is in force: not each source that has ever been heard. */
 export async function showTable(): Promise<Section[]> {
-  if ((await readRules()).rules.size === 0) return []
+  if ((await readRules()).handle === null) return []
   const table = await run('nft', ['-t', 'list', 'table', ...TABLE.split(' ')])
-  const lists = await Promise.all(Object.keys(LISTS).map((name) => run('nft', ['list', 'set', ...TABLE.split(' '), name])))
+  const lists = await Promise.all(Object.keys(LISTS).map(showList))
   const elements = lists.filter((list) => list.includes('elements ='))
   return [{ name: 'nftables', lines: [table, ...elements].flatMap((text) => text.trimEnd().split('\n')) }]
 }
+
+/** A list as nft prints it; nothing where it is missing, as in a table of another's making. */
+const showList = (name: string): Promise<string> =>
+  run('nft', ['list', 'set', ...TABLE.split(' '), name]).catch((error) => {
+    if (isAbsent(error)) return ''
+    throw error
+  })

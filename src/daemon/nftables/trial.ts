@@ -2,6 +2,7 @@ import { release } from 'node:os'
 import { CommandFault, feed, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Rules } from '../backends/backend'
+import { TABLE } from './elements'
 import { rulesetLines } from './ruleset'
 import { placeLines, Standing } from './standing'
 
@@ -37,15 +38,30 @@ export async function tryTable(rules: Rules): Promise<void> {
   const now = Date.now()
   const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now, () => SAMPLE_LIFE)
   const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
+  const text = `${script.join('\n')}\n`
   try {
-    await feed('nft', ['-c', '-f', '-'], `${script.join('\n')}\n`)
+    await tryScript(text)
   } catch (error) {
     if (!(error instanceof CommandFault)) throw error
+    // Another version's table, or a stranger's, may be what ours can't be made from.
+    if (await works(`delete table ${TABLE}\n${text}`))
+      throw new Fault(`table ${TABLE} is of another version or another program: ours cannot be made from it: ${error.message}`, {
+        hint: 'run "knockturn firewall remove", which ends its leases and opens what it guards, and at once "knockturn firewall install"',
+      })
     throw new Fault(`the kernel (Linux ${release()}) cannot hold our table: ${error.message}`, {
       hint: 'load its module nf_tables ("modprobe nf_tables"), use Linux 5.10 or newer, or set backend = "iptables" in [firewall]',
     })
   }
 }
+
+const tryScript = (script: string): Promise<void> => feed('nft', ['-c', '-f', '-'], script)
+
+/** Whether the kernel would take a script: not where it deletes what is not there. */
+const works = (script: string): Promise<boolean> =>
+  tryScript(script).then(
+    () => true,
+    () => false,
+  )
 
 /** Milliseconds. */
 const SAMPLE_LIFE = 60_000
