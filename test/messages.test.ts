@@ -119,6 +119,7 @@ const PROGRAMS: readonly Documented[] = [
         ...of(
           'daemon/exposure/blocked.ts',
           '… is not guarded: Knockturn keeps nobody from it',
+          "the guard is not in place: nothing of Knockturn's keeps anybody from the guarded ports",
           'no lease opens …: …',
           'cannot tell whether a lease opens …: …',
         ),

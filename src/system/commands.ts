@@ -171,6 +171,8 @@ const PACKAGES: Record<string, string> = {
 
 /** What to do without it, where that is possible. */
 const INSTEAD: Record<string, string> = {
+  iptables: ', or set backend = "nftables" in [firewall]',
+  nft: ', or set backend = "iptables" in [firewall]',
   tcpdump: ', or set source = "file" or "journal" in [taps]',
   journalctl: ', or set source = "nflog" or "file" in [taps]',
 }

@@ -45,7 +45,7 @@ export const iptables: Backend = {
       () => null,
     )
     const installed = tables.filter(isInstalled)
-    return { isInstalled: installed.length === tables.length, lines: leftOut(installed, keys, config) }
+    return { isInstalled: installed.length === tables.length, isOutdated: false, lines: leftOut(installed, keys, config) }
   },
 
   strangers: lookForStrangers,

@@ -2,11 +2,12 @@ import { Fault } from '../../system/fault'
 import { lookForBlocked } from '../exposure/blocked'
 import { MAX_LEASES } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
-import { isWhole, readTable } from '../nftables/listing'
+import { isCurrent, isWhole, readTable } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { checkVersion, tryTable } from '../nftables/trial'
+import { tapRulesOf } from '../tap-rules'
 import type { Backend } from './backend'
 
 /** Leases as elements of sets in a table of our own. */
@@ -37,13 +38,15 @@ export const nftables: Backend = {
     }
   },
 
-  async leftOut() {
-    // The daemon keeps the table as its keys are. Why it can't be read is said by the rehearsal.
+  async leftOut(keys, config) {
+    // Why it can't be read is said by the rehearsal.
     const table = await readTable().catch((error) => {
       if (error instanceof Fault) return null
       throw error
     })
-    return { isInstalled: table === null || isWhole(table), lines: [] }
+    if (table === null) return { isInstalled: true, isOutdated: false, lines: [] }
+    const rules = { guard: config.firewall.guard, taps: tapRulesOf(keys, config) }
+    return { isInstalled: isWhole(table), isOutdated: !isCurrent(table, rules), lines: [] }
   },
 
   strangers: lookForBlocked,

@@ -4,6 +4,7 @@ import { Fault } from '../../system/fault'
 import { type Guarded, guards } from '../guard'
 import { FAMILIES, type Family, keepsByNft } from '../iptables/table'
 import { TABLE } from '../nftables/elements'
+import { isWhole, readTable } from '../nftables/listing'
 import type { Judgment, Why } from './judge'
 import { failureOf, leftUnjudged, MAX_SERVICES, type Read, readAll, readJudge } from './look'
 import { type Effect, effectsOf, type Ruleset } from './nft-tables'
@@ -37,16 +38,34 @@ export async function lookForBlocked(services: readonly Service[], guard: readon
   const judged = services.slice(0, MAX_SERVICES)
   const guarded = judged.filter((service) => guards(guard, service))
   const open = judged.filter((service) => !guards(guard, service)).map((service) => notGuarded(formatService(service)))
-  const { shut, unknown } = guarded.length > 0 ? await lookAtAll(guarded) : NOTHING
+  const isAbsent = guarded.length > 0 && (await isGuardAbsent())
+  if (isAbsent) open.unshift(NOT_IN_PLACE)
+  const { shut, unknown } = guarded.length > 0 ? await lookAtAll(guarded, isAbsent) : NOTHING
   return { open, shut, unknown: [...unknown, ...leftUnjudged(services)] }
 }
+
+/** Whether the kernel has no guard, or a part of one. Where that can't be read, no other table can be either, which is said of those. */
+async function isGuardAbsent(): Promise<boolean> {
+  return readTable().then(
+    (ruleset) => !isWhole(ruleset),
+    (error) => {
+      if (error instanceof Fault || error instanceof SyntaxError) return false
+      throw error
+    },
+  )
+}
+
+const NOT_IN_PLACE = new Fault("the guard is not in place: nothing of Knockturn's keeps anybody from the guarded ports", {
+  hint: 'run "knockturn firewall install": it closes them to new connections, and those that there are go on',
+})
 
 const notGuarded = (service: string): Fault =>
   new Fault(`${service} is not guarded: Knockturn keeps nobody from it`, {
     hint: `add "${service}" to guard in [firewall]`,
   })
 
-async function lookAtAll(services: readonly Service[]): Promise<Exposure> {
+/** @param isAbsent whether the guard has to be put in place before anything is let through */
+async function lookAtAll(services: readonly Service[], isAbsent: boolean): Promise<Exposure> {
   const failures: string[] = []
   const obstacles: Obstacle[] = []
   const attempt = async <T>(family: Family | null, look: () => Promise<T>): Promise<T | null> => {
@@ -70,7 +89,7 @@ async function lookAtAll(services: readonly Service[]): Promise<Exposure> {
     const rules = isInstalled ? await attempt(family, () => readJudge(around, isNft, false)) : null
     obstacles.push(...(await obstaclesTo(around, ruleset, isNft, rules)))
   }
-  const { shut, unknown } = inWords(obstacles)
+  const { shut, unknown } = inWords(obstacles, isAbsent)
   return { open: [], shut, unknown: [...new Set(failures), ...unknown] }
 }
 
@@ -145,7 +164,7 @@ function letInByNft(service: Service, table: string, chain: string): string {
 }
 
 /** Says what was found: one line for both families where they are alike. */
-function inWords(obstacles: readonly Obstacle[]): Omit<Exposure, 'open'> {
+function inWords(obstacles: readonly Obstacle[], isAbsent: boolean): Omit<Exposure, 'open'> {
   const groups = new Map<string, Obstacle[]>()
   for (const obstacle of obstacles) {
     const name = JSON.stringify([formatService(obstacle.service), obstacle.isSure, obstacle.text])
@@ -159,7 +178,11 @@ function inWords(obstacles: readonly Obstacle[]): Omit<Exposure, 'open'> {
     const what = `${formatService(service)} ${overNamed(families)}`
     if (!isSure) unknown.push(`cannot tell whether a lease opens ${what}: ${text}`)
     else
-      shut.push(new Fault(`no lease opens ${what}: ${text}`, { hint: `run ${remedy(families)}: the guard keeps strangers out` }))
+      shut.push(
+        new Fault(`no lease opens ${what}: ${text}`, {
+          hint: `${isAbsent ? 'when the guard is in place, ' : ''}run ${remedy(families)}: the guard keeps strangers out`,
+        }),
+      )
   }
   return { shut, unknown }
 }

@@ -2,7 +2,7 @@ import { run } from '../../system/commands'
 import type { Change, Installation, InstallationRequest, Rules, Section } from '../backends/backend'
 import { whoIsCutOff } from '../sockets'
 import { LISTS, TABLE } from './elements'
-import { isWhole, readTable } from './listing'
+import { isAbsent, isWhole, readTable } from './listing'
 import { listRuleset, load, scriptOf, TABLE_WORDS } from './nft'
 import { GROWING, rulesetLines } from './ruleset'
 import { type Place, placeLines } from './standing'
@@ -47,8 +47,8 @@ async function tracksConnections(): Promise<boolean> {
 
 /** Finds what takes the table away, leases and all. */
 export async function planTableRemoval(): Promise<Change[]> {
-  const { rules } = await readTable()
-  return rules.size > 0 ? [changeOf([`delete table ${TABLE}`])] : []
+  const { handle } = await readTable()
+  return handle !== null ? [changeOf([`delete table ${TABLE}`])] : []
 }
 
 const changeOf = (lines: readonly string[]): Change => {
@@ -58,9 +58,16 @@ const changeOf = (lines: readonly string[]): Change => {
 
 /** Prints the rules, and what is in force: not each source that has ever been heard. */
 export async function showTable(): Promise<Section[]> {
-  if ((await readTable()).rules.size === 0) return []
+  if ((await readTable()).handle === null) return []
   const table = await run('nft', ['-t', 'list', 'table', ...TABLE_WORDS])
-  const lists = await Promise.all(Object.keys(LISTS).map((name) => run('nft', ['list', 'set', ...TABLE_WORDS, name])))
+  const lists = await Promise.all(Object.keys(LISTS).map(showList))
   const elements = lists.filter((list) => list.includes('elements ='))
   return [{ name: 'nftables', lines: [table, ...elements].flatMap((text) => text.trimEnd().split('\n')) }]
 }
+
+/** A list as nft prints it; nothing where it is missing, as in a table of another's making. */
+const showList = (name: string): Promise<string> =>
+  run('nft', ['list', 'set', ...TABLE_WORDS, name]).catch((error) => {
+    if (isAbsent(error)) return ''
+    throw error
+  })

@@ -85,7 +85,8 @@ export async function readTable(): Promise<OurTable> {
 }
 
 /** How nft says that there is nothing of that name. */
-const isAbsent = (error: unknown): boolean => error instanceof CommandFault && error.message.includes('No such file or directory')
+export const isAbsent = (error: unknown): boolean =>
+  error instanceof CommandFault && error.message.includes('No such file or directory')
 
 /**
  * The elements of a table, set by set: never those that count sources, of which a flood makes a quarter of a million.

@@ -3,6 +3,7 @@ import { CommandFault, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Rules } from '../backends/backend'
 import { SAMPLES } from '../backends/samples'
+import { TABLE } from './elements'
 import { check, scriptOf } from './nft'
 import { rulesetLines } from './ruleset'
 import { placeLines, Standing } from './standing'
@@ -39,15 +40,28 @@ export async function tryTable(rules: Rules): Promise<void> {
   const add = Object.values(SAMPLES).flatMap(({ leases, lock }) => [...leases, lock])
   const { lines, places } = new Standing().compose({ add, remove: [] }, 0, () => SAMPLE_LIFE)
   const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
+  const text = scriptOf(script)
   try {
-    await check(scriptOf(script))
+    await check(text)
   } catch (error) {
     if (!(error instanceof CommandFault)) throw error
+    // Another version's table, or a stranger's, may be what ours can't be made from.
+    if (await works(`delete table ${TABLE}\n${text}`))
+      throw new Fault(`table ${TABLE} is of another version or another program: ours cannot be made from it: ${error.message}`, {
+        hint: 'run "knockturn firewall remove", which ends its leases and opens what it guards, and at once "knockturn firewall install"',
+      })
     throw new Fault(`the kernel (Linux ${release()}) cannot hold our table: ${error.message}`, {
       hint: 'load its module nf_tables ("modprobe nf_tables"), use Linux 5.10 or newer, or set backend = "iptables" in [firewall]',
     })
   }
 }
+
+/** Whether the kernel would take a script: not where it deletes what is not there. */
+const works = (script: string): Promise<boolean> =>
+  check(script).then(
+    () => true,
+    () => false,
+  )
 
 /** Milliseconds that a lease has which is tried. */
 const SAMPLE_LIFE = 60_000
