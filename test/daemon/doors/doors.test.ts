@@ -799,7 +799,7 @@ type Act =
   | { do: 'revoke' | 'grant'; key: string }
   | { do: 'time'; seconds: number }
   | { do: 'end'; how: Ending }
-  | { do: 'flush' | 'restart' | 'double' | 'save' | 'restore'; part: number }
+  | { do: 'flush' | 'alarm' | 'restart' | 'double' | 'save' | 'restore'; part: number }
 
 const key = fc.constantFrom('alice', 'bob', POISON)
 const address = fc.constantFrom(HOME, '198.51.100.3')
@@ -837,7 +837,7 @@ const acts: fc.Arbitrary<Act[]> = fc.array(
     {
       weight: 1,
       arbitrary: fc.record({
-        do: fc.constantFrom('flush' as const, 'restart' as const, 'double' as const, 'save' as const, 'restore' as const),
+        do: fc.constantFrom(...(['flush', 'alarm', 'restart', 'double', 'save', 'restore'] as const)),
         part: fc.nat(3),
       }),
     },
@@ -928,6 +928,9 @@ async function play(all: readonly Act[]): Promise<Stage> {
       case 'flush':
         kernel.rules = kernel.rules.filter((_, i) => i % 4 < act.part)
         kernel.isWhole = act.part > 0
+        break
+      case 'alarm':
+        stage.doors.alarm()
         break
       case 'double':
         for (const rule of kernel.rules.slice(0, act.part)) others.add(doorOf(rule))
