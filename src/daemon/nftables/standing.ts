@@ -326,6 +326,7 @@ export function placeLines(place: Place): string[] {
   const set = setOf(place)
   const mask = place.bits === bits ? '' : ` & ${maskOf(place)}`
   const door = `${source}${mask} . meta l4proto . th dport`
+  // No counter in a map: a lookup that ends in a limit counts nothing there.
   return place.round === null
     ? [
         `add set ${TABLE} ${set} { type ${key}; flags timeout; counter; size ${ROOM}; }`,

@@ -84,6 +84,22 @@ describe('a table', () => {
     expect(areWhole([])).toBe(false)
   })
 
+  it('hears 2,000 packets a second of each source: of an IPv4 address, and of an IPv6 /64', () => {
+    const limits = rulesetLines(RULES).filter((line) => line.includes('@sources'))
+    expect(limits.map((line) => /\{ (.*?) \}/.exec(line)?.[1])).toEqual([
+      'ip saddr limit rate over 2000/second burst 2000 packets',
+      'ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over 2000/second burst 2000 packets',
+    ])
+  })
+
+  it('has room for 262,144 sources of each family', () => {
+    const sets = rulesetLines(RULES).filter((line) => line.includes(' sources'))
+    expect(sets.map((line) => /(sources\d) .*size (\d+);/.exec(line)?.slice(1))).toEqual([
+      ['sources4', '262144'],
+      ['sources6', '262144'],
+    ])
+  })
+
   it('takes no word of the config for a rule', () => {
     const lines = rulesetLines({ ...RULES, taps: { ...TAPS, prefix: 'a" accept # \\' } })
     expect(lines.filter((line) => line.includes('accept #'))).toEqual([
