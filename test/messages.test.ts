@@ -39,9 +39,7 @@ const PROGRAMS: readonly Documented[] = [
       'cli/knockdaemon.ts',
       ...['begin-again', 'commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`),
     ],
-    but: ['iptables/installation', 'iptables/sockets', 'nftables/installation', 'ledger/rebase'].map(
-      (name) => `daemon/${name}.ts`,
-    ),
+    but: ['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase'].map((name) => `daemon/${name}.ts`),
     pages: {
       'knockdaemon.8': { log: 'LOG', fault: 'DIAGNOSTICS' },
       'knockturn.toml.5': { fault: 'DIAGNOSTICS' },
@@ -49,7 +47,7 @@ const PROGRAMS: readonly Documented[] = [
     passed: [
       'daemon/ahead.ts: message',
       'daemon/backends/iptables-guard.ts: [message]',
-      'daemon/backends/iptables-guard.ts: await cutOff(tables, isGuarding, rules.taps, isUnattended)',
+      'daemon/backends/iptables-guard.ts: await whoIsCutOff(rules.taps?.ranges ?? [], (peer) => remedyFor(tables, isGuarding, peer), isUnattended)',
       'daemon/config.ts: error.message',
       'daemon/doors/ends.ts: why',
       'daemon/exposure/watch.ts: line',
@@ -85,9 +83,7 @@ const PROGRAMS: readonly Documented[] = [
       'cli/admin',
       'keys',
       'cli/meant.ts',
-      ...['iptables/installation', 'iptables/sockets', 'nftables/installation', 'ledger/rebase'].map(
-        (name) => `daemon/${name}.ts`,
-      ),
+      ...['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase'].map((name) => `daemon/${name}.ts`),
       ...['begin-again', 'commands', 'core-dumps', 'files', 'terminal', 'time'].map((name) => `system/${name}.ts`),
     ],
     // Only a client reads a key under a passphrase.
@@ -96,17 +92,16 @@ const PROGRAMS: readonly Documented[] = [
     least: { log: 11, note: 1, fault: 51 },
     passed: [
       'admin/firewall.ts: [message]',
-      'admin/firewall.ts: await servicesInPool(taps).catch(reasons)',
+      'admin/firewall.ts: await servicesInPool(taps)',
       'admin/tap-rules.ts: inOneLine(fault)',
       'cli/admin/firewall.ts: await exposedServices(config)',
       'cli/admin/firewall.ts: notes',
       'cli/admin/voice.ts: line',
       'daemon/iptables/installation.ts: [message]',
-      'daemon/iptables/installation.ts: await cutOff(tables, isConnected, taps, isUnattended)',
+      'daemon/iptables/installation.ts: await whoIsCutOff(taps.ranges, (peer) => remedyFor(tables, isConnected, peer), isUnattended)',
       'daemon/iptables/installation.ts: await shutByPool(tables, taps)',
-      'daemon/iptables/installation.ts: risks[0]',
-      'daemon/nftables/installation.ts: risks',
-      "daemon/nftables/installation.ts: risks[0] ?? ''",
+      'daemon/sockets.ts: risks[0]',
+      'daemon/nftables/installation.ts: await whoIsCutOff(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK), isUnattended)',
       'keys/keyring.ts: `{path}: {reason(error)}`',
       'keys/keyring.ts: `{unseen}: {message}`',
       'keys/keyring.ts: faults[0].message',
@@ -126,6 +121,7 @@ const PROGRAMS: readonly Documented[] = [
         ...of(
           'daemon/exposure/blocked.ts',
           '… is not guarded: Knockturn keeps nobody from it',
+          "the guard is not in place: nothing of Knockturn's keeps anybody from the guarded ports",
           'no lease opens …: …',
           'cannot tell whether a lease opens …: …',
         ),
@@ -133,7 +129,7 @@ const PROGRAMS: readonly Documented[] = [
           'daemon/iptables/trial.ts',
           'the kernel cannot mark connections (no match "connlabel"): whoever had a lease can reconnect from the same source port after it has ended',
         ),
-        ...of('daemon/iptables/sockets.ts', 'port …/… is in use and …: no new connection from outside will reach it'),
+        ...of('daemon/sockets.ts', 'port …/… is in use and …: no new connection from outside will reach it'),
         ...of('daemon/iptables/table.ts', 'this machine has no IPv6: ip6tables is not used (…)'),
         ...of('daemon/iptables/table.ts', 'iptables cannot read a rule in chain …'),
         ...of('daemon/iptables/table.ts', 'iptables cannot read a rule of the table: look at it with "nft -a list table …"'),
@@ -149,7 +145,7 @@ const PROGRAMS: readonly Documented[] = [
         ...of('keys/keyring.ts', 'the daemon cannot use …', 'the daemon does not see that … is revoked'),
         ...of('keys/passcode-table.ts', 'the daemon does not see the new passcode of …', 'the daemon still sees a passcode of …'),
         ...of(
-          'daemon/iptables/sockets.ts',
+          'daemon/sockets.ts',
           '… uses a service in the pool, which would be closed: move the service, or make keys with another pool',
           '… might be cut off: first run "…"',
         ),

@@ -1,8 +1,7 @@
 import { absence, BACKENDS, backendOf } from '../daemon/backends/all'
 import type { Backend, Change, Installation, InstallationRequest, Section } from '../daemon/backends/backend'
 import { guardOfNow } from '../daemon/bridges'
-import { reasons } from '../daemon/iptables/installation'
-import { servicesInPool } from '../daemon/iptables/sockets'
+import { servicesInPool } from '../daemon/sockets'
 import type { Fault } from '../system/fault'
 import { wholeConfig } from './config'
 import { tapRules } from './tap-rules'
@@ -21,7 +20,7 @@ export async function planInstallation(
   const config = await wholeConfig(file)
   const taps = await tapRules(config, (message) => warn([message]))
   const plan = await backendOf(config).plan({ guard: guardOfNow(config.firewall.guard), taps }, request, warn)
-  warn(await servicesInPool(taps).catch(reasons))
+  warn(await servicesInPool(taps))
   return plan
 }
 

@@ -78,7 +78,12 @@ export async function checkDaemon(file: string): Promise<Findings> {
       faults.push(...open, ...shut)
       warnings.push(...unknown)
       if (read.value.taps.source !== 'stdin') {
-        const { isInstalled, lines } = await backend.leftOut(judged, read.value)
+        const { isInstalled, isOutdated, lines } = await backend.leftOut(judged, read.value)
+        // A daemon that runs puts back the guard that it has read: an installation alone does not last.
+        if (isInstalled && isOutdated)
+          warnings.push(
+            'the table in place is of another config, keyring or version: restart the daemon, or run "knockturn firewall install" where none runs',
+          )
         warnings.push(...(isInstalled ? lines : ['the log rules are not installed: run "knockturn firewall install"']))
       }
     }

@@ -1,5 +1,6 @@
 import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
+import { MAX_KEY_LEASES } from '../gate/leases'
 import { cidr } from '../keys/grant-table'
 import { serverLabel } from '../keys/key-file'
 import { SERVER_KEYS } from '../keys/keyring'
@@ -11,6 +12,7 @@ import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
 import { type CommandConfig, commandSchema } from './command/config'
 import { allBut, type Guard, merged, parseGuarded, parseInterface } from './guard'
+import { MAX_LEASES } from './nftables/elements'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
@@ -29,10 +31,6 @@ const MAX_DATAGRAM_PORTS = 15
 const BACKENDS = ['iptables', 'nftables', 'command', 'dry-run'] as const
 /** Most entries of `guard`: more than anybody writes by hand. */
 const MAX_GUARDED = 256
-/** Leases of one key: more than a person needs, and a sixteenth of what iptables holds. */
-const LEASES_PER_KEY = 256
-/** As many as nftables holds of all keys. */
-const MAX_LEASES_PER_KEY = 65_536
 
 /** Where taps come from, and which rule of the firewall's says them. */
 export interface TapsConfig {
@@ -163,7 +161,7 @@ const table = v.strictObject({
         [],
       ),
       guard_networks: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`))),
-      leases_per_key: v.optional(whole(1, MAX_LEASES_PER_KEY), LEASES_PER_KEY),
+      leases_per_key: v.optional(whole(1, MAX_LEASES), MAX_KEY_LEASES),
       command: v.optional(commandSchema),
     }),
     {},

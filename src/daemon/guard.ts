@@ -1,6 +1,6 @@
 import type { Cidr } from '../protocol/address'
 import type { Ports } from '../protocol/ports'
-import { formatService, parseService, type Service } from '../protocol/service'
+import { parseService, type Service } from '../protocol/service'
 
 /** What is guarded, and whom the guard spares. */
 export interface Guard {
@@ -34,12 +34,6 @@ export function parseGuarded(text: string): Guarded | null {
   const first = low === undefined ? last : parseService(`${low}/${last.protocol}`)
   if (!first || first.port > last.port) return null
   return { protocol: last.protocol, ports: [first.port, last.port] }
-}
-
-/** Writes ports as the config has them. */
-export function formatGuarded({ protocol, ports: [low, high] }: Guarded): string {
-  const last = formatService({ protocol, port: high })
-  return low === high ? last : `${low}-${last}`
 }
 
 /** The same ports, each once, in ascending ranges that do not touch. */

@@ -21,9 +21,13 @@ export function tapRulesOf(
   keys: readonly { readonly key: { readonly pool: Uint16Array }; readonly passcode?: unknown }[],
   { taps, datagram, passcode }: Pick<Config, 'taps' | 'datagram' | 'passcode'>,
 ): TapRules {
-  // Keys share their pools, of which there are few.
-  const pool = unite([...new Set(keys.map(({ key }) => key.pool))])
   const passcodes = keys.some((key) => key.passcode) ? [passcodeRange(passcode.base, passcode.pinDigits)] : []
   const { target, group, prefix } = taps
-  return { ranges: [...poolRanges(pool), ...passcodes], target, group, prefix, datagrams: datagram.ports }
+  return { ranges: [...poolRanges(poolOf(keys)), ...passcodes], target, group, prefix, datagrams: datagram.ports }
+}
+
+/** The ports of the pools of all keys. */
+export function poolOf(keys: readonly { readonly key: { readonly pool: Uint16Array } }[]): Uint16Array {
+  // Keys share their pools, of which there are few.
+  return unite([...new Set(keys.map(({ key }) => key.pool))])
 }

@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isLoopback } from '../protocol/address'
 import { Fault } from '../system/fault'
 import { type Guarded, guards } from './guard'
-import { ESTABLISHED, eachSocket } from './iptables/sockets'
+import { ESTABLISHED, eachSocket } from './sockets'
 
 /** Milliseconds between two looks at whether they have ended: nothing is urgent about it. */
 const LOOK = 10_000

@@ -1,3 +1,5 @@
+import { formatCidr, parseCidr } from '../protocol/address'
+import { KEY_ID } from '../protocol/key'
 import type { Now } from './clock'
 
 /* What stands in a firewall, and what the daemon needs of one: state, and never a command. */
@@ -102,3 +104,36 @@ export const leaseName = ({ fingerprint, id }: Lease): string => `${fingerprint}
 export function nameOf(entry: Entry): string {
   return `${isLease(entry) ? 'lease' : 'lock'} ${entry.fingerprint} ${entry.id} ${entry.until}`
 }
+
+/** An entry as a firewall says it. */
+export interface Said {
+  readonly kind: string | undefined
+  readonly id: string
+  readonly key: string
+  readonly fingerprint: string
+  /** An address or a block, in any form. */
+  readonly address: string
+  /** Of a lease alone. */
+  readonly protocol: unknown
+  readonly port: unknown
+  readonly once: boolean
+  /** Unix seconds, or null: until closed */
+  readonly until: number | null
+}
+
+/** Reads back what a firewall says. @returns null where it is no entry of our making */
+export function readEntry({ kind, id, key, fingerprint, address, protocol, port, once, until }: Said): Entry | null {
+  const block = parseCidr(address)
+  if (!ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !block) return null
+  if (until !== null && !Number.isSafeInteger(until)) return null
+  const whose = { id, key, fingerprint, address: formatCidr(block) }
+  // Who is locked out is one address.
+  if (kind === 'lock') return whose.address.includes('/') || until === null ? null : { ...whose, until }
+  if (kind !== 'lease' || (protocol !== 'tcp' && protocol !== 'udp')) return null
+  if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > MAX_PORT) return null
+  return { ...whose, protocol, port, once, until }
+}
+
+const ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
+const FINGERPRINT = /^[0-9a-f]{32}$/
+const MAX_PORT = 65_535

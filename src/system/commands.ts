@@ -1,5 +1,7 @@
+import type { ChildProcess } from 'node:child_process'
 import { access, constants } from 'node:fs/promises'
 import { isAbsolute, join } from 'node:path'
+import type { Readable } from 'node:stream'
 import { execa } from 'execa'
 import { spawn } from './child-process'
 import { errorCode, Fault, reason } from './fault'
@@ -59,18 +61,12 @@ export async function run(command: string, args: readonly string[]): Promise<str
  * goes by node:child_process: execa takes 1.6 ms a process, which would be a third of the time from the last tap to the open door.
  * @throws as {@link run}
  */
-export function feed(command: string, args: readonly string[], input: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env: surroundings(), stdio: ['pipe', 'ignore', 'pipe'], timeout: TIME_LIMIT })
-    let complaint = ''
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      if (complaint.length < MAX_COMPLAINT) complaint += text
-    })
-    // It may end without having read all of it, and says why.
-    child.stdin.on('error', () => {})
-    settle(child, command, args, () => complaint, resolve, reject)
-    child.stdin.end(input)
-  })
+export async function feed(command: string, args: readonly string[], input: string): Promise<void> {
+  const child = spawn(command, args, { env: surroundings(), stdio: ['pipe', 'ignore', 'pipe'], timeout: TIME_LIMIT })
+  // It may end without having read all of it, and says why.
+  child.stdin.on('error', () => {})
+  child.stdin.end(input)
+  await end(child, command, args)
 }
 
 /**
@@ -79,18 +75,14 @@ export function feed(command: string, args: readonly string[], input: string): P
  * @param timeLimit in milliseconds
  * @throws as {@link run}
  */
-export function stream(
+export async function stream(
   command: string,
   args: readonly string[],
   take: (chunk: string) => void,
   timeLimit = TIME_LIMIT,
 ): Promise<void> {
-  return new Promise((resolve, reject) => {
-    const child = spawn(command, args, { env: surroundings(), stdio: ['ignore', 'pipe', 'pipe'], timeout: timeLimit })
-    let complaint = ''
-    child.stderr.setEncoding('utf8').on('data', (text) => {
-      if (complaint.length < MAX_COMPLAINT) complaint += text
-    })
+  const child = spawn(command, args, { env: surroundings(), stdio: ['ignore', 'pipe', 'pipe'], timeout: timeLimit })
+  await new Promise<void>((resolve, reject) => {
     child.stdout.setEncoding('utf8').on('data', (chunk) => {
       try {
         take(chunk)
@@ -100,27 +92,29 @@ export function stream(
         reject(error)
       }
     })
-    settle(child, command, args, () => complaint, resolve, reject)
+    end(child, command, args).then(resolve, reject)
   })
 }
 
 /** Resolves when a child has ended well, and rejects with what it said when it has not. */
-function settle(
-  child: ReturnType<typeof spawn>,
-  command: string,
-  args: readonly string[],
-  complaint: () => string,
-  resolve: () => void,
-  reject: (error: unknown) => void,
-): void {
-  child.on('error', (error) =>
-    reject(errorCode(error) === 'ENOENT' ? missing(command) : failed(command, args, reason(error), undefined)),
-  )
-  child.on('close', (code, signal) => {
-    if (code === 0) resolve()
-    else reject(failed(command, args, complaint() || `it was ended by ${signal}`, code ?? undefined))
+function end(child: Spawned, command: string, args: readonly string[]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    let complaint = ''
+    child.stderr.setEncoding('utf8').on('data', (text) => {
+      if (complaint.length < MAX_COMPLAINT) complaint += text
+    })
+    child.on('error', (error) =>
+      reject(errorCode(error) === 'ENOENT' ? missing(command) : failed(command, args, reason(error), undefined)),
+    )
+    child.on('close', (code, signal) => {
+      if (code === 0) resolve()
+      else reject(failed(command, args, complaint || `it was ended by ${signal}`, code ?? undefined))
+    })
   })
 }
+
+/** A child whose complaints are heard. */
+type Spawned = ChildProcess & { readonly stderr: Readable }
 
 /** xtables prints dates and reads them back: in one language, and in UTC. */
 function surroundings(): NodeJS.ProcessEnv {
@@ -156,6 +150,13 @@ export async function findCommand(command: string): Promise<void> {
   throw missing(command)
 }
 
+/** Whether a command is installed. */
+export const hasCommand = (command: string): Promise<boolean> =>
+  findCommand(command).then(
+    () => true,
+    () => false,
+  )
+
 /** Debian's packages, where they are not named as the command. */
 const PACKAGES: Record<string, string> = {
   nft: 'nftables',
@@ -171,6 +172,8 @@ const PACKAGES: Record<string, string> = {
 
 /** What to do without it, where that is possible. */
 const INSTEAD: Record<string, string> = {
+  iptables: ', or set backend = "nftables" in [firewall]',
+  nft: ', or set backend = "iptables" in [firewall]',
   tcpdump: ', or set source = "file" or "journal" in [taps]',
   journalctl: ', or set source = "nflog" or "file" in [taps]',
 }

@@ -8,6 +8,7 @@ import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Backend } from '../lab/backend'
 import { logged, provision } from '../lab/gate'
 import { compose, knock } from '../lab/knocks'
 import { makeLab } from '../lab/lab'
@@ -64,8 +65,6 @@ export async function makeScene(backend: Backend = 'iptables') {
     throw error
   }
 }
-
-type Backend = 'iptables' | 'nftables'
 
 const services = () => Array.from({ length: DOORS }, (_, i) => `${FIRST + i}/udp`).join(',')
 const openRule = (source: string, port: number) => `-s ${source} -p udp --dport ${port} -j ACCEPT`.split(' ')

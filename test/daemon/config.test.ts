@@ -4,10 +4,11 @@ import fc from 'fast-check'
 import { stringify } from 'smol-toml'
 import { describe, expect, it } from 'vitest'
 import { readConfig, type TapsConfig } from '../../src/daemon/config'
-import { formatGuarded, merged } from '../../src/daemon/guard'
+import { merged } from '../../src/daemon/guard'
 import { type Cidr, formatAddress, formatCidr, parseCidr } from '../../src/protocol/address'
 import { inOneLine } from '../../src/system/fault'
 import { put, scratch } from '../system/scratch'
+import { formatGuarded } from './guarded'
 
 const ALL = [
   'server = "gate.example"',

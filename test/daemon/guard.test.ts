@@ -1,9 +1,10 @@
 import { describe, expect, it } from 'vitest'
 import { bridgesIn, RecentNetworks } from '../../src/daemon/bridges'
-import { allBut, formatGuarded, guards, NO_GUARD, parseGuarded, parseInterface } from '../../src/daemon/guard'
+import { allBut, guards, NO_GUARD, parseGuarded, parseInterface } from '../../src/daemon/guard'
 import { commentOf, guardRules, markedRules } from '../../src/daemon/iptables/guard-rules'
 import { areWhole, marksOf } from '../../src/daemon/marks'
 import { formatCidr, parseCidr } from '../../src/protocol/address'
+import { formatGuarded } from './guarded'
 
 const portsOf = (...texts: string[]) => texts.map((text) => parseGuarded(text) as never)
 

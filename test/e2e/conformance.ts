@@ -110,6 +110,9 @@ export const DRIVERS: readonly Driver[] = [
   },
 ]
 
+/** The drivers of backends that have leases in force. */
+export const REAL = DRIVERS.filter(({ backend }) => BACKENDS[backend].isReal)
+
 /** The columns of the matrix. A backend that has no driver is one in which every cell is empty. */
 export const COLUMNS = Object.keys(BACKENDS).flatMap((backend) => {
   const names = DRIVERS.filter((driver) => driver.backend === backend).map(({ name }) => name)

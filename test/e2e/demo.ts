@@ -6,12 +6,13 @@
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
-import { type Backend, chooseBackend, leasesOn, usualBackend } from '../lab/backend'
+import { type Backend, chooseBackend, usualBackend } from '../lab/backend'
 import { type Gate, logged, provision } from '../lab/gate'
 import type { Host, Tape } from '../lab/host'
 import { knock } from '../lab/knocks'
 import { Lab } from '../lab/lab'
 import type { Child } from '../lab/processes'
+import { standing } from '../lab/standing'
 import type { Tap } from '../lab/taps'
 import { until } from '../lab/waiters'
 
@@ -64,8 +65,8 @@ async function expectDoor(who: Host, expected: string) {
 
 /** The kernel's own list: one lease for one address. */
 async function expectLease(of: Host) {
-  const leases = (await leasesOn(server)).map(({ address, port }) => `${port} for ${address}`)
-  expect(`lease in: ${FIREWALL[usualBackend()].where}`, `${SERVICE} for ${of.ipv4}`, leases.join(', ') || 'none')
+  const leases = (await standing(server)).map(({ address, door }) => `${door} for ${address}`)
+  expect(`lease in: ${FIREWALL[usualBackend()].where}`, `tcp/${SERVICE} for ${of.ipv4}`, leases.join(', ') || 'none')
 }
 
 /** Waits for the door to open to the traveller, or to close. */

@@ -1,71 +1,33 @@
-import { realpathSync, symlinkSync } from 'node:fs'
-import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
-import { type GateOptions, logged } from '../lab/gate'
+import { logged } from '../lab/gate'
 import { knocked } from '../lab/knocks'
-import type { Lab } from '../lab/lab'
 import type { Child } from '../lab/processes'
 import { until } from '../lab/waiters'
+import { gateOf, leave, REAL, SSH } from './conformance'
 import { useGate } from './use-gate'
 
 /* A firewall that another program flushes while a stranger tries the door. The figures are for whoever reads them: a busy machine has others. */
 
-const SSH = 22
-const WEB = 443
-const PATH = process.env.PATH ?? ''
 /** Tries a second of a stranger who waits for the door to open, and for how many milliseconds each waits. */
 const TRIES = 500
 const TRY = 200
 
-/** A folder whose iptables is the old one: the lab and the daemon find their iptables by PATH. */
-async function legacyTools(lab: Lab): Promise<string> {
-  const folder = lab.folder()
-  const program = realpathSync((await lab.server.must(['sh', '-c', 'command -v iptables-legacy'])).trim())
-  for (const name of ['iptables', 'ip6tables'])
-    for (const tool of [name, `${name}-save`, `${name}-restore`]) symlinkSync(program, join(folder, tool))
-  return folder
-}
-const noTools = async () => ''
-
 const TABLE = ['inet', 'knockturn']
-const BACKENDS = [
-  ['nftables', 'nftables', noTools],
-  ['iptables-nft', 'iptables', noTools],
-  ['iptables-legacy', 'iptables', legacyTools],
-] as const
 
-describe.each(BACKENDS)('%s that is flushed', (name, backend, toolsOf) => {
-  const { server, client, stranger, gate } = useGate(
-    ['client', 'stranger'],
-    async (lab): Promise<GateOptions & { serve: number[] }> => {
-      process.env.PATH = [await toolsOf(lab), PATH].filter(Boolean).join(':')
-      // The old one wants more than our unit gives: a lock file in /run, and raw sockets.
-      return { serve: [SSH, WEB], backend, guard: ['22/tcp', '443/tcp'], allowRoot: name === 'iptables-legacy' }
-    },
-  )
-  /** The administrator's own rules: what a firewall's start script loads. */
-  let others: string[] = []
+describe.each(REAL)('$name that is flushed', (driver) => {
+  const { name, backend } = driver
+  const { server, client, stranger, gate } = useGate(['client', 'stranger'], (lab) => gateOf(driver, lab))
   let daemon: Child
-  beforeAll(async () => {
+  beforeAll(() => {
     daemon = gate.daemon
-    if (backend === 'nftables') return
-    const saved = await Promise.all(['iptables', 'ip6tables'].map((family) => server.must([`${family}-save`, '-t', 'filter'])))
-    others = saved.map((text) => text.replace(/^.*KNOCKTURN.*\n/gm, ''))
   })
-  afterAll(() => {
-    process.env.PATH = PATH
-  })
+  afterAll(leave)
   beforeEach(() => client.moveOn())
 
   const sees = async (port = SSH) => (await client.connect(server.ipv4, port)).saw
   const open = (...options: string[]) => knocked(client, daemon, gate.key, '-t', '1h', ...options)
 
-  /** Takes away all that is ours, as a firewall's own start script does. */
-  const flush = async () => {
-    if (backend === 'nftables') await server.must(['nft', 'flush', 'ruleset'])
-    else await Promise.all(['iptables', 'ip6tables'].map((family, i) => server.must([`${family}-restore`], { input: others[i] })))
-  }
   const isThere = async (argv: string[], what: string) => (await server.run(argv)).stdout.includes(what)
   const areRulesBack = () =>
     backend === 'nftables'
@@ -103,7 +65,7 @@ describe.each(BACKENDS)('%s that is flushed', (name, backend, toolsOf) => {
     const since = daemon.lines.length
     const stranger = hammer()
     await until(() => stranger.count() > TRIES / 2, 'the stranger is trying')
-    await flush()
+    await driver.flush(server)
     const rules = await until(areRulesBack, 'the rules are back')
     const leases = await until(isLeaseBack, 'the lease is back')
     const back = stranger.count()
@@ -121,7 +83,7 @@ describe.each(BACKENDS)('%s that is flushed', (name, backend, toolsOf) => {
     await open('-p', String(SSH), '--once')
     if (was === 'used') expect(await sees()).toBe('open')
     const since = daemon.lines.length
-    await flush()
+    await driver.flush(server)
     await daemon.line(logged('closed', { reason: 'another program removed its rule' }), since)
     await until(areRulesBack, 'the rules are back')
     expect(await sees()).toBe('silence')
@@ -145,7 +107,7 @@ describe.each(BACKENDS)('%s that is flushed', (name, backend, toolsOf) => {
       const after = await monitors()
       expect([after.length, after.includes(before)]).toEqual([1, false])
       await open('-p', String(SSH))
-      await flush()
+      await driver.flush(server)
       await until(isLeaseBack, 'the lease is back')
       expect(await sees()).toBe('open')
     })

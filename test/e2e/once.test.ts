@@ -1,14 +1,10 @@
 import { afterAll, beforeEach, describe, expect, it } from 'vitest'
-import { BACKENDS } from '../../src/daemon/backends/all'
 import { knock, knocked } from '../lab/knocks'
 import { until } from '../lab/waiters'
-import { DRIVERS, gateOf, leave } from './conformance'
+import { gateOf, leave, REAL, SSH, WEB } from './conformance'
 import { useGate } from './use-gate'
 
-const SSH = 22
-const WEB = 443
-
-describe.each(DRIVERS.filter(({ backend }) => BACKENDS[backend].isReal))('a lease for one connection, by $name', (driver) => {
+describe.each(REAL)('a lease for one connection, by $name', (driver) => {
   const { server, client, stranger, gate } = useGate(['client', 'stranger'], (lab) => gateOf(driver, lab))
   afterAll(leave)
   beforeEach(() => client.moveOn())

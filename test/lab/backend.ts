@@ -1,6 +1,6 @@
 import type { Host } from './host'
 
-/* Whose rules the leases of the lab's servers are, and what stands in them, whichever backend they have. */
+/* Whose rules the leases of the lab's servers are, and what is done to them and read of them, whichever backend they have. */
 
 export const BACKENDS = ['iptables', 'nftables'] as const
 export type Backend = (typeof BACKENDS)[number]
@@ -22,49 +22,6 @@ export function chooseBackend(name: string = usualBackend()): string | null {
   if (!chosen) return `unknown backend "${name}"\nhint: give --backend ${BACKENDS.join(' or --backend ')}`
   process.env.KNOCKTURN_BACKEND = chosen
   return null
-}
-
-/** A lease as the kernel has it. */
-export interface InForce {
-  /** Of the lease and of its key; both empty for a door that packets meet and no lease is listed for. */
-  readonly id: string
-  readonly key: string
-  readonly address: string
-  readonly port: number
-}
-
-/** The leases in force on a server with the usual backend, of all keys and of both families: those of single addresses. */
-export function leasesOn(server: Host): Promise<InForce[]> {
-  return usualBackend() === 'iptables' ? rulesOn(server) : elementsOn(server)
-}
-
-async function rulesOn(server: Host): Promise<InForce[]> {
-  const chains = await Promise.all(FAMILIES.map((iptables) => server.must([iptables, '-w', '-S', 'KNOCKTURN-LEASES'])))
-  const rules = chains.join('').split('\n')
-  return rules.flatMap((rule) => {
-    const [, address] = / -s (\S+)\/(?:32|128) /.exec(rule) ?? []
-    const [, id = '', key = ''] = /knockturn:lease:([\w.]+):([^:]+):/.exec(rule) ?? []
-    return address ? [{ id, key, address, port: Number(/ --dport (\d+)/.exec(rule)?.[1]) }] : []
-  })
-}
-
-async function elementsOn(server: Host): Promise<InForce[]> {
-  // There may be no table: then it has nothing on standard output.
-  const { stdout: table } = await server.run(['nft', 'list', 'table', ...TABLE])
-  const sets = [...table.matchAll(/\t(?:set|map) (\w+) \{([^{}]*elements = \{([^{}]*)\})?/g)]
-  const of = (begin: RegExp) => sets.flatMap(([, name = '', , elements = '']) => (begin.test(name) ? elements.split(/,\s/) : []))
-  const listed = of(/^leases/).flatMap((element) => {
-    const [, address = '', port, id = '', key = ''] =
-      /0x\w+ \. (\S+) \. \w+ \. (\d+) .*comment "([\w.]+):([^:"]+):/.exec(element) ?? []
-    return address ? [{ id, key, address, port: Number(port) }] : []
-  })
-  // What packets meet counts, whatever the list says.
-  const met = of(/^(?:open|once)\d/).flatMap((element) => {
-    const [, address = '', port] = /(\S+) \. \w+ \. (\d+)/.exec(element) ?? []
-    return address ? [{ id: '', key: '', address, port: Number(port) }] : []
-  })
-  const isListed = (one: InForce) => listed.some(({ address, port }) => address === one.address && port === one.port)
-  return [...listed, ...met.filter((one) => !isListed(one))]
 }
 
 /** Has the kernel forget all leases of a server with the usual backend; its other rules stay. */

@@ -1,9 +1,9 @@
 // Attacks on the rules themselves: packets of odd forms, ways around them, and what other programs do to them.
 
-import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { knocked } from '../lab/knocks'
+import { standing } from '../lab/standing'
 import { until } from '../lab/waiters'
 import type { Attack } from './attack'
 import { honestly, onOurs } from './on-ours'
@@ -293,7 +293,7 @@ const usedUp: Attack = {
       }
       await change()
       const isInOrder = async () => {
-        const leases = (await leasesOn(server)).map(({ address }) => address)
+        const leases = (await standing(server)).map(({ address }) => address)
         const { saw } = await attacker.connect(server.ipv4, SSH, ANSWER)
         return saw === 'silence' && leases.includes(lasting) && !leases.includes(once)
       }

@@ -1,9 +1,9 @@
 // Attacks by the holder of a key on the real daemon and its real firewall: closing what is being opened, and knocking without end.
 
 import { setTimeout as sleep } from 'node:timers/promises'
-import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { knock as knockclient } from '../lab/knocks'
+import { standing } from '../lab/standing'
 import { until } from '../lab/waiters'
 import { against } from './any-door'
 import type { Attack } from './attack'
@@ -34,7 +34,7 @@ const many = Array.from({ length: MANY }, (_, i) => FIRST + i)
 
 /** The leases in force of keys with these ids, and those of which nobody knows whose they are. */
 const leasesOf = async ({ server }: Stage, ids: RegExp) =>
-  (await leasesOn(server)).filter(({ key }) => key === '' || ids.test(key))
+  (await standing(server)).filter(({ key }) => key === '' || ids.test(key))
 
 const closingWhileOpening: Attack = {
   kind: 'closing',

@@ -3,9 +3,10 @@
 import { chownSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { flushLeases, leasesOn } from '../lab/backend'
+import { flushLeases } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { compose } from '../lab/knocks'
+import { standing } from '../lab/standing'
 import { seededRandom } from '../random'
 import { against } from './any-door'
 import type { Attack, Scale } from './attack'
@@ -106,7 +107,7 @@ export const crashes: Attack[] = [
         await sleep(random() * TAP_TO_RULE)
         await door.end('SIGKILL')
         await sent
-        const wasOpen = (await leasesOn(server)).some((lease) => lease.address === address)
+        const wasOpen = (await standing(server)).some((lease) => lease.address === address)
         await flushLeases(server)
         await door.start()
         // The listener first; then the user, for whom a knock that was never recorded still opens.

@@ -1,7 +1,7 @@
 // The window's edge, by faketime: the daemon's clock is changed, the kernel's is not.
 
-import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
+import { standing } from '../lab/standing'
 import type { Attack } from './attack'
 import { clockOf } from './doors'
 import { AHEAD, endHaving, honestly, many, onOurs, playAll, type Recorded, record, TAPS } from './on-ours'
@@ -101,7 +101,7 @@ export const edges: Attack[] = [
         opened += await stage.open(user, addresses)
       }
       // They are still there: the kernel's count closes them.
-      const left = (await leasesOn(stage.server)).length
+      const left = (await standing(stage.server)).length
       const broken = left === addresses.length ? [] : [`of ${addresses.length} leases ${left} are left`]
       return { tried: 5 * addresses.length, opened, honest, broken }
     }),

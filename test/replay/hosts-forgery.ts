@@ -3,9 +3,9 @@
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { leasesOn } from '../lab/backend'
 import { logged } from '../lab/gate'
 import { knock as knockclient } from '../lab/knocks'
+import { standing } from '../lab/standing'
 import { until } from '../lab/waiters'
 import { seededRandom } from '../random'
 import type { Attack } from './attack'
@@ -116,7 +116,7 @@ export const revoked: Attack = {
       honest.tried++
       honest.opened += Number(await stage.opens(user, first, () => send(first)))
       await revoke(join(gate.keys, `${id}.key`), id)
-      const isGone = async () => (await leasesOn(server)).every(({ key }) => key !== id)
+      const isGone = async () => (await standing(server)).every(({ key }) => key !== id)
       await until(isGone, 'no rule is left', DEAD).catch(() => opened++)
       await send(second)
       await refused(door, second, 'revoked', broken)
@@ -154,7 +154,7 @@ export const policy: Attack = {
       await door.client(address, ...options(stage), '--passes', '1', '--force')
       await door.daemon.line(logged('refused', { source: address })).catch(() => broken.push(`${what}: not refused`))
       tried++
-      opened += (await leasesOn(stage.server)).length
+      opened += (await standing(stage.server)).length
     }
     await knock()
     return { tried, opened, honest, broken }

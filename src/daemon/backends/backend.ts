@@ -27,6 +27,8 @@ export interface OpenFirewall {
 /** What the log rules lack. */
 export interface LeftOut {
   readonly isInstalled: boolean
+  /** Whether they, or the guard, are of another config, keyring or version. A daemon that runs mends that by itself where only keys have changed. */
+  readonly isOutdated: boolean
   /** Lines for a warning. */
   readonly lines: readonly string[]
 }

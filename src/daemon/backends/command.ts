@@ -42,7 +42,7 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
       return faults
     },
 
-    leftOut: async () => ({ isInstalled: true, lines: [] }),
+    leftOut: async () => ({ isInstalled: true, isOutdated: false, lines: [] }),
     strangers: async () => NOTHING,
     plan: async () => ({
       changes: [],

@@ -10,11 +10,12 @@ import {
   reloadScript,
   showGuard,
 } from '../iptables/guard'
-import { cutOff, emptyTable } from '../iptables/installation'
+import { emptyTable, remedyFor } from '../iptables/installation'
 import { countLogged } from '../iptables/log-rules'
 import { eachFamily, type Family, type FilterTable, iptables, parseTable, restore, scriptOf, TAPS } from '../iptables/table'
 import { tryGuard, tryRules } from '../iptables/trial'
 import { OwnChanges } from '../nftables/monitor'
+import { whoIsCutOff } from '../sockets'
 import type { Backend, Change } from './backend'
 import { iptables as plain } from './iptables'
 
@@ -45,15 +46,15 @@ export const iptablesGuard: Backend = {
   // The daemon keeps the rules as its keys are.
   async leftOut() {
     const tables = await readMangles(() => {})
-    return { isInstalled: tables.every(isGuarding), lines: [] }
+    return { isInstalled: tables.every(isGuarding), isOutdated: false, lines: [] }
   },
 
-  strangers: lookForBlocked,
+  strangers: (services, guard) => lookForBlocked(services, guard, async () => (await readMangles(() => {})).every(isGuarding)),
 
   async plan(rules, { isPreview, isUnattended }, warn) {
     const warnOnce = (message: string) => warn([message])
     const tables = await readMangles(warnOnce, isPreview ? emptyTable(warnOnce) : undefined)
-    if (!isPreview && rules.taps) warn(await cutOff(tables, isGuarding, rules.taps, isUnattended))
+    if (!isPreview) warn(await whoIsCutOff(rules.taps?.ranges ?? [], (peer) => remedyFor(tables, isGuarding, peer), isUnattended))
     const changes = tables.map((table) => changeOf(table.family, guardScript(table, rules, null)))
     return { changes, notes: [], outcome: 'installed: mangle PREROUTING jumps to KNOCKTURN (see "knockturn firewall show")' }
   },

@@ -45,10 +45,10 @@ export const iptables: Backend = {
       () => null,
     )
     const installed = tables.filter(isInstalled)
-    return { isInstalled: installed.length === tables.length, lines: leftOut(installed, keys, config) }
+    return { isInstalled: installed.length === tables.length, isOutdated: false, lines: leftOut(installed, keys, config) }
   },
 
-  strangers: (services) => lookForStrangers(services),
+  strangers: lookForStrangers,
 
   async plan({ taps }, request, warn) {
     if (!taps) throw new Error('an installation has log rules')

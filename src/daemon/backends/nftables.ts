@@ -1,16 +1,16 @@
 import { Fault } from '../../system/fault'
+import { guardOfNow } from '../bridges'
 import { lookForBlocked } from '../exposure/blocked'
+import { MAX_LEASES } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
-import { isWhole, readRules } from '../nftables/listing'
+import { isCurrent, isWhole, readTable } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { rulesetLines } from '../nftables/ruleset'
 import { checkVersion, tryTable } from '../nftables/trial'
+import { tapRulesOf } from '../tap-rules'
 import type { Backend } from './backend'
-
-/** Most leases: the kernel holds more, and reading so many back takes ten seconds. */
-const MAX_LEASES = 65_536
 
 /** Leases as elements of sets in a table of our own. */
 export const nftables: Backend = {
@@ -40,16 +40,22 @@ export const nftables: Backend = {
     }
   },
 
-  async leftOut() {
-    // The daemon keeps the table as its keys are. Why it can't be read is said by the rehearsal.
-    const listing = await readRules().catch((error) => {
+  async leftOut(keys, config) {
+    // Why it can't be read is said by the rehearsal.
+    const table = await readTable().catch((error) => {
       if (error instanceof Fault) return null
       throw error
     })
-    return { isInstalled: listing === null || isWhole(listing), lines: [] }
+    if (table === null) return { isInstalled: true, isOutdated: false, lines: [] }
+    const taps = tapRulesOf(keys, config)
+    // Whether the kernel knows all connections by now is not for us to say.
+    const isKnown = [false, true].some((isStrict) =>
+      isCurrent(table, { guard: guardOfNow(config.firewall.guard, isStrict), taps }),
+    )
+    return { isInstalled: isWhole(table), isOutdated: !isKnown, lines: [] }
   },
 
-  strangers: lookForBlocked,
+  strangers: (services, guard) => lookForBlocked(services, guard, async () => isWhole(await readTable())),
   plan: planTable,
   atBoot: async (rules) => [{ path: 'guard.nft', text: `${rulesetLines(rules).join('\n')}\n` }],
   removal: planTableRemoval,

@@ -6,6 +6,7 @@ import type { Quiet } from '../../gate/quiet'
 import { explained, inOneLine } from '../../system/fault'
 import type { Stages } from '../stages'
 import { Ends } from './ends'
+import { Hold } from './hold'
 import { type Due, Plan } from './plan'
 import { type Outcome, type Waiter, Waiting } from './waiting'
 
@@ -43,12 +44,9 @@ export class TableWorker {
   #looked: number
   /** Milliseconds from the last look to the next one. */
   #pace = LOOK
-  /** Whether another program may have changed the table since the last look; and since what makes entries work was last looked at. */
+  /** Whether another program may have changed the table since the last look. */
   #isAlarmed = false
-  #isHoldAsked = false
-  #holding: Promise<void> | null = null
-  /** Whether that has had to be put back since the last look. */
-  #wasHeld = false
+  readonly #hold: Hold
   #unreadable = new Error('the firewall rules have not been read')
   /** What to say when the table is in order again. */
   #news = ''
@@ -64,6 +62,7 @@ export class TableWorker {
     this.#quiet = quiet
     this.#ends = new Ends(log)
     this.#plan = new Plan(table, leases, (lease) => this.#ends.opened(lease))
+    this.#hold = new Hold(table, () => this.wake())
     this.#looked = now().steady
   }
 
@@ -120,7 +119,7 @@ export class TableWorker {
 
   /** Resolves when nothing is being changed; whoever still waits is told that it could not be done. */
   async settle(): Promise<void> {
-    while (this.#running || this.#holding) await (this.#running ?? this.#holding)
+    while (this.#running || this.#hold.running) await (this.#running ?? this.#hold.running)
     this.#waiting.fail(() => true, 'the daemon ended first')
   }
 
@@ -152,22 +151,7 @@ export class TableWorker {
   /** Another program may have changed the table: it is looked at now. */
   alarm(): void {
     this.#isAlarmed = true
-    this.#isHoldAsked = true
-    this.#holding ??= this.#hold()
-  }
-
-  /** Puts back what makes entries work, beside a look that is being taken, which may last for seconds. The next look finds the rest. */
-  async #hold(): Promise<void> {
-    while (this.#isHoldAsked) {
-      this.#isHoldAsked = false
-      try {
-        if (await this.table.hold?.()) this.#wasHeld = true
-      } catch {
-        // The look will fail as well, and says so, or the table is written anew.
-      }
-    }
-    this.#holding = null
-    this.wake()
+    this.#hold.ask()
   }
 
   #mustRewrite(): boolean {
@@ -292,9 +276,8 @@ export class TableWorker {
   async #look(isOthers: boolean): Promise<void> {
     const began = this.#now().steady
     this.#isAlarmed = false
-    if (this.#holding) await this.#holding
-    const wasHeld = this.#wasHeld
-    this.#wasHeld = false
+    if (this.#hold.running) await this.#hold.running
+    const wasHeld = this.#hold.takeMissing()
     const found = await this.table.read().catch((error) => {
       this.#unreadable = asError(error)
       return null

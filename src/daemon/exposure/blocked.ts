@@ -1,11 +1,11 @@
 import { formatService, type Service } from '../../protocol/service'
-import { findCommand } from '../../system/commands'
+import { hasCommand } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import { type Guard, guards } from '../guard'
-import { FAMILIES, type Family } from '../iptables/table'
+import { FAMILIES, type Family, keepsByNft } from '../iptables/table'
 import { TABLE } from '../nftables/elements'
 import type { Judgment, Why } from './judge'
-import { failureOf, keepsByNft, leftUnjudged, MAX_SERVICES, type Read, readAll, readJudge } from './look'
+import { failureOf, leftUnjudged, MAX_SERVICES, type Read, readAll, readJudge } from './look'
 import { type Effect, effectsOf, type Ruleset } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'
 import type { Surroundings } from './stranger'
@@ -32,21 +32,39 @@ const WHAT = 'whether leases open the services'
 /**
  * Looks which services that are to open by a knock only are not guarded, and which of the others no lease opens. What can't be looked at is said
  * as unknown.
+ * @param isInPlace whether the kernel has all of the guard
  */
-export async function lookForBlocked(services: readonly Service[], { ports }: Pick<Guard, 'ports'>): Promise<Exposure> {
+export async function lookForBlocked(
+  services: readonly Service[],
+  { ports }: Pick<Guard, 'ports'>,
+  isInPlace: () => Promise<boolean>,
+): Promise<Exposure> {
   const judged = services.slice(0, MAX_SERVICES)
   const guarded = judged.filter((service) => guards(ports, service))
   const open = judged.filter((service) => !guards(ports, service)).map((service) => notGuarded(formatService(service)))
-  const { shut, unknown } = guarded.length > 0 ? await lookAtAll(guarded) : NOTHING
+  const isAbsent = guarded.length > 0 && !(await isInPlace().catch(notKnown))
+  if (isAbsent) open.unshift(NOT_IN_PLACE)
+  const { shut, unknown } = guarded.length > 0 ? await lookAtAll(guarded, isAbsent) : NOTHING
   return { open, shut, unknown: [...unknown, ...leftUnjudged(services)] }
 }
+
+/** Where the guard can't be read, no other table can be either, which is said of those. */
+function notKnown(error: unknown): boolean {
+  if (error instanceof Fault || error instanceof SyntaxError) return true
+  throw error
+}
+
+const NOT_IN_PLACE = new Fault("the guard is not in place: nothing of Knockturn's keeps anybody from the guarded ports", {
+  hint: 'run "knockturn firewall install": it closes them to new connections, and those that there are go on',
+})
 
 const notGuarded = (service: string): Fault =>
   new Fault(`${service} is not guarded: Knockturn keeps nobody from it`, {
     hint: `add "${service}" to guard in [firewall]`,
   })
 
-async function lookAtAll(services: readonly Service[]): Promise<Exposure> {
+/** @param isAbsent whether the guard has to be put in place before anything is let through */
+async function lookAtAll(services: readonly Service[], isAbsent: boolean): Promise<Exposure> {
   const failures: string[] = []
   const obstacles: Obstacle[] = []
   const attempt = async <T>(family: Family | null, look: () => Promise<T>): Promise<T | null> => {
@@ -61,11 +79,8 @@ async function lookAtAll(services: readonly Service[]): Promise<Exposure> {
   const ruleset = await attempt(null, readAll)
   const interfaces = await outerInterfaces()
   // Where iptables is not installed, nft shows all that there is.
-  const isInstalled = await findCommand('iptables').then(
-    () => true,
-    () => false,
-  )
-  const isNft = isInstalled && (await keepsByNft())
+  const isInstalled = await hasCommand('iptables')
+  const isNft = isInstalled && (await keepsByNft('iptables'))
   for (const family of FAMILIES) {
     const addresses = reachableAddresses(family)
     if (addresses === null) continue
@@ -73,7 +88,7 @@ async function lookAtAll(services: readonly Service[]): Promise<Exposure> {
     const rules = isInstalled ? await attempt(family, () => readJudge(around, isNft, false)) : null
     obstacles.push(...(await obstaclesTo(around, ruleset, isNft, rules)))
   }
-  const { shut, unknown } = inWords(obstacles)
+  const { shut, unknown } = inWords(obstacles, isAbsent)
   return { open: [], shut, unknown: [...new Set(failures), ...unknown] }
 }
 
@@ -148,7 +163,7 @@ function letInByNft(service: Service, table: string, chain: string): string {
 }
 
 /** Says what was found: one line for both families where they are alike. */
-function inWords(obstacles: readonly Obstacle[]): Omit<Exposure, 'open'> {
+function inWords(obstacles: readonly Obstacle[], isAbsent: boolean): Omit<Exposure, 'open'> {
   const groups = new Map<string, Obstacle[]>()
   for (const obstacle of obstacles) {
     const name = JSON.stringify([formatService(obstacle.service), obstacle.isSure, obstacle.text])
@@ -162,7 +177,11 @@ function inWords(obstacles: readonly Obstacle[]): Omit<Exposure, 'open'> {
     const what = `${formatService(service)} ${overNamed(families)}`
     if (!isSure) unknown.push(`cannot tell whether a lease opens ${what}: ${text}`)
     else
-      shut.push(new Fault(`no lease opens ${what}: ${text}`, { hint: `run ${remedy(families)}: the guard keeps strangers out` }))
+      shut.push(
+        new Fault(`no lease opens ${what}: ${text}`, {
+          hint: `${isAbsent ? 'when the guard is in place, ' : ''}run ${remedy(families)}: the guard keeps strangers out`,
+        }),
+      )
   }
   return { shut, unknown }
 }

@@ -12,10 +12,12 @@ import {
   type FilterTable,
   IP_NAMES,
   iptables,
+  keepsByNft,
   parseTable,
   readReached,
   readTable,
 } from '../iptables/table'
+import { listRuleset } from '../nftables/nft'
 import { type Judgment, judgeFor, type Stage } from './judge'
 import type { FirstPacket } from './nft-matches'
 import { type Ruleset, readRuleset, tablesThatMay } from './nft-tables'
@@ -71,17 +73,12 @@ interface Others {
 
 async function readOthers(): Promise<Others> {
   const ruleset = await readAll().catch(() => null)
-  return { isNft: await keepsByNft(), ruleset }
+  return { isNft: await keepsByNft('iptables'), ruleset }
 }
 
 /** Reads what nft has. @throws {Fault | SyntaxError} where it can't be read */
 export async function readAll(): Promise<Ruleset> {
-  return readRuleset(await run('nft', ['-j', '-t', 'list', 'ruleset']))
-}
-
-/** Whether iptables keeps its tables by nft; not where it is not installed. */
-export async function keepsByNft(): Promise<boolean> {
-  return (await run('iptables', ['-V']).catch(() => '')).includes('nf_tables')
+  return readRuleset(await listRuleset())
 }
 
 async function lookAt(

@@ -208,9 +208,11 @@ const fieldOf = (left: unknown): unknown => part(part(left, 'payload'), 'field')
 /** nft 1.1 has an alternative of flags in an object of its own. */
 const valuesOf = (right: unknown): unknown[] => listOf(part(right, 'set') ?? part(right, '|') ?? right)
 
+/** Whether what was read from JSON is an object with such a part. */
 export const has = (item: unknown, name: string): boolean =>
   item !== null && typeof item === 'object' && Object.hasOwn(item, name)
 /** A part of what was read from JSON; undefined where there is none. */
 export const part = (item: unknown, name: string): unknown =>
   has(item, name) ? (item as Record<string, unknown>)[name] : undefined
+/** What JSON has as one or several: a list of all, empty where there is none. */
 export const listOf = (item: unknown): unknown[] => (item === undefined ? [] : Array.isArray(item) ? item : [item])

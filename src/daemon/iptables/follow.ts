@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { CommandFault, feed, findCommand, run } from '../../system/commands'
+import { CommandFault, feed, hasCommand } from '../../system/commands'
 import { followRuleset, type OwnChanges } from '../nftables/monitor'
-import { CHAINS, type Family, LOCK_WAIT, MAIN_JUMP } from './table'
+import { CHAINS, type Family, keepsByNft, LOCK_WAIT, MAIN_JUMP } from './table'
 
 /** Milliseconds between two looks for our jump, where nobody tells of changes: a flush is put back within a second. */
 const LOOK = 500
@@ -34,28 +34,14 @@ export function followTables(
 ): (look: () => void, signal: AbortSignal) => void {
   return async (look, signal) => {
     const families = [...own.keys()]
-    const areNew = await Promise.all(families.map(isNew))
-    if (areNew.includes(true) && (await hasNft())) {
-      const tables = [...own].filter((_, i) => areNew[i]).map(([family, own]) => ({ event: eventOf(family, place), own }))
+    const areByNft = await Promise.all(families.map(keepsByNft))
+    if (areByNft.includes(true) && (await hasCommand('nft'))) {
+      const tables = [...own].filter((_, i) => areByNft[i]).map(([family, own]) => ({ event: eventOf(family, place), own }))
       followRuleset(tables, warn)(look, signal)
     }
-    for (const family of families.filter((_, i) => !areNew[i])) void followJump(family, place, look, signal)
+    for (const family of families.filter((_, i) => !areByNft[i])) void followJump(family, place, look, signal)
   }
 }
-
-/** Whether a family's rules are those of nf_tables: other ones are not seen by nft. */
-async function isNew(family: Family): Promise<boolean> {
-  return run(family, ['--version']).then(
-    (said) => said.includes('(nf_tables)'),
-    () => false,
-  )
-}
-
-const hasNft = () =>
-  findCommand('nft').then(
-    () => true,
-    () => false,
-  )
 
 /** What nft prints of changes that matter: of our chains but for the one of trials, of that which leads to them, and of the table. */
 export function eventOf(family: Family, { table, chains }: Place): RegExp {

@@ -1,9 +1,9 @@
-import { Fault, inOneLine } from '../../system/fault'
+import { inOneLine } from '../../system/fault'
 import type { Change, InstallationRequest } from '../backends/backend'
+import { whoIsCutOff } from '../sockets'
 import type { TapRules } from '../tap-rules'
 import { installScript, isConnected, removeScript } from './chains'
 import { acceptedInPool, tracksConnections } from './input'
-import { connectionsAtRisk } from './sockets'
 import { type Family, type FilterTable, familyOf, parseTable, readReached, readTables, restore } from './table'
 import { tryAbilities } from './trial'
 
@@ -19,7 +19,7 @@ export async function planChains(
 ): Promise<{ changes: Change[]; isMarked: boolean }> {
   const warnOnce = (message: string) => warn([message])
   const tables = await readTables(warnOnce, isPreview ? emptyTable(warnOnce) : undefined)
-  if (!isPreview) warn(await cutOff(tables, isConnected, taps, isUnattended))
+  if (!isPreview) warn(await whoIsCutOff(taps.ranges, (peer) => remedyFor(tables, isConnected, peer), isUnattended))
   warn(await shutByPool(tables, taps))
   const marked = await Promise.all(tables.map(async ({ family }) => isPreview || (await tryAbilities(family)).marks))
   const changes = tables.map((table, i) => changeOf(table.family, installScript(table, taps, marked[i] ?? false)))
@@ -49,31 +49,17 @@ const changeOf = (family: Family, script: string): Change => ({
 })
 
 /**
- * Looks whom an installation would cut off. Where nobody can answer it is warned of: a daemon that does not start shuts everybody out.
- * @returns lines for a warning
- * @throws {Fault}
+ * The command by which the kernel comes to know the connections of a peer; null where it knows them.
+ * @param isInForce whether our rules in a table are: then connections have been known for as long
  */
-export async function cutOff(
+export function remedyFor(
   tables: readonly FilterTable[],
   isInForce: (table: FilterTable) => boolean,
-  taps: TapRules,
-  isUnattended: boolean,
-): Promise<string[]> {
-  const remedyFor = (peer: string) => {
-    const table = tables.find(({ family }) => family === familyOf(peer))
-    // Where ours is in force already, connections have been known for as long as it was.
-    if (!table || tracksConnections(table) || isInForce(table)) return null
-    return `${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`
-  }
-  const risks = await connectionsAtRisk(taps.ranges, remedyFor).catch(reasons)
-  if (risks.length > 0 && !isUnattended) throw new Fault(risks[0])
-  return risks
-}
-
-/** What can't be looked at is said in the place of what it would have shown. */
-export function reasons(error: unknown): string[] {
-  if (error instanceof Fault) return [inOneLine(error)]
-  throw error
+  peer: string,
+): string | null {
+  const table = tables.find(({ family }) => family === familyOf(peer))
+  if (!table || tracksConnections(table) || isInForce(table)) return null
+  return `${table.family} -I INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT`
 }
 
 /** Finds which rules of the administrator's the pool takes out of force. @returns lines for a warning */

@@ -1,6 +1,4 @@
-import { type Entry, isLease, type Lease, type Lock } from '../../gate/firewall'
-import { formatCidr, parseCidr } from '../../protocol/address'
-import { KEY_ID } from '../../protocol/key'
+import { type Entry, isLease, type Lease, type Lock, readEntry } from '../../gate/firewall'
 import { isoTime } from '../../system/time'
 import { ADMIT } from './table'
 
@@ -49,23 +47,17 @@ export function readRule(line: string): Entry | null {
   const after = (option: string) => words[words.indexOf(option) + 1]
   const has = (option: string) => words.includes(option)
   const [program, kind, id, key, fingerprint, end] = (after('--comment') ?? '').replaceAll('"', '').split(':')
-  const block = parseCidr(after('-s') ?? '')
-  const address = block && formatCidr(block)
+  if (program !== 'knockturn') return null
   const stopped = has('--datestop') ? 1 + Date.parse(`${after('--datestop')}Z`) / 1000 : null
-  const until = end === undefined ? stopped : Number(end)
-  if (program !== 'knockturn' || !ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !address) return null
-  if (until !== null && !Number.isSafeInteger(until)) return null
-  const whose = { id, key, fingerprint, address }
-  // Who is locked out is one address.
-  if (kind === 'lock') return address.includes('/') || until === null ? null : { ...whose, until }
-  const [protocol, port] = [after('-p'), Number(after('--dport'))]
-  if (kind !== 'lease' || (protocol !== 'tcp' && protocol !== 'udp') || !Number.isInteger(port) || port < 1 || port > 65535)
-    return null
-  return { ...whose, protocol, port, once: has('--hashlimit-name'), until }
+  return readEntry({
+    ...{ kind, id, key, fingerprint },
+    address: after('-s') ?? '',
+    protocol: after('-p'),
+    port: Number(after('--dport')),
+    once: has('--hashlimit-name'),
+    until: end === undefined ? stopped : Number(end),
+  })
 }
-
-const ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
-const FINGERPRINT = /^[0-9a-f]{32}$/
 
 /** hashlimit admits one packet a day from an address: the NEW one of the one connection. A `once` lease lasts an hour at most. */
 const ONCE = [

@@ -56,6 +56,11 @@ export function iptables(family: Family, args: readonly string[]): Promise<strin
   return run(family, ['-w', LOCK_WAIT, ...args])
 }
 
+/** Whether a family's tables are kept by nf_tables, so that nft shows them and what becomes of them; not where its program is not installed. */
+export async function keepsByNft(family: Family): Promise<boolean> {
+  return (await run(family, ['--version']).catch(() => '')).includes('(nf_tables)')
+}
+
 /** The filter table of one family, as far as it could be read. */
 export interface FilterTable {
   readonly family: Family

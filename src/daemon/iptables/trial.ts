@@ -1,7 +1,7 @@
-import type { Lease, Lock } from '../../gate/firewall'
 import { CommandFault } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Rules } from '../backends/backend'
+import { SAMPLES } from '../backends/samples'
 import type { TapRules } from '../tap-rules'
 import { ACCEPT_ESTABLISHED, admitRules } from './chains'
 import { guardRules } from './guard-rules'
@@ -37,7 +37,7 @@ export function tryAbilities(family: Family): Promise<Abilities> {
 }
 
 async function abilitiesOf(family: Family): Promise<Abilities> {
-  const [, plain] = leasesOf(family)
+  const [, plain] = samplesOf(family).leases
   const [timed, untimed] = [true, false].map((ends) => `-A ${LEASES} ${ruleOf(plain, ends)}`)
   const can = async (...rules: string[]) => {
     try {
@@ -107,9 +107,9 @@ export async function tryGuard(families: readonly Family[], rules: Rules): Promi
 
 /** Every rule with anything in it that another has not. */
 function rulesOf(family: Family, taps: TapRules | null): string[] {
+  const { leases, lock } = samplesOf(family)
   return [
-    ...leasesOf(family).map((lease) => `-A ${LEASES} ${ruleOf(lease)}`),
-    `-A ${LEASES} ${ruleOf(lockOf(family))}`,
+    ...[...leases, lock].map((entry) => `-A ${LEASES} ${ruleOf(entry)}`),
     ...admitRules(true),
     AGAIN_JUMP,
     ACCEPT_ESTABLISHED,
@@ -151,26 +151,7 @@ function remedy(name: string): string {
   return `load the kernel's ${module} with "modprobe -a ${module.replace(' and ', ' ')}" (Red Hat: "dnf install kernel-modules-extra" first)`
 }
 
-/** Leases with all that their rules can have: one connection from a block, and any from an address. */
-function leasesOf(family: Family): [Lease, Lease] {
-  const whose = { ...WHOSE, until: TRIAL_END }
-  const [address, block] = ADDRESSES[family]
-  return [
-    { ...whose, address: block, protocol: 'tcp', port: 22, once: true },
-    { ...whose, address, protocol: 'udp', port: 53, once: false },
-  ]
-}
-
-const lockOf = (family: Family): Lock => ({ ...WHOSE, address: ADDRESSES[family][0], until: TRIAL_END })
-
-const WHOSE = { id: '00000000', key: 'check', fingerprint: '0'.repeat(32) }
-/** Any time does: 2030-01-01. */
-const TRIAL_END = 1_893_456_000
-/** An address and a block of documentation's. */
-const ADDRESSES: Readonly<Record<Family, readonly [string, string]>> = {
-  iptables: ['192.0.2.1', '192.0.2.0/24'],
-  ip6tables: ['2001:db8::1', '2001:db8::/64'],
-}
+const samplesOf = (family: Family) => SAMPLES[family === 'iptables' ? 4 : 6]
 
 /**
  * Takes rules apart: each match, and each target that is none of our chains, by itself behind what the rule says without matches.

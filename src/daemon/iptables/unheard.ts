@@ -1,7 +1,7 @@
 import type { ServerKey } from '../../gate/server-key'
 import { passcodeRange } from '../../protocol/passcode'
-import { unite } from '../../protocol/pool'
 import type { Config } from '../config'
+import { poolOf } from '../tap-rules'
 import { hears, hearsDatagrams, hearsPool } from './log-rules'
 import type { FilterTable } from './table'
 
@@ -15,8 +15,7 @@ export function leftOut(
   { passcode, datagram }: Pick<Config, 'passcode' | 'datagram'>,
 ): string[] {
   const isLacking = (isHeard: (table: FilterTable) => boolean) => !tables.every(isHeard)
-  // Keys share their pools, of which there are few.
-  const pool = unite([...new Set(keys.map(({ key }) => key.pool))])
+  const pool = poolOf(keys)
   const passcodes = passcodeRange(passcode.base, passcode.pinDigits)
   const hasPasscodes = keys.some((key) => key.passcode)
   return [

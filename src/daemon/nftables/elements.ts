@@ -1,6 +1,4 @@
-import { type Entry, isLease, type Lease } from '../../gate/firewall'
-import { formatCidr, parseCidr } from '../../protocol/address'
-import { KEY_ID } from '../../protocol/key'
+import { type Entry, isLease, type Lease, readEntry } from '../../gate/firewall'
 
 /*
  * Leases and locks as elements of nftables' sets, and back. Each has an element of its own in a list, which names it and whose it is, and which no
@@ -10,9 +8,12 @@ import { KEY_ID } from '../../protocol/key'
 
 /** Our table. */
 export const TABLE = 'inet knockturn'
-/** The sets have room for so many: twice the leases that may be in force, since those of a batch are there before others go. */
-export const ROOM = 131_072
+/** Most leases: the kernel holds more, and reading so many back takes ten seconds. */
+export const MAX_LEASES = 65_536
+/** The sets have room for so many: those of a batch are there before others go. */
+export const ROOM = 2 * MAX_LEASES
 
+/** The versions of IP: each has lists and sets of its own. */
 export const VERSIONS = [4, 6] as const
 export type Version = (typeof VERSIONS)[number]
 /** How nft names the addresses of a version: as a type, and in a packet; and how many bits they have. */
@@ -21,6 +22,7 @@ export const ADDRESSES = {
   6: { type: 'ipv6_addr', source: 'ip6 saddr', bits: 128 },
 } as const
 
+/** The version of an address or a block. */
 export const versionOf = (address: string): Version => (address.includes(':') ? 6 : 4)
 
 /** An element: its set, and what tells it from the others there. */
@@ -59,8 +61,6 @@ export function commentOf(entry: Entry): string {
   return [id, key, fingerprint, until ?? '', bits, isLease(entry) && entry.once ? 'once' : ''].join(':')
 }
 
-const ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
-const FINGERPRINT = /^[0-9a-f]{32}$/
 const NUMBER = /^\d{1,10}$/
 
 /**
@@ -72,17 +72,19 @@ export function readListed(values: readonly unknown[], comment: unknown): Entry 
   if (typeof comment !== 'string') return null
   const [id = '', key = '', fingerprint = '', end = '', bits = '', once, ...more] = comment.split(':')
   const [, first, protocol, port] = values
-  if (!ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || once === undefined || more.length > 0) return null
-  if ((end !== '' && !NUMBER.test(end)) || !NUMBER.test(bits) || typeof first !== 'string') return null
-  const block = parseCidr(`${first}/${bits}`)
-  if (!block) return null
-  const whose = { id, key, fingerprint, address: formatCidr(block) }
-  const until = end === '' ? null : Number(end)
-  if (values.length === 2) return until === null || whose.address.includes('/') ? null : { ...whose, until }
-  if (values.length !== 4 || (protocol !== 'tcp' && protocol !== 'udp')) return null
-  if (typeof port !== 'number' || !Number.isInteger(port) || port < 1 || port > 65_535) return null
-  return { ...whose, protocol, port, once: once === 'once', until }
+  if (once === undefined || more.length > 0 || typeof first !== 'string') return null
+  if ((end !== '' && !NUMBER.test(end)) || !NUMBER.test(bits)) return null
+  return readEntry({
+    ...{ kind: KINDS[values.length], id, key, fingerprint },
+    address: `${first}/${bits}`,
+    ...{ protocol, port },
+    once: once === 'once',
+    until: end === '' ? null : Number(end),
+  })
 }
+
+/** By how many values the key of an element has. */
+const KINDS: Readonly<Record<number, string>> = { 2: 'lock', 4: 'lease' }
 
 /** By their numbers in an IP header: nft knows no names where there is no /etc/protocols. */
 const PROTOCOLS: Readonly<Record<string, unknown>> = { 6: 'tcp', 17: 'udp' }

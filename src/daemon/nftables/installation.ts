@@ -1,10 +1,9 @@
-import { feed, run } from '../../system/commands'
-import { Fault } from '../../system/fault'
+import { run } from '../../system/commands'
 import type { Change, Installation, InstallationRequest, Rules, Section } from '../backends/backend'
-import { reasons } from '../iptables/installation'
-import { connectionsAtRisk } from '../iptables/sockets'
+import { whoIsCutOff } from '../sockets'
 import { LISTS, TABLE } from './elements'
-import { isWhole, readRules } from './listing'
+import { isAbsent, isWhole, readTable } from './listing'
+import { listRuleset, load, scriptOf, TABLE_WORDS } from './nft'
 import { GROWING, rulesetLines } from './ruleset'
 import { type Place, placeLines } from './standing'
 import { checkVersion, tryTable } from './trial'
@@ -24,17 +23,15 @@ export async function planTable(
   warn: (lines: readonly string[]) => void,
 ): Promise<Installation> {
   if (!isPreview) await checkVersion()
-  const listing = isPreview ? null : await readRules()
-  if (listing) {
+  const table = isPreview ? null : await readTable()
+  if (table) {
     await tryTable(rules)
     // Where ours is in force already, connections have been known for as long as it was.
-    const isTracked = isWhole(listing) || (await tracksConnections())
-    const risks = await connectionsAtRisk(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK)).catch(reasons)
-    if (risks.length > 0 && !isUnattended) throw new Fault(risks[0] ?? '')
-    warn(risks)
+    const isTracked = isWhole(table) || (await tracksConnections())
+    warn(await whoIsCutOff(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK), isUnattended))
   }
   return {
-    changes: [changeOf(tableLines(rules, listing?.places ?? []))],
+    changes: [changeOf(tableLines(rules, table?.places ?? []))],
     notes: [],
     outcome: `installed: table ${TABLE} (see "knockturn firewall show")`,
   }
@@ -45,25 +42,32 @@ const TRACK = `nft 'add table inet tracked; add chain inet tracked all; add rule
 
 /** Whether the kernel keeps track of connections, as far as rules of nft tell. */
 async function tracksConnections(): Promise<boolean> {
-  return (await run('nft', ['-j', '-t', 'list', 'ruleset'])).includes('{"ct": {"key": "state"')
+  return (await listRuleset()).includes('{"ct": {"key": "state"')
 }
 
 /** Finds what takes the table away, leases and all. */
 export async function planTableRemoval(): Promise<Change[]> {
-  const { rules } = await readRules()
-  return rules.size > 0 ? [changeOf([`delete table ${TABLE}`])] : []
+  const { handle } = await readTable()
+  return handle !== null ? [changeOf([`delete table ${TABLE}`])] : []
 }
 
 const changeOf = (lines: readonly string[]): Change => {
-  const script = `${lines.join('\n')}\n`
-  return { command: 'nft -f -', script, apply: () => feed('nft', ['-f', '-'], script) }
+  const script = scriptOf(lines)
+  return { command: 'nft -f -', script, apply: () => load(script) }
 }
 
 /** Prints the rules, and what is in force: not each source that has ever been heard. */
 export async function showTable(): Promise<Section[]> {
-  if ((await readRules()).rules.size === 0) return []
-  const table = await run('nft', ['-t', 'list', 'table', ...TABLE.split(' ')])
-  const lists = await Promise.all(Object.keys(LISTS).map((name) => run('nft', ['list', 'set', ...TABLE.split(' '), name])))
+  if ((await readTable()).handle === null) return []
+  const table = await run('nft', ['-t', 'list', 'table', ...TABLE_WORDS])
+  const lists = await Promise.all(Object.keys(LISTS).map(showList))
   const elements = lists.filter((list) => list.includes('elements ='))
   return [{ name: 'nftables', lines: [table, ...elements].flatMap((text) => text.trimEnd().split('\n')) }]
 }
+
+/** A list as nft prints it; nothing where it is missing, as in a table of another's making. */
+const showList = (name: string): Promise<string> =>
+  run('nft', ['list', 'set', ...TABLE_WORDS, name]).catch((error) => {
+    if (isAbsent(error)) return ''
+    throw error
+  })

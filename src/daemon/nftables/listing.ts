@@ -3,7 +3,8 @@ import { CommandFault, run, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Rules } from '../backends/backend'
 import { areWhole } from '../marks'
-import { LISTS, named, readListed, TABLE } from './elements'
+import { LISTS, named, readListed } from './elements'
+import { TABLE_WORDS } from './nft'
 import { BASE, GROWING, rulesetMarks } from './ruleset'
 import { type Place, placeOf, roundKey, setOf } from './standing'
 
@@ -17,7 +18,7 @@ const READING_TIME = 60_000
 const MAX_OTHERS = 100
 
 /** All of the table but the elements of its sets. */
-export interface Ruleset {
+export interface OurTable {
   /** The kernel's number of the table, which a table that is loaded anew does not keep; null where there is none. */
   readonly handle: number | null
   readonly places: readonly Place[]
@@ -53,7 +54,7 @@ interface Item {
 }
 
 /** Reads what `nft -j -t list table` prints. @throws {SyntaxError} where it is no JSON */
-export function readRuleset(json: string): Ruleset {
+export function parseTable(json: string): OurTable {
   const { nftables } = JSON.parse(json) as { nftables: Record<string, Item>[] }
   const places: Place[] = []
   const limits: string[] = []
@@ -75,24 +76,25 @@ export function readRuleset(json: string): Ruleset {
 }
 
 /** The table without its elements, which takes 2 ms however many there are; nothing where there is no table. @throws where that can't be known */
-export async function readRules(): Promise<Ruleset> {
+export async function readTable(): Promise<OurTable> {
   try {
-    return readRuleset(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE.split(' ')]))
+    return parseTable(await run('nft', ['-j', '-t', 'list', 'table', ...TABLE_WORDS]))
   } catch (error) {
-    if (isAbsent(error)) return readRuleset('{"nftables": []}')
+    if (isAbsent(error)) return parseTable('{"nftables": []}')
     throw error
   }
 }
 
 /** How nft says that there is nothing of that name. */
-const isAbsent = (error: unknown): boolean => error instanceof CommandFault && error.message.includes('No such file or directory')
+export const isAbsent = (error: unknown): boolean =>
+  error instanceof CommandFault && error.message.includes('No such file or directory')
 
 /**
  * The elements of a table, set by set: never those that count sources, of which a flood makes a quarter of a million.
- * @param ruleset what was just read of it
+ * @param table what was just read of it
  * @throws where they can't be known
  */
-export async function readElements({ places, rules }: Ruleset): Promise<Elements> {
+export async function readElements({ places, rules }: OurTable): Promise<Elements> {
   const reader = new ElementReader()
   if (rules.size === 0) return reader
   for (const name of Object.keys(LISTS)) await eachElement('set', name, (text) => reader.takeListed(name, text))
@@ -104,7 +106,7 @@ export async function readElements({ places, rules }: Ruleset): Promise<Elements
 async function eachElement(kind: 'set' | 'map', name: string, take: (text: string) => void): Promise<void> {
   // {"nftables": [{"set": {"elem": [
   const push = itemSplitter('elem', 4, take, MAX_ELEMENT)
-  await stream('nft', ['-j', 'list', kind, ...TABLE.split(' '), name], push, READING_TIME)
+  await stream('nft', ['-j', 'list', kind, ...TABLE_WORDS, name], push, READING_TIME)
 }
 
 /** An element with a timeout, a counter or a comment is wrapped. */
@@ -149,7 +151,7 @@ export class ElementReader implements Elements {
 const isPair = (one: Elem | readonly [Elem, unknown]): one is readonly [Elem, unknown] => Array.isArray(one)
 
 /** Whether all that makes leases work is there, of one ruleset: the chains, the hook, each rule once and in its place. */
-export function isWhole({ hooks, rules, places }: Ruleset): boolean {
+export function isWhole({ hooks, rules, places }: OurTable): boolean {
   if (hooks.get(BASE.chain) !== BASE.hook) return false
   const isGrown = (chain: string, isOnce: boolean) => {
     const sets = places.filter(({ round }) => (round !== null) === isOnce).map(setOf)
@@ -161,6 +163,6 @@ export function isWhole({ hooks, rules, places }: Ruleset): boolean {
 }
 
 /** Whether the rules are those of now. */
-export function isCurrent({ rules }: Ruleset, wanted: Rules): boolean {
+export function isCurrent({ rules }: OurTable, wanted: Rules): boolean {
   return [...rulesetMarks(wanted)].every(([chain, marks]) => GROWING.includes(chain) || rules.get(chain)?.join() === marks.join())
 }

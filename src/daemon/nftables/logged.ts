@@ -1,9 +1,9 @@
 import { run } from '../../system/commands'
-import { TABLE } from './elements'
+import { TABLE_WORDS } from './nft'
 
 /** How many packets the log rules have logged. @throws {Fault} where they can't be looked at, or are not there */
 export async function loggedPackets(): Promise<number> {
-  return countLogged(await run('nft', ['-j', '-t', 'list', 'chain', ...TABLE.split(' '), 'heard']))
+  return countLogged(await run('nft', ['-j', '-t', 'list', 'chain', ...TABLE_WORDS, 'heard']))
 }
 
 /** The packets of the rules that log, in a chain as nft prints it in JSON. */

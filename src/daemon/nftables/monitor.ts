@@ -48,6 +48,12 @@ export class OwnChanges {
     }
   }
 
+  /** All changes are looked at from now on. One that was made before may never be seen, and then would hide another's. */
+  watch(): void {
+    this.isWatched = true
+    for (const one of this.#unseen) if (one.until !== Infinity) this.#unseen.delete(one)
+  }
+
   /** A change of the table is seen. @returns whether it may be one of ours; if it is another's, ours is the next, and taken for another's */
   see(): boolean {
     this.#forget()
@@ -107,7 +113,7 @@ export function followRuleset(
         hears: 'changes of the ruleset',
         settle: SETTLE,
         heard() {
-          for (const { own } of tables) own.isWatched = true
+          for (const { own } of tables) own.watch()
           // What came before was not seen.
           alarm()
         },

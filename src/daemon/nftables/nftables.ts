@@ -8,12 +8,13 @@ import {
   Refused,
   type Table,
 } from '../../gate/firewall'
-import { CommandFault, feed } from '../../system/commands'
+import { CommandFault } from '../../system/commands'
 import type { Rules } from '../backends/backend'
 import { limitOf, TABLE } from './elements'
 import { tableLines } from './installation'
-import { isCurrent, isWhole, type Ruleset, readElements, readRules } from './listing'
+import { isCurrent, isWhole, type OurTable, readElements, readTable } from './listing'
 import type { OwnChanges } from './monitor'
+import { load, scriptOf } from './nft'
 import { emptyLine, placeLines, Standing } from './standing'
 
 /**
@@ -79,25 +80,25 @@ class NftTable implements Table {
   async hold(): Promise<boolean> {
     this.#alarms++
     this.#known = null
-    const listing = await readRules()
-    if (isWhole(listing)) return false
-    await this.#make(tableLines(this.#rules(), listing.places), listing.handle)
+    const table = await readTable()
+    if (isWhole(table)) return false
+    await this.#make(tableLines(this.#rules(), table.places), table.handle)
     return true
   }
 
   async read(): Promise<Read> {
     const alarms = this.#alarms
-    const ruleset = await readRules()
-    const isSame = this.#own.isWatched && ruleset.handle === this.#handle
-    if (isSame && this.#known !== null && steadyNow() - this.#known < RELIED_ON) return this.#remembered(ruleset)
-    const { entries, left, others, rounds, met } = await readElements(ruleset)
+    const table = await readTable()
+    const isSame = this.#own.isWatched && table.handle === this.#handle
+    if (isSame && this.#known !== null && steadyNow() - this.#known < RELIED_ON) return this.#remembered(table)
+    const { entries, left, others, rounds, met } = await readElements(table)
     const now = steadyNow()
     const ends = new Map([...left].map(([entry, ms]) => [entry, now + ms]))
     this.#met = met
     // One whose limit is gone is gone with it: nobody knows whether its connection was used.
-    const limits = new Set(ruleset.limits)
+    const limits = new Set(table.limits)
     const armed = entries.filter((entry) => !isLease(entry) || !entry.once || limits.has(limitOf(entry)))
-    this.#standing = new Standing(armed, ruleset.places, ruleset.limits, rounds, ends)
+    this.#standing = new Standing(armed, table.places, table.limits, rounds, ends)
     this.#strays = this.#standing.straySets(met)
     for (const line of others) if (!this.#others.includes(line)) this.#warn(`ignoring a foreign element in ${TABLE}: ${line}`)
     this.#others = others
@@ -105,23 +106,23 @@ class NftTable implements Table {
     const isMet = this.#standing.isMet(met, now) && this.#strays.length === 0
     this.#known = isMet && this.#own.isWatched && alarms === this.#alarms ? now : null
     // Who has loaded the table anew has loaded limits that let another connection through: such leases count as taken away.
-    const isAnew = this.#handle !== null && ruleset.handle !== null && ruleset.handle !== this.#handle
-    this.#handle = ruleset.handle
+    const isAnew = this.#handle !== null && table.handle !== null && table.handle !== this.#handle
+    this.#handle = table.handle
     return {
       entries: this.#standing.entries().filter((entry) => !isAnew || !isLease(entry) || !entry.once),
       left,
-      isWhole: isWhole(ruleset) && isMet && !isAnew,
-      isOutdated: !isCurrent(ruleset, this.#rules()),
+      isWhole: isWhole(table) && isMet && !isAnew,
+      isOutdated: !isCurrent(table, this.#rules()),
     }
   }
 
   /** What stands where nobody else has changed anything: to read all elements takes seconds, with many of them. */
-  async #remembered(ruleset: Ruleset): Promise<Read> {
+  async #remembered(table: OurTable): Promise<Read> {
     await this.#sweep()
     return {
       entries: this.#standing.current(steadyNow()),
-      isWhole: isWhole(ruleset),
-      isOutdated: !isCurrent(ruleset, this.#rules()),
+      isWhole: isWhole(table),
+      isOutdated: !isCurrent(table, this.#rules()),
     }
   }
 
@@ -140,15 +141,15 @@ class NftTable implements Table {
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
     await this.#make(tableLines(this.#rules(), [...this.#standing.places(), ...places]), this.#handle)
-    const left = new Map([...this.#met].filter(([element]) => !this.#strays.some((set) => element.startsWith(`${set} `))))
-    await this.#apply([...this.#strays.map(emptyLine), ...this.#standing.repairs(left, steadyNow()), ...lines])
+    const met = new Map([...this.#met].filter(([element]) => !this.#strays.some((set) => element.startsWith(`${set} `))))
+    await this.#apply([...this.#strays.map(emptyLine), ...this.#standing.repairs(met, steadyNow()), ...lines])
     made()
   }
 
   /** Puts the table in place, and learns its number where there was none. */
   async #make(lines: readonly string[], handle: number | null): Promise<void> {
     await this.#apply(lines)
-    if (handle === null) this.#handle = (await readRules()).handle
+    if (handle === null) this.#handle = (await readTable()).handle
   }
 
   /** Limits that no lease needs are deleted: one by one where that fails, since the kernel may still hold one for an element that has ended. */
@@ -173,7 +174,7 @@ class NftTable implements Table {
   async #apply(lines: readonly string[]): Promise<void> {
     if (lines.length === 0) return
     try {
-      await this.#own.make(() => feed('nft', ['-f', '-'], `${lines.join('\n')}\n`))
+      await this.#own.make(() => load(scriptOf(lines)))
     } catch (error) {
       this.#known = null
       throw error instanceof CommandFault && error.exitCode === 1 ? new Refused(error.message) : error

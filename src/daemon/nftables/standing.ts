@@ -51,6 +51,7 @@ export interface Change {
   made(): void
 }
 
+/** The entries that stand in our sets, and what packets meet of them. */
 export class Standing {
   /** The entries, by their elements in the lists. */
   readonly #listed = new Map<string, Entry>()
@@ -86,6 +87,7 @@ export class Standing {
     return this.#ends.get(entry) ?? Infinity
   }
 
+  /** The entries, whether the kernel has ended them by now or not. */
   entries(): Entry[] {
     return [...this.#listed.values()]
   }
@@ -95,6 +97,7 @@ export class Standing {
     return this.entries().filter((entry) => this.#endOf(entry) > now)
   }
 
+  /** The sets that there are. */
   places(): Place[] {
     return [...this.#places].flatMap((name) => placeOf(name) ?? [])
   }
@@ -179,17 +182,8 @@ export class Standing {
     const removed = remove.flatMap(({ entry }) => this.#known(entry) ?? [])
     if (this.#listed.size - removed.length + add.length > ROOM) throw new Refused(`there is no room for more than ${ROOM} leases`)
     const script = new Script()
+    this.#composeLists(script, removed, add, now)
     const gone = new Set(removed)
-    // ---- the lists
-    const elements = new Map<string, Element>([...removed, ...add].map((entry) => [textOf(listed(entry)), listed(entry)]))
-    const wanted = new Map(add.map((entry) => [textOf(listed(entry)), entry]))
-    for (const [text, element] of elements) {
-      const before = this.#listed.get(text)
-      const entry = wanted.get(text)
-      if (before && (gone.has(before) || entry)) script.remove(element)
-      if (entry) script.add(element, this.#endOf(entry) - now, ` comment "${commentOf(entry)}"`)
-    }
-    // ---- what packets meet
     /** What is added at each door that changes. */
     const doors = new Map<string, Lease[]>([...removed, ...add].filter(isLease).map((lease) => [doorOf(lease), []]))
     for (const lease of add) if (isLease(lease)) doors.get(doorOf(lease))?.push(lease)
@@ -219,6 +213,19 @@ export class Standing {
     // One connection in a day: a lease for one lasts an hour at most.
     const needed = [...limits].map((limit) => `add limit ${TABLE} ${limit} { rate 1/day burst 1 packets; }`)
     return { lines: [...needed, ...script.lines()], places: [...places.values()], made }
+  }
+
+  /** What a change is in the lists. */
+  #composeLists(script: Script, removed: readonly Entry[], add: readonly Entry[], now: number): void {
+    const gone = new Set(removed)
+    const elements = new Map<string, Element>([...removed, ...add].map((entry) => [textOf(listed(entry)), listed(entry)]))
+    const wanted = new Map(add.map((entry) => [textOf(listed(entry)), entry]))
+    for (const [text, element] of elements) {
+      const before = this.#listed.get(text)
+      const entry = wanted.get(text)
+      if (before && (gone.has(before) || entry)) script.remove(element)
+      if (entry) script.add(element, this.#endOf(entry) - now, ` comment "${commentOf(entry)}"`)
+    }
   }
 
   /** The rounds of a door's leases for one connection: what has one keeps it. @throws {Refused} where there are too many */
@@ -319,6 +326,7 @@ export function placeLines(place: Place): string[] {
   const set = setOf(place)
   const mask = place.bits === bits ? '' : ` & ${maskOf(place)}`
   const door = `${source}${mask} . meta l4proto . th dport`
+  // No counter in a map: a lookup that ends in a limit counts nothing there.
   return place.round === null
     ? [
         `add set ${TABLE} ${set} { type ${key}; flags timeout; counter; size ${ROOM}; }`,

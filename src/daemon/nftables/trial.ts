@@ -1,7 +1,10 @@
 import { release } from 'node:os'
-import { CommandFault, feed, run } from '../../system/commands'
+import { CommandFault, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import type { Rules } from '../backends/backend'
+import { SAMPLES } from '../backends/samples'
+import { TABLE } from './elements'
+import { check, scriptOf } from './nft'
 import { rulesetLines } from './ruleset'
 import { placeLines, Standing } from './standing'
 
@@ -34,30 +37,31 @@ export function isOlder(version: readonly number[], least: readonly number[]): b
 
 /** Has the kernel look at the table and at leases of each kind, and change nothing. @throws {Fault} where it can't have them */
 export async function tryTable(rules: Rules): Promise<void> {
-  const now = Date.now()
-  const { lines, places } = new Standing().compose({ add: samples(now), remove: [] }, now, () => SAMPLE_LIFE)
+  const add = Object.values(SAMPLES).flatMap(({ leases, lock }) => [...leases, lock])
+  const { lines, places } = new Standing().compose({ add, remove: [] }, 0, () => SAMPLE_LIFE)
   const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
+  const text = scriptOf(script)
   try {
-    await feed('nft', ['-c', '-f', '-'], `${script.join('\n')}\n`)
+    await check(text)
   } catch (error) {
     if (!(error instanceof CommandFault)) throw error
+    // Another version's table, or a stranger's, may be what ours can't be made from.
+    if (await works(`delete table ${TABLE}\n${text}`))
+      throw new Fault(`table ${TABLE} is of another version or another program: ours cannot be made from it: ${error.message}`, {
+        hint: 'run "knockturn firewall remove", which ends its leases and opens what it guards, and at once "knockturn firewall install"',
+      })
     throw new Fault(`the kernel (Linux ${release()}) cannot hold our table: ${error.message}`, {
       hint: 'load its module nf_tables ("modprobe nf_tables"), use Linux 5.10 or newer, or set backend = "iptables" in [firewall]',
     })
   }
 }
 
-/** Milliseconds. */
-const SAMPLE_LIFE = 60_000
+/** Whether the kernel would take a script: not where it deletes what is not there. */
+const works = (script: string): Promise<boolean> =>
+  check(script).then(
+    () => true,
+    () => false,
+  )
 
-/** Leases with all that they can have, of documentation's addresses. */
-function samples(now: number) {
-  const whose = { id: '00000000', key: 'check', fingerprint: '0'.repeat(32), until: Math.ceil(now / 1_000) + 60 }
-  return [
-    { ...whose, address: '192.0.2.0/24', protocol: 'tcp' as const, port: 22, once: true },
-    { ...whose, address: '192.0.2.1', protocol: 'udp' as const, port: 53, once: false },
-    { ...whose, address: '2001:db8::/64', protocol: 'tcp' as const, port: 22, once: true },
-    { ...whose, address: '2001:db8::1', protocol: 'udp' as const, port: 53, once: false },
-    { ...whose, address: '192.0.2.1' },
-  ]
-}
+/** Milliseconds that a lease has which is tried. */
+const SAMPLE_LIFE = 60_000

@@ -21,7 +21,7 @@ const DESCRIBED: Record<string, string> = { lost: 'the connection to the kernel 
 type Ending = 'done' | 'refused' | 'made, and nobody knows' | 'not made, and nobody knows'
 
 interface Call {
-  readonly what: 'read' | 'change' | 'rewrite'
+  readonly what: 'read' | 'change' | 'rewrite' | 'hold'
   /** The moment at which it was composed. */
   readonly composed: number
   /** Whether its daemon has been killed since: it may be made all the same, and nobody hears of it. */
@@ -49,6 +49,14 @@ class Kernel implements Table {
 
   read() {
     return this.#call('read', () => ({ entries: [...this.rules], isWhole: this.isWhole }))
+  }
+
+  hold() {
+    return this.#call('hold', () => {
+      const { isWhole } = this
+      this.isWhole = true
+      return !isWhole
+    })
   }
 
   change({ add, remove }: Batch) {
@@ -97,7 +105,7 @@ class Kernel implements Table {
           } catch (error) {
             return fail(error)
           }
-          if (what !== 'read') this.made(call, before)
+          if (what === 'change' || what === 'rewrite') this.made(call, before)
           if (how !== 'done') fail(new Error(DESCRIBED.lost))
           else if (!call.isOrphan) resolve(result)
         },
@@ -603,6 +611,46 @@ describe('what another program', () => {
     expect(stage.lines).toMatchObject([{ level: 40, msg: 'another program changed the firewall: our rules have been restored' }])
   })
 
+  it('is said to have flushed is put back in that moment: first what makes rules work, and then what was read back', async () => {
+    const stage = new Stage()
+    stage.open('alice', stage.grant(null))
+    await stage.run()
+    stage.kernel.rules = []
+    stage.kernel.isWhole = false
+    stage.kernel.asked = []
+    stage.doors.alarm()
+    await stage.run()
+    expect([stage.ports, stage.kernel.asked]).toEqual([[22], ['hold', 'read', 'rewrite']])
+    expect(stage.said()).toEqual(['another program changed the firewall: our rules have been restored'])
+  })
+
+  it('is said to have flushed while the rules are being read does not wait for that', async () => {
+    const stage = new Stage()
+    stage.open('alice', stage.grant(null))
+    await stage.run()
+    stage.tick(5_000)
+    await settled()
+    stage.kernel.rules = []
+    stage.kernel.isWhole = false
+    stage.doors.alarm()
+    await settled()
+    expect(stage.kernel.calls.map(({ what }) => what)).toEqual(['read', 'hold'])
+    stage.kernel.calls.pop()?.end('done')
+    expect(stage.kernel.isWhole).toBe(true)
+    await stage.run()
+    expect([stage.ports, stage.said()]).toEqual([[22], ['another program changed the firewall: our rules have been restored']])
+  })
+
+  it('has not changed is left as it is, and nobody is told', async () => {
+    const stage = new Stage()
+    stage.open('alice', stage.grant(null))
+    await stage.run()
+    stage.kernel.asked = []
+    stage.doors.alarm()
+    await stage.run()
+    expect([stage.kernel.asked, stage.said()]).toEqual([['hold', 'read'], []])
+  })
+
   it('has flushed again and again is told of once a minute', async () => {
     const stage = new Stage()
     stage.open('alice', stage.grant(null))
@@ -751,7 +799,7 @@ type Act =
   | { do: 'revoke' | 'grant'; key: string }
   | { do: 'time'; seconds: number }
   | { do: 'end'; how: Ending }
-  | { do: 'flush' | 'restart' | 'double' | 'save' | 'restore'; part: number }
+  | { do: 'flush' | 'alarm' | 'restart' | 'double' | 'save' | 'restore'; part: number }
 
 const key = fc.constantFrom('alice', 'bob', POISON)
 const address = fc.constantFrom(HOME, '198.51.100.3')
@@ -789,7 +837,7 @@ const acts: fc.Arbitrary<Act[]> = fc.array(
     {
       weight: 1,
       arbitrary: fc.record({
-        do: fc.constantFrom('flush' as const, 'restart' as const, 'double' as const, 'save' as const, 'restore' as const),
+        do: fc.constantFrom(...(['flush', 'alarm', 'restart', 'double', 'save', 'restore'] as const)),
         part: fc.nat(3),
       }),
     },
@@ -880,6 +928,9 @@ async function play(all: readonly Act[]): Promise<Stage> {
       case 'flush':
         kernel.rules = kernel.rules.filter((_, i) => i % 4 < act.part)
         kernel.isWhole = act.part > 0
+        break
+      case 'alarm':
+        stage.doors.alarm()
         break
       case 'double':
         for (const rule of kernel.rules.slice(0, act.part)) others.add(doorOf(rule))

@@ -74,6 +74,16 @@ describe('a change of ours', () => {
     expect(alarms(flush, [followed])).toBe(1)
   })
 
+  it('that was made before anybody looked hides nothing, and one that is under way raises no alarm', async () => {
+    const followed = table()
+    await followed.own.make(async () => {})
+    await followed.own.make(async () => {
+      followed.own.watch()
+      expect(alarms(change, [followed])).toBe(0)
+    })
+    expect(alarms(flush, [followed])).toBe(1)
+  })
+
   it('of one table hides none of another', async () => {
     const [v4, v6] = (['iptables', 'ip6tables'] as const).map((family) => ({
       event: eventOf(family, FILTER),

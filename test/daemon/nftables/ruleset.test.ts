@@ -1,8 +1,9 @@
 import { describe, expect, it } from 'vitest'
-import { formatGuarded, guards, merged, NO_GUARD, parseGuarded } from '../../../src/daemon/guard'
+import { guards, merged, NO_GUARD, parseGuarded } from '../../../src/daemon/guard'
 import { areWhole } from '../../../src/daemon/marks'
-import { ElementReader, isCurrent, isWhole, readRuleset } from '../../../src/daemon/nftables/listing'
+import { ElementReader, isCurrent, isWhole, parseTable } from '../../../src/daemon/nftables/listing'
 import { BASE, rulesetLines, rulesetMarks } from '../../../src/daemon/nftables/ruleset'
+import { formatGuarded } from '../guarded'
 
 const GUARD = { ...NO_GUARD, ports: [{ protocol: 'tcp' as const, ports: [22, 22] as const }] }
 const TAPS = { ranges: [[49_152, 65_535]], target: 'nflog', group: 5, prefix: 'KNOCK: ' } as const
@@ -17,7 +18,7 @@ function listing(rules = RULES, change: (items: Record<string, object>[]) => unk
   }
   items.push({ rule: { chain: 'open', comment: 'open4_32' } }, { rule: { chain: 'once', comment: 'once6_64_1' } })
   change(items)
-  return readRuleset(JSON.stringify({ nftables: items }))
+  return parseTable(JSON.stringify({ nftables: items }))
 }
 const at = (items: Record<string, object>[], chain: string) =>
   items.findIndex(({ rule }) => (rule as { chain?: string } | undefined)?.chain === chain)
@@ -83,8 +84,24 @@ describe('a table', () => {
   })
 
   it('that is not there is not whole', () => {
-    expect(isWhole(readRuleset('{"nftables": []}'))).toBe(false)
+    expect(isWhole(parseTable('{"nftables": []}'))).toBe(false)
     expect(areWhole([])).toBe(false)
+  })
+
+  it('hears 2,000 packets a second of each source: of an IPv4 address, and of an IPv6 /64', () => {
+    const limits = rulesetLines(RULES).filter((line) => line.includes('@sources'))
+    expect(limits.map((line) => /\{ (.*?) \}/.exec(line)?.[1])).toEqual([
+      'ip saddr limit rate over 2000/second burst 2000 packets',
+      'ip6 saddr & ffff:ffff:ffff:ffff:: limit rate over 2000/second burst 2000 packets',
+    ])
+  })
+
+  it('has room for 262,144 sources of each family', () => {
+    const sets = rulesetLines(RULES).filter((line) => line.includes(' sources'))
+    expect(sets.map((line) => /(sources\d) .*size (\d+);/.exec(line)?.slice(1))).toEqual([
+      ['sources4', '262144'],
+      ['sources6', '262144'],
+    ])
   })
 
   it('takes no word of the config for a rule', () => {

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { readSocket } from '../../../src/daemon/iptables/sockets'
+import { readSocket } from '../../src/daemon/sockets'
 
 /* As Linux 6.18 prints them, on a machine whose byte order is that of a PC. */
 const V4 =

@@ -1,10 +1,10 @@
 import { createReadStream } from 'node:fs'
 import { endianness } from 'node:os'
-import { canonicalAddress, formatAddress, isLoopback } from '../../protocol/address'
-import { errorCode, Fault, reason } from '../../system/fault'
-import type { TapRules } from '../tap-rules'
-import { lineSplitter } from '../taps/lines'
-import { interfaceAddresses } from './table'
+import { canonicalAddress, formatAddress, isLoopback } from '../protocol/address'
+import { errorCode, Fault, inOneLine, reason } from '../system/fault'
+import { interfaceAddresses } from './iptables/table'
+import type { TapRules } from './tap-rules'
+import { lineSplitter } from './taps/lines'
 
 /* What an installation would shut: connections and services of now, as the kernel lists them. Any local user can have any of these. */
 
@@ -25,6 +25,28 @@ interface Socket {
 }
 
 /**
+ * Looks whom an installation would cut off. Where nobody can answer it is warned of: a daemon that does not start shuts everybody out.
+ * @param remedyFor as of {@link connectionsAtRisk}
+ * @returns lines for a warning; what can't be looked at is said there, too
+ * @throws {Fault} where somebody can answer
+ */
+export async function whoIsCutOff(
+  ranges: TapRules['ranges'],
+  remedyFor: (peer: string) => string | null,
+  isUnattended: boolean,
+): Promise<string[]> {
+  const risks = await connectionsAtRisk(ranges, remedyFor).catch(reasons)
+  if (risks.length > 0 && !isUnattended) throw new Fault(risks[0])
+  return risks
+}
+
+/** What can't be looked at is said in the place of what it would have shown. */
+function reasons(error: unknown): string[] {
+  if (error instanceof Fault) return [inOneLine(error)]
+  throw error
+}
+
+/**
  * What an installation would cut off: connections of now whose port of ours lies in the pool, where nothing accepts established connections
  * yet (so that the kernel may not know them), or where their service could not be reached again. Those between this host's own addresses
  * don't count: loopback is never shut, and any local user can have such ones.
@@ -32,10 +54,7 @@ interface Socket {
  * @returns a line for each
  * @throws {Fault} where that can't be known
  */
-export async function connectionsAtRisk(
-  ranges: TapRules['ranges'],
-  remedyFor: (peer: string) => string | null,
-): Promise<string[]> {
+async function connectionsAtRisk(ranges: TapRules['ranges'], remedyFor: (peer: string) => string | null): Promise<string[]> {
   /** port → addresses */
   const listening = new Map<number, Set<string>>()
   const connected: Socket[] = []
@@ -62,10 +81,14 @@ export async function connectionsAtRisk(
 
 /**
  * Services that strangers can't reach any more, as lines for a warning: ports in the pool or of datagrams that something waits on. A UDP port may be
- * a service's (WireGuard's 51820 lies in the default pool) or just a program's own for a while; the kernel's list doesn't tell.
- * @throws {Fault} where that can't be known
+ * a service's (WireGuard's 51820 lies in the default pool) or just a program's own for a while; the kernel's list doesn't tell. What can't be looked
+ * at is said there, too.
  */
-export async function servicesInPool({ ranges, datagrams = [] }: TapRules): Promise<string[]> {
+export function servicesInPool(taps: TapRules): Promise<string[]> {
+  return servicesOf(taps).catch(reasons)
+}
+
+async function servicesOf({ ranges, datagrams = [] }: TapRules): Promise<string[]> {
   const lines = new Set<string>()
   const look = (protocol: 'tcp' | 'udp', waiting: number) =>
     eachSocket(protocol, ({ state, local, port }) => {

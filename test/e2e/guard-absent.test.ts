@@ -1,0 +1,80 @@
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, expect, it } from 'vitest'
+import { BIN } from '../root'
+import { useGate } from './use-gate'
+
+/* What an administrator is told where the guard is not in place, or where a table of its name is not ours. No daemon runs that mends it. */
+
+const { server, client, gate } = useGate(['client'], {
+  backend: 'nftables',
+  guard: ['22/tcp'],
+  serve: [22],
+  keyOptions: ['--services', '22/tcp'],
+})
+
+const nft = (text: string) => server.must(['nft', '-f', '-'], { input: text })
+const check = () => server.run([...gate.command, '--check'])
+const firewall = (...argv: string[]) =>
+  server.run([join(BIN, 'knockturn'), 'firewall', ...argv, ...(argv[0] === 'install' ? ['--config', gate.config] : [])])
+const tables = () => server.must(['nft', 'list', 'tables'])
+const replace = (text: string) => nft(`add table inet knockturn\ndelete table inet knockturn\n${text}`)
+
+const NOT_IN_PLACE = /^knockdaemon: error: the guard is not in place: .*\nhint: run "knockturn firewall install": /m
+
+beforeAll(() => gate.daemon.end())
+
+it('--check says nothing of a guard that is in place', async () => {
+  await firewall('install')
+  expect((await client.connect(server.ipv4, 22)).saw).toBe('silence')
+  expect(await check()).toMatchObject({ code: 0, stderr: '' })
+})
+
+it.each([
+  ['missing', ''],
+  ['incomplete', 'add table inet knockturn\n'],
+])('--check says that the guard is %s, and the port is open then', async (_how, text) => {
+  await replace(text)
+  const { code, stderr } = await check()
+  expect([code, stderr]).toEqual([1, expect.stringMatching(NOT_IN_PLACE)])
+  expect((await client.connect(server.ipv4, 22)).saw).toBe('open')
+})
+
+it('--check has the guard put in place before anything is let through elsewhere', async () => {
+  await replace('table inet own { chain input { type filter hook input priority 0; policy drop; }; }\n')
+  const { stderr } = await check()
+  await nft('delete table inet own\n')
+  expect(stderr).toMatch(NOT_IN_PLACE)
+  expect(stderr).toMatch(/no lease opens 22\/tcp .*\nhint: when the guard is in place, run "nft insert rule /)
+})
+
+it('--check says that the guard in place is not that of the config', async () => {
+  await firewall('install')
+  const config = readFileSync(gate.config, 'utf8')
+  writeFileSync(gate.config, config.replace(/^guard = .*$/m, 'guard = ["22/tcp", "443/tcp"]'))
+  const before = await check()
+  await firewall('install')
+  const after = await check()
+  writeFileSync(gate.config, config)
+  const note = 'note: the table in place is of another config, keyring or version: restart the daemon, or run'
+  expect(before.stdout).toContain(note)
+  expect(after.stdout).not.toContain(note)
+})
+
+it.each([
+  ['a set of another type', 'table inet knockturn { set leases4 { type ipv4_addr; flags timeout; }; }\n'],
+  ['another hook', 'table inet knockturn { chain guard { type filter hook input priority 0; policy drop; }; }\n'],
+])('install says what to do about a table with %s, show shows it, and that leads to a guard', async (_what, text) => {
+  await replace(text)
+  const installed = await firewall('install')
+  expect(installed.code).toBe(1)
+  expect(installed.stderr).toMatch(
+    /^knockturn: error: table inet knockturn is of another version or another program: .*\nhint: run "knockturn firewall remove", .* "knockturn firewall install"\n$/,
+  )
+  expect((await check()).stderr).toContain('error: table inet knockturn is of another version or another program: ')
+  expect(await firewall('show')).toMatchObject({ code: 0, stdout: expect.stringContaining('table inet knockturn {') })
+  expect((await firewall('remove')).code).toBe(0)
+  expect(await tables()).not.toContain('inet knockturn')
+  expect((await firewall('install')).code).toBe(0)
+  expect((await client.connect(server.ipv4, 22)).saw).toBe('silence')
+})
