@@ -29,14 +29,16 @@ describe.each(REAL)('$name that is flushed', (driver) => {
   const open = (...options: string[]) => knocked(client, daemon, gate.key, '-t', '1h', ...options)
 
   const isThere = async (argv: string[], what: string) => (await server.run(argv)).stdout.includes(what)
+  const [table, base] = backend === 'iptables with a guard' ? ['mangle', 'PREROUTING'] : ['filter', 'INPUT']
+  const iptables = (chain: string) => ['iptables', '-w', '-t', table as string, '-S', chain]
   const areRulesBack = () =>
     backend === 'nftables'
       ? isThere(['nft', 'list', 'chain', ...TABLE, 'gate'], 'drop')
-      : isThere(['iptables', '-w', '-S', 'INPUT'], '-j KNOCKTURN')
+      : isThere(iptables(base as string), '-j KNOCKTURN')
   const isLeaseBack = () =>
     backend === 'nftables'
       ? isThere(['nft', 'list', 'set', ...TABLE, 'open4_32'], client.ipv4)
-      : isThere(['iptables', '-w', '-S', 'KNOCKTURN-LEASES'], client.ipv4)
+      : isThere(iptables('KNOCKTURN-LEASES'), client.ipv4)
 
   /** A stranger who tries the door all the time. @returns what ends that, and gives how many tries there were, and how many got in */
   const hammer = () => {
