@@ -28,7 +28,7 @@ export const GROUPS: Record<string, (folder: string) => Promise<Row[]>> = {
   way: wayRows,
   rule: () => ruleRows('iptables'),
   element: () => ruleRows('nftables'),
-  leases: () => inside('leases.ts'),
+  leases: leaseRows,
   ssh: sshRows,
   memory: (folder) => inside('memory.ts', ownFolder(folder, 'memory'), join(BIN, 'knockdaemon')),
 }
@@ -47,6 +47,26 @@ async function inside(program: string, ...args: string[]) {
 function ownFolder(folder: string, name: string) {
   mkdirSync(join(folder, name))
   return join(folder, name)
+}
+
+// ---- many leases
+
+/** Leases beside which one more is opened. */
+const FEW_LEASES = 10
+const MANY_LEASES = times(100_000, 100)
+/** Beside the most of them, one more may cost so many times what it costs beside the fewest. */
+const MOST_BESIDE = 1.5
+
+/** A process for each: what fills the kernel's sets has used much memory, and starts other programs the slower for it. */
+async function leaseRows(): Promise<Row[]> {
+  const beside = async (count: number): Promise<number[]> => {
+    await inside('leases.ts', 'fill', `${count}`)
+    return inside('leases.ts', 'measure', `${count}`)
+  }
+  const [few, many] = [await beside(FEW_LEASES), await beside(MANY_LEASES)]
+  const what = `nftables: a lease more, beside ${MANY_LEASES.toLocaleString('en')} others`
+  const one = row(what, 'ms', many, { what: `beside ${FEW_LEASES}`, samples: few })
+  return [{ ...one, target: { what: `≤ × ${MOST_BESIDE}`, met: (one.ratio ?? Infinity) <= MOST_BESIDE } }]
 }
 
 // ---- many keys

@@ -49,8 +49,8 @@ class NftTable implements Table {
   readonly #left: (entry: Entry) => number
   readonly #own: OwnChanges
   #standing = new Standing()
-  /** What packets met when it was last read. */
-  #met: ReadonlyMap<string, number> = new Map()
+  /** What packets met when it was last read; null: all that they should. */
+  #met: ReadonlyMap<string, number> | null = new Map()
   /** Sets in which they met then what no lease is for. */
   #strays: readonly string[] = []
   #others: readonly string[] = []
@@ -94,7 +94,6 @@ class NftTable implements Table {
     const { entries, left, others, rounds, met } = await readElements(table)
     const now = steadyNow()
     const ends = new Map([...left].map(([entry, ms]) => [entry, now + ms]))
-    this.#met = met
     // One whose limit is gone is gone with it: nobody knows whether its connection was used.
     const limits = new Set(table.limits)
     const armed = entries.filter((entry) => !isLease(entry) || !entry.once || limits.has(limitOf(entry)))
@@ -104,6 +103,8 @@ class NftTable implements Table {
     this.#others = others
     await this.#sweep()
     const isMet = this.#standing.isMet(met, now) && this.#strays.length === 0
+    // With many leases this takes much memory.
+    this.#met = isMet ? null : met
     this.#known = isMet && this.#own.isWatched && alarms === this.#alarms ? now : null
     // Who has loaded the table anew has loaded limits that let another connection through: such leases count as taken away.
     const isAnew = this.#handle !== null && table.handle !== null && table.handle !== this.#handle
@@ -141,8 +142,10 @@ class NftTable implements Table {
     const add = entries.filter((entry) => !standing.has(nameOf(entry)))
     const { lines, places, made } = this.#standing.compose({ add, remove }, steadyNow(), this.#left)
     await this.#make(tableLines(this.#rules(), [...this.#standing.places(), ...places]), this.#handle)
-    const met = new Map([...this.#met].filter(([element]) => !this.#strays.some((set) => element.startsWith(`${set} `))))
-    await this.#apply([...this.#strays.map(emptyLine), ...this.#standing.repairs(met, steadyNow()), ...lines])
+    const isEmptied = (element: string) => this.#strays.some((set) => element.startsWith(`${set} `))
+    const met = this.#met && new Map([...this.#met].filter(([element]) => !isEmptied(element)))
+    const repairs = met ? this.#standing.repairs(met, steadyNow()) : []
+    await this.#apply([...this.#strays.map(emptyLine), ...repairs, ...lines])
     made()
   }
 
