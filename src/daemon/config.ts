@@ -1,4 +1,5 @@
-import { dirname, resolve } from 'node:path'
+import { access } from 'node:fs/promises'
+import { dirname, join, resolve } from 'node:path'
 import * as v from 'valibot'
 import { MAX_KEY_LEASES } from '../gate/leases'
 import { cidr } from '../keys/grant-table'
@@ -6,7 +7,8 @@ import { serverLabel } from '../keys/key-file'
 import { SERVER_KEYS } from '../keys/keyring'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
-import { Fault, type Read } from '../system/fault'
+import { hasCommand } from '../system/commands'
+import { errorCode, Fault, keepFault, type Read, reason } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
@@ -29,6 +31,8 @@ const MAX_DATAGRAM_PORTS = 15
 
 /** The ways to have leases in force. */
 const BACKENDS = ['iptables', 'nftables', 'command', 'dry-run'] as const
+/** What a set-up writes where it leaves the choice to the machine (see {@link resolveAuto}). */
+const AUTO = 'auto'
 /** Most entries of `guard`: more than anybody writes by hand. */
 const MAX_GUARDED = 256
 
@@ -150,7 +154,7 @@ const table = v.strictObject({
   ),
   firewall: v.optional(
     v.strictObject({
-      backend: v.optional(v.picklist(BACKENDS, '"iptables", "nftables", "command" or "dry-run"'), 'iptables'),
+      backend: v.optional(v.picklist([...BACKENDS, AUTO], '"iptables", "nftables", "command" or "dry-run"'), 'iptables'),
       guard: v.optional(guardEntry, []),
       public: v.optional(guardedPorts),
       guard_except: v.optional(
@@ -179,6 +183,12 @@ const schema = v.pipe(
     const { datagram, taps, passcode, firewall } = value
     if (firewall.public && firewall.guard !== 'all')
       addIssue({ message: 'requires guard = "all"', input: firewall.public, path: leadingTo(value, 'firewall', 'public') })
+    if (firewall.backend === AUTO && firewall.guard.length === 0)
+      addIssue({
+        message: 'requires a guard in [firewall]: the one that is saved says which backend it is',
+        input: firewall.backend,
+        path: leadingTo(value, 'firewall', 'backend'),
+      })
     if (firewall.backend === 'command' && !firewall.command)
       addIssue({
         message: 'must come with open = [...] and close = [...] in [firewall.command]',
@@ -225,6 +235,29 @@ export async function readPlaces(file: string): Promise<{ server?: string; keys?
 }
 
 /**
+ * Which backend "auto" is: that of the guard that is saved beside the config, which is loaded at boot. So it is chosen once, by the first
+ * `knockturn guard save`: nftables where that is installed.
+ * @param folder of the config
+ */
+async function resolveAuto(folder: string): Promise<'nftables' | 'iptables'> {
+  for (const [name, backend] of Object.entries(SAVED_GUARDS)) if (await isThere(join(folder, name))) return backend
+  return (await hasCommand('nft')) ? 'nftables' : 'iptables'
+}
+
+/** The files of a saved guard, by which its backend is known. */
+const SAVED_GUARDS = { 'guard.nft': 'nftables', 'guard.iptables': 'iptables' } as const
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    (error) => {
+      // What can't be seen may be there.
+      if (errorCode(error) !== 'ENOENT') throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+      return false
+    },
+  )
+
+/**
  * Reads the daemon's config; relative paths in it start from its folder.
  * @returns the config, or every fault in it with file and line
  */
@@ -244,6 +277,9 @@ export async function readConfig(file: string): Promise<Read<Config>> {
   if (read.faults) return read
   const { server, keys, skew, never_lock, taps, datagram, firewall, ledger, passcode } = read.value
   const from = dirname(resolve(file))
+  const faults: Fault[] = []
+  const backend = firewall.backend === AUTO ? await keepFault(faults, () => resolveAuto(from)) : firewall.backend
+  if (backend === undefined) return { faults }
   return {
     value: {
       server,
@@ -257,7 +293,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
       },
       datagram: { ports: [...new Set(datagram.ports)].sort((a, b) => a - b) },
       firewall: {
-        backend: firewall.backend,
+        backend,
         guard: {
           ports: firewall.guard === 'all' ? allBut(firewall.public ?? []) : merged(firewall.guard),
           interfaces: firewall.guard_except.flatMap((one) => (typeof one === 'string' ? one : [])),

@@ -87,6 +87,41 @@ describe('the config', () => {
     })
   })
 
+  describe('that leaves the backend to the machine', () => {
+    const auto = 'server = "x"\n[firewall]\nbackend = "auto"\nguard = ["22/tcp"]\n'
+    const backendBeside = async (...names: string[]) => {
+      const folder = scratch()
+      for (const name of names) put(folder, name, '')
+      return (await read(auto, folder)).firewall.backend
+    }
+
+    it.each([
+      ['nftables', ['guard.nft']],
+      ['iptables', ['guard.iptables', 'guard.ip6tables']],
+      ['nftables', ['guard.nft', 'guard.iptables']],
+    ])('has %s where the guard that is saved beside it is %j', async (backend, names) => {
+      expect(await backendBeside(...names)).toBe(backend)
+    })
+
+    it('has nftables where no guard is saved and nft is installed, and else iptables', async () => {
+      const path = process.env.PATH
+      const folder = scratch()
+      put(folder, 'nft', '#!/bin/sh\n', 0o755)
+      try {
+        process.env.PATH = folder
+        expect(await backendBeside()).toBe('nftables')
+      } finally {
+        process.env.PATH = path
+      }
+    })
+
+    it('needs a guard', async () => {
+      expect(await faultsOf('server = "x"\n[firewall]\nbackend = "auto"\n')).toEqual([
+        expect.stringMatching(/^3: "firewall.backend" requires a guard in \[firewall\]/),
+      ])
+    })
+  })
+
   it('comes back from any text that says it', async () => {
     const folder = scratch()
     const path = fc.string({ minLength: 1, maxLength: 40 }).map((name) => resolve('/', name))
