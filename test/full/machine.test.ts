@@ -64,7 +64,7 @@ beforeAll(async () => {
   firstCheck = await machine.run(['sh', '-c', `cd /opt/knockturn; ${check}`])
   const [bySystemd = ''] = commands('Start the daemon')
   await machine.follow(bySystemd)
-  const [shut = '', , save = ''] = commands('Close the guarded ports')
+  const [shut = '', , save = ''] = commands('Close the ports yourself')
   await machine.follow(shut + save)
   machine.write('/etc/systemd/system/own-rules.service', OWN_RULES)
   await machine.must(['systemctl', 'enable', 'own-rules'])
