@@ -85,7 +85,8 @@ export function monitorReader(tables: readonly Followed[], alarm: () => void): (
   return (line) => {
     if (line.startsWith('# new generation ')) {
       // The end of a transaction.
-      const others = [...touched].filter((own) => !own.see())
+      // While it begins to look, nobody knows which of ours it has missed: each counts as another's.
+      const others = [...touched].filter((own) => !own.isWatched || !own.see())
       touched.clear()
       if (others.length > 0) alarm()
     } else if (line.startsWith('# ERROR')) {

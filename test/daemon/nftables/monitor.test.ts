@@ -42,7 +42,11 @@ describe('an alarm for our own table', () => {
 describe('a change of ours', () => {
   const flush = transaction('delete table inet knockturn')
   const change = transaction('add element inet knockturn open4_32 { 1.2.3.4 . tcp . 22 }')
-  const table = (now = () => 0) => ({ event: OURS, own: new OwnChanges(now) })
+  const table = (now = () => 0) => {
+    const own = new OwnChanges(now)
+    own.watch()
+    return { event: OURS, own }
+  }
 
   it('raises no alarm, whether it is seen before its end or behind it', async () => {
     const followed = table()
@@ -58,6 +62,12 @@ describe('a change of ours', () => {
     const followed = table()
     await followed.own.make(async () => {})
     expect(alarms(lines, [followed])).toBe(1)
+  })
+
+  it('hides nothing while nobody knows whether all are seen, as when nft begins to look', async () => {
+    const followed = { event: OURS, own: new OwnChanges() }
+    await followed.own.make(async () => {})
+    expect(alarms(flush, [followed])).toBe(1)
   })
 
   it('that fails hides nothing', async () => {
