@@ -12,6 +12,14 @@ const FAMILIES = ['iptables', 'ip6tables']
 /** What servers have that are not told otherwise: what the environment says, or else iptables. */
 export const usualBackend = (): Backend => BACKENDS.find((one) => one === process.env.KNOCKTURN_BACKEND) ?? 'iptables'
 
+/** Whether a guard shuts the ports of servers that are not told otherwise: always by nftables, and by iptables where that is asked for. */
+export const isUsuallyGuarded = (): boolean => usualBackend() === 'nftables' || process.env.KNOCKTURN_GUARD === 'yes'
+
+/** Has a guard of iptables shut the ports of the servers of this process, or the administrator's own rules. */
+export function chooseGuard(isGuarded: boolean): void {
+  process.env.KNOCKTURN_GUARD = isGuarded ? 'yes' : 'no'
+}
+
 /**
  * Has the servers of this process, and of those that it starts, have a backend.
  * @param name as the user gave it; undefined: what is usual

@@ -1,7 +1,7 @@
 import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BIN } from '../root'
-import { type Backend, usualBackend } from './backend'
+import { type Backend, isUsuallyGuarded, usualBackend } from './backend'
 import type { Lab } from './lab'
 import { must } from './processes'
 
@@ -56,7 +56,7 @@ export async function provision(
     allowRoot = false,
     disk = '',
     backend = usualBackend(),
-    guard = backend === 'nftables' ? GUARD : null,
+    guard = backend === 'nftables' || (backend === 'iptables' && isUsuallyGuarded()) ? GUARD : null,
     firewall = '',
     more = '',
     runtime = process.execPath,

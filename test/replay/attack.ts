@@ -55,13 +55,15 @@ export interface Attack {
   readonly run: (scale: Scale) => Promise<Outcome>
   /** The one backend that it is about; otherwise it may be tried with each. */
   readonly backend?: Backend
+  /** Whether it is about a guard, of whichever backend. */
+  readonly needsGuard?: boolean
   /** Whether it is the kernel's rules that hold it off: then `npm test` tries it with each backend, and otherwise with the usual one. */
   readonly isOfRules?: boolean
 }
 
-/** Whether an attack is tried on servers with a backend. */
-export function isOf({ backend }: Attack, other: Backend): boolean {
-  return backend === undefined || backend === other
+/** Whether an attack is tried on servers with a backend. @param isGuarded whether a guard shuts their ports */
+export function isOf({ backend, needsGuard }: Attack, other: Backend, isGuarded = other === 'nftables'): boolean {
+  return (backend === undefined || backend === other) && (isGuarded || !needsGuard)
 }
 
 /** Whether an attack was held off. */

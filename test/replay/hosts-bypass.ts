@@ -125,18 +125,20 @@ const SERVICE = `
     socket.bind(${HEARS_ALL}, () => console.log(type))
   }
 `
-/** The addresses at which all hosts of the wire hear a datagram. */
-const EVERYONE = { ipv4: ['198.51.100.255', '224.0.0.1'], ipv6: ['ff02::1%eth0'] } as const
+/** The addresses at which all hosts of the wire hear a datagram, and the one at which each router of it does. */
+const EVERYONE = { ipv4: ['198.51.100.255', '224.0.0.1'], ipv6: ['ff02::1%eth0', '2001:db8:7::'] } as const
 const FAMILIES = ['ipv4', 'ipv6'] as const
 
 const toEveryone: Attack = {
   kind: 'bypass',
   name: 'datagrams to every host on the wire',
-  what: "A stranger sends to the broadcast and multicast addresses at which a service hears by UDP, because its port is shut at the server's own address.",
+  what: "A stranger sends to the broadcast, multicast and anycast addresses at which a service hears by UDP, because its port is shut at the server's own address.",
   run: onOurs(
     async ({ user, attacker, server }, door) => {
       const honest = { tried: 0, opened: 0 }
       let [tried, opened] = [0, 0]
+      // As a host of containers is: a router hears at one address more, which it tells neighbours only after a random delay.
+      await server.must(['sysctl', '-qw', 'net.ipv6.neigh.eth0.anycast_delay=0', 'net.ipv6.conf.all.forwarding=1'])
       const service = server.start([process.execPath, '-e', SERVICE])
       for (const type of ['udp4', 'udp6']) await service.line((line) => line === type)
       for (const family of FAMILIES) {
@@ -201,7 +203,7 @@ const behindNat: Attack = {
   kind: 'bypass',
   name: 'connections to a port that is forwarded to a container',
   what: 'A stranger connects to a guarded port that the server forwards by DNAT, as Docker publishes it, and which never meets INPUT: before, during and after the lease of somebody else.',
-  backend: 'nftables',
+  needsGuard: true,
   run: onOurs(
     async (stage, door) => {
       const { user, attacker, server, lab } = stage

@@ -56,8 +56,8 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
           const to = `-A ${MAIN} -d ${network}`
           return [`${to} ${SYN} -j ${CLOSED}`, `${to} -p udp -m conntrack ! --ctstate ESTABLISHED -j ${CLOSED}`]
         }),
-        // What is forwarded anyway. By IPv6 an address of this machine counts as unicast, too.
-        `-A ${MAIN} -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL -j RETURN`,
+        // What is forwarded anyway. By IPv6 an address of this machine counts as unicast, too, and so does the anycast one of a router's link.
+        `-A ${MAIN} -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN`,
         ...to('tcp', heard, `${SYN.replace('-p tcp ', '')} -j ${GATE}`),
         ...to('udp', heard, `-m conntrack --ctstate NEW,INVALID -j ${GATE}`),
         // What the administrator has the kernel not keep track of may belong to a flow of this machine's: it is heard, and goes on.
