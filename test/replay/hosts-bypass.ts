@@ -138,7 +138,7 @@ const toEveryone: Attack = {
       const honest = { tried: 0, opened: 0 }
       let [tried, opened] = [0, 0]
       // As a host of containers is: a router hears at one address more, which it tells neighbours only after a random delay.
-      await server.must(['sysctl', '-qw', 'net.ipv6.neigh.eth0.anycast_delay=0', 'net.ipv6.conf.all.forwarding=1'])
+      await server.must(['sysctl', '-qw', 'net.ipv6.neigh.eth0.proxy_delay=0', 'net.ipv6.conf.all.forwarding=1'])
       const service = server.start([process.execPath, '-e', SERVICE])
       for (const type of ['udp4', 'udp6']) await service.line((line) => line === type)
       for (const family of FAMILIES) {
