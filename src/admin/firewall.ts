@@ -1,6 +1,7 @@
 import { absence, BACKENDS, backendOf } from '../daemon/backends/all'
 import type { Backend, Change, Installation, InstallationRequest, Section } from '../daemon/backends/backend'
 import { guardOfNow } from '../daemon/bridges'
+import { endTry, triedLeft } from '../daemon/nftables/tried'
 import { servicesInPool } from '../daemon/sockets'
 import type { Fault } from '../system/fault'
 import { wholeConfig } from './config'
@@ -25,12 +26,14 @@ export async function planInstallation(
 }
 
 /**
- * Finds what takes away all that is ours, leases too, whatever backend has made it.
+ * Finds what takes away all that is ours, leases too, whatever backend has made it, and the counting of a guard that was tried.
  * @param warn told of a part of the firewall that this machine has not, and of what can't be read of it
  * @throws {Fault} where a firewall can't be read
  */
 export async function planRemoval(warn: (message: string) => void): Promise<readonly Change[]> {
-  return eachBackend((backend) => backend.removal(warn))
+  const changes = await eachBackend((backend) => backend.removal(warn))
+  const script = await triedLeft()
+  return script ? [...changes, { command: 'nft -f -', script, apply: endTry }] : changes
 }
 
 /** Feeds changes to the kernel, one after the other. @throws {Fault} where it refuses one: those before are made */

@@ -1,5 +1,5 @@
 import { unlink } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { basename, dirname, join } from 'node:path'
 import { backendOf } from '../daemon/backends/all'
 import type { BootFile } from '../daemon/backends/backend'
 import { guardOfNow } from '../daemon/bridges'
@@ -35,6 +35,19 @@ export async function composeGuard(file: string, warn: (message: string) => void
   const [fault] = (await mayTry()) ? await backend.rehearse(rules, warn) : []
   if (fault) throw fault
   return files.map(({ path, text }) => ({ path: join(dirname(file), path), text }))
+}
+
+/**
+ * Takes apart what `guard save --print` has printed: a line with each file's path, and the file. The keyring's owner has printed it, and root
+ * writes it: only the names of a saved guard are believed, and of no other folder.
+ * @param folder that of the config
+ */
+export function printedFiles(printed: string, folder: string): BootFile[] {
+  const [, ...parts] = printed.split(/^# (.+)\n/m)
+  return parts.flatMap((path, i) => {
+    const name = NAMES.find((one) => one === basename(path))
+    return i % 2 === 0 && name ? { path: join(folder, name), text: parts[i + 1] ?? '' } : []
+  })
 }
 
 /** Whether we may have the kernel try rules. */

@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import { printedFiles } from '../../src/admin/guard'
 import { keyText, put, scratch } from '../system/scratch'
 import { run } from './programs'
 
@@ -19,7 +20,7 @@ describe('knockturn guard save --print', () => {
     const config = server(...NFTABLES)
     const { code, stdout } = await save(config, '--print')
     expect([code, stdout.split('\n')[0]]).toEqual([0, `# ${join(dirname(config), 'guard.nft')}`])
-    expect(stdout).toContain('add element inet knockturn guarded { tcp . 22, udp . 60000-61000 }')
+    expect(stdout).toContain('meta l4proto . th dport != { tcp . 22, udp . 60000-61000 } accept')
     expect(stdout).not.toMatch(/^(delete|destroy|flush (set \S+ \S+ leases|chain \S+ \S+ (open|once)))/m)
     expect(readdirSync(dirname(config))).not.toContain('guard.nft')
   })
@@ -33,6 +34,15 @@ describe('knockturn guard save --print', () => {
 })
 
 describe('knockturn guard save', () => {
+  it('writes the files of a guard only, and beside the config, whatever the owner of the keyring has printed', () => {
+    const printed =
+      '# /etc/knockturn/guard.iptables\n*mangle\n# /etc/cron.d/guard\n* * * * * root id\n# /etc/other/guard.nft\nadd table\n'
+    expect(printedFiles(printed, '/etc/knockturn')).toEqual([
+      { path: '/etc/knockturn/guard.iptables', text: '*mangle\n' },
+      { path: '/etc/knockturn/guard.nft', text: 'add table\n' },
+    ])
+  })
+
   it.each([
     ['no guard', ['backend = "nftables"'], 'no guard is set, so there is nothing to load at boot'],
     [

@@ -145,6 +145,17 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
     gate.daemon = await gate.startDaemon()
   })
 
+  it('what was counting when it was killed goes with the rest of the firewall', async () => {
+    const trial = server.start([process.execPath, join(BIN, 'knockturn'), 'guard', 'try', '--config', gate.config])
+    await trial.line((line) => line.startsWith('counting'))
+    await trial.end('SIGKILL')
+    await gate.daemon.end()
+    await gate.knockturn('firewall', 'remove')
+    expect(await server.must(['nft', 'list', 'tables'])).not.toContain('knockturn')
+    await gate.knockturn('firewall', 'install', '--config', gate.config)
+    gate.daemon = await gate.startDaemon()
+  })
+
   it('running connections live on where nothing has kept track of connections before', async () => {
     await gate.daemon.end()
     await gate.knockturn('firewall', 'remove')

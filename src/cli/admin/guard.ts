@@ -2,8 +2,7 @@ import { once } from 'node:events'
 import { dirname } from 'node:path'
 import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
-import { composeGuard, mayTry, writeGuard } from '../../admin/guard'
-import type { BootFile } from '../../daemon/backends/backend'
+import { composeGuard, mayTry, printedFiles, writeGuard } from '../../admin/guard'
 import { spawn } from '../../system/child-process'
 import { Fault } from '../../system/fault'
 import { subcommand } from '../options'
@@ -32,8 +31,9 @@ async function save({ config, print: isPreview = false }: { config: string; prin
     process.exitCode = code
     return
   }
-  const files = filesIn(printed)
-  await writeGuard(dirname(config), files)
+  const folder = dirname(config)
+  const files = printedFiles(printed, folder)
+  await writeGuard(folder, files)
   print(`saved: ${files.map(({ path }) => path).join(' and ')} (knockturn-guard.service loads it at boot)`)
 }
 
@@ -46,10 +46,4 @@ async function printedByItself(config: string): Promise<{ code: number; printed:
   const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] })
   const [printed, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
   return { code: code ?? 1, printed }
-}
-
-/** Takes apart what `--print` prints: a line with each file's path, and the file. */
-function filesIn(printed: string): BootFile[] {
-  const [, ...parts] = printed.split(/^# (.+)\n/m)
-  return parts.flatMap((path, i) => (i % 2 === 0 ? { path, text: parts[i + 1] ?? '' } : []))
 }

@@ -1,4 +1,4 @@
-import { feed, stream } from '../../system/commands'
+import { feed, hasCommand, run, stream } from '../../system/commands'
 import { itemSplitter } from '../../system/json-items'
 import type { Guard } from '../guard'
 import { ADDRESSES, named, VERSIONS } from './elements'
@@ -66,7 +66,17 @@ export function readElement(text: string, bits: number): [Tried] | null {
   return [{ protocol: String(named([protocol, port])[0]), port, network: `${network}/${bits}`, packets }]
 }
 
+/** What takes away the counting that was killed, as a script of nft; null where there is none, or no nft. @throws {Fault} where that can't be known */
+export async function triedLeft(): Promise<string | null> {
+  if (!(await hasCommand('nft'))) return null
+  const tables = (await run('nft', ['list', 'tables'])).split('\n')
+  return tables.includes(`table ${TABLE}`) ? END : null
+}
+
+/** Takes the table away, there or not. */
+const END = `add table ${TABLE}\ndelete table ${TABLE}\n`
+
 /** Ends the counting; nothing happens where there is none. */
 export async function endTry(): Promise<void> {
-  await feed('nft', ['-f', '-'], `add table ${TABLE}\ndelete table ${TABLE}\n`)
+  await feed('nft', ['-f', '-'], END)
 }
