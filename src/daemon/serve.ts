@@ -106,10 +106,10 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
   const warn = (message: string) => log.warn(message)
   const { ledger, disk, isFresh } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
   const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
-  // Before anything is changed: a table that can't be read is not one that is not there.
   const leases = new Leases({ all: backend.maxLeases, key: config.firewall.leasesPerKey })
   const unknown = new UnknownConnections(config.firewall.guard.ports)
   await unknown.look()
+  // Before anything is changed: a table that can't be read is not one that is not there.
   const open = await backend.open(
     currentRules(
       config,
