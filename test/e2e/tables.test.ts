@@ -87,6 +87,8 @@ describe('where ip6tables has no table', () => {
     const SAYS = 'this machine has no IPv6: ip6tables is not used'
 
     it('firewall remove and install do their work for IPv4, and say so', async () => {
+      // It would put back at once what is removed.
+      await gate.daemon.end()
       for (const what of ['remove', 'install']) {
         const { code, stderr } = await firewall([what], env)
         expect([code, stderr]).toEqual([0, expect.stringContaining(`knockturn: warning: ${SAYS}`)])
