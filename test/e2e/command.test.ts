@@ -1,7 +1,7 @@
-import { chmodSync, chownSync, copyFileSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, copyFileSync, existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { logged } from '../lab/gate'
+import { logged, USER } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { knock, knocked } from '../lab/knocks'
 import type { Lab } from '../lab/lab'
@@ -13,7 +13,6 @@ import { useGate } from './use-gate'
 /* Leases by a user's own program: the examples of docs/command.md as they stand there, with real packets. */
 
 const WEB = 8080
-const NOBODY = 65_534
 const PAGE = readFileSync(join(ROOT, 'docs/command.md'), 'utf8')
 /** The example in the page that has these words. */
 function example(language: string, words: string) {
@@ -35,6 +34,13 @@ async function logKnocks({ server }: Lab) {
 const commandTable = (text: string, changes: Record<string, string>) =>
   Object.entries(changes).reduce((all, [from, to]) => all.replaceAll(from, to), text.slice(text.indexOf('[firewall.command]')))
 
+/** A folder that the daemon's user may look into, wherever the temporary ones lie. */
+function placeOf(lab: Lab): string {
+  const place = mkdtempSync('/run/daemon-')
+  lab.endings.push(() => rmSync(place, { recursive: true }))
+  return place
+}
+
 const keyOptions = ['--services', `${WEB}/tcp`, '--max', '1h', '--allow-until-closed']
 
 describe('on an OpenWrt router, over ssh', () => {
@@ -55,7 +61,7 @@ describe('on an OpenWrt router, over ssh', () => {
     const pub = readFileSync(site.file('traveller.pub'), 'utf8')
     writeFileSync(site.file('traveller.pub'), `restrict,command="${door}" ${pub}`)
     // What the daemon's user has.
-    const home = lab.folder()
+    const home = placeOf(lab)
     copyFileSync(site.file('traveller'), join(home, 'router'))
     const lines = ['Host router', `HostName ${router.ipv4}`, 'User traveller', `IdentityFile ${home}/router`]
     const more = [
@@ -66,7 +72,7 @@ describe('on an OpenWrt router, over ssh', () => {
     ]
     sshConfig = join(home, 'config')
     writeFileSync(sshConfig, [...lines, ...more].join('\n'))
-    for (const path of [home, join(home, 'router'), join(home, 'config')]) chownSync(path, NOBODY, NOBODY)
+    for (const path of [home, join(home, 'router'), join(home, 'config')]) chownSync(path, USER.uid, USER.gid)
     chmodSync(home, 0o755)
     const table = commandTable(example('toml', 'backend = "command"'), {
       '"ssh", "router"': `"ssh", "-F", "${home}/config", "router"`,
@@ -184,8 +190,8 @@ describe('that keeps a file', () => {
   let folder = ''
   const { client, stranger, gate } = useGate(['client', 'stranger'], async (lab) => {
     await logKnocks(lab)
-    folder = lab.folder()
-    chownSync(folder, NOBODY, NOBODY)
+    folder = placeOf(lab)
+    chownSync(folder, USER.uid, USER.gid)
     const program = join(folder, 'knockturn-file')
     writeFileSync(program, example('sh', '# knockturn-file').replace('/var/lib/knockturn', folder))
     chmodSync(program, 0o755)

@@ -7,7 +7,7 @@ import { must } from './processes'
 
 /** The daemon's user: nobody where we are root, and else the only one that there is. */
 const OURSELVES = { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 }
-const USER = OURSELVES.uid === 0 ? { uid: 65_534, gid: 65_534 } : OURSELVES
+export const USER = OURSELVES.uid === 0 ? { uid: 65_534, gid: 65_534 } : OURSELVES
 /** What docs/systemd/knockdaemon.service gives the daemon, and no more. */
 export const PRIVILEGES = [
   'setpriv',

@@ -152,7 +152,7 @@ function spaced(call: () => void): () => void {
         called = performance.now()
         call()
       },
-      called + INTERVAL - performance.now(),
+      Math.max(0, called + INTERVAL - performance.now()),
     ).unref()
   }
 }
