@@ -125,6 +125,7 @@ const PROGRAMS: readonly Documented[] = [
           'no lease opens …: …',
           'cannot tell whether a lease opens …: …',
         ),
+        ...of('daemon/exposure/spared.ts', 'strangers reach the guarded ports: guard_except spares "…"'),
         ...of(
           'daemon/iptables/trial.ts',
           'the kernel cannot mark connections (no match "connlabel"): whoever had a lease can reconnect from the same source port after it has ended',

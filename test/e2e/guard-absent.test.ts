@@ -78,3 +78,16 @@ it.each([
   expect((await firewall('install')).code).toBe(0)
   expect((await client.connect(server.ipv4, 22)).saw).toBe('silence')
 })
+
+it('--check names an exception that spares strangers, who reach the port then', async () => {
+  const config = readFileSync(gate.config, 'utf8')
+  writeFileSync(gate.config, config.replace(/^guard = .*$/m, '$&\nguard_except = ["0.0.0.0/0"]'))
+  await firewall('install')
+  const [{ code, stderr }, { saw }] = [await check(), await client.connect(server.ipv4, 22)]
+  writeFileSync(gate.config, config)
+  await firewall('install')
+  const said =
+    'knockdaemon: error: strangers reach the guarded ports: guard_except spares "0.0.0.0/0"\n' +
+    'hint: remove "0.0.0.0/0" from guard_except in [firewall]\n'
+  expect([code, stderr, saw]).toEqual([1, said, 'open'])
+})

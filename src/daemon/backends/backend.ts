@@ -99,7 +99,7 @@ export interface Backend {
   /** What the log rules that are in place lack, for a daemon with these keys. */
   leftOut(keys: readonly ServerKey[], config: Config): Promise<LeftOut>
   /** Looks whether services that are to open by a knock only are open to strangers, or shut for good. */
-  strangers(services: readonly Service[], guard: Pick<Guard, 'ports'>): Promise<Exposure>
+  strangers(services: readonly Service[], guard: Pick<Guard, 'ports' | 'interfaces' | 'blocks'>): Promise<Exposure>
   /**
    * Finds what puts our rules in place, and whom that would shut out.
    * @param warn told of warnings as they arise, those of one kind at once

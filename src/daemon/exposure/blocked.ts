@@ -8,6 +8,7 @@ import type { Judgment, Why } from './judge'
 import { failureOf, leftUnjudged, MAX_SERVICES, type Read, readAll, readJudge } from './look'
 import { type Effect, effectsOf, type Ruleset } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'
+import { sparedStrangers } from './spared'
 import type { Surroundings } from './stranger'
 import { commands, type Exposure, NOTHING, overNamed, reasonOf } from './text'
 
@@ -30,20 +31,21 @@ interface Obstacle {
 const WHAT = 'whether leases open the services'
 
 /**
- * Looks which services that are to open by a knock only are not guarded, and which of the others no lease opens. What can't be looked at is said
+ * Looks which services that are to open by a knock only are not guarded or spared by the guard, and which of the others no lease opens. What can't be looked at is said
  * as unknown.
  * @param isInPlace whether the kernel has all of the guard
  */
 export async function lookForBlocked(
   services: readonly Service[],
-  { ports }: Pick<Guard, 'ports'>,
+  guard: Pick<Guard, 'ports' | 'interfaces' | 'blocks'>,
   isInPlace: () => Promise<boolean>,
 ): Promise<Exposure> {
   const judged = services.slice(0, MAX_SERVICES)
-  const guarded = judged.filter((service) => guards(ports, service))
-  const open = judged.filter((service) => !guards(ports, service)).map((service) => notGuarded(formatService(service)))
+  const guarded = judged.filter((service) => guards(guard.ports, service))
+  const open = judged.filter((service) => !guards(guard.ports, service)).map((service) => notGuarded(formatService(service)))
   const isAbsent = guarded.length > 0 && !(await isInPlace().catch(notKnown))
   if (isAbsent) open.unshift(NOT_IN_PLACE)
+  if (guarded.length > 0) open.push(...sparedStrangers(guard, await outerInterfaces()))
   const { shut, unknown } = guarded.length > 0 ? await lookAtAll(guarded, isAbsent) : NOTHING
   return { open, shut, unknown: [...unknown, ...leftUnjudged(services)] }
 }
@@ -55,7 +57,7 @@ function notKnown(error: unknown): boolean {
 }
 
 const NOT_IN_PLACE = new Fault("the guard is not in place: nothing of Knockturn's keeps anybody from the guarded ports", {
-  hint: 'run "knockturn firewall install": it closes them to new connections, and those that there are go on',
+  hint: 'run "knockturn firewall install": it closes them to new connections, and leaves those that exist',
 })
 
 const notGuarded = (service: string): Fault =>

@@ -48,7 +48,7 @@ const turned = (match: Match): Match => (typeof match === 'function' ? (packet, 
 const NOW_AND_THEN = ['limit', 'hashlimit', 'statistic', 'geoip', 'ttl', 'hl', 'tos', 'dscp', 'ecn']
 
 /** A block of so few addresses is meant by whoever wrote the rule: nobody in it is a stranger. */
-const SMALL: Record<Family, bigint> = { iptables: 1n << 24n, ip6tables: 1n << 112n }
+export const SMALL: Record<Family, bigint> = { iptables: 1n << 24n, ip6tables: 1n << 112n }
 const EVERYBODY: Record<Family, bigint> = { iptables: 1n << 32n, ip6tables: 1n << 128n }
 
 const fromRange: OptionMeaning = ([text], { family }, { sources }) => {

@@ -1,5 +1,5 @@
 import type { Service } from '../../protocol/service'
-import { fitsInterface, isIn, readRange } from './matches'
+import { fitsInterface, isIn, readRange, SMALL } from './matches'
 import { ALWAYS, both, DOUBTFUL, either, LISTED, NEVER, not, SOMETIMES, type Split, whether } from './share'
 import type { Surroundings } from './stranger'
 
@@ -174,9 +174,6 @@ function fromBlock(value: unknown, { family }: MetPacket): Split {
   if (!range) return DOUBTFUL
   return range.high - range.low + 1n <= SMALL[family] ? NEVER : SOMETIMES
 }
-
-/** Addresses of a block that is meant by whoever wrote the rule. */
-const SMALL = { iptables: 1n << 24n, ip6tables: 1n << 112n } as const
 
 function toBlock(value: unknown, { family, addresses }: MetPacket): Split {
   const range = blockOf(value, family)
