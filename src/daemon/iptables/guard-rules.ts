@@ -22,20 +22,17 @@ export const GUARD_JUMP = `-A PREROUTING -j ${MAIN}`
 
 /** Ports that one rule names (xt_multiport); a range counts twice. */
 const MAX_PORTS = 15
-const SYN = '-p tcp -m tcp --syn'
+const SYN = '-m tcp --syn'
 
 /** The rules of each chain but that of the leases, each without a comment. */
 export function guardRules(family: Family, { guard, taps }: Rules): Map<string, string[]> {
   const logging = taps ? logRules(family, taps).filter((rule) => / -j (NFLOG|LOG) /.test(rule)) : []
-  const heard: Guarded[] = taps
-    ? [
-        ...taps.ranges.flatMap((ports) => [
-          { protocol: 'tcp' as const, ports },
-          { protocol: 'udp' as const, ports },
-        ]),
-        ...(taps.datagrams ?? []).map((port) => ({ protocol: 'udp' as const, ports: [port, port] as const })),
-      ]
-    : []
+  const pool = taps?.ranges ?? []
+  const heard: Guarded[] = [
+    ...pool.map((ports) => ({ protocol: 'tcp' as const, ports })),
+    ...pool.map((ports) => ({ protocol: 'udp' as const, ports })),
+    ...(taps?.datagrams ?? []).map((port) => ({ protocol: 'udp' as const, ports: [port, port] as const })),
+  ]
   const to = (protocol: Guarded['protocol'], of: readonly Guarded[], rest: string) =>
     chunks(of.filter((one) => one.protocol === protocol).map(({ ports }) => ports)).map(
       (ports) => `-A ${MAIN} -p ${protocol} -m multiport --dports ${ports} ${rest}`,
@@ -53,12 +50,12 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
         `-A ${MAIN} -i lo -j ${TAPS}`,
         `-A ${MAIN} -i lo -j RETURN`,
         ...networks.flatMap((network) => {
-          const to = `-A ${MAIN} -d ${network}`
-          return [`${to} ${SYN} -j ${CLOSED}`, `${to} -p udp -m conntrack ! --ctstate ESTABLISHED -j ${CLOSED}`]
+          const there = `-A ${MAIN} -d ${network}`
+          return [`${there} -p tcp ${SYN} -j ${CLOSED}`, `${there} -p udp -m conntrack ! --ctstate ESTABLISHED -j ${CLOSED}`]
         }),
         // What is forwarded anyway. By IPv6 an address of this machine counts as unicast, too, and so does the anycast one of a router's link.
         `-A ${MAIN} -m addrtype --dst-type UNICAST -m addrtype ! --dst-type LOCAL,ANYCAST -j RETURN`,
-        ...to('tcp', heard, `${SYN.replace('-p tcp ', '')} -j ${GATE}`),
+        ...to('tcp', heard, `${SYN} -j ${GATE}`),
         ...to('udp', heard, `-m conntrack --ctstate NEW,INVALID -j ${GATE}`),
         // What the administrator has the kernel not keep track of may belong to a flow of this machine's: it is heard, and goes on.
         ...to('udp', heard, `-m conntrack --ctstate UNTRACKED -j ${TAPS}`),
@@ -70,7 +67,7 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
               ...blocksOf(family, guard.blocks).map((block) => `-A ${MAIN} -s ${block} -j RETURN`),
             ]
           : []),
-        ...to('tcp', guard.ports, `${SYN.replace('-p tcp ', '')} -j ${GATE}`),
+        ...to('tcp', guard.ports, `${SYN} -j ${GATE}`),
         ...(guard.isStrict ? to('tcp', guard.ports, '-m conntrack --ctstate NEW,INVALID -j DROP') : []),
         ...to('udp', guard.ports, `-m conntrack ! --ctstate ESTABLISHED -j ${GATE}`),
       ],

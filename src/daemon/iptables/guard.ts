@@ -38,6 +38,9 @@ export function guardFirewall(
 /** Where the rules of a guard are. */
 export const MANGLE: Place = { table: 'mangle', chains: ['PREROUTING', ...FIXED, LEASES], jump: GUARD_JUMP }
 
+/** Our jumps to the guard: one, unless somebody else has made more. */
+const jumpsIn = ({ rules }: FilterTable): string[] => (rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
+
 /** The mangle table of a family. @throws {Fault} where it can't be read */
 export async function readMangle(family: Family): Promise<FilterTable> {
   return parseTable(family, await iptables(family, ['-t', 'mangle', '-v', '-S']))
@@ -80,7 +83,7 @@ class GuardTable implements Table {
       if (!entry && !this.#others.includes(line)) this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
     this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
     this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
-    const wanted = commentsOf(markedRules(guardRules(this.name, this.#rules())))
+    const wanted = markedRules(guardRules(this.name, this.#rules())).map(commentOf)
     const found = FIXED.map((chain) => (table.rules.get(chain) ?? []).map(commentOf))
     return {
       entries: rules.flatMap(({ entry }) => entry ?? []),
@@ -92,7 +95,7 @@ class GuardTable implements Table {
   /** The new ones first: a lease that is made longer stays open in between. */
   async change({ add, remove }: Batch): Promise<void> {
     const added = add.map((entry) => this.#lineOf(entry))
-    const removed = remove.map(({ entry }) => this.#lineOf(entry).replace('-A', '-D'))
+    const removed = remove.map(({ entry }) => toRemove(this.#lineOf(entry)))
     await this.#apply([...added, ...removed])
   }
 
@@ -124,7 +127,7 @@ class GuardTable implements Table {
   }
 }
 
-const commentsOf = (lines: readonly string[]): string[] => lines.map(commentOf)
+const toRemove = (line: string): string => line.replace('-A', '-D')
 
 /** Whether every packet comes to our guard first. */
 export function isGuarding({ rules, chains }: FilterTable): boolean {
@@ -136,13 +139,12 @@ export function isGuarding({ rules, chains }: FilterTable): boolean {
  * @param leases the rules of the leases; those that are there stay where it is null
  */
 export function guardScript(table: FilterTable, rules: Rules, leases: readonly string[] | null): string[] {
-  const jumps = (table.rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
   return [
     ...(leases || !table.chains.includes(LEASES) ? [`:${LEASES} - [0:0]`] : []),
     ...FIXED.map((chain) => `:${chain} - [0:0]`),
     ...markedRules(guardRules(table.family, rules)),
     ...(leases ?? []),
-    ...jumps.map((jump) => jump.replace('-A', '-D')),
+    ...jumpsIn(table).map(toRemove),
     GUARD_JUMP.replace('-A PREROUTING', '-I PREROUTING 1'),
   ]
 }
@@ -156,14 +158,9 @@ export function reloadScript(family: Family, rules: Rules): string[] {
 }
 
 /** What takes the guard away, leases and all, as lines for the mangle table; none where there is nothing of it. */
-export function guardRemoval({ rules, chains }: FilterTable): string[] {
-  const ours = [...FIXED, LEASES].filter((chain) => chains.includes(chain))
-  const jumps = (rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
-  return [
-    ...jumps.map((jump) => jump.replace('-A', '-D')),
-    ...ours.map((chain) => `-F ${chain}`),
-    ...ours.map((chain) => `-X ${chain}`),
-  ]
+export function guardRemoval(table: FilterTable): string[] {
+  const ours = [...FIXED, LEASES].filter((chain) => table.chains.includes(chain))
+  return [...jumpsIn(table).map(toRemove), ...ours.map((chain) => `-F ${chain}`), ...ours.map((chain) => `-X ${chain}`)]
 }
 
 /** Applies lines to the mangle table in one step. */
@@ -176,8 +173,7 @@ async function apply(family: Family, lines: readonly string[]): Promise<void> {
 }
 
 /** Our chains and our jump, as iptables prints them. */
-export function showGuard({ rules, chains }: FilterTable): string[] {
-  const ours = chains.filter((chain) => [...FIXED, LEASES].includes(chain))
-  const jumps = (rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
-  return [...ours.map((chain) => `-N ${chain}`), ...jumps, ...ours.flatMap((chain) => rules.get(chain) ?? [])]
+export function showGuard(table: FilterTable): string[] {
+  const ours = table.chains.filter((chain) => [...FIXED, LEASES].includes(chain))
+  return [...ours.map((chain) => `-N ${chain}`), ...jumpsIn(table), ...ours.flatMap((chain) => table.rules.get(chain) ?? [])]
 }
