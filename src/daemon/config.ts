@@ -7,6 +7,7 @@ import { serverLabel } from '../keys/key-file'
 import { SERVER_KEYS } from '../keys/keyring'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
+import { MAX_PORT } from '../protocol/ports'
 import { hasCommand } from '../system/commands'
 import { errorCode, Fault, keepFault, type Read, reason } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
@@ -22,7 +23,6 @@ const SERVER_LEDGER = '/var/lib/knockturn/ledger'
 const MAX_CONFIG = 64 * 1024
 /** Largest skew (docs/protocol.md, "Constants"). */
 const MAX_SKEW = 10
-const MAX_PORT = 65_535
 /** Longest log prefix that the kernel's NFLOG and LOG targets both take. */
 const MAX_PREFIX = 29
 
@@ -146,7 +146,7 @@ const table = v.strictObject({
   datagram: v.optional(
     v.strictObject({
       ports: v.optional(
-        v.pipe(v.array(whole(1, 65535)), v.maxLength(MAX_DATAGRAM_PORTS, `at most ${MAX_DATAGRAM_PORTS} ports`)),
+        v.pipe(v.array(whole(1, MAX_PORT)), v.maxLength(MAX_DATAGRAM_PORTS, `at most ${MAX_DATAGRAM_PORTS} ports`)),
         [],
       ),
     }),

@@ -1,5 +1,5 @@
 import type { Cidr } from '../protocol/address'
-import type { Ports } from '../protocol/ports'
+import { MAX_PORT, type Ports } from '../protocol/ports'
 import { parseService, type Service } from '../protocol/service'
 
 /** What is guarded, and whom the guard spares. */
@@ -36,6 +36,11 @@ export function parseGuarded(text: string): Guarded | null {
   return { protocol: last.protocol, ports: [first.port, last.port] }
 }
 
+/** The same ports by both protocols. */
+export function byBoth(ranges: readonly Ports[]): Guarded[] {
+  return (['tcp', 'udp'] as const).flatMap((protocol) => ranges.map((ports) => ({ protocol, ports })))
+}
+
 /** The same ports, each once, in ascending ranges that do not touch. */
 export function merged(guard: readonly Guarded[]): Guarded[] {
   const sorted = [...guard].sort((a, b) =>
@@ -57,7 +62,6 @@ const DHCP_ANSWERS: readonly Guarded[] = [
   { protocol: 'udp', ports: [68, 68] },
   { protocol: 'udp', ports: [546, 546] },
 ]
-const LAST_PORT = 65_535
 
 /** All ports but these and those to which DHCP answers. */
 export function allBut(open: readonly Guarded[]): Guarded[] {
@@ -69,16 +73,17 @@ export function allBut(open: readonly Guarded[]): Guarded[] {
       if (next < ports[0]) ranges.push({ protocol, ports: [next, ports[0] - 1] })
       next = ports[1] + 1
     }
-    return next > LAST_PORT ? ranges : [...ranges, { protocol, ports: [next, LAST_PORT] }]
+    return next > MAX_PORT ? ranges : [...ranges, { protocol, ports: [next, MAX_PORT] }]
   })
 }
+
+/** Longest name of an interface (IFNAMSIZ without its end). */
+const MAX_INTERFACE = 15
 
 /** Reads the name of an interface, or the beginning of names with a `*` behind it; null for any other text. */
 export function parseInterface(text: string): string | null {
   return /^[A-Za-z0-9][\w.:@-]{0,14}\*?$/.test(text) && text.length <= MAX_INTERFACE ? text : null
 }
-/** Longest name of an interface (IFNAMSIZ without its end). */
-const MAX_INTERFACE = 15
 
 /** Whether a service is guarded. */
 export function guards(guard: readonly Guarded[], { protocol, port }: Service): boolean {

@@ -1,5 +1,6 @@
 import { formatCidr, parseCidr } from '../protocol/address'
 import { KEY_ID } from '../protocol/key'
+import { MAX_PORT } from '../protocol/ports'
 import type { Now } from './clock'
 
 /* What stands in a firewall, and what the daemon needs of one: state, and never a command. */
@@ -136,4 +137,3 @@ export function readEntry({ kind, id, key, fingerprint, address, protocol, port,
 
 const ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
 const FINGERPRINT = /^[0-9a-f]{32}$/
-const MAX_PORT = 65_535

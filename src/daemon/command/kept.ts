@@ -2,6 +2,7 @@ import { type FileHandle, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import * as v from 'valibot'
 import { formatCidr, parseCidr } from '../../protocol/address'
+import { MAX_PORT } from '../../protocol/ports'
 import { Fault } from '../../system/fault'
 import { checkSecret, ReadFault, readText, syncFolder } from '../../system/files'
 
@@ -26,7 +27,7 @@ const schema = v.strictObject({
     v.strictObject({
       address,
       protocol: v.picklist(['tcp', 'udp']),
-      port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(65_535)),
+      port: v.pipe(v.number(), v.integer(), v.minValue(1), v.maxValue(MAX_PORT)),
       /** By what names the program knows it. */
       lease: word,
       key: word,

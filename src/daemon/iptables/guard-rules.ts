@@ -1,7 +1,7 @@
 import { type Cidr, formatCidr } from '../../protocol/address'
 import type { Ports } from '../../protocol/ports'
 import type { Rules } from '../backends/backend'
-import type { Guarded } from '../guard'
+import { byBoth, type Guarded } from '../guard'
 import { marksOf } from '../marks'
 import { logRules } from './log-rules'
 import { ADMIT, type Family, familyOf, LEASES, MAIN, TAPS } from './table'
@@ -27,10 +27,8 @@ const SYN = '-m tcp --syn'
 /** The rules of each chain but that of the leases, each without a comment. */
 export function guardRules(family: Family, { guard, taps }: Rules): Map<string, string[]> {
   const logging = taps ? logRules(family, taps).filter((rule) => / -j (NFLOG|LOG) /.test(rule)) : []
-  const pool = taps?.ranges ?? []
   const heard: Guarded[] = [
-    ...pool.map((ports) => ({ protocol: 'tcp' as const, ports })),
-    ...pool.map((ports) => ({ protocol: 'udp' as const, ports })),
+    ...byBoth(taps?.ranges ?? []),
     ...(taps?.datagrams ?? []).map((port) => ({ protocol: 'udp' as const, ports: [port, port] as const })),
   ]
   const to = (protocol: Guarded['protocol'], of: readonly Guarded[], rest: string) =>

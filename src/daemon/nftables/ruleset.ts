@@ -1,7 +1,7 @@
 import { type Cidr, formatCidr } from '../../protocol/address'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import type { Rules } from '../backends/backend'
-import { type Guard, type Guarded, merged } from '../guard'
+import { byBoth, type Guard, type Guarded, merged } from '../guard'
 import { marksOf } from '../marks'
 import type { TapRules } from '../tap-rules'
 import { ADDRESSES, LISTS, ROOM, TABLE, VERSIONS, versionOf } from './elements'
@@ -128,11 +128,7 @@ function heard({ target, group, prefix }: TapRules): string[] {
 
 /** The ports of the pool and of passcodes, by both protocols. */
 function poolOf(taps: TapRules | null): Guarded[] {
-  const ranges = taps?.ranges ?? []
-  return merged([
-    ...ranges.map((ports) => ({ protocol: 'tcp' as const, ports })),
-    ...ranges.map((ports) => ({ protocol: 'udp' as const, ports })),
-  ])
+  return merged(byBoth(taps?.ranges ?? []))
 }
 
 /** Ports as a set within a rule, which nobody can empty without that rule; null where there are none. */
