@@ -3,14 +3,12 @@ import { basename, dirname, join } from 'node:path'
 import { backendOf } from '../daemon/backends/all'
 import type { BootFile } from '../daemon/backends/backend'
 import { guardOfNow } from '../daemon/bridges'
+import { SAVED_GUARDS } from '../daemon/config'
 import { ownPrivileges } from '../system/capabilities'
 import { errorCode, Fault, reason } from '../system/fault'
 import { changeText } from '../system/files'
 import { wholeConfig } from './config'
 import { tapRules } from './tap-rules'
-
-/** Every name that a saved guard has with one backend or another; bin/knockturn-guard loads those that are there. */
-const NAMES = ['guard.nft', 'guard.iptables', 'guard.ip6tables'] as const
 
 /**
  * Composes what bin/knockturn-guard loads at boot, without Node: the guard with the log rules, by the config of now. Who may have the kernel try
@@ -64,7 +62,9 @@ export async function writeGuard(folder: string, files: readonly BootFile[]): Pr
   for (const { path, text } of files) await changeText(path, async () => text)
   const paths = files.map(({ path }) => path)
   // Last: two guards shut as well as one, and none does not.
-  const old = NAMES.map((name) => join(folder, name)).filter((path) => !paths.includes(path))
+  const old = Object.keys(SAVED_GUARDS)
+    .map((name) => join(folder, name))
+    .filter((path) => !paths.includes(path))
   for (const path of old) await remove(path)
 }
 

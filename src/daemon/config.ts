@@ -244,8 +244,8 @@ async function resolveAuto(folder: string): Promise<'nftables' | 'iptables'> {
   return (await hasCommand('nft')) ? 'nftables' : 'iptables'
 }
 
-/** The files of a saved guard, by which its backend is known. */
-const SAVED_GUARDS = { 'guard.nft': 'nftables', 'guard.iptables': 'iptables' } as const
+/** Every file that a saved guard may have, and its backend; bin/knockturn-guard loads those that are there. */
+export const SAVED_GUARDS = { 'guard.nft': 'nftables', 'guard.iptables': 'iptables', 'guard.ip6tables': 'iptables' } as const
 
 const isThere = (path: string): Promise<boolean> =>
   access(path).then(

@@ -98,6 +98,7 @@ describe('the config', () => {
     it.each([
       ['nftables', ['guard.nft']],
       ['iptables', ['guard.iptables', 'guard.ip6tables']],
+      ['iptables', ['guard.ip6tables']],
       ['nftables', ['guard.nft', 'guard.iptables']],
     ])('has %s where the guard that is saved beside it is %j', async (backend, names) => {
       expect(await backendBeside(...names)).toBe(backend)
