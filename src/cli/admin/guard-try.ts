@@ -8,6 +8,8 @@ import { print } from './voice'
 
 /** Lines that are printed: the rest is counted in one. */
 const MAX_LINES = 50
+/** Milliseconds between two looks at the clock: nobody who has counted for minutes notices. */
+const LOOK = 200
 
 /** Gives knockturn the command that tries a guard. */
 export function addTry(guard: Command): void {
@@ -43,7 +45,7 @@ async function tryAndPrint({ config, for: seconds }: { config: string; for?: num
 /** In steps, since a timer of Node's takes 24 days at most; and without one nothing would keep the process waiting. */
 function endAfter(seconds: number, end: () => void): NodeJS.Timeout {
   const last = performance.now() + seconds * 1_000
-  return setInterval(() => performance.now() >= last && end(), 200)
+  return setInterval(() => performance.now() >= last && end(), LOOK)
 }
 
 function printTried(tried: readonly Tried[]): void {

@@ -5,6 +5,7 @@ import { formatCidr, parseCidr } from '../../protocol/address'
 import { MAX_PORT } from '../../protocol/ports'
 import { Fault } from '../../system/fault'
 import { checkSecret, ReadFault, readText, syncFolder } from '../../system/files'
+import { NAME } from './listed'
 
 /* What may be open beyond this machine, and what is locked: written down before a program is asked to open anything. */
 
@@ -18,7 +19,7 @@ const address = v.pipe(
     return block !== null && formatCidr(block) === text
   }),
 )
-const word = v.pipe(v.string(), v.regex(/^[A-Za-z0-9][\w.-]{0,63}$/))
+const word = v.pipe(v.string(), v.regex(NAME))
 const mark = { id: word, key: word, fingerprint: word }
 const second = v.pipe(v.number(), v.safeInteger())
 

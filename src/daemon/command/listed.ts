@@ -16,8 +16,8 @@ export interface Listed {
   readonly odd: string | null
 }
 
-/** A lease's id as we make them. */
-const LEASE = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
+/** An id or a fingerprint as we make them. */
+export const NAME = /^[A-Za-z0-9][\w.-]{0,63}$/
 
 /** Reads what a program has listed: `ADDRESS PROTOCOL PORT`, and the lease's id behind that if it likes; one way in a line. */
 export function readListed(output: string): Listed {
@@ -33,6 +33,6 @@ function readWay(line: string) {
   const [address, protocol, port, lease = null, ...more] = line.split(/\s+/)
   const block = parseCidr(address)
   const service = parseService(`${port}/${protocol}`)
-  if (!block || !service || more.length > 0 || (lease !== null && !LEASE.test(lease))) return null
+  if (!block || !service || more.length > 0 || (lease !== null && !NAME.test(lease))) return null
   return { address: formatCidr(block), ...service, lease }
 }

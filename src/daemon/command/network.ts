@@ -5,6 +5,8 @@ import { errorCode } from '../../system/fault'
 /** The unit of docs/systemd. */
 const UNIT = 'knockdaemon.service'
 const SETTINGS = ['LoadState', 'RestrictAddressFamilies', 'IPAddressDeny', 'IPAddressAllow']
+/** Milliseconds for an answer: a kernel that refuses sockets does so at once. */
+const PATIENCE = 500
 /** Nobody listens there, and nobody needs to. */
 const DISCARD = 9
 
@@ -48,4 +50,3 @@ function areSocketsRefused(): Promise<boolean> {
     socket.setTimeout(PATIENCE, () => end(false))
   })
 }
-const PATIENCE = 500

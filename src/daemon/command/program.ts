@@ -21,6 +21,7 @@ const REST_OF_OUTPUT = 200
 const MAX_OUTPUT = 1024 * 1024
 /** What is kept of it for the log: the end, where the reason stands. */
 const MAX_KEPT = 4_096
+/** Characters of it that are shown. */
 const MAX_SHOWN = 400
 
 /** A user's program that did not do what it was asked for. */
@@ -90,7 +91,7 @@ export function runProgram(words: Words, timeLimit: number): Promise<Printed> {
       clearTimeout(limit)
       child.stdout.destroy()
       child.stderr.destroy()
-      const shown = inOneLine(kept)
+      const shown = endOf(kept)
       const fail = (what: string, isHung?: boolean) =>
         reject(new ProgramError(`${program} ${what}${shown ? `: ${shown}` : ''}`, isHung))
       if (isTooMuch()) return fail(`printed more than ${MAX_OUTPUT} bytes`)
@@ -118,7 +119,7 @@ export function runProgram(words: Words, timeLimit: number): Promise<Printed> {
 }
 
 /** The end of a text in one line, without anything that a terminal would act on. */
-function inOneLine(text: string): string {
+function endOf(text: string): string {
   const line = printable(text.replace(/[\p{Cc}\p{Zl}\p{Zp}]+/gu, ' ').trim())
   return line.length > MAX_SHOWN ? `…${line.slice(-MAX_SHOWN)}` : line
 }

@@ -10,7 +10,7 @@ import { type Effect, effectsOf, type Ruleset } from './nft-tables'
 import { outerInterfaces, reachableAddresses } from './outer'
 import { sparedStrangers } from './spared'
 import type { Surroundings } from './stranger'
-import { commands, type Exposure, NOTHING, overNamed, reasonOf } from './text'
+import { commands, type Exposure, overNamed, reasonOf } from './text'
 
 /*
  * Whether leases in our table do what they say. It only drops, and an accept there overrides no drop elsewhere: what another firewall drops stays
@@ -43,11 +43,15 @@ export async function lookForBlocked(
   const judged = services.slice(0, MAX_SERVICES)
   const guarded = judged.filter((service) => guards(guard.ports, service))
   const open = judged.filter((service) => !guards(guard.ports, service)).map((service) => notGuarded(formatService(service)))
-  const isAbsent = guarded.length > 0 && !(await isInPlace().catch(notKnown))
-  if (isAbsent) open.unshift(NOT_IN_PLACE)
-  if (guarded.length > 0) open.push(...sparedStrangers(guard, await outerInterfaces()))
-  const { shut, unknown } = guarded.length > 0 ? await lookAtAll(guarded, isAbsent) : NOTHING
-  return { open, shut, unknown: [...unknown, ...leftUnjudged(services)] }
+  if (guarded.length === 0) return { open, shut: [], unknown: leftUnjudged(services) }
+  const isAbsent = !(await isInPlace().catch(notKnown))
+  const interfaces = await outerInterfaces()
+  const { shut, unknown } = await lookAtAll(guarded, interfaces, isAbsent)
+  return {
+    open: [...(isAbsent ? [NOT_IN_PLACE] : []), ...open, ...sparedStrangers(guard, interfaces)],
+    shut,
+    unknown: [...unknown, ...leftUnjudged(services)],
+  }
 }
 
 /** Where the guard can't be read, no other table can be either, which is said of those. */
@@ -65,8 +69,15 @@ const notGuarded = (service: string): Fault =>
     hint: `add "${service}" to guard in [firewall]`,
   })
 
-/** @param isAbsent whether the guard has to be put in place before anything is let through */
-async function lookAtAll(services: readonly Service[], isAbsent: boolean): Promise<Exposure> {
+/**
+ * @param interfaces those by which strangers come
+ * @param isAbsent whether the guard has to be put in place before anything is let through
+ */
+async function lookAtAll(
+  services: readonly Service[],
+  interfaces: readonly string[],
+  isAbsent: boolean,
+): Promise<Omit<Exposure, 'open'>> {
   const failures: string[] = []
   const obstacles: Obstacle[] = []
   const attempt = async <T>(family: Family | null, look: () => Promise<T>): Promise<T | null> => {
@@ -79,7 +90,6 @@ async function lookAtAll(services: readonly Service[], isAbsent: boolean): Promi
     }
   }
   const ruleset = await attempt(null, readAll)
-  const interfaces = await outerInterfaces()
   // Where iptables is not installed, nft shows all that there is.
   const isInstalled = await hasCommand('iptables')
   const isNft = isInstalled && (await keepsByNft('iptables'))
@@ -91,7 +101,7 @@ async function lookAtAll(services: readonly Service[], isAbsent: boolean): Promi
     obstacles.push(...(await obstaclesTo(around, ruleset, isNft, rules)))
   }
   const { shut, unknown } = inWords(obstacles, isAbsent)
-  return { open: [], shut, unknown: [...new Set(failures), ...unknown] }
+  return { shut, unknown: [...new Set(failures), ...unknown] }
 }
 
 /**

@@ -13,6 +13,7 @@ const PRIORITY = -160
 const MAX_COUNTED = 65_536
 /** The network of a source: what belongs to one household, or to one provider's customers. */
 const NETWORK = { 4: { mask: '255.255.255.0', bits: 24 }, 6: { mask: 'ffff:ffff:ffff::', bits: 48 } } as const
+/** Longest element of nft's listing, in characters: many times as long as one is. */
 const MAX_ELEMENT = 4_096
 
 /** Packets of one network to one port. */
