@@ -34,7 +34,7 @@ async function save({ config, print: isPreview = false }: { config: string; prin
   const folder = dirname(config)
   const files = printedFiles(printed, folder)
   await writeGuard(folder, files)
-  print(`saved: ${files.map(({ path }) => path).join(' and ')} (knockturn-guard.service loads it at boot)`)
+  print(`saved: ${files.map(({ path }) => path).join(' and ')} (knockturn-guard.service loads the guard at boot)`)
 }
 
 /**
