@@ -56,11 +56,17 @@ export function readBridges(): Bridges {
   }
 }
 
+/** Each network once, by its text: the same networks make the same rules, in whatever order the kernel lists them. */
+function inOrder(networks: readonly Cidr[]): Cidr[] {
+  const byText = new Map(networks.map((network) => [formatCidr(network), network]))
+  return [...byText.keys()].sort().flatMap((text) => byText.get(text) ?? [])
+}
+
 /** A config's guard, with the networks of now. Where nothing is guarded, nothing else is shut either. @param isStrict see {@link Guard} */
 export function guardOfNow(guard: Config['firewall']['guard'], isStrict = false): Guard {
   if (guard.ports.length === 0) return NO_GUARD
   const { names, networks } = readBridges()
-  return { ...guard, networks: guard.networks ?? networks, inside: names, isStrict }
+  return { ...guard, networks: inOrder(guard.networks ?? networks), inside: [...names].sort(), isStrict }
 }
 
 /** Milliseconds for which a network counts when its bridge is gone: programs make one anew, and it has no address meanwhile. */
@@ -82,7 +88,6 @@ export class RecentNetworks {
       this.#seen.set(text, { network, at: now })
     }
     for (const [text, { at }] of this.#seen) if (now - at > REMEMBERED || this.#seen.size > MAX_NETWORKS) this.#seen.delete(text)
-    const texts = [...this.#seen.keys()].sort()
-    return texts.flatMap((text) => this.#seen.get(text)?.network ?? [])
+    return inOrder([...this.#seen.values()].map(({ network }) => network))
   }
 }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { bridgesIn, RecentNetworks } from '../../src/daemon/bridges'
+import { bridgesIn, guardOfNow, RecentNetworks } from '../../src/daemon/bridges'
 import { allBut, guards, NO_GUARD, parseGuarded, parseInterface } from '../../src/daemon/guard'
 import { commentOf, guardRules, markedRules } from '../../src/daemon/iptables/guard-rules'
 import { areWhole, marksOf } from '../../src/daemon/marks'
@@ -61,6 +61,14 @@ describe('the networks of containers', () => {
 
   it('are none of a name alone: an interface called docker0 may be no bridge', () => {
     expect(bridgesIn(interfaces, Object.keys(interfaces), () => false)).toEqual({ names: [], networks: [] })
+  })
+
+  it('are the same for a daemon and for a look from outside, in whatever order they are found', () => {
+    const found = ['172.18.0.0/16', '10.88.0.0/16', '172.18.0.0/16', 'fd00:17::/64'].map((text) => parseCidr(text) as never)
+    const guard = { ports: portsOf('22/tcp'), interfaces: [], blocks: [] }
+    const inDaemon = new RecentNetworks().with(found, 0)
+    expect(inDaemon.map(formatCidr)).toEqual(['10.88.0.0/16', '172.18.0.0/16', 'fd00:17::/64'])
+    for (const networks of [found, found.toReversed()]) expect(guardOfNow({ ...guard, networks }).networks).toEqual(inDaemon)
   })
 })
 
