@@ -82,7 +82,7 @@ export async function checkDaemon(file: string): Promise<Findings> {
         // A daemon that runs puts back the guard that it has read: an installation alone does not last.
         if (isInstalled && isOutdated)
           warnings.push(
-            'the table in place is of another config, keyring or version: restart the daemon, or run "knockturn firewall install" where none runs',
+            'the rules in place are of another config, keyring or version: restart the daemon, or run "knockturn firewall install" where none runs',
           )
         warnings.push(...(isInstalled ? lines : ['the log rules are not installed: run "knockturn firewall install"']))
       }

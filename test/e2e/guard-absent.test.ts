@@ -48,17 +48,20 @@ it('--check has the guard put in place before anything is let through elsewhere'
   expect(stderr).toMatch(/no lease opens 22\/tcp .*\nhint: when the guard is in place, run "nft insert rule /)
 })
 
-it('--check says that the guard in place is not that of the config', async () => {
-  await firewall('install')
+it.each(['nftables', 'iptables'])('--check says that the guard of %s in place is not that of the config', async (backend) => {
   const config = readFileSync(gate.config, 'utf8')
-  writeFileSync(gate.config, config.replace(/^guard = .*$/m, 'guard = ["22/tcp", "443/tcp"]'))
-  const before = await check()
-  await firewall('install')
-  const after = await check()
-  writeFileSync(gate.config, config)
-  const note = 'note: the table in place is of another config, keyring or version: restart the daemon, or run'
-  expect(before.stdout).toContain(note)
-  expect(after.stdout).not.toContain(note)
+  const own = config.replace(/^backend = .*$/m, `backend = "${backend}"`)
+  const checkAfter = async (text: string, isInstalled: boolean) => {
+    writeFileSync(gate.config, text)
+    if (isInstalled) expect((await firewall('install')).code).toBe(0)
+    return (await check()).stdout
+  }
+  const other = own.replace(/^guard = .*$/m, 'guard = ["22/tcp", "443/tcp"]')
+  const said = [await checkAfter(own, true), await checkAfter(other, false), await checkAfter(other, true)]
+  await firewall('remove')
+  await checkAfter(config, true)
+  const note = 'note: the rules in place are of another config, keyring or version: restart the daemon, or run'
+  expect(said.map((text) => text.includes(note))).toEqual([false, true, false])
 })
 
 it.each([

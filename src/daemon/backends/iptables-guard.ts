@@ -4,6 +4,7 @@ import {
   guardFirewall,
   guardRemoval,
   guardScript,
+  isCurrent,
   isGuarding,
   MANGLE,
   readMangle,
@@ -17,6 +18,7 @@ import { tryGuard, tryRules } from '../iptables/trial'
 import { OwnChanges } from '../nftables/monitor'
 import { whoIsCutOff } from '../sockets'
 import type { Backend, Change } from './backend'
+import { eitherGuard } from './either-guard'
 import { iptables as plain } from './iptables'
 
 /** The same as iptables, where ports are guarded: leases and log rules stand in mangle PREROUTING, in front of DNAT. */
@@ -43,10 +45,10 @@ export const iptablesGuard: Backend = {
     return faults.length > 0 ? faults : tryGuard(families, rules)
   },
 
-  // The daemon keeps the rules as its keys are.
-  async leftOut() {
+  async leftOut(keys, config) {
     const tables = await readMangles(() => {})
-    return { isInstalled: tables.every(isGuarding), isOutdated: false, lines: [] }
+    const isKnown = eitherGuard(keys, config).some((rules) => tables.every((table) => isCurrent(table, rules)))
+    return { isInstalled: tables.every(isGuarding), isOutdated: !isKnown, lines: [] }
   },
 
   strangers: (services, guard) => lookForBlocked(services, guard, async () => (await readMangles(() => {})).every(isGuarding)),

@@ -1,5 +1,4 @@
 import { Fault } from '../../system/fault'
-import { guardOfNow } from '../bridges'
 import { lookForBlocked } from '../exposure/blocked'
 import { MAX_LEASES } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
@@ -9,8 +8,8 @@ import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { nftablesFirewall } from '../nftables/nftables'
 import { rulesetLines } from '../nftables/ruleset'
 import { checkVersion, tryTable } from '../nftables/trial'
-import { tapRulesOf } from '../tap-rules'
 import type { Backend } from './backend'
+import { eitherGuard } from './either-guard'
 
 /** Leases as elements of sets in a table of our own. */
 export const nftables: Backend = {
@@ -47,11 +46,7 @@ export const nftables: Backend = {
       throw error
     })
     if (table === null) return { isInstalled: true, isOutdated: false, lines: [] }
-    const taps = tapRulesOf(keys, config)
-    // Whether the kernel knows all connections by now is not for us to say.
-    const isKnown = [false, true].some((isStrict) =>
-      isCurrent(table, { guard: guardOfNow(config.firewall.guard, isStrict), taps }),
-    )
+    const isKnown = eitherGuard(keys, config).some((rules) => isCurrent(table, rules))
     return { isInstalled: isWhole(table), isOutdated: !isKnown, lines: [] }
   },
 

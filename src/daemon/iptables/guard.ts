@@ -83,12 +83,10 @@ class GuardTable implements Table {
       if (!entry && !this.#others.includes(line)) this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
     this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
     this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
-    const wanted = markedRules(guardRules(this.name, this.#rules())).map(commentOf)
-    const found = FIXED.map((chain) => (table.rules.get(chain) ?? []).map(commentOf))
     return {
       entries: rules.flatMap(({ entry }) => entry ?? []),
-      isWhole: isGuarding(table) && areWhole(found),
-      isOutdated: found.flat().join() !== wanted.join(),
+      isWhole: isGuarding(table) && areWhole(commentsIn(table)),
+      isOutdated: !isCurrent(table, this.#rules()),
     }
   }
 
@@ -128,6 +126,15 @@ class GuardTable implements Table {
 }
 
 const toRemove = (line: string): string => line.replace('-A', '-D')
+
+/** The comments of our rules, by chain. */
+const commentsIn = ({ rules }: FilterTable): string[][] => FIXED.map((chain) => (rules.get(chain) ?? []).map(commentOf))
+
+/** Whether the rules in place are these, with whatever leases. */
+export function isCurrent(table: FilterTable, rules: Rules): boolean {
+  const wanted = markedRules(guardRules(table.family, rules)).map(commentOf)
+  return commentsIn(table).flat().join() === wanted.join()
+}
 
 /** Whether every packet comes to our guard first. */
 export function isGuarding({ rules, chains }: FilterTable): boolean {
