@@ -43,7 +43,7 @@ export async function composeGuard(file: string, warn: (message: string) => void
 export function printedFiles(printed: string, folder: string): BootFile[] {
   const [, ...parts] = printed.split(/^# (.+)\n/m)
   return parts.flatMap((path, i) => {
-    const name = NAMES.find((one) => one === basename(path))
+    const name = Object.keys(SAVED_GUARDS).find((one) => one === basename(path))
     return i % 2 === 0 && name ? { path: join(folder, name), text: parts[i + 1] ?? '' } : []
   })
 }
