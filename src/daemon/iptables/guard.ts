@@ -3,7 +3,7 @@ import type { Rules } from '../backends/backend'
 import { areWhole } from '../marks'
 import { OwnChanges } from '../nftables/monitor'
 import type { Place } from './follow'
-import { commentOf, FIXED, GATE, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
+import { commentOf, FIXED, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
 import { endsByItself, readRule, ruleOf } from './rules'
 import {
   type Family,
@@ -85,7 +85,7 @@ class GuardTable implements Table {
     this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
     return {
       entries: rules.flatMap(({ entry }) => entry ?? []),
-      isWhole: isGuarding(table) && areWhole(commentsIn(table)),
+      isWhole: isGuarding(table),
       isOutdated: !isCurrent(table, this.#rules()),
     }
   }
@@ -130,15 +130,15 @@ const toRemove = (line: string): string => line.replace('-A', '-D')
 /** The comments of our rules, by chain. */
 const commentsIn = ({ rules }: FilterTable): string[][] => FIXED.map((chain) => (rules.get(chain) ?? []).map(commentOf))
 
-/** Whether the rules in place are these, with whatever leases. */
-export function isCurrent(table: FilterTable, rules: Rules): boolean {
-  const wanted = markedRules(guardRules(table.family, rules)).map(commentOf)
-  return commentsIn(table).flat().join() === wanted.join()
+/** Whether every packet comes to our guard first, and finds all of it. */
+export function isGuarding(table: FilterTable): boolean {
+  const { rules, chains } = table
+  return chains.includes(LEASES) && rules.get('PREROUTING')?.[0] === GUARD_JUMP && areWhole(commentsIn(table))
 }
 
-/** Whether every packet comes to our guard first. */
-export function isGuarding({ rules, chains }: FilterTable): boolean {
-  return [LEASES, GATE].every((chain) => chains.includes(chain)) && rules.get('PREROUTING')?.[0] === GUARD_JUMP
+/** Whether the guard in place is the one of these rules. */
+export function isCurrent(table: FilterTable, rules: Rules): boolean {
+  return commentsIn(table).flat().join() === markedRules(guardRules(table.family, rules)).map(commentOf).join()
 }
 
 /**
