@@ -20,6 +20,9 @@ const ACK = 0x10
 /** Milliseconds within which an answer would come. */
 const ANSWER = 700
 const NETWORK = '172.17.0'
+const NETWORK6 = 'fd00:17:'
+/** A network behind an interface that is spared. */
+const SPARED = '192.0.2'
 const SERVICES = `${SSH}/tcp,${PUBLISHED}/tcp,${DNS}/udp`
 
 describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded but some,', (backend) => {
@@ -39,28 +42,42 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
 
   /** A container behind DNAT, as Docker makes it. */
   async function publish(): Promise<Host> {
-    const made = new Host(lab, 'box', 9)
-    await made.makeNamespace()
     await server.must(['ip', 'link', 'add', 'docker0', 'type', 'bridge'])
     await server.must(['ip', 'address', 'add', `${NETWORK}.1/16`, 'dev', 'docker0'])
-    await server.must(['ip', 'link', 'add', 'vbox', 'type', 'veth', 'peer', 'name', 'eth0', 'netns', made.namespace])
-    await server.must(['ip', 'link', 'set', 'vbox', 'master', 'docker0', 'up'])
+    await server.must(['ip', 'address', 'add', `${NETWORK6}:1/64`, 'dev', 'docker0', 'nodad'])
+    const made = await behind('box', 'vbox', `${NETWORK}.2/16`, `${NETWORK6}:2/64`)
+    await server.must(['ip', 'link', 'set', 'vbox', 'master', 'docker0'])
     await server.must(['ip', 'link', 'set', 'docker0', 'up'])
-    for (const argv of [
-      ['link', 'set', 'lo', 'up'],
-      ['address', 'add', `${NETWORK}.2/16`, 'dev', 'eth0'],
-      ['link', 'set', 'eth0', 'up'],
-      ['route', 'add', 'default', 'via', `${NETWORK}.1`],
-    ])
-      await made.must(['ip', ...argv])
-    await server.must(['sysctl', '-qw', 'net.ipv4.ip_forward=1'])
+    await made.must(['ip', 'route', 'add', 'default', 'via', `${NETWORK}.1`])
+    await made.must(['ip', '-6', 'route', 'add', 'default', 'via', `${NETWORK6}:1`])
+    await server.must(['sysctl', '-qw', 'net.ipv4.ip_forward=1', 'net.ipv6.conf.all.forwarding=1'])
     const nat = ['iptables', '-t', 'nat', '-A']
     const to = `${NETWORK}.2:${INNER}`
     await server.must([...nat, 'PREROUTING', '-p', 'tcp', '--dport', `${PUBLISHED}`, '-j', 'DNAT', '--to-destination', to])
     await server.must([...nat, 'POSTROUTING', '-s', `${NETWORK}.0/16`, '!', '-o', 'docker0', '-j', 'MASQUERADE'])
-    await made.startAgent()
     await made.service(INNER)
     return made
+  }
+
+  /** A host at the end of a cable of its own, which is called so in the server. */
+  async function behind(name: string, cable: string, ...addresses: string[]): Promise<Host> {
+    const made = new Host(lab, name, 9)
+    await made.makeNamespace()
+    await server.must(['ip', 'link', 'add', cable, 'type', 'veth', 'peer', 'name', 'eth0', 'netns', made.namespace])
+    await server.must(['ip', 'link', 'set', cable, 'up'])
+    for (const device of ['lo', 'eth0']) await made.must(['ip', 'link', 'set', device, 'up'])
+    for (const address of addresses) await made.addAddress(address)
+    await made.startAgent()
+    return made
+  }
+
+  /** What comes back for a datagram to all that are on the link. */
+  async function toAll() {
+    const script =
+      "const s=require('dgram').createSocket('udp4');s.on('message',()=>process.exit(0));" +
+      `s.bind(0,()=>{s.setBroadcast(true);s.send('?',${DNS},'198.51.100.255')});` +
+      `setTimeout(()=>process.exit(7),${ANSWER})`
+    return (await client.run([process.execPath, '-e', script])).code === 0 ? 'open' : 'silence'
   }
 
   const open = (port: number, ...options: string[]) =>
@@ -117,6 +134,51 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
     await open(PUBLISHED)
     expect(await sees(client, INNER, `${NETWORK}.2`)).toBe('silence')
     expect(await sees(client, PUBLISHED)).toBe('open')
+  })
+
+  it.each(['ipv4', 'ipv6'] as const)('that network is shut by TCP and UDP, over %s', async (family) => {
+    const [network, inner] = family === 'ipv4' ? [`${NETWORK}.0/16`, `${NETWORK}.2`] : [`${NETWORK6}:/64`, `${NETWORK6}:2`]
+    await client.must(['ip', 'route', 'replace', network, 'via', server[family]])
+    expect([await sees(client, INNER, inner), (await client.echo(inner, INNER)).saw]).toEqual(['silence', 'silence'])
+    // From the host itself both are open.
+    expect([await sees(server, INNER, inner), (await server.echo(inner, INNER)).saw]).toEqual(['open', 'open'])
+  })
+
+  it('a container reaches what is public of the host by its bridge, and nothing else', async () => {
+    for (const address of [`${NETWORK}.1`, `${NETWORK6}:1`])
+      expect([await sees(box, WEB, address), await sees(box, SSH, address)]).toEqual(['open', 'silence'])
+  })
+
+  it('an interface that is spared needs no knock, and another does', async () => {
+    await server.must(['ip', 'link', 'delete', 'spare7']).catch(() => {})
+    const peer = await behind('peer', 'spare7', `${SPARED}.2/24`)
+    await server.must(['ip', 'address', 'add', `${SPARED}.1/24`, 'dev', 'spare7'])
+    expect([await sees(peer, SSH, `${SPARED}.1`), (await peer.echo(`${SPARED}.1`, DNS)).saw]).toEqual(['open', 'open'])
+    await server.must(['ip', 'link', 'set', 'spare7', 'down'])
+    await server.must(['ip', 'link', 'set', 'spare7', 'name', 'other7', 'up'])
+    await until(async () => (await sees(peer, WEB, `${SPARED}.1`)) === 'open', 'the cable is up')
+    expect([await sees(peer, SSH, `${SPARED}.1`), (await peer.echo(`${SPARED}.1`, DNS)).saw]).toEqual(['silence', 'silence'])
+  })
+
+  it('a datagram to all that are on the link is dropped, too', async () => {
+    expect(await toAll()).toBe('silence')
+    await open(DNS)
+    // With a lease it comes through: so it is answered at all.
+    await until(async () => (await toAll()) === 'open', 'an answer')
+  })
+
+  it('what the kernel is not to keep track of is dropped, too', async () => {
+    const untracked = [
+      ['-p', 'udp', '--dport', `${DNS}`],
+      ['-p', 'tcp', '--dport', `${SSH}`],
+    ]
+    const each = async (how: string) => {
+      for (const match of untracked) await server.must(['iptables', '-t', 'raw', how, 'PREROUTING', ...match, '-j', 'NOTRACK'])
+    }
+    await each('-A')
+    const seen = [(await client.echo(server.ipv4, DNS)).saw, await sees(client, SSH)]
+    await each('-D')
+    expect(seen).toEqual(['silence', 'silence'])
   })
 
   it('containers reach the host’s own network and the way out', async () => {

@@ -10,6 +10,8 @@ import { print } from './voice'
 const MAX_LINES = 50
 /** Milliseconds between two looks at the clock: nobody who has counted for minutes notices. */
 const LOOK = 200
+/** What ends the counting in order. The last comes when the terminal is gone. */
+const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Gives knockturn the command that tries a guard. */
 export function addTry(guard: Command): void {
@@ -29,7 +31,7 @@ export function addTry(guard: Command): void {
 async function tryAndPrint({ config, for: seconds }: { config: string; for?: number }): Promise<void> {
   const ending = new AbortController()
   const end = () => ending.abort()
-  process.on('SIGINT', end).on('SIGTERM', end)
+  for (const signal of ENDING) process.on(signal, end)
   const timer = endAfter(seconds ?? Infinity, end)
   try {
     const tried = await tryGuard(config, ending.signal, () =>
@@ -38,7 +40,7 @@ async function tryAndPrint({ config, for: seconds }: { config: string; for?: num
     printTried(tried)
   } finally {
     clearInterval(timer)
-    process.off('SIGINT', end).off('SIGTERM', end)
+    for (const signal of ENDING) process.off(signal, end)
   }
 }
 

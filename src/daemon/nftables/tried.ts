@@ -1,4 +1,5 @@
-import { feed, hasCommand, run, stream } from '../../system/commands'
+import { CommandFault, feed, hasCommand, run, stream } from '../../system/commands'
+import { Fault } from '../../system/fault'
 import { itemSplitter } from '../../system/json-items'
 import type { Guard } from '../guard'
 import { ADDRESSES, named, VERSIONS } from './elements'
@@ -25,7 +26,7 @@ export interface Tried {
   readonly packets: number
 }
 
-/** Begins to count, from nothing. @throws {Fault} where the kernel can't have such a table */
+/** Begins to count, from nothing. @throws {Fault} where another one counts, or the kernel can't have such a table */
 export async function beginTry(guard: Guard): Promise<void> {
   const counting = VERSIONS.map((version) => {
     const { source, type } = ADDRESSES[version]
@@ -35,9 +36,8 @@ export async function beginTry(guard: Guard): Promise<void> {
     }
   })
   const lines = [
-    `add table ${TABLE}`,
-    `delete table ${TABLE}`,
-    `add table ${TABLE}`,
+    // Fails where it is there.
+    `create table ${TABLE}`,
     ...counting.map(({ set }) => set),
     `add chain ${TABLE} tried`,
     ...counting.map(({ rule }) => rule),
@@ -45,7 +45,14 @@ export async function beginTry(guard: Guard): Promise<void> {
     `add rule ${TABLE} guard iifname "lo" accept`,
     ...[...networkLines(guard, 'jump tried'), ...portLines(guard, 'jump tried')].map((line) => `add rule ${TABLE} guard ${line}`),
   ]
-  await feed('nft', ['-f', '-'], `${lines.join('\n')}\n`)
+  try {
+    await feed('nft', ['-f', '-'], `${lines.join('\n')}\n`)
+  } catch (error) {
+    if (!(error instanceof CommandFault) || !error.message.includes('File exists')) throw error
+    throw new Fault(`table ${TABLE} is there: another "guard try" is counting, or was killed`, {
+      hint: `wait for its end; or, where none runs, run "nft delete table ${TABLE}"`,
+    })
+  }
 }
 
 /** What has been counted so far. @throws {Fault} where that can't be known */
