@@ -5,6 +5,7 @@ import { knocked } from '../lab/knocks'
 import { until } from '../lab/waiters'
 import { writePcap } from '../replay/packets'
 import { BIN } from '../root'
+import { byPort } from './by-port'
 import { useGate } from './use-gate'
 
 /* What the guard shuts, whoever publishes it, and what it spares. */
@@ -197,6 +198,20 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
       [`${SSH}/tcp 198.51.100.0/24`, `${SSH}/tcp 2001:db8:7::/48`, `${DNS}/udp 198.51.100.0/24`].sort(),
     )
     expect(await server.must(['nft', 'list', 'tables'])).not.toContain('knockturn_try')
+  })
+
+  it.each([
+    ['ipv4', 'that is closed', []],
+    ['ipv6', 'that is closed', []],
+    ['ipv4', 'for one connection', ['--once']],
+    ['ipv6', 'for one connection', ['--once']],
+  ] as const)('over %s, a RST, a stray ACK and a SYN by the same port open nothing by a lease %s', async (family, _, once) => {
+    const { connected, trick } = byPort({ lab, server, client }, SSH)
+    const way = ['-p', String(SSH), '-r', server[family], family === 'ipv4' ? '-4' : '-6']
+    await knocked(client, gate.daemon, gate.key, ...way, ...once)
+    const held = await connected(family, ++port)
+    if (once.length === 0) await knocked(client, gate.daemon, gate.key, ...way, '--close')
+    expect(await trick(family, held)).toBe('silence')
   })
 
   it('a lease ends by itself with the daemon dead, and the guard stays', async () => {
