@@ -20,7 +20,7 @@ describe('knockturn guard save --print', () => {
     const config = server(...NFTABLES)
     const { code, stdout } = await save(config, '--print')
     expect([code, stdout.split('\n')[0]]).toEqual([0, `# ${join(dirname(config), 'guard.nft')}`])
-    expect(stdout).toContain('meta l4proto . th dport != { tcp . 22, udp . 60000-61000 } accept')
+    expect(stdout).toContain('add rule inet knockturn guard meta l4proto . th dport != { tcp . 22, udp . 60000-61000 } accept')
     expect(stdout).not.toMatch(/^(delete|destroy|flush (set \S+ \S+ leases|chain \S+ \S+ (open|once)))/m)
     expect(readdirSync(dirname(config))).not.toContain('guard.nft')
   })

@@ -1,5 +1,4 @@
 import { CommandFault, feed, hasCommand, run, stream } from '../../system/commands'
-import { Fault } from '../../system/fault'
 import { itemSplitter } from '../../system/json-items'
 import type { Guard } from '../guard'
 import { ADDRESSES, named, VERSIONS } from './elements'
@@ -7,7 +6,7 @@ import { networkLines, portLines } from './ruleset'
 
 /* A table that counts what a guard would drop, and drops nothing. */
 
-const TABLE = 'inet knockturn_try'
+export const TABLE = 'inet knockturn_try'
 /** In front of both guards, so that what they drop is counted, too, and behind conntrack. */
 const PRIORITY = -160
 /** Ports and networks that are counted apart: the rest is not counted. */
@@ -26,8 +25,8 @@ export interface Tried {
   readonly packets: number
 }
 
-/** Begins to count, from nothing. @throws {Fault} where another one counts, or the kernel can't have such a table */
-export async function beginTry(guard: Guard): Promise<void> {
+/** Begins to count, from nothing. @returns whether it does: not where another one counts. @throws {Fault} where the kernel can't have such a table */
+export async function beginTry(guard: Guard): Promise<boolean> {
   const counting = VERSIONS.map((version) => {
     const { source, type } = ADDRESSES[version]
     return {
@@ -47,11 +46,10 @@ export async function beginTry(guard: Guard): Promise<void> {
   ]
   try {
     await feed('nft', ['-f', '-'], `${lines.join('\n')}\n`)
+    return true
   } catch (error) {
-    if (!(error instanceof CommandFault) || !error.message.includes('File exists')) throw error
-    throw new Fault(`table ${TABLE} is there: another "guard try" is counting, or was killed`, {
-      hint: `wait for its end; or, where none runs, run "nft delete table ${TABLE}"`,
-    })
+    if (error instanceof CommandFault && error.message.includes('File exists')) return false
+    throw error
   }
 }
 
