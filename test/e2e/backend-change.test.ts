@@ -59,6 +59,19 @@ it('a guard for iptables sweeps the leases and chains of its filter table, says 
   expect(await sees()).toBe('open')
 })
 
+it.each([
+  ['nftables', 'iptables with a guard'],
+  ['iptables', 'nftables'],
+])('a change to the guard of %s sweeps that of %s, and no moment is open', async (backend, other) => {
+  const siege = besiege(stranger, server.ipv4, SSH)
+  await change(`backend = "${backend}"\nguard = ["22/tcp"]`)
+  await gate.daemon.line(logged('removed what another backend left in the firewall', { backend: other }))
+  expect([await server.leases(client), await sees()]).toEqual([[], 'silence'])
+  expect(Object.keys(await siege.end())).toEqual(['silence'])
+  await open()
+  expect(await sees()).toBe('open')
+})
+
 it('without it, the leases and chains in its mangle table go, and that is said', async () => {
   expect((await server.leases(client)).length).toBe(1)
   const siege = besiege(stranger, server.ipv4, SSH)

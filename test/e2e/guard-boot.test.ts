@@ -97,13 +97,28 @@ describe.each([
     expect(saved()).toEqual(files)
   })
 
-  it('is not saved where the kernel refuses it, and what was saved before stays', async () => {
+  it('is not saved where the kernel may not be asked, and what was saved before stays', async () => {
     const before = files.map((name) => readFileSync(join(gate.folder, name), 'utf8'))
     // Without the capability nothing can be tried.
     const argv = ['setpriv', '--bounding-set=-net_admin', process.execPath, join(BIN, 'knockturn')]
     const { code } = await server.run([...argv, 'guard', 'save', '--config', gate.config])
     expect(code).toBe(1)
     expect(files.map((name) => readFileSync(join(gate.folder, name), 'utf8'))).toEqual(before)
+  })
+
+  it.runIf(backend === 'nftables')('is not saved where the kernel refuses it, and what was saved before stays', async () => {
+    const before = readFileSync(join(gate.folder, 'guard.nft'), 'utf8')
+    await gate.daemon.end()
+    // A table of another program.
+    const other = 'table inet knockturn { set leases4 { type ipv4_addr; flags timeout; }; }'
+    await server.must(['nft', '-f', '-'], { input: `flush ruleset\n${other}\n` })
+    writeFileSync(gate.config, config.replace('guard = ["22/tcp"]', 'guard = ["22/tcp", "23/tcp"]'))
+    const { code, stderr } = await server.run([join(BIN, 'knockturn'), 'guard', 'save', '--config', gate.config])
+    expect([code, stderr]).toEqual([1, expect.stringContaining('is of another version or another program')])
+    expect(readFileSync(join(gate.folder, 'guard.nft'), 'utf8')).toBe(before)
+    await server.must([...flush])
+    await load()
+    gate.daemon = await gate.startDaemon()
   })
 
   it('leaves what is loaded as it is when its file is damaged', async () => {
