@@ -131,7 +131,7 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
 
   it('the network of containers is shut to a host on the link that routes to it', async () => {
     await client.must(['ip', 'route', 'add', `${NETWORK}.0/16`, 'via', server.ipv4])
-    expect(await sees(client, INNER, `${NETWORK}.2`)).toBe('silence')
+    await until(async () => (await sees(client, INNER, `${NETWORK}.2`)) === 'silence', 'the daemon has seen the bridge')
     await open(PUBLISHED)
     expect(await sees(client, INNER, `${NETWORK}.2`)).toBe('silence')
     expect(await sees(client, PUBLISHED)).toBe('open')
@@ -140,7 +140,12 @@ describe.each(['iptables', 'nftables'] as const)('by %s, with all ports guarded 
   it.each(['ipv4', 'ipv6'] as const)('that network is shut by TCP and UDP, over %s', async (family) => {
     const [network, inner] = family === 'ipv4' ? [`${NETWORK}.0/16`, `${NETWORK}.2`] : [`${NETWORK6}:/64`, `${NETWORK6}:2`]
     await client.must(['ip', 'route', 'replace', network, 'via', server[family]])
-    expect([await sees(client, INNER, inner), (await client.echo(inner, INNER)).saw]).toEqual(['silence', 'silence'])
+    await until(async () => (await sees(client, INNER, inner)) === 'silence', 'the daemon has seen the bridge')
+    expect((await client.echo(inner, INNER)).saw).toBe('silence')
+    // Nor does it help to be spared elsewhere.
+    const near = lab.hosts.near as Host
+    await near.must(['ip', 'route', 'replace', network, 'via', server[family]])
+    expect(await sees(near, INNER, inner)).toBe('silence')
     // From the host itself both are open.
     expect([await sees(server, INNER, inner), (await server.echo(inner, INNER)).saw]).toEqual(['open', 'open'])
   })
