@@ -54,6 +54,6 @@ it('--check says that the guard in place is not that of the config', async () =>
   await install()
   const after = await check()
   writeFileSync(gate.config, config)
-  const note = 'note: the table in place is of another config, keyring or version: restart the daemon, or run'
+  const note = 'note: the rules in place are of another config, keyring or version: restart the daemon, or run'
   expect([before.stdout.includes(note), after.stdout.includes(note)]).toEqual([true, false])
 })
