@@ -1,23 +1,11 @@
-import { type Batch, type Entry, type Firewall, nameOf, Refused, type Standing, type Table } from '../../gate/firewall'
+import type { Batch, Entry, Firewall, Standing, Table } from '../../gate/firewall'
 import type { Rules } from '../backends/backend'
 import { areWhole } from '../marks'
 import { OwnChanges } from '../nftables/monitor'
 import type { Place } from './follow'
 import { commentOf, FIXED, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
-import { endsByItself, readRule, ruleOf } from './rules'
-import {
-  type Family,
-  type FilterTable,
-  familyOf,
-  iptables,
-  isRefusal,
-  LEASES,
-  MAX_REMOVED,
-  parseTable,
-  restore,
-  scriptOf,
-} from './table'
-import { type Abilities, NO_TIME, tryAbilities } from './trial'
+import { LeaseRules } from './lease-rules'
+import { type Family, type FilterTable, familyOf, iptables, LEASES, MAX_REMOVED, parseTable, scriptOf } from './table'
 
 /**
  * Guarded ports and leases as rules of iptables and ip6tables, in mangle PREROUTING.
@@ -50,20 +38,15 @@ class GuardTable implements Table {
   readonly name: Family
   readonly clock = 'wall'
   readonly maxRemoved = MAX_REMOVED
-  readonly #rules: () => Rules
-  readonly #warn: (message: string) => void
-  readonly #own: OwnChanges
+  readonly #wanted: () => Rules
+  readonly #rules: LeaseRules
   #table: FilterTable
-  #lines = new Map<string, string>()
-  #abilities: Abilities | null = null
-  #others: readonly string[] = []
 
-  constructor(family: Family, rules: () => Rules, warn: (message: string) => void, own: OwnChanges) {
+  constructor(family: Family, wanted: () => Rules, warn: (message: string) => void, own: OwnChanges) {
     this.name = family
     this.#table = parseTable(family, '')
-    this.#rules = rules
-    this.#warn = warn
-    this.#own = own
+    this.#wanted = wanted
+    this.#rules = new LeaseRules(family, warn, own)
   }
 
   holds(address: string): boolean {
@@ -71,57 +54,33 @@ class GuardTable implements Table {
   }
 
   endsByItself(entry: Entry): boolean {
-    return endsByItself(this.#lineOf(entry))
+    return this.#rules.endsByItself(entry)
   }
 
   async read(): Promise<Standing> {
     const table = await readMangle(this.name)
     this.#table = table
-    this.#abilities ??= await this.#explore()
-    const rules = table.leases.map((line) => ({ line, entry: readRule(line) }))
-    for (const { line, entry } of rules)
-      if (!entry && !this.#others.includes(line)) this.#warn(`${this.name}: ignoring a foreign rule in ${LEASES}: ${line}`)
-    this.#others = rules.flatMap(({ line, entry }) => (entry ? [] : line))
-    this.#lines = new Map(rules.flatMap(({ line, entry }) => (entry ? [[nameOf(entry), line]] : [])))
+    await this.#rules.abilities()
     return {
-      entries: rules.flatMap(({ entry }) => entry ?? []),
+      entries: this.#rules.read(table),
       isWhole: isGuarding(table),
-      isOutdated: !isCurrent(table, this.#rules()),
+      isOutdated: !isCurrent(table, this.#wanted()),
     }
   }
 
   /** The new ones first: a lease that is made longer stays open in between. */
   async change({ add, remove }: Batch): Promise<void> {
-    const added = add.map((entry) => this.#lineOf(entry))
-    const removed = remove.map(({ entry }) => toRemove(this.#lineOf(entry)))
+    const added = add.map((entry) => this.#rules.lineOf(entry))
+    const removed = remove.map(({ entry }) => this.#rules.removalOf(entry))
     await this.#apply([...added, ...removed])
   }
 
   rewrite(entries: readonly Entry[]): Promise<void> {
-    const wanted = new Map(entries.map((entry) => [nameOf(entry), entry]))
-    const { leases, counters } = this.#table
-    const kept = leases.flatMap((line, i) => {
-      const entry = readRule(line)
-      return !entry || wanted.delete(nameOf(entry)) ? `${counters[i]} ${line}` : []
-    })
-    const added = [...wanted.values()].map((entry) => `[0:0] ${this.#lineOf(entry)}`)
-    return this.#apply(guardScript(this.#table, this.#rules(), [...kept, ...added]))
+    return this.#apply(guardScript(this.#table, this.#wanted(), this.#rules.anew(this.#table, entries)))
   }
 
-  /** By the line that was read: another version of ours may have made it. */
-  #lineOf(entry: Entry): string {
-    return this.#lines.get(nameOf(entry)) ?? `-A ${LEASES} ${ruleOf(entry, this.#abilities?.ends)}`
-  }
-
-  /** One step for the kernel. */
   #apply(lines: readonly string[]): Promise<void> {
-    return this.#own.make(() => apply(this.name, lines))
-  }
-
-  async #explore(): Promise<Abilities> {
-    const found = await tryAbilities(this.name)
-    if (!found.ends) this.#warn(`${this.name}: ${NO_TIME}`)
-    return found
+    return this.#rules.apply(scriptOf(lines, 'mangle'))
   }
 }
 
@@ -168,15 +127,6 @@ export function reloadScript(family: Family, rules: Rules): string[] {
 export function guardRemoval(table: FilterTable): string[] {
   const ours = [...FIXED, LEASES].filter((chain) => table.chains.includes(chain))
   return [...jumpsIn(table).map(toRemove), ...ours.map((chain) => `-F ${chain}`), ...ours.map((chain) => `-X ${chain}`)]
-}
-
-/** Applies lines to the mangle table in one step. */
-async function apply(family: Family, lines: readonly string[]): Promise<void> {
-  try {
-    await restore(family, scriptOf(lines, 'mangle'))
-  } catch (error) {
-    throw isRefusal(error) ? new Refused(error.message) : error
-  }
 }
 
 /** Our chains and our jump, as iptables prints them. */
