@@ -4,8 +4,8 @@ import { whoIsCutOff } from '../sockets'
 import { LISTS, TABLE } from './elements'
 import { isAbsent, isWhole, readTable } from './listing'
 import { listRuleset, load, scriptOf, TABLE_WORDS } from './nft'
+import { type Place, placeLines } from './places'
 import { GROWING, rulesetLines } from './ruleset'
-import { type Place, placeLines } from './standing'
 import { checkVersion, tryTable } from './trial'
 
 /** What makes all of the table but its leases, or brings it up to date, as lines for nft. @param places the sets that leases are in */

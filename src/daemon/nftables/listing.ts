@@ -5,8 +5,9 @@ import type { Rules } from '../backends/backend'
 import { areWhole } from '../marks'
 import { LISTS, named, readListed } from './elements'
 import { TABLE_WORDS } from './nft'
+import { type Place, placeOf, setOf } from './places'
 import { BASE, GROWING, rulesetMarks } from './ruleset'
-import { type Place, placeOf, roundKey, setOf } from './standing'
+import { roundKey } from './standing'
 
 /* Reads our table as nft prints it in JSON, and judges it. */
 

@@ -15,7 +15,8 @@ import { tableLines } from './installation'
 import { isCurrent, isWhole, type OurTable, readElements, readTable } from './listing'
 import type { OwnChanges } from './monitor'
 import { load, scriptOf } from './nft'
-import { emptyLine, placeLines, Standing } from './standing'
+import { emptyLine, placeLines } from './places'
+import { Standing } from './standing'
 
 /**
  * Leases as elements of sets in a table of our own.

@@ -1,5 +1,7 @@
 import { type Batch, type Entry, isLease, type Lease, nameOf, Refused } from '../../gate/firewall'
-import { ADDRESSES, commentOf, type Element, limitOf, listed, networkOf, ROOM, TABLE, type Version, versionOf } from './elements'
+import { commentOf, type Element, limitOf, listed, networkOf, ROOM, TABLE, versionOf } from './elements'
+import { type Place, placeOf, setOf } from './places'
+import { dataOf, Script } from './script'
 
 /* What stands in our sets as far as we know, and the lines for nft that change it. */
 
@@ -11,26 +13,6 @@ const MAX_ROUNDS = 16
 
 /** Milliseconds between the ends of two elements that end together, at most: they begin in one transaction, and reading them takes its time. */
 const MOMENT = 60_000
-
-/** A set that packets meet. */
-export interface Place {
-  readonly version: Version
-  /** Bits of a source address that count. */
-  readonly bits: number
-  /** Which of the maps for one connection; null: the set for any number of connections. */
-  readonly round: number | null
-}
-
-/** The name of a place's set. */
-export const setOf = ({ version, bits, round }: Place): string =>
-  round === null ? `open${version}_${bits}` : `once${version}_${bits}_${round}`
-
-/** Reads the name of a place's set. @returns null for any other name */
-export function placeOf(name: string): Place | null {
-  const [, version, bits, round] = /^(?:open|once)([46])_(\d{1,3})(?:_(\d{1,2}))?$/.exec(name) ?? []
-  if (version === undefined || name.startsWith('once') !== (round !== undefined)) return null
-  return { version: version === '4' ? 4 : 6, bits: Number(bits), round: round === undefined ? null : Number(round) }
-}
 
 /** What packets meet of a door. */
 interface Met {
@@ -273,76 +255,3 @@ export const doorOf = ({ address, protocol, port }: Lease): string => `${network
 const textOf = ({ set, key }: Element): string => `${set} ${key}`
 const isSame = (one: Met, other: Met | undefined): boolean => other?.until === one.until && other.limit === one.limit
 const later = (one: number | null, other: number | null) => (one === null || other === null ? null : Math.max(one, other))
-
-/** What a map leads to from an element. */
-const dataOf = (limit: string | null): string => (limit === null ? '' : ` : "${limit}"`)
-
-/** Changes of elements, a statement for each set: nft takes a second for 500 statements, and 2 ms for 500 elements of one. */
-class Script {
-  readonly #removed = new Map<string, string[]>()
-  readonly #added = new Map<string, string[]>()
-
-  remove({ set, key }: Element, limit: string | null = null): void {
-    push(this.#removed, set, `${key}${dataOf(limit)}`)
-  }
-
-  /** @param left milliseconds that it stands, or Infinity; @param more what follows that */
-  add({ set, key }: Element, left: number, more: string): void {
-    const end = left === Infinity ? '' : ` timeout ${timeout(left)}`
-    push(this.#added, set, `${key}${end}${more}`)
-  }
-
-  lines(): string[] {
-    const statements = (verb: string, elements: ReadonlyMap<string, string[]>) =>
-      [...elements].map(([set, all]) => `${verb} element ${TABLE} ${set} { ${all.join(', ')} }`)
-    // The kernel may have ended what is to go, and nothing is deleted that is not there: so it is put there first, which changes nothing
-    // where it is.
-    return [...statements('add', this.#removed), ...statements('delete', this.#removed), ...statements('add', this.#added)]
-  }
-}
-
-function push(lists: Map<string, string[]>, name: string, item: string): void {
-  const list = lists.get(name)
-  if (list) list.push(item)
-  else lists.set(name, [item])
-}
-
-/** Longest timeout in milliseconds: nft takes eight digits of seconds, and no lease is longer (docs/protocol.md, "Request"). */
-const MAX_TIMEOUT = 2 ** 24 * 1_000
-
-/** A timeout as nft takes it, which reads no number of milliseconds beyond 2^32. What has ended by now ends at once. */
-function timeout(milliseconds: number): string {
-  const rest = Math.min(Math.max(1, Math.round(milliseconds)), MAX_TIMEOUT)
-  return `${Math.floor(rest / 1_000)}s${rest % 1_000}ms`
-}
-
-/** What empties a place's set. */
-export const emptyLine = (set: string): string => `flush ${placeOf(set)?.round === null ? 'set' : 'map'} ${TABLE} ${set}`
-
-/** What a place's set is made from. */
-export function placeLines(place: Place): string[] {
-  const { type, source, bits } = ADDRESSES[place.version]
-  const key = `${type} . inet_proto . inet_service`
-  const set = setOf(place)
-  const mask = place.bits === bits ? '' : ` & ${maskOf(place)}`
-  const door = `${source}${mask} . meta l4proto . th dport`
-  // No counter in a map: a lookup that ends in a limit counts nothing there.
-  return place.round === null
-    ? [
-        `add set ${TABLE} ${set} { type ${key}; flags timeout; counter; size ${ROOM}; }`,
-        `add rule ${TABLE} open ${door} @${set} accept comment "${set}"`,
-      ]
-    : [
-        `add map ${TABLE} ${set} { type ${key} : limit; flags timeout; size ${ROOM}; }`,
-        `add rule ${TABLE} once limit name ${door} map @${set} accept comment "${set}"`,
-      ]
-}
-
-/** The mask of so many bits, as an address. */
-function maskOf({ version, bits }: Place): string {
-  const all = ADDRESSES[version].bits
-  const mask = ((1n << BigInt(bits)) - 1n) << BigInt(all - bits)
-  const byte = (n: number) => Number((mask >> BigInt(all - 8 * (n + 1))) & 0xffn)
-  if (version === 4) return [0, 1, 2, 3].map(byte).join('.')
-  return Array.from({ length: 8 }, (_, n) => ((byte(2 * n) << 8) | byte(2 * n + 1)).toString(16)).join(':')
-}

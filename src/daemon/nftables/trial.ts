@@ -5,8 +5,9 @@ import type { Rules } from '../backends/backend'
 import { SAMPLES } from '../backends/samples'
 import { TABLE } from './elements'
 import { check, scriptOf } from './nft'
+import { placeLines } from './places'
 import { rulesetLines } from './ruleset'
-import { placeLines, Standing } from './standing'
+import { Standing } from './standing'
 
 /** The first nft whose batches were tried: Debian 12 has it. */
 const LEAST = [1, 0, 6] as const
