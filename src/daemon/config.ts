@@ -1,5 +1,4 @@
-import { access } from 'node:fs/promises'
-import { dirname, join, resolve } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import * as v from 'valibot'
 import { MAX_KEY_LEASES } from '../gate/leases'
 import { cidr } from '../keys/grant-table'
@@ -8,14 +7,14 @@ import { SERVER_KEYS } from '../keys/keyring'
 import { type Cidr, parseCidr } from '../protocol/address'
 import { MAX_PIN_DIGITS, PASSCODE_BASE, passcodeRange } from '../protocol/passcode'
 import { MAX_PORT } from '../protocol/ports'
-import { hasCommand } from '../system/commands'
-import { errorCode, Fault, keepFault, type Read, reason } from '../system/fault'
+import { Fault, keepFault, type Read } from '../system/fault'
 import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
 import { type CommandConfig, commandSchema } from './command/config'
 import { allBut, type Guard, merged, parseGuarded, parseInterface } from './guard'
 import { MAX_LEASES } from './nftables/elements'
+import { resolveAuto } from './saved-guard'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
@@ -233,29 +232,6 @@ export async function readPlaces(file: string): Promise<{ server?: string; keys?
   const { server, keys, ledger } = read.value
   return { server, keys: resolve(from, keys), ledger: { path: resolve(from, ledger.path) } }
 }
-
-/**
- * Which backend "auto" is: that of the guard that is saved beside the config, which is loaded at boot. So it is chosen once, by the first
- * `knockturn guard save`: nftables where that is installed.
- * @param folder of the config
- */
-async function resolveAuto(folder: string): Promise<'nftables' | 'iptables'> {
-  for (const [name, backend] of Object.entries(SAVED_GUARDS)) if (await isThere(join(folder, name))) return backend
-  return (await hasCommand('nft')) ? 'nftables' : 'iptables'
-}
-
-/** Every file that a saved guard may have, and its backend; bin/knockturn-guard loads those that are there. */
-export const SAVED_GUARDS = { 'guard.nft': 'nftables', 'guard.iptables': 'iptables', 'guard.ip6tables': 'iptables' } as const
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    (error) => {
-      // What can't be seen may be there.
-      if (errorCode(error) !== 'ENOENT') throw new Fault(`${path}: cannot be read: ${reason(error)}`)
-      return false
-    },
-  )
 
 /**
  * Reads the daemon's config; relative paths in it start from its folder.

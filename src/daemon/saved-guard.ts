@@ -1,0 +1,27 @@
+import { access } from 'node:fs/promises'
+import { join } from 'node:path'
+import { hasCommand } from '../system/commands'
+import { errorCode, Fault, reason } from '../system/fault'
+
+/**
+ * Which backend "auto" is: that of the guard that is saved beside the config, which is loaded at boot. So it is chosen once, by the first
+ * `knockturn guard save`: nftables where that is installed.
+ * @param folder of the config
+ */
+export async function resolveAuto(folder: string): Promise<'nftables' | 'iptables'> {
+  for (const [name, backend] of Object.entries(SAVED_GUARDS)) if (await isThere(join(folder, name))) return backend
+  return (await hasCommand('nft')) ? 'nftables' : 'iptables'
+}
+
+/** Every file that a saved guard may have, and its backend; bin/knockturn-guard loads those that are there. */
+export const SAVED_GUARDS = { 'guard.nft': 'nftables', 'guard.iptables': 'iptables', 'guard.ip6tables': 'iptables' } as const
+
+const isThere = (path: string): Promise<boolean> =>
+  access(path).then(
+    () => true,
+    (error) => {
+      // What can't be seen may be there.
+      if (errorCode(error) !== 'ENOENT') throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+      return false
+    },
+  )
