@@ -3,6 +3,7 @@
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'esbuild'
+import { commitOf } from './commit.mjs'
 
 const ROOT = fileURLToPath(new URL('../..', import.meta.url))
 /** What age-encryption can do and is never asked for, see src/build/age-unused.ts. */
@@ -45,6 +46,8 @@ export const bundleForNode = (options) =>
     target: 'node20.19',
     loader: { '.html': 'text', '.css': 'text' },
     plugins: [NODE],
+    // See src/cli/version.ts.
+    define: { BUILT_FROM: JSON.stringify(commitOf(ROOT).name) },
     ...options,
   })
 

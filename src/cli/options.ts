@@ -1,16 +1,16 @@
 import { Argument, Command, type HelpConfiguration, Option } from 'commander'
-import { version } from '../../package.json'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { quoted, UsageFault } from '../system/fault'
 import { refuseWord } from './meant'
 import { pathOf, pointer, pointTo } from './pointer'
+import { VERSION } from './version'
 import { complain } from './voice'
 
 /** A program or subcommand with the manners that all of ours share. */
 export function program(name: string, description: string, example: string): Command {
   const command = new Command(name)
     .description(description)
-    .version(version, '-V, --version', 'print the version and exit')
+    .version(`${name} ${VERSION}`, '-V, --version', 'print the version and exit')
     .helpOption('-h, --help', 'print the help and exit')
     .configureHelp(IN_OUR_WORDS)
     .showSuggestionAfterError(false)

@@ -475,8 +475,11 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
     expect(modeOf(programPath(program)) & 0o555).toBe(0o555)
   })
 
+  /** Its name, the version, and the commit if it was built where one is known; "+" stands for changes since. */
+  const isVersion = expect.stringMatching(new RegExp(`^${program} ${version.replaceAll('.', '\\.')}( \\([0-9a-f]{7}\\+?\\))?\n$`))
+
   it.each(['--version', '-V'])('prints its version with %s from any folder, without a config', async (flag) => {
-    expect(await run(program, [flag], { cwd: '/' })).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect(await run(program, [flag], { cwd: '/' })).toEqual({ code: 0, stdout: isVersion, stderr: '' })
   })
 
   it.each(['--help', '-h'])('prints its help with %s from any folder, without a config', async (flag) => {
@@ -493,7 +496,7 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
   }
 
   it.each(['20.19.0', '21.0.0', '26.12.1'])('starts by Node %s', async (node) => {
-    expect(await runBy(node)).toEqual({ code: 0, stdout: `${version}\n`, stderr: '' })
+    expect(await runBy(node)).toEqual({ code: 0, stdout: isVersion, stderr: '' })
   })
 
   it.each(['12.22.12', '20.18.3'])('reports that Node %s is too old, and what to do', async (node) => {
