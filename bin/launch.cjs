@@ -6,7 +6,7 @@ process.on('SIGUSR1', () => {})
 
 // biome-ignore-start lint/style/useNodejsImportProtocol: Nodes before 14.18 don't know it
 const { createHash } = require('crypto')
-const { accessSync, constants, readFileSync, renameSync, statSync, writeFileSync } = require('fs')
+const { accessSync, constants, existsSync, readFileSync, renameSync, statSync, writeFileSync } = require('fs')
 const { dirname, join } = require('path')
 const { Script } = require('vm')
 // biome-ignore-end lint/style/useNodejsImportProtocol: likewise
@@ -28,7 +28,9 @@ function faultOf(bundle) {
     accessSync(bundle, constants.R_OK)
     return ''
   } catch ({ code }) {
-    if (code === 'ENOENT') return `${bundle}: the built program is missing\nhint: run "npm run build"`
+    // A package has no sources.
+    const remedy = existsSync(join(__dirname, '..', 'src')) ? 'run "npm run build"' : 'install Knockturn again'
+    if (code === 'ENOENT') return `${bundle}: the built program is missing\nhint: ${remedy}`
     return `${bundle}: the built program cannot be read (${code})\nhint: let every user read dist`
   }
 }

@@ -504,13 +504,17 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
     expect(await runBy(node)).toEqual({ code: 1, stdout: '', stderr })
   })
 
-  it('says what to do where it has not been built', async () => {
+  it.each([
+    ['in a clone', true, 'run "npm run build"'],
+    ['where it has been installed', false, 'install Knockturn again'],
+  ])('says what to do where the built program is missing, %s', async (_, isClone, hint) => {
     const folder = scratch()
+    if (isClone) mkdirSync(join(folder, 'src'))
     cpSync(dirname(programPath(program)), join(folder, 'bin'), { recursive: true })
     const { code, stdout, stderr } = await run({ path: join(folder, 'bin', program) }, ['--version'])
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' })
     expect(stderr).toMatch(
-      new RegExp(`^${program}: error: [^\n]*dist/${program}\\.cjs: the built program is missing\nhint: run "npm run build"\n$`),
+      new RegExp(`^${program}: error: [^\n]*dist/${program}\\.cjs: the built program is missing\nhint: ${hint}\n$`),
     )
   })
 })
