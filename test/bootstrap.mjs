@@ -42,6 +42,7 @@ const TEST_COMMANDS = {
   age: 'age',
   script: 'bsdutils',
   zsh: 'zsh',
+  fish: 'fish',
   turnserver: 'coturn',
   rsync: 'rsync',
   nc: 'netcat-openbsd',

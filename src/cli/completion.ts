@@ -4,7 +4,7 @@ import { oneOfArgument, subcommand } from './options'
 
 /* What a shell needs to complete our commands, made from the same definitions as --help. */
 
-const SHELLS = ['bash', 'zsh'] as const
+const SHELLS = ['bash', 'zsh', 'fish'] as const
 type Shell = (typeof SHELLS)[number]
 
 /** Adds the subcommand that prints a program's completion. */
@@ -55,8 +55,7 @@ function completionScript(root: Command, shell: Shell): string {
     ({ path, after, words, live, paths }) =>
       `    "${path}:${after}") ${[words.length > 0 ? `printf '%s\\n' ${words.join(' ')}` : '', live ?? '', paths ? 'echo /' : ''].filter(Boolean).join('; ') || ':'} ;;`,
   )
-  const body = `# ${shell} completion for ${name}, made by "${name} completion ${shell}"
-# Prints the words that may come next, one a line; "/" stands for any path.
+  const body = `# Prints the words that may come next, one a line; "/" stands for any path.
 ${find}() {
   local at='' before='' word
   for word in "$@"; do
@@ -76,11 +75,16 @@ ${cases.filter((_, n) => places[n].after === '').join('\n')}
   esac
 }
 `
-  return body + (shell === 'bash' ? bashEnd(name, find) : zshEnd(name, find))
+  const head = `# ${shell} completion for ${name}, made by "${name} completion ${shell}"\n`
+  return ENDS[shell](name, find, head, body)
 }
 
-function bashEnd(name: string, find: string): string {
-  return `_${name}() {
+/** What a shell's own part is made of: the program, the function that finds words, a line about the script, and what defines the function. */
+type End = (name: string, find: string, head: string, body: string) => string
+const ENDS: Readonly<Record<Shell, End>> = { bash: bashScript, zsh: zshScript, fish: fishScript }
+
+function bashScript(...[name, find, head, body]: Parameters<End>): string {
+  return `${head}${body}_${name}() {
   local cur=$\{COMP_WORDS[COMP_CWORD]} found word
   COMPREPLY=()
   found=$(${find} "$\{COMP_WORDS[@]:1:COMP_CWORD-1}")
@@ -95,15 +99,34 @@ complete -F _${name} ${name}
 `
 }
 
-function zshEnd(name: string, find: string): string {
-  return `_${name}() {
+/** As a file in zsh's fpath, it is read when it is first needed, and has to complete at once; elsewhere it only defines. */
+function zshScript(...[name, find, head, body]: Parameters<End>): string {
+  return `#compdef ${name}
+${head}${body}_${name}() {
   local -a found
   found=("\${(@f)$(${find} "\${(@)words[2,CURRENT-1]}")}")
   (( \${found[(I)/]} )) && _files
   compadd -- \${found:#/}
 }
-(( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
-compdef _${name} ${name}
+if [[ $funcstack[1] == _${name} ]]; then
+  _${name} "$@"
+else
+  (( $+functions[compdef] )) || { autoload -Uz compinit && compinit; }
+  compdef _${name} ${name}
+fi
+`
+}
+
+/** fish has a language of its own: a sh finds the words. */
+function fishScript(...[name, find, head, body]: Parameters<End>): string {
+  const inSh = `${body}${find} "$@"`.replace(/['\\]/g, '\\$&')
+  return `${head}function _${name}
+  set -l before (commandline -opc)
+  set -l found (sh -c '${inSh}' ${name} $before[2..-1])
+  contains -- / $found; and __fish_complete_path (commandline -ct)
+  set -q found[1]; and string match -v -- / $found
+end
+complete -c ${name} -f -a '(_${name})'
 `
 }
 

@@ -726,13 +726,13 @@ describe('a server that is asked by HTTPS', () => {
 })
 
 describe.each(['knockclient', 'knockturn'] as const)('completion of %s', (program) => {
-  it.each(['bash', 'zsh'])('is a script that %s reads', async (shell) => {
+  it.each(['bash', 'zsh', 'fish'])('is a script that %s reads', async (shell) => {
     const { stdout } = await run(program, ['completion', shell])
-    expect(spawnSync(shell, ['-n'], { input: stdout, encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
+    expect(spawnSync(shell, ['-n', put(scratch(), 'completion', stdout)], { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
   })
 
   it('is of no other shell', async () => {
-    expect(await run(program, ['completion', 'fish'])).toMatchObject({ code: 2, stdout: '' })
+    expect(await run(program, ['completion', 'nu'])).toMatchObject({ code: 2, stdout: '' })
   })
 })
 
@@ -743,10 +743,17 @@ describe('completion', () => {
   // What is completed is asked of the shell's own functions, which are stood in for: they work in a line editor only.
   const ZSH = `compdef() { :; }; compadd() { shift; print -rl -- "$@"; }; _files() { print FILES; }
 source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
-  function complete(shell: 'bash' | 'zsh', ...words: string[]): string[] {
-    const script = (shell === 'bash' ? BASH : ZSH).replaceAll('PROGRAM', words[0])
+  // It completes a line by itself, with what it says of each word behind a tab.
+  const FISH = 'PROGRAM completion fish | source; complete -C "$argv[2..-1]"'
+  const SHELLS = {
+    bash: { script: BASH, flags: ['--norc', '-c'] },
+    zsh: { script: ZSH, flags: ['-f', '-c'] },
+    fish: { script: FISH, flags: ['--no-config', '-c'] },
+  }
+  function complete(shell: keyof typeof SHELLS, ...words: string[]): string[] {
+    const script = SHELLS[shell].script.replaceAll('PROGRAM', words[0])
     const env = environment({ ...at.env, PATH: `${BIN}:${process.env.PATH}` })
-    const { stdout, stderr } = spawnSync(shell, [shell === 'bash' ? '--norc' : '-f', '-c', script, shell, ...words], {
+    const { stdout, stderr } = spawnSync(shell, [...SHELLS[shell].flags, script, shell, ...words], {
       encoding: 'utf8',
       env,
       cwd: at.folder,
@@ -757,7 +764,7 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
     return shell === 'zsh' ? found.filter((word) => word === 'FILES' || word.startsWith(words.at(-1) ?? '')) : found
   }
 
-  describe.each(['bash', 'zsh'] as const)('in %s', (shell) => {
+  describe.each(['bash', 'zsh', 'fish'] as const)('in %s', (shell) => {
     it.each<[string[], string[]]>([
       [['knockclient', '--pro'], ['--protocol']],
       [
@@ -777,12 +784,13 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
       [['knockclient', '--udp', 'profile', 'save', 'x', '--las'], ['--last']],
       [
         ['knockclient', 'completion', ''],
-        ['bash', 'zsh', '--help'],
+        ['bash', 'zsh', 'fish', '--help'],
       ],
       [['knockturn', 'key', 'n'], ['new']],
       [['knockturn', 'key', 'new', 'x', '--require'], ['--require-address']],
     ])('%j may go on with %j', (words, found) => {
-      expect(complete(shell, ...words)).toEqual(found)
+      // fish has an order of its own.
+      expect(complete(shell, ...words).sort()).toEqual(found.toSorted())
     })
 
     it('a key goes on with the ids of the keyring, or a path', () => {
@@ -792,7 +800,7 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
     })
   })
 
-  it.each(['bash', 'zsh'] as const)('in %s, no name of a file becomes a command', (shell) => {
+  it.each(['bash', 'zsh', 'fish'] as const)('in %s, no name of a file becomes a command', (shell) => {
     put(at.keys, 'bob$(touch pwned).key', '')
     put(at.keys, 'bob;x.key', '')
     const found = complete(shell, 'knockclient', '-k', 'bo').filter((word) => word !== 'FILES')
@@ -808,9 +816,17 @@ source <(PROGRAM completion zsh); words=("$@"); CURRENT=$#; _PROGRAM`
     rmSync(join(at.keys, 'stick.key.age'))
   })
 
-  it('in bash, a file goes on with a path', () => {
+  it.each(['bash', 'fish'] as const)('in %s, a file goes on with a path', (shell) => {
     put(at.folder, 'some file.toml', '')
-    expect(complete('bash', 'knockturn', 'firewall', 'install', '--config', 'so')).toEqual(['some file.toml'])
+    expect(complete(shell, 'knockturn', 'firewall', 'install', '--config', 'so')).toEqual(['some file.toml'])
+  })
+
+  it('in zsh, a file in its fpath completes the first time that it is asked', () => {
+    const folder = scratch()
+    put(folder, '_knockclient', spawnSync(programPath('knockclient'), ['completion', 'zsh'], { encoding: 'utf8' }).stdout)
+    const script = `compadd() { shift; print -rl -- "$@"; }; fpath=(${folder}); autoload -Uz _knockclient; words=(knockclient completion ''); CURRENT=3; _knockclient`
+    const { stdout } = spawnSync('zsh', ['-f', '-c', script], { encoding: 'utf8' })
+    expect(stdout.split('\n')).toEqual(['bash', 'zsh', 'fish', '--help', ''])
   })
 })
 

@@ -101,7 +101,7 @@ describe('what hands type', () => {
     ['knockclient', ['exec', '--loud', '--', 'true'], 'exec'],
     ['knockclient', ['profile', 'lose'], 'profile'],
     ['knockclient', ['profile', 'save', 'gate', '--loud'], 'profile save'],
-    ['knockclient', ['completion', 'fish'], 'completion'],
+    ['knockclient', ['completion', 'nu'], 'completion'],
     ['knockturn', ['key', 'lose'], 'key'],
     ['knockturn', ['key', 'new'], 'key new'],
     ['knockturn', ['key', 'new', '../alice'], 'key new'],
@@ -120,7 +120,7 @@ describe('what hands type', () => {
     ['knockturn', ['firewall', 'show', '--config', 'x'], 'firewall show'],
     ['knockturn', ['ledger', 'lose'], 'ledger'],
     ['knockturn', ['ledger', 'rebase', 'now'], 'ledger rebase'],
-    ['knockturn', ['completion', 'fish'], 'completion'],
+    ['knockturn', ['completion', 'nu'], 'completion'],
   ])('wrong of a subcommand of %s points to its own help: %j', async (program, args, path) => {
     expect(await said(program, ...args)).toEqual([
       expect.stringMatching(`^${program}: error: `),
