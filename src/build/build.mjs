@@ -6,11 +6,13 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { bundleForBrowsers, bundleForNode } from './bundle.mjs'
+import { copyrightOf } from './licences.mjs'
 
 /** The programs that bin/ starts. */
 const PROGRAMS = ['knockturn', 'knockclient', 'knockdaemon']
 
-const LAUNCH = fileURLToPath(new URL('../../bin/launch.cjs', import.meta.url))
+const ROOT = fileURLToPath(new URL('../..', import.meta.url))
+const LAUNCH = join(ROOT, 'bin/launch.cjs')
 
 /** Runs a program once and has it keep what has been compiled for that. @param {string} program @param {string[]} args @param {string} [input] */
 function keepCompiled(program, args, input = '') {
@@ -47,8 +49,9 @@ function keepAllCompiled() {
 
 async function build() {
   // First the page: `knockturn page` has its script as a text.
-  await bundleForBrowsers({ entryPoints: ['src/browser/main.ts'], outfile: 'dist/page.txt' })
-  await bundleForNode({
+  const page = await bundleForBrowsers({ metafile: true, entryPoints: ['src/browser/main.ts'], outfile: 'dist/page.txt' })
+  const programs = await bundleForNode({
+    metafile: true,
     entryPoints: PROGRAMS.map((name) => `src/cli/${name}.ts`),
     outdir: 'dist',
     outExtension: { '.js': '.cjs' },
@@ -58,6 +61,8 @@ async function build() {
     // One byte a character in V8, too.
     charset: 'ascii',
   })
+  const inputs = [page, programs].flatMap(({ metafile }) => Object.keys(metafile?.inputs ?? {}))
+  writeFileSync(join(ROOT, 'dist/copyright'), copyrightOf(ROOT, inputs))
   try {
     keepAllCompiled()
   } catch (error) {

@@ -47,6 +47,7 @@ export async function full({ scratch, step, enter, projects }) {
   const results = []
   await step(apart(['flock', LOCK, node, 'test/full/image.mjs']), { show: true })
   await step(apart([node, 'test/full/install.mjs', installed]))
+  await step(['npm', 'run', '--silent', 'deb'])
   try {
     const env = { KNOCKTURN_INSTALLED: installed, KNOCKTURN_CGROUP: group }
     results.push(await projects(['full'], enter, { label: 'machine', env }))

@@ -40,6 +40,7 @@ const TOOLS = [
   'tcpreplay',
   'ulogd2',
   'zsh',
+  'fish',
 ]
 
 /** Other programs that change the firewall, and what the tests need beside them: a container, and the journal for fail2ban. */
@@ -59,12 +60,19 @@ const OTHERS = [
 /** Debian's way to keep rules of iptables over a reboot. ufw's package does not go with it. */
 const PERSISTENT = ['nftables', 'iptables-persistent']
 
+/** What apt fetches as the package's dependencies, and the door that it is for. Neither npm, nor git, nor iptables. */
+const BARE = ['nodejs', 'nftables', 'tcpdump', 'iproute2', 'openssh-server', 'openssh-client']
+/** What judges packages. */
+const JUDGE = ['lintian']
+
 /** Each image's lists of packages, the first by debootstrap. What the manual forgets to have installed is missing, and the tests see it. */
 const IMAGES = {
   machine: [SYSTEM, packages()],
   workshop: [SYSTEM, packages(), TOOLS],
   others: [SYSTEM, packages(), OTHERS],
   persistent: [SYSTEM, packages(), PERSISTENT],
+  bare: [SYSTEM, BARE],
+  lintian: [SYSTEM, JUDGE],
 }
 
 /** @param {string[][]} lists */

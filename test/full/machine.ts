@@ -83,8 +83,8 @@ export class Machine {
 
   constructor(lab: Lab, image: Parameters<typeof layersOf>[0] = 'machine') {
     this.lab = lab
-    // A layer that lies on the image: what test/full/install.mjs has made.
-    const installed = process.env.KNOCKTURN_INSTALLED
+    // A layer that lies on the image: what test/full/install.mjs has made. The bare one gets the package, if anything.
+    const installed = image === 'bare' ? undefined : process.env.KNOCKTURN_INSTALLED
     this.root = mountRoot([...(installed ? [installed] : []), ...layersOf(image)]).root
     this.host = this.#makeHost()
     lab.endings.push(() => this.#cut())
