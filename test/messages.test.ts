@@ -86,8 +86,8 @@ const PROGRAMS: readonly Documented[] = [
       ...['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase'].map((name) => `daemon/${name}.ts`),
       ...['begin-again', 'commands', 'core-dumps', 'files', 'terminal', 'time'].map((name) => `system/${name}.ts`),
     ],
-    // Only a client reads a key under a passphrase.
-    but: ['keys/sealed-key.ts'],
+    // Only a client reads a key under a passphrase, or a line.
+    but: ['keys/sealed-key.ts', 'keys/key-line.ts'],
     pages: { 'knockturn.1': { log: 'DIAGNOSTICS/Warnings', note: 'DIAGNOSTICS/Notes', fault: 'DIAGNOSTICS' } },
     least: { log: 11, note: 1, fault: 51 },
     passed: [
@@ -143,6 +143,7 @@ const PROGRAMS: readonly Documented[] = [
           'the code does not match this key',
         ),
         ...of('cli/options.ts', '… expected …, got …', '<id> expected …, got …'),
+        ...of('keys/key-line.ts', 'the key is too long for a line: expected at most … characters, got …'),
         ...of('keys/keyring.ts', 'the daemon cannot use …', 'the daemon does not see that … is revoked'),
         ...of('keys/passcode-table.ts', 'the daemon does not see the new passcode of …', 'the daemon still sees a passcode of …'),
         ...of(

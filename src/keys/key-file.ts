@@ -25,6 +25,9 @@ import { sharedPool } from './shared-pool'
 /** Longest key file in bytes: the largest grant fits, with comments. */
 export const MAX_KEY_FILE = 64 * 1024
 
+/** Seconds of a window where a key file does not say. */
+export const DEFAULT_PERIOD = 30
+
 /** What a key file says. */
 export interface KeyFile {
   readonly id: string
@@ -72,7 +75,7 @@ const keyEntries = v.strictObject({
       v.minValue(MIN_PERIOD, `${MIN_PERIOD} or more`),
       v.maxValue(MAX_PERIOD, `${MAX_PERIOD} or less`),
     ),
-    30,
+    DEFAULT_PERIOD,
   ),
   pool: v.optional(text(sharedPool, 'port ranges'), DEFAULT_POOL),
   created: v.optional(instant),

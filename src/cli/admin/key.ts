@@ -5,14 +5,15 @@ import { serverKeyring } from '../../admin/keyring-config'
 import { publicPart, stateOf } from '../../admin/public-part'
 import { endOf } from '../../gate/server-key'
 import type { KeyFile } from '../../keys/key-file'
+import { formatKeyLine } from '../../keys/key-line'
 import { sealText } from '../../keys/sealed-key'
-import { printable } from '../../system/fault'
+import { printable, UsageFault } from '../../system/fault'
 import { checkFree, writeNew } from '../../system/files'
 import { isoTime } from '../../system/time'
 import { checkId, subcommand } from '../options'
 import { failWith, printTable } from '../voice'
 import { addNewKey } from './new-key'
-import { newPassphrase } from './new-passphrase'
+import { newPassphrase, showPassphrase } from './new-passphrase'
 import { addPasscode } from './passcode'
 import { keysOption, type ServerKeyringOptions, withServerKeyring } from './places'
 import { NAME, print, warn } from './voice'
@@ -45,6 +46,7 @@ function addExport(keys: Command): void {
     .addOption(keysOption())
     .option('--out <file>', 'file to write to (default: standard output)')
     .option('--passphrase', 'encrypt it with a passphrase, which you are asked for')
+    .option('--line', 'print it as one command for the client, encrypted with a passphrase that is made and shown once')
     .option('--plain', 'leave out what it may open, for a client of version 0.1.0')
     .action(exportKey)
 }
@@ -89,22 +91,34 @@ interface ExportOptions {
   keys: string
   out?: string
   passphrase?: boolean
+  line?: boolean
   plain?: boolean
 }
 
-async function exportKey(id: string, { keys, out, passphrase, plain = false }: ExportOptions): Promise<void> {
+async function exportKey(id: string, { keys, out, passphrase, line, plain = false }: ExportOptions): Promise<void> {
+  if (line && passphrase) throw new UsageFault('--line cannot be used with --passphrase: it makes one itself')
+  if (line && plain) throw new UsageFault('--line cannot be used with --plain: version 0.1.0 has no "knockclient add"')
   if (out !== undefined) await checkFree(out)
   checkId(id)
   const file = await readKey(keys, id)
   const copy = clientCopy(file, plain)
   const end = endOf(file, Date.now())
   if (end) warn(`the key ${id} is ${end}: the server refuses its knocks`)
-  const text = passphrase ? await sealText(copy, await newPassphrase(namesOf(file))) : copy
+  const text = line ? await sealedLine(copy) : passphrase ? await sealText(copy, await newPassphrase(namesOf(file))) : copy
   if (out === undefined) process.stdout.write(text)
   else {
     await writeNew(out, text)
-    print(`wrote ${out}: whoever has this file${passphrase ? ' and its passphrase' : ''} can knock`)
+    print(`wrote ${out}: whoever has this file${line || passphrase ? ' and its passphrase' : ''} can knock`)
   }
+}
+
+/** A key's copy as a command for the client. The passphrase is shown first: without it, the line is of no use. */
+async function sealedLine(copy: string): Promise<string> {
+  const { makePassphrase } = await import('../../keys/passphrase')
+  const passphrase = makePassphrase()
+  const text = `${await formatKeyLine(copy, passphrase)}\n`
+  showPassphrase(passphrase)
+  return text
 }
 
 async function revokeNow(id: string, { keys }: { keys: string }): Promise<void> {

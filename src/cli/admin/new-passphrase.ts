@@ -1,4 +1,5 @@
-import { Fault } from '../../system/fault'
+import { fstatSync, writeSync } from 'node:fs'
+import { Fault, reason } from '../../system/fault'
 import { askSecret, isTyped, sayOnTerminal } from '../../system/terminal'
 
 const WHAT = 'the passphrase'
@@ -15,7 +16,7 @@ export async function newPassphrase(names: readonly string[]): Promise<string> {
   let passphrase = await askSecret('passphrase (leave empty for six random words): ', WHAT)
   if (typed && passphrase === '') {
     passphrase = makePassphrase()
-    sayOnTerminal(WHAT, `your passphrase is shown only once, so write it down: ${passphrase}\n`)
+    sayOnTerminal(WHAT, inWords(passphrase))
   } else {
     const fault = passphraseFault(passphrase, names)
     if (fault)
@@ -27,3 +28,23 @@ export async function newPassphrase(names: readonly string[]): Promise<string> {
     throw new Fault('the two passphrases differ: nothing was written')
   return passphrase
 }
+
+/**
+ * Shows a passphrase that was made: on the terminal, and where standard error is a pipe or a file there, for the program that has started
+ * us. Never on standard output, which has what it seals.
+ * @throws {Fault} where nobody would see it
+ */
+export function showPassphrase(passphrase: string): void {
+  // A device is a terminal, or /dev/null.
+  if (fstatSync(2).isCharacterDevice()) {
+    sayOnTerminal(WHAT, inWords(passphrase))
+    return
+  }
+  try {
+    writeSync(2, `passphrase: ${passphrase}\n`)
+  } catch (error) {
+    throw new Fault(`${WHAT} cannot be shown: ${reason(error)}`)
+  }
+}
+
+const inWords = (passphrase: string): string => `your passphrase is shown only once, so write it down: ${passphrase}\n`
