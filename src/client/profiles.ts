@@ -4,6 +4,7 @@ import { dirname, isAbsolute, join, resolve } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
 import { stringify } from 'smol-toml'
 import * as v from 'valibot'
+import { ourConfigFolder, ourStateFolder } from '../keys/client-folder'
 import { clientKeys, keyPath } from '../keys/keyring'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { errorCode, Fault, quoted, reason, UsageFault } from '../system/fault'
@@ -33,14 +34,14 @@ export interface Entry {
 /** Options by the names of their entries, each as it would be typed; true: without a value. */
 export type Given = Readonly<Record<string, string | true>>
 
-/** The client's config: ~/.config/knockturn/config.toml, or where XDG_CONFIG_HOME says. */
+/** The client's config. */
 export function clientConfig(): string {
-  return join(dirname(clientKeys()), 'config.toml')
+  return join(ourConfigFolder(), 'config.toml')
 }
 
-/** Where the last knock is kept: ~/.local/state/knockturn/last.toml, or where XDG_STATE_HOME says. */
+/** Where the last knock is kept. */
 function lastKnock(): string {
-  return join(process.env.XDG_STATE_HOME || join(homedir(), '.local', 'state'), 'knockturn', 'last.toml')
+  return join(ourStateFolder(), 'last.toml')
 }
 
 /**

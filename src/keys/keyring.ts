@@ -1,6 +1,5 @@
 import type { Stats } from 'node:fs'
 import { lstat, mkdir, readdir, stat } from 'node:fs/promises'
-import { homedir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { errorCode, Fault, listed, reason, thereAre, UsageFault } from '../system/fault'
 import {
@@ -15,6 +14,7 @@ import {
   writeNew,
 } from '../system/files'
 import { isoTime } from '../system/time'
+import { ourConfigFolder } from './client-folder'
 import { formatKeyFile, type KeyFile, MAX_KEY_FILE, parseKeyFile } from './key-file'
 import { saysRevoked } from './says-revoked'
 
@@ -39,9 +39,9 @@ const COMPANIONS = ['README.md', '.gitignore']
 
 export const SERVER_KEYS = '/etc/knockturn/keys'
 
-/** The keyring of a client: ~/.config/knockturn/keys, or where XDG_CONFIG_HOME says. */
+/** The keyring of a client. */
 export function clientKeys(): string {
-  return join(process.env.XDG_CONFIG_HOME || join(homedir(), '.config'), 'knockturn', 'keys')
+  return join(ourConfigFolder(), 'keys')
 }
 
 /** A key file that is refused. */
@@ -184,21 +184,26 @@ export async function addKey(folder: string, key: KeyFile): Promise<string> {
   // What could not be read again is not written.
   const { faults } = parseKeyFile(path, text)
   if (faults) throw new UsageFault(faults[0].message, { hint: faults[0].hint })
+  await makeRoom(folder)
+  await writeNew(path, text)
+  await checkTaken(folder, key.id, (read) => read.key !== undefined, `the daemon cannot use ${key.id}`)
+  return path
+}
+
+/** Readies a keyring for one more key, making its folder where it is missing. @throws {Fault} also where others than its owner may use it */
+export async function makeRoom(folder: string): Promise<void> {
   try {
     // The keyring alone is private: a daemon of its own user has to get through /etc/knockturn.
     await mkdir(dirname(folder), { recursive: true })
     await mkdir(folder, { mode: 0o700 }).catch((error) => {
       if (errorCode(error) !== 'EEXIST') throw error
     })
-    // With one more than may be, a daemon would read none of them any more.
+    // With one more than may be, none of them would be read any more.
     if ((await list(folder, MAKE_ONE)).length >= MAX_KEYS)
       throw new Fault(`${folder}: holds ${MAX_KEYS} files, the most that a keyring may have`)
   } catch (error) {
     throw error instanceof Fault ? error : new Fault(`${folder}: cannot be made: ${reason(error)}`)
   }
-  await writeNew(path, text)
-  await checkTaken(folder, key.id, (read) => read.key !== undefined, `the daemon cannot use ${key.id}`)
-  return path
 }
 
 /**
