@@ -159,6 +159,7 @@ function putControl(deb, units) {
       .replaceAll('@VERSION@', version)
       .replaceAll('@SIZE@', String(kilobytes))
       .replaceAll('@UNITS@', units.join(' '))
+      .replaceAll('@UNINSTALL@', () => read('bin/knockturn-uninstall').trimEnd())
   deb.put('DEBIAN/control', fill('control'))
   deb.put('DEBIAN/md5sums', files.map((path) => `${digest(path)}  ${path}\n`).join(''))
   for (const script of ['postinst', 'prerm', 'postrm']) deb.put(`DEBIAN/${script}`, fill(script), 0o755)
