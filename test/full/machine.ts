@@ -18,10 +18,8 @@ import { ENVIRONMENT, mount, mountRoot } from './root.mjs'
 /** Where we see the groups of processes. systemd wants to be the first in one, and leaves it behind: test/bootstrap.mjs, which named it, takes it away. */
 const GROUPS = '/run/knockturn-groups'
 const OURS = join(GROUPS, process.env.KNOCKTURN_CGROUP ?? 'knockturn')
-/** The last of its addresses. */
+/** The last of its addresses, where a lab has no other machine. */
 const NUMBER = 50
-/** Its network card's, the same at each boot: others remember it. */
-const CARD = '02:00:00:00:00:32'
 /** Milliseconds until a boot, or an end in order, has failed: some ten times what they take. */
 const PATIENCE = 120_000
 
@@ -70,6 +68,7 @@ ExecStart=/opt/knockturn/bin/knockdaemon --new-ledger
 
 export class Machine {
   #boots = 0
+  readonly #number: number
   /** unshare, whose end is the machine's. */
   #process: ChildProcess | undefined
   /** How a command gets into it. */
@@ -81,8 +80,9 @@ export class Machine {
   /** What it is on the network, since it was booted. */
   host: Host
 
-  constructor(lab: Lab, image: Parameters<typeof layersOf>[0] = 'machine') {
+  constructor(lab: Lab, image: Parameters<typeof layersOf>[0] = 'machine', number = NUMBER) {
     this.lab = lab
+    this.#number = number
     // A layer that lies on the image: what test/full/install.mjs has made. The bare one gets the package, if anything.
     const installed = image === 'bare' ? undefined : process.env.KNOCKTURN_INSTALLED
     this.root = mountRoot([...(installed ? [installed] : []), ...layersOf(image)]).root
@@ -91,7 +91,7 @@ export class Machine {
   }
 
   #makeHost() {
-    return new Host(this.lab, `machine${++this.#boots}`, NUMBER)
+    return new Host(this.lab, `machine${this.#number}-${++this.#boots}`, this.#number)
   }
 
   /**
@@ -100,7 +100,9 @@ export class Machine {
    */
   async boot(first?: () => Promise<void>) {
     await this.host.plugIn()
-    await this.host.must(['ip', 'link', 'set', 'eth0', 'address', CARD])
+    // The same card at each boot: others remember it.
+    const card = `02:00:00:00:00:${this.#number.toString(16).padStart(2, '0')}`
+    await this.host.must(['ip', 'link', 'set', 'eth0', 'address', card])
     if (first) {
       this.write('/etc/systemd/system/network-of-test.service', NETWORK)
       await this.host.must(['ip', 'link', 'set', 'eth0', 'down'])
@@ -154,6 +156,11 @@ export class Machine {
     const ended = once(machine, 'exit')
     machine.kill('SIGKILL')
     await ended
+  }
+
+  /** How a command is run in it, from where we are. */
+  inside(argv: string[]) {
+    return ['ip', 'netns', 'exec', this.host.namespace, ...this.#enter, ...argv]
   }
 
   /** Runs a command in it to its end. */
