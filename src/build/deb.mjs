@@ -57,7 +57,7 @@ const moved = (text) =>
 function unit(text) {
   const [head = '', ...rest] = text.split('\n\n')
   const [first = ''] = head.split(/\n#\n/)
-  const what = first.replaceAll('\n# ', ' ').replace(/ (Run once|Copy this)\b.*$/, '')
+  const what = first.replaceAll('\n# ', ' ').replace(/ (Run once|Copy (this|it))\b.*$/, '')
   return moved([what, ...rest].join('\n\n'))
 }
 
@@ -136,6 +136,7 @@ function putDocuments(deb) {
     deb.put(`${DOCUMENTS}/docs/systemd/${name}`, moved(read(`docs/systemd/${name}`)))
   deb.put(`${DOCUMENTS}/examples/knockturn.toml`, read('src/build/debian/knockturn.toml'))
   deb.put(`${DOCUMENTS}/examples/example.key`, read('keys/example.key'))
+  deb.put('/usr/share/lintian/overrides/knockturn', read('src/build/debian/lintian-overrides'))
   const day = new Date(date * 1000).toUTCString().replace('GMT', '+0000')
   const maintainer = /^Maintainer: (.*)$/m.exec(read('src/build/debian/control'))?.[1]
   const change = `  * What has changed is in ${DOCUMENTS}/docs/CHANGELOG.md.`
@@ -174,8 +175,8 @@ function settle(deb) {
   }
 }
 
-const folder = mkdtempSync(join(tmpdir(), 'knockturn-deb-'))
-try {
+/** @param {string} folder for what goes in @returns the package's path */
+function make(folder) {
   const deb = new Package(folder)
   putPrograms(deb)
   const units = putUnits(deb)
@@ -184,12 +185,22 @@ try {
   putControl(deb, units)
   settle(deb)
   const path = join(ROOT, 'dist', `knockturn_${version}_all.deb`)
-  // By the compression that each dpkg of Debian's and its descendants' reads.
+  // By the compression that each dpkg reads, of Debian and of its descendants.
   execFileSync('dpkg-deb', ['--root-owner-group', '-Zxz', '--build', folder, path], {
     env: { ...process.env, SOURCE_DATE_EPOCH: String(date) },
     stdio: ['ignore', 'ignore', 'inherit'],
   })
-  process.stdout.write(`${path}\n`)
+  return path
+}
+
+const folder = mkdtempSync(join(tmpdir(), 'knockturn-deb-'))
+try {
+  process.stdout.write(`${make(folder)}\n`)
+} catch (error) {
+  const { syscall, message } = /** @type {NodeJS.ErrnoException} */ (error)
+  if (syscall !== 'spawnSync dpkg-deb') throw error
+  process.stderr.write(`deb: error: ${message}\nhint: run this where dpkg is, on Debian or one of its descendants\n`)
+  process.exitCode = 1
 } finally {
   rmSync(folder, { recursive: true, force: true })
 }
