@@ -15,6 +15,8 @@ const EVERY = {
   alias: Object.fromEntries(UNUSED.map((name) => [name, join(ROOT, 'src/build/age-unused.ts')])),
   // Paths in options are those in this clone, wherever we are called.
   absWorkingDir: ROOT,
+  // Paths of libraries are in what is built: they must not depend on where node_modules really lies.
+  preserveSymlinks: true,
   logLevel: 'warning',
 }
 
@@ -26,8 +28,9 @@ const NODE = {
   name: 'node',
   setup({ onResolve }) {
     onResolve({ filter: /\/primitives$/ }, () => ({ path: join(ROOT, 'src/build/node-primitives.ts') }))
-    onResolve({ filter: /^node:child_process$/ }, ({ importer }) =>
-      importer.includes('/commander/') ? { path: join(ROOT, 'src/system/child-process.ts') } : null,
+    // Our own way there goes by here, too: esbuild takes a file's settings from its first importer, whichever that is today.
+    onResolve({ filter: /^node:child_process$|\/child-process$/ }, ({ path, importer }) =>
+      path.startsWith('.') || importer.includes('/commander/') ? { path: join(ROOT, 'src/system/child-process.ts') } : null,
     )
   },
 }
