@@ -264,7 +264,7 @@ function attempt([program, ...args]: string[]) {
     put(folder, path, text)
   }
   const text = keyText({ more: 'host = "gate.example"\n' })
-  make('.config/knockturn/keys/alice.key', keyText({ more: 'host = "gate.example"\n', grant: '' }))
+  if (command !== 'add') make('.config/knockturn/keys/alice.key', keyText({ more: 'host = "gate.example"\n', grant: '' }))
   if (action !== 'new') make('keys/alice.key', text)
   if (action !== 'export') make('alice.key', text)
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
@@ -284,6 +284,7 @@ function attempt([program, ...args]: string[]) {
     knockdaemon: ['--config', 'knockturn.toml', '--check'],
   }
   // These change nothing but what is theirs, and have no such options.
+  if (command === 'add') return run('knockclient', [...args, '--no-knock'], { cwd: folder, env: { HOME: folder } })
   if (['profile', 'completion'].includes(command)) return run(program as Program, args, { cwd: folder, env: { HOME: folder } })
   const input = args.includes('--passphrase') || command === 'page' ? 'correct horse battery staple\n' : ''
   // Behind it, an option of `knockclient exec` would be one of its command.

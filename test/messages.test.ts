@@ -168,12 +168,14 @@ const PROGRAMS: readonly Documented[] = [
     },
     least: { log: 7, note: 21, fault: 71 },
     passed: [
+      'cli/client/add.ts: message',
       'cli/client/connect.ts: note',
       'cli/client/exec.ts: note',
       'cli/client/knock.ts: note',
       'cli/client/unopened.ts: `{placeOf(host, address)} {outcomesOf(result.outcomes, wait ?? 0)}`',
       'cli/client/unopened.ts: note',
       'cli/client/unopened.ts: seen',
+      'client/add/plan.ts: there.fault.message',
       'client/ask.ts: `{name}: {error.message}`',
       'client/ask.ts: `{url.origin}: {why}`',
       'client/client-key.ts: reason(error)',
@@ -191,6 +193,12 @@ const PROGRAMS: readonly Documented[] = [
       note: of('client/either.ts', 'familyToUse'),
       fault: [
         ...of('cli/options.ts', '… expected …, got …', '… requires …'),
+        ...of(
+          'keys/key-line.ts',
+          'the line is cut off, or has characters in it that were not printed',
+          'the end of the line is missing',
+          'the line is not as it was printed: a character is wrong or missing',
+        ),
         ...of(
           'cli/client/outcome.ts',
           'has not answered within … s',
@@ -212,6 +220,7 @@ const PROGRAMS: readonly Documented[] = [
         ...of('keys/keyring.ts', '…: the keyring cannot be read: …', '…: id expected "…", got "…"'),
         ...of(
           'system/files.ts',
+          '…: already exists and is not overwritten',
           '…: cannot be read: …',
           '…: is not UTF-8 text',
           '…: is not a regular file',

@@ -1,4 +1,4 @@
-import { formatKeyFile, hintOf, type KeyFile } from '../keys/key-file'
+import { asClient, formatKeyFile, hintOf, type KeyFile } from '../keys/key-file'
 import { formatService } from '../protocol/service'
 
 /**
@@ -6,9 +6,8 @@ import { formatService } from '../protocol/service'
  * @param isPlain without that hint
  */
 export function clientCopy(file: KeyFile, isPlain: boolean): string {
-  const { grant: _, hint: __, ...rest } = file
-  const hint = isPlain ? null : hintOf(file)
-  return formatKeyFile({ ...rest, grant: null, ...(hint ? { hint } : {}) })
+  const { hint, ...plain } = asClient(file)
+  return formatKeyFile(isPlain || !hint ? plain : { ...plain, hint })
 }
 
 /** The names that a key's file has to do with: what whoever finds its copy guesses first. */

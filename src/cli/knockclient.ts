@@ -1,3 +1,4 @@
+import { addAdd } from './client/add'
 import { NAME } from './client/aim'
 import { addConnect } from './client/connect'
 import { addExec } from './client/exec'
@@ -7,6 +8,7 @@ import { withCompletion } from './completion'
 import { EXIT, runProgram } from './voice'
 
 const command = knockCommand()
+addAdd(command)
 addProfile(command)
 addConnect(command)
 addExec(command)

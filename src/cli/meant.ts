@@ -22,7 +22,7 @@ const STATUS: Readonly<Record<string, string>> = {
 /** The commands of another program that are typed to one, and whose they are. */
 const ANOTHERS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
   knockclient: ['knockturn', ['key', 'firewall', 'ledger', 'page']],
-  knockturn: ['knockclient', ['connect', 'exec', 'profile']],
+  knockturn: ['knockclient', ['add', 'connect', 'exec', 'profile']],
 }
 
 /** A command and all below it. */

@@ -77,11 +77,15 @@ async function runNow(program: string, main: () => Promise<number>): Promise<voi
   } catch (error) {
     // Commander has printed its message.
     if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? EXIT.ok : EXIT.usage
-    else if (error instanceof Fault) {
-      complain(program, error.message, error.hint ?? (error instanceof UsageFault ? pointer() : undefined))
-      process.exitCode = codeOf(error)
-    } else throw error
+    else if (error instanceof Fault) process.exitCode = failBy(program, error)
+    else throw error
   }
+}
+
+/** Prints a fault that ends a command. @returns the exit code */
+export function failBy(program: string, fault: Fault): number {
+  complain(program, fault.message, fault.hint ?? (fault instanceof UsageFault ? pointer() : undefined))
+  return codeOf(fault)
 }
 
 function codeOf(fault: Fault): number {

@@ -12,10 +12,10 @@ import { isSameName } from './host'
 /* The client's side of a key: plain or under a passphrase, from a file, the keyring or a descriptor. */
 
 /** What the name of a key's file has behind it where it is under a passphrase. */
-const SEALED_SUFFIX = '.age'
+export const SEALED_SUFFIX = '.age'
 const SEALED_NAME = `.key${SEALED_SUFFIX}`
 /** Longest of either kind, in bytes: the longest key file, and armour around it, which is a third more. */
-const MAX_FILE = 2 * MAX_KEY_FILE
+export const MAX_FILE = 2 * MAX_KEY_FILE
 /** What age files begin with, the second behind any white space. */
 const SEALED = /^(age-encryption\.org\/|\s*-----BEGIN AGE )/
 /** How often a passphrase is asked for on a terminal. */
@@ -124,6 +124,17 @@ export async function glimpsedKey(name: string | undefined): Promise<KeyFile | n
  */
 export async function readKeyFrom(fd: number, typed = false): Promise<KeyFile> {
   const path = `--key-fd ${fd}`
+  // Standard input has been read to its end: there is no passphrase in it.
+  return openKey(path, await readOpen(path, fd, `open a key there, as in "${path} ${fd}< alice.key"`), fd === 0 || typed)
+}
+
+/**
+ * The bytes of a key, plain or under a passphrase, from an open descriptor, which is then closed.
+ * @param name of it, in faults
+ * @param hint what to do where nothing that can be read to its end is open there
+ * @throws {Fault}
+ */
+export async function readOpen(name: string, fd: number, hint: string): Promise<Uint8Array> {
   const bytes = Buffer.alloc(MAX_FILE + 1)
   let length = 0
   try {
@@ -135,12 +146,15 @@ export async function readKeyFrom(fd: number, typed = false): Promise<KeyFile> {
     // Standard input and the outputs stay, or the next file would take their number.
     if (fd > 2) await promisify(close)(fd)
   } catch (error) {
-    throw new Fault(`${path}: cannot be read: ${reason(error)}`, { hint: `open a key there, as in "${path} ${fd}< alice.key"` })
+    throw new Fault(`${name}: cannot be read: ${reason(error)}`, { hint })
   }
-  if (length > MAX_FILE) throw new Fault(`${path}: expected at most ${MAX_FILE} bytes, got more`)
-  const content = bytes.subarray(0, length)
-  // Standard input has been read to its end: there is no passphrase in it.
-  return isSealed(content) ? unseal(path, content, fd === 0 || typed) : parse(path, content)
+  if (length > MAX_FILE) throw new Fault(`${name}: expected at most ${MAX_FILE} bytes, got more`)
+  return bytes.subarray(0, length)
+}
+
+/** The key that some bytes are, plain or under a passphrase. @param name of them, in faults @throws {Fault} */
+export function openKey(name: string, bytes: Uint8Array, typed = false): Promise<KeyFile> | KeyFile {
+  return isSealed(bytes) ? unseal(name, bytes, typed) : parse(name, bytes)
 }
 
 /** A key's path, with the suffix of a passphrase where only that file is there. */
@@ -148,7 +162,8 @@ function orSealed(path: string): string {
   return !existsSync(path) && existsSync(path + SEALED_SUFFIX) ? path + SEALED_SUFFIX : path
 }
 
-function isSealed(bytes: Uint8Array): boolean {
+/** Whether these are the bytes of a key under a passphrase. */
+export function isSealed(bytes: Uint8Array): boolean {
   return SEALED.test(Buffer.from(bytes.subarray(0, 256)).toString('latin1'))
 }
 

@@ -8,13 +8,13 @@ import { ourConfigFolder, ourStateFolder } from '../keys/client-folder'
 import { clientKeys, keyPath } from '../keys/keyring'
 import { KEY_ID, KEY_ID_RULE } from '../protocol/key'
 import { errorCode, Fault, quoted, reason, UsageFault } from '../system/fault'
-import { changeText, checkOurs, readText } from '../system/files'
+import { changeText, readOurs } from '../system/files'
 import { readToml } from '../system/toml'
 import { findTable } from '../system/toml-edit'
 
 /* The client's config: named sets of options, so that one word knocks. It holds no secret. */
 
-/** Longest config in bytes: some hundreds of profiles. */
+/** Longest config in bytes: some hundreds of profiles. It says where to knock and whom to ask: others may read it, and not write. */
 const MAX_CONFIG = 64 * 1024
 /** Longest text of one entry: a path. */
 const MAX_TEXT = 4096
@@ -49,7 +49,7 @@ function lastKnock(): string {
  * @throws {Fault} the first fault, with file and line
  */
 export async function readProfiles(path: string, entries: readonly Entry[]): Promise<ReadonlyMap<string, Given>> {
-  const text = await readOrNone(path)
+  const text = await readOurs(path, MAX_CONFIG)
   return text === null ? new Map() : parseProfiles(path, text, entries)
 }
 
@@ -177,7 +177,7 @@ async function changeProfiles(
 ): Promise<void> {
   // Where the config is a link, such as into a folder of dotfiles, it stays one.
   await changeText(await realpath(path).catch(() => path), async () => {
-    const before = (await readOrNone(path)) ?? ''
+    const before = (await readOurs(path, MAX_CONFIG)) ?? ''
     const { text, profiles, failure, hint } = change(before, parseProfiles(path, before, entries))
     // A table may be written in ways that a look at its lines does not understand: then nothing is touched.
     if (text === null || !isDeepStrictEqual(readBack(path, text, entries), profiles))
@@ -249,14 +249,4 @@ export async function writeLast(given: Given): Promise<void> {
     if (errorCode(error) !== 'EEXIST') await unlink(next).catch(() => {})
     throw new Fault(`${path}: cannot be written: ${reason(error)}`)
   }
-}
-
-async function readOrNone(path: string): Promise<string | null> {
-  try {
-    // It says where to knock and whom to ask: not a matter for others, such as one whose HOME root has kept. It may be read by them.
-    await realpath(path)
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return null
-  }
-  return readText(path, MAX_CONFIG, checkOurs)
 }

@@ -59,6 +59,13 @@ export function hintOf({ grant, hint }: Pick<KeyFile, 'grant' | 'hint'>): GrantH
   return grant ?? hint ?? null
 }
 
+/** A key as its client has it: what it may open is a hint there, and nothing else of the server's is left. */
+export function asClient(file: KeyFile): KeyFile {
+  const { grant: _, hint: __, passcode: ___, ...rest } = file
+  const hint = hintOf(file)
+  return { ...rest, grant: null, ...(hint ? { hint } : {}) }
+}
+
 export const serverLabel = v.pipe(
   v.string(),
   v.check((label) => labelFault(label) === null, 'at most 255 bytes of valid UTF-8 without NUL'),

@@ -51,6 +51,12 @@ export function isKeyLine(text: string): boolean {
   return bare(text.slice(0, MAX_LINE)).startsWith(PREFIX)
 }
 
+/** Whether such a line has come to its end, so that nothing more has to be waited for. */
+export function isWholeLine(text: string): boolean {
+  const [, , check = ''] = WHOLE.exec(bare(text)) ?? []
+  return check.length >= CHECK_LENGTH
+}
+
 /**
  * The age file in a line, or in the part of it behind `knockclient add`, however it was broken or quoted on its way.
  * @param name of where it comes from, in faults
@@ -58,17 +64,14 @@ export function isKeyLine(text: string): boolean {
  */
 export function readKeyLine(name: string, text: string): Uint8Array {
   const line = bare(text)
-  if (line.length > MAX_LINE)
-    throw new Fault(`${name}: the sealed key is too long: expected at most ${MAX_LINE} characters, got ${line.length}`, {
-      hint: HINT,
-    })
+  const refuse = (what: string) => new Fault(`${name}: ${what}`, { hint: HINT })
+  if (line.length > MAX_LINE) throw refuse(`expected at most ${MAX_LINE} characters, got ${line.length}`)
   const [, encoded, check] = WHOLE.exec(line) ?? []
-  if (encoded === undefined)
-    throw new Fault(`${name}: the sealed key is cut off, or has other characters in it than were printed`, { hint: HINT })
+  if (encoded === undefined) throw refuse('the line is cut off, or has characters in it that were not printed')
+  if (check.length < CHECK_LENGTH) throw refuse('the end of the line is missing')
   const file = Buffer.from(encoded, 'base64url')
-  if (check.length < CHECK_LENGTH) throw new Fault(`${name}: the end of the sealed key is missing`, { hint: HINT })
   if (file.toString('base64url') !== encoded || check !== checkOf(file))
-    throw new Fault(`${name}: the sealed key is not as it was printed: a character is wrong, or missing`, { hint: HINT })
+    throw refuse('the line is not as it was printed: a character is wrong or missing')
   return file
 }
 

@@ -1,5 +1,5 @@
 import { constants, type Stats } from 'node:fs'
-import { access, type FileHandle, lstat, open, rename, stat, unlink } from 'node:fs/promises'
+import { access, type FileHandle, lstat, open, realpath, rename, stat, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { beginAgainAs, CHANGES_NO_USER } from './begin-again'
@@ -33,6 +33,16 @@ export async function readText(path: string, max: number, judge?: (path: string,
     // It may be a key, and the text alone is used.
     bytes.fill(0)
   }
+}
+
+/** Reads a file of the user's own that nobody else may write, otherwise like {@link readText}; null: there is none. @throws {Fault} */
+export async function readOurs(path: string, max: number): Promise<string | null> {
+  try {
+    await realpath(path)
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return null
+  }
+  return readText(path, max, checkOurs)
 }
 
 /** The text that a file's bytes are. @throws {Fault} where they are no UTF-8 */
@@ -213,13 +223,13 @@ const PAUSE = 20
  * @param change reads the file and gives the new text, or null where nothing is to be changed
  * @throws {Fault}
  */
-export async function changeText(path: string, change: () => Promise<string | null>): Promise<void> {
+export async function changeText(path: string, change: () => Promise<string | Uint8Array | null>): Promise<void> {
   while (!(await tryToChange(path, change)));
   await syncFolder(dirname(path))
 }
 
 /** @returns false where another change has taken us for killed, since we were so slow: nothing is changed then */
-async function tryToChange(path: string, change: () => Promise<string | null>): Promise<boolean> {
+async function tryToChange(path: string, change: () => Promise<string | Uint8Array | null>): Promise<boolean> {
   // The new file is the lock, too: whoever has made it may read and replace the old one.
   const next = `${path}.new`
   const file = await makeAlone(next)

@@ -1,5 +1,6 @@
 import { type ChildProcessByStdio, spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { readdirSync, readFileSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import type { Readable, Writable } from 'node:stream'
 import { fileURLToPath } from 'node:url'
@@ -69,6 +70,25 @@ export async function run(
   child.stdin.end(options.input ?? '')
   const [code] = await once(child, 'close')
   return { code, stdout, stderr }
+}
+
+/** What anybody on the machine sees of its processes while something is done: their arguments and, as far as we may, environments. */
+export async function seenMeanwhile<T>(act: () => Promise<T>): Promise<{ result: T; seen: string }> {
+  const seen = new Set<string>()
+  const look = setInterval(() => {
+    for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
+      for (const file of ['cmdline', 'environ'])
+        try {
+          seen.add(readFileSync(`/proc/${pid}/${file}`, 'latin1'))
+        } catch {
+          // Another's, or gone.
+        }
+  }, 5)
+  try {
+    return { result: await act(), seen: [...seen].join('\n') }
+  } finally {
+    clearInterval(look)
+  }
 }
 
 type Json = Record<string, unknown>

@@ -2,14 +2,15 @@ import fc from 'fast-check'
 import { beforeAll, describe, expect, it } from 'vitest'
 import { clientCopy } from '../../src/admin/client-copy'
 import { type KeyFile, parseKeyFile } from '../../src/keys/key-file'
-import { formatKeyLine, isKeyLine, readKeyLine } from '../../src/keys/key-line'
+import { formatKeyLine, isKeyLine, isWholeLine, readKeyLine } from '../../src/keys/key-line'
 import { readSealed, sealText } from '../../src/keys/sealed-key'
 import { keyText } from '../system/scratch'
 
 const PASSPHRASE = 'heron-velvet-quarry-sundial-otter-plume'
 /** What may stand in a line behind its prefix. */
 const ALPHABET = 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_'
-const FAULT = /^standard input: (the sealed key is (cut off|not as it was printed|too long)|the end of the sealed key is missing)/
+const FAULT =
+  /^standard input: (the line is (cut off|not as it was printed)|the end of the line is missing|expected at most 4000 char)/
 
 const file = (more = '') => parseKeyFile('', keyText({ more: `host = "gate.example"\n${more}` })).value as KeyFile
 const lineOf = (key: KeyFile) => formatKeyLine(clientCopy(key, false), PASSPHRASE, 2)
@@ -69,6 +70,11 @@ describe('a line that has been on its way', () => {
   ])('is read %s', async (_, change) => {
     expect((await keyIn(change(line)))?.id).toBe('alice')
     expect(isKeyLine(change(line))).toBe(true)
+  })
+
+  it('is at its end where it is whole, and nowhere before', () => {
+    expect(isWholeLine(line)).toBe(true)
+    for (let at = 0; at < line.length; at++) expect(isWholeLine(line.slice(0, at))).toBe(false)
   })
 
   it('is told from a key file, plain or under a passphrase', async () => {

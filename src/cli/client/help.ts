@@ -6,8 +6,8 @@ import type { OPTIONS } from './option-rules'
 /** The options of the short help, which come first in every other, too; those that each command has stand behind them. */
 const EVERYDAY: readonly (keyof typeof OPTIONS)[] = ['server', 'port', 'time', 'key', 'wait', 'once', 'close', 'last', 'verbose']
 const GENERAL = ['version', 'help', 'helpAll']
-/** What is needed once, an option or a command. */
-const RARE = ['version', 'completion']
+/** What is needed once, an option or a command, or not by whoever has just used it. */
+const RARE = ['version', 'help', 'completion']
 
 /** Has a program and its subcommands show their everyday options first, and `--help` of the program no others. */
 export function withShortHelp(program: Command): Command {

@@ -60,12 +60,23 @@ export function knockCommand(): Command {
   })
 }
 
-/** The pipeline of a plain knock: request → ports → server, and a look at the door. @returns the exit code */
-async function knockAsAsked(command: Command, options: KnockOptions, given: Given): Promise<number> {
+/** Knocks as `knockclient PROFILE` does, with a key that has been read already. @returns the exit code @throws {Fault} */
+export async function knockByProfile(profile: string, key: KeyFile): Promise<number> {
+  const command = knockCommand()
+  const given = await byProfile(command, profile, {})
+  return knockAsAsked(command, command.opts<KnockOptions>(), given, key)
+}
+
+/**
+ * The pipeline of a plain knock: request → ports → server, and a look at the door.
+ * @param known the key, where it has been read already
+ * @returns the exit code
+ */
+async function knockAsAsked(command: Command, options: KnockOptions, given: Given, known?: KeyFile): Promise<number> {
   const started = performance.now()
   const action = checkOptions(command, options)
   guardSecrets(options)
-  const key = await chosenKey(options)
+  const key = known ?? (await chosenKey(options))
   const aim = { key, host: options.server, isMeant: hasMeantHost(command) }
   const draft = seal(options, aim, requestsOf(options, action, key))
   const ready = await makeReady(options, draft, () => speaker(options, started))

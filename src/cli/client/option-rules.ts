@@ -59,6 +59,12 @@ export const OPTIONS = table({
   passcodeBase: { kept: 'never', goesWith: ['passcode'] },
   pinDigits: { kept: 'never', goesWith: ['passcode'] },
   renew: { kept: 'never' },
+  as: { kept: 'never' },
+  profile: { kept: 'never' },
+  replace: { kept: 'never' },
+  keepSealed: { kept: 'never' },
+  sshConfig: { kept: 'never' },
+  knock: { kept: 'never' },
   version: { kept: 'never' },
   helpAll: { kept: 'never' },
 })

@@ -36,8 +36,7 @@ export function addProfile(command: Command): void {
   save.options.find(({ long }) => long === '--key-fd')?.hideHelp()
   const toSave = recording(save)
   save.action(async (name: string, { last, force }: { last?: boolean; force?: boolean }) => {
-    if (command.commands.some((other) => other.name() === name))
-      throw new UsageFault(`"${name}" is a command`, { hint: 'choose another name' })
+    checkNoCommand(command, name)
     if (save.getOptionValueSource('keyFd') === 'cli')
       throw new UsageFault('--key-fd cannot be saved: nothing will be open there next time', { hint: 'name the key with -k' })
     const { clientConfig, readLast, saveProfile } = await import('../../client/profiles')
@@ -69,6 +68,12 @@ export function addProfile(command: Command): void {
     await removeProfile(path, name, entriesOf(command))
     process.stdout.write(`removed from ${path}: ${name}\n`)
   })
+}
+
+/** Checks that a profile's name is no command, which it would never be typed for. @throws {UsageFault} */
+export function checkNoCommand(program: Command, name: string): void {
+  if (program.commands.some((other) => other.name() === name))
+    throw new UsageFault(`"${name}" is a command`, { hint: 'choose another name' })
 }
 
 /** Warns of ports that are saved and that the key, by its file, does not open: the profile may be for another time, when it does. */

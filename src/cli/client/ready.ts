@@ -47,7 +47,7 @@ export interface Ready<S extends Sent> {
 }
 
 /** Keeps what may be read from now on, a key or a PIN, out of core dumps. */
-export function guardSecrets({ quiet }: AimOptions): void {
+export function guardSecrets({ quiet }: Pick<AimOptions, 'quiet'>): void {
   forbidCoreDumps((message) => quiet || warnOf(NAME, message))
 }
 

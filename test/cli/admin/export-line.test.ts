@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process'
-import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { existsSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { readKeyLine } from '../../../src/keys/key-line'
 import { readSealed } from '../../../src/keys/sealed-key'
 import { keyText, put, scratch } from '../../system/scratch'
 import { onTerminal } from '../../terminal'
-import { environment, programPath, run } from '../programs'
+import { environment, programPath, run, seenMeanwhile } from '../programs'
 
 const keys = scratch()
 put(keys, 'alice.key', keyText({ more: 'host = "gate.example"\n' }))
@@ -61,20 +61,9 @@ describe('knockturn key export --line', () => {
   })
 
   it('has the passphrase in no argument and no environment of any process', async () => {
-    const seen: string[] = []
-    const look = setInterval(() => {
-      for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
-        for (const what of ['cmdline', 'environ'])
-          try {
-            seen.push(readFileSync(`/proc/${pid}/${what}`, 'latin1'))
-          } catch {
-            // Another's, or gone.
-          }
-    }, 5)
-    const { stderr } = await run('knockturn', EXPORT)
-    clearInterval(look)
-    expect(seen.some((text) => text.includes('--line'))).toBe(true)
-    expect(seen.join('')).not.toContain(WORDS.exec(stderr)?.[0])
+    const { result, seen } = await seenMeanwhile(() => run('knockturn', EXPORT))
+    expect(seen).toContain('--line')
+    expect(seen).not.toContain(WORDS.exec(result.stderr)?.[0])
   })
 
   it('writes it into a file of its owner alone, where --out names one, and over none', async () => {
