@@ -4,6 +4,7 @@ import { beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { logged } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { BIN } from '../root'
+import { keyText } from '../system/scratch'
 import { serveSsh } from './sshd'
 import { useGate } from './use-gate'
 
@@ -67,13 +68,13 @@ describe('knockclient add', () => {
     expect((await shell(client, `ssh ${NAME} true`)).code).toBe(0)
   })
 
-  it('leaves all in its place where the server is not to be reached, with the exit code of the knock', async () => {
-    const { line, passphrase } = await lineOf('traveller')
-    writeFileSync(site.file('passphrase'), `${passphrase}\n`)
-    // Of another network.
-    const { code, stdout, stderr } = await shell(second, `${line} -r 198.51.100.77 --profile far < ${site.file('passphrase')}`)
-    expect(code).not.toBe(0)
-    expect(stderr).toContain('hint: the key is in its place: knock again with "knockclient far"')
-    expect(stdout).toContain('.config/knockturn/keys/traveller.key: the key traveller\n')
+  it('leaves all in its place where the server does not open, and its exit code is 3', async () => {
+    const stranger = keyText({ id: 'stranger', more: `host = "${server.ipv4}"\nservices = ["${SSH}/tcp"]\n`, grant: '' })
+    writeFileSync(site.file('stranger.key'), stranger, { mode: 0o600 })
+    const { code, stdout, stderr } = await shell(second, `knockclient add ${site.file('stranger.key')}`)
+    expect(code).toBe(3)
+    expect(stderr).toMatch(/port 22 has not answered within 30 s\n/)
+    expect(stderr).toContain(`hint: the key is in its place: knock again with "knockclient ${server.ipv4}"\n`)
+    expect(stdout).toMatch(/\nwrote .*stranger\.key: the key stranger\nwrote .*config\.toml: /)
   })
 })
