@@ -1,4 +1,4 @@
-// Puts this tree into /opt/knockturn of the image, by the first commands of docs/operating.md's "Install", word for word.
+// Puts this tree into /opt/knockturn of the image, by the first commands of docs/by-hand.md's "Install", word for word.
 // Between them the manual has the reader copy the repository there: here that is a clone of what is tested.
 //
 //     node test/full/install.mjs FOLDER     # becomes a layer of the image; test/bootstrap.mjs runs it, in a mount namespace

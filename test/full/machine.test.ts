@@ -55,7 +55,7 @@ beforeAll(async () => {
   ;({ client, stranger } = lab.hosts as { client: Host; stranger: Host })
   machine = new Machine(lab)
   await start(() => machine.boot())
-  // docs/operating.md, word for word; test/full/install.mjs has followed its first commands.
+  // docs/by-hand.md, word for word; test/full/install.mjs has followed its first commands.
   const [, , user = ''] = commands('Install')
   await machine.follow(user)
   const [newKey = ''] = commands('Make the first key')

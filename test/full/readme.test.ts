@@ -40,14 +40,16 @@ interface Surroundings {
   readonly prepare?: (machine: Machine) => Promise<unknown>
 }
 
-const IMAGE = "mkdir -p /root/web/bin && cp /usr/bin/busybox /root/web/bin/ && tar -C /root/web -c . | docker import --change 'CMD [\"/bin/busybox\",\"httpd\",\"-f\",\"-p\",\"80\"]' - web"
+const IMAGE =
+  'mkdir -p /root/web/bin && cp /usr/bin/busybox /root/web/bin/ && tar -C /root/web -c . | docker import --change \'CMD ["/bin/busybox","httpd","-f","-p","80"]\' - web'
 const CASES: readonly Surroundings[] = [
   { name: 'on a bare Debian', image: 'bare', port: SSH },
   {
     name: 'where ufw is enabled',
     image: 'neighbours',
     port: SSH,
-    prepare: (machine) => machine.must(['sh', '-euc', `ufw allow ${SSH}/tcp && ufw --force enable && systemctl enable --now ufw`]),
+    prepare: (machine) =>
+      machine.must(['sh', '-euc', `ufw allow ${SSH}/tcp && ufw --force enable && systemctl enable --now ufw`]),
   },
   {
     name: 'where a container publishes a port',
@@ -88,8 +90,7 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
     client.run(['ssh', '-o', 'BatchMode=yes', '-o', 'ConnectTimeout=20', NAME, command], { timeoutMs: 60_000 })
   /** ssh past all that Knockturn has written, to the address: as it was before. */
   const plain = (command: string) => ['ssh', '-F', 'none', '-tt', `root@${server.host.ipv4}`, command]
-  const knows = (machine: Machine, at: Machine) =>
-    machine.must(inShell(`echo '${at.host.ipv4} ${NAME}' >> /etc/hosts`))
+  const knows = (machine: Machine, at: Machine) => machine.must(inShell(`echo '${at.host.ipv4} ${NAME}' >> /etc/hosts`))
 
   beforeAll(async () => {
     lab = await makeLab(['stranger'])
@@ -125,7 +126,10 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
       ['Begin?', '\r'],
       ['Ctrl-C takes everything back', meanwhile],
     ]
-    const { code, shown } = await onTerminal(client.inside(plain(`cd && ${install.replace('apt install', 'apt install -y')} && ${setup}`)), turns)
+    const { code, shown } = await onTerminal(
+      client.inside(plain(`cd && ${install.replace('apt install', 'apt install -y')} && ${setup}`)),
+      turns,
+    )
     shownByServer = shown
     await first
     expect([code, shownByServer]).toEqual([0, expect.stringContaining('permanent')])
@@ -135,7 +139,11 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
   async function onClientTerminal(shown: string) {
     const [line = ''] = /knockclient add kt1\.\S+/.exec(shown) ?? []
     const [, passphrase = ''] = /passphrase[^\n:]*: ([a-z][a-z -]+)/.exec(shown) ?? []
-    expect([add.startsWith('knockclient add kt1.'), line, passphrase]).toEqual([true, expect.stringMatching(/.{100}/), expect.stringMatching(/^\S+( \S+)+/)])
+    expect([add.startsWith('knockclient add kt1.'), line, passphrase]).toEqual([
+      true,
+      expect.stringMatching(/.{100}/),
+      expect.stringMatching(/^\S+( \S+)+/),
+    ])
     await client.must(inShell(`cd && apt-get install -y ./${DEB.split('/').pop()}`), { timeoutMs: 120_000 })
     const added = await onTerminal(client.inside(inShell(line)), [
       ['passphrase', `${passphrase.trim()}\r`],
