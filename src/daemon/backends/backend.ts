@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Entry, Firewall } from '../../gate/firewall'
+import type { Entry, Firewall, Lease } from '../../gate/firewall'
 import type { ServerKey } from '../../gate/server-key'
 import type { Service } from '../../protocol/service'
 import type { Fault } from '../../system/fault'
@@ -22,6 +22,13 @@ export interface OpenFirewall {
   readonly logged: (() => Promise<number>) | null
   /** Calls `look` whenever another program may have changed it, from now on until it is aborted. */
   follow(look: () => void, signal: AbortSignal): void
+}
+
+/** A lease in force, and what has come through it. */
+export interface Counted {
+  readonly lease: Lease
+  /** How many connections it has let begin, retries counted; null where the kernel does not count them. */
+  readonly packets: number | null
 }
 
 /** What the log rules lack. */
@@ -118,6 +125,8 @@ export interface Backend {
    * @throws {Fault} where the firewall can't be read
    */
   removal(warn: (message: string) => void): Promise<readonly Change[]>
+  /** Reads the leases in force, with what has come through each. @throws {Fault} where the firewall can't be read */
+  counted(): Promise<readonly Counted[]>
   /** Reads what is ours, leases in it, with the warnings of {@link Backend.removal}. @throws {Fault} likewise */
   show(warn: (message: string) => void): Promise<readonly Section[]>
 }

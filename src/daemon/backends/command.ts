@@ -51,6 +51,7 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
     }),
     removal: async () => [],
     atBoot: async () => [],
+    counted: async () => [],
     show: async () => [],
   }
 }

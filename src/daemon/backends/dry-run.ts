@@ -10,6 +10,7 @@ export const dryRun: Backend = {
   isReal: false,
   commands: [],
   rehearse: async () => [],
+  counted: async () => [],
   open: async () => ({ firewall: dryRunFirewall(), logged: null, follow: () => {} }),
 }
 

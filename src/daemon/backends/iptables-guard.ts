@@ -1,4 +1,5 @@
 import { lookForBlocked } from '../exposure/blocked'
+import { countedIn } from '../iptables/counted'
 import { followTables } from '../iptables/follow'
 import {
   guardFirewall,
@@ -74,6 +75,8 @@ export const iptablesGuard: Backend = {
       return lines.length > 0 ? changeOf(table.family, lines) : []
     })
   },
+
+  counted: async () => countedIn(await readMangles(() => {})),
 
   async show(warn) {
     const tables = await readMangles(warn)

@@ -1,5 +1,6 @@
 import { lookForStrangers } from '../exposure/look'
 import { isInstalled, show } from '../iptables/chains'
+import { countedIn } from '../iptables/counted'
 import { FILTER, followTables } from '../iptables/follow'
 import { planChains, planRemoval } from '../iptables/installation'
 import { iptablesFirewall } from '../iptables/iptables'
@@ -63,6 +64,8 @@ export const iptables: Backend = {
   atBoot: async () => [],
 
   removal: planRemoval,
+
+  counted: async () => countedIn(await readTables(() => {})),
 
   show: async (warn) => (await readTables(warn)).map((table) => ({ name: table.family, lines: show(table) })),
 }

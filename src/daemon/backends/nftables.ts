@@ -1,5 +1,6 @@
 import { Fault } from '../../system/fault'
 import { lookForBlocked } from '../exposure/blocked'
+import { countedLeases } from '../nftables/counted'
 import { MAX_LEASES } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
 import { isCurrent, isWhole, readTable } from '../nftables/listing'
@@ -54,5 +55,6 @@ export const nftables: Backend = {
   plan: planTable,
   atBoot: async (rules) => [{ path: 'guard.nft', text: `${rulesetLines(rules).join('\n')}\n` }],
   removal: planTableRemoval,
+  counted: countedLeases,
   show: showTable,
 }

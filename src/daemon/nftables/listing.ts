@@ -41,6 +41,8 @@ export interface Elements {
   readonly rounds: ReadonlyMap<string, number>
   /** What packets meet: set and door of each element, and for how many seconds still. */
   readonly met: ReadonlyMap<string, number>
+  /** By the same, how many packets have met an element that counts them. */
+  readonly packets: ReadonlyMap<string, number>
 }
 
 /** An object of nft's JSON, as far as it matters here. */
@@ -116,6 +118,7 @@ interface Elem {
     readonly val?: { readonly concat?: readonly unknown[] }
     readonly comment?: unknown
     readonly expires?: number
+    readonly counter?: { readonly packets?: unknown }
   }
   readonly concat?: readonly unknown[]
 }
@@ -128,6 +131,7 @@ export class ElementReader implements Elements {
   readonly others: string[] = []
   readonly rounds = new Map<string, number>()
   readonly met = new Map<string, number>()
+  readonly packets = new Map<string, number>()
 
   takeListed(name: string, text: string): void {
     const one = JSON.parse(text) as Elem
@@ -143,8 +147,10 @@ export class ElementReader implements Elements {
     const one = JSON.parse(text) as Elem | readonly [Elem, unknown]
     const [element, limit] = isPair(one) ? one : [one, null]
     const door = keyOf(element).join(' . ')
-    const { expires } = element.elem ?? {}
-    this.met.set(`${setOf(place)} ${door}`, typeof expires === 'number' ? expires : Infinity)
+    const { expires, counter } = element.elem ?? {}
+    const met = `${setOf(place)} ${door}`
+    this.met.set(met, typeof expires === 'number' ? expires : Infinity)
+    if (typeof counter?.packets === 'number') this.packets.set(met, counter.packets)
     if (place.round !== null && typeof limit === 'string') this.rounds.set(roundKey(door, limit), place.round)
   }
 }
