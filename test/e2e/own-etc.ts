@@ -1,0 +1,73 @@
+import { readFileSync } from 'node:fs'
+import type { Host } from '../lab/host'
+import type { RunOptions } from '../lab/processes'
+
+/** Its /etc and /var/lib are this machine's with a layer in memory on top, its /run is empty: no systemd runs there. */
+const MOUNT = `
+  mount -t tmpfs -o size="$1" knockturn /mnt && mkdir /mnt/etc /mnt/etc-work /mnt/lib /mnt/lib-work || exit
+  mount -t overlay -o lowerdir=/etc,upperdir=/mnt/etc,workdir=/mnt/etc-work overlay /etc || exit
+  mount -t overlay -o lowerdir=/var/lib,upperdir=/mnt/lib,workdir=/mnt/lib-work overlay /var/lib || exit
+  mount -t tmpfs knockturn /run && mkdir /run/lock || exit
+  # Nothing of Knockturn's that this machine may have.
+  rm -rf /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/systemd/system/*.wants/knock* /etc/systemd/system/knock*
+  ! grep -q ^knockturn: /etc/passwd || userdel knockturn || exit
+  echo mounted
+  exec sleep infinity`
+
+/** What iptables is there, by Debian's alternatives, which lie in /etc. */
+const ALTERNATIVE = `
+  for name in iptables ip6tables; do for end in '' -save -restore; do
+    ln -sf "/usr/sbin/$name-$0$end" "/etc/alternatives/$name$end"
+  done; done`
+
+/** What rules there are, without counters, and what of ours is in the file system, with the content of each file. */
+const SNAPSHOT = `
+  { nft -s list ruleset
+    for name in iptables ip6tables iptables-legacy ip6tables-legacy; do echo "# $name"; "$name-save" | sed '/^#/d; s/ \\[[0-9]*:[0-9]*\\]$//'; done
+    find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | sort
+    find /etc/knockturn /var/lib/knockturn -type f -exec sha256sum {} + | sort
+    grep ^knockturn: /etc/passwd /etc/group /etc/shadow
+  } 2> /dev/null`
+
+/** A host that has its own /etc, /var/lib and /run, so that what sets a server up may be run there. Its processes end with the lab. */
+export class OwnEtc {
+  readonly #host: Host
+  #enter: string[] = []
+
+  constructor(host: Host) {
+    this.#host = host
+  }
+
+  /** @param kind of iptables @param size of the memory that what is written lies in */
+  async mount(kind: 'nft' | 'legacy' = 'nft', size = '64m'): Promise<void> {
+    const holder = this.#host.start(['unshare', '--mount', 'sh', '-c', MOUNT, 'sh', size])
+    await holder.line((line) => line === 'mounted')
+    this.#enter = ['nsenter', '-t', `${holder.pid}`, '--mount', '--']
+    await this.sh(ALTERNATIVE, kind)
+  }
+
+  run(argv: string[], options?: RunOptions) {
+    return this.#host.run([...this.#enter, ...argv], options)
+  }
+
+  must(argv: string[], options?: RunOptions) {
+    return this.#host.must([...this.#enter, ...argv], options)
+  }
+
+  start(argv: string[]) {
+    return this.#host.start([...this.#enter, ...argv])
+  }
+
+  /** Runs a script that has to succeed. @param args its $0, $1, … */
+  sh(script: string, ...args: string[]) {
+    return this.must(['sh', '-c', script, ...args], { timeoutMs: 60_000 })
+  }
+
+  /** All of what a set-up may change, as text. */
+  async snapshot(): Promise<string> {
+    return (await this.run(['sh', '-c', SNAPSHOT])).stdout
+  }
+}
+
+/** Milliseconds since the boot, as processes count them. */
+export const uptime = (): number => 1_000 * Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0])
