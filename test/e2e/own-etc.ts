@@ -20,11 +20,11 @@ const ALTERNATIVE = `
     ln -sf "/usr/sbin/$name-$0$end" "/etc/alternatives/$name$end"
   done; done`
 
-/** What rules there are, without counters, and what of ours is in the file system, with the content of each file. */
+/** What rules there are, without counters and sources that were just heard, and what of ours is in the file system, with the content of each file. */
 const SNAPSHOT = `
-  { nft -s list ruleset
+  { nft -s list ruleset | sed '/elements = .* limit rate/d'
     for name in iptables ip6tables iptables-legacy ip6tables-legacy; do echo "# $name"; "$name-save" | sed '/^#/d; s/ \\[[0-9]*:[0-9]*\\]$//'; done
-    find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | sort
+    find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/.knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | sort
     find /etc/knockturn /var/lib/knockturn -type f -exec sha256sum {} + | sort
     grep ^knockturn: /etc/passwd /etc/group /etc/shadow
   } 2> /dev/null`
