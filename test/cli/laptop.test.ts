@@ -866,8 +866,11 @@ if ('${platform}' === 'win32')
 `,
   )
   const CLIENT = fileURLToPath(new URL('../../dist/knockclient.cjs', import.meta.url))
+  /** On Windows, the same folders by its own names. */
+  const envOf = ({ env, folder }: Home) =>
+    environment({ ...env, APPDATA: join(folder, '.config'), LOCALAPPDATA: join(folder, '.local', 'state') })
   const bare = (at: Home, ...args: string[]) =>
-    spawnSync(process.execPath, ['--require', preload, CLIENT, ...args], { encoding: 'utf8', env: environment(at.env) })
+    spawnSync(process.execPath, ['--require', preload, CLIENT, ...args], { encoding: 'utf8', env: envOf(at), cwd: at.folder })
 
   it('the client knocks without a word of complaint', async () => {
     const at = home('[profile.gate]\nservices = ["22", "443/tcp"]\n')
@@ -888,7 +891,7 @@ if ('${platform}' === 'win32')
   ])('so does %s', (_, args, input, stdout) => {
     const at = home('[profile.gate]\nservices = 22\n')
     const argv = ['--require', preload, CLIENT, ...args]
-    const ran = spawnSync(process.execPath, argv, { input, encoding: 'utf8', env: environment(at.env) })
+    const ran = spawnSync(process.execPath, argv, { input, encoding: 'utf8', env: envOf(at) })
     expect(ran).toMatchObject({ status: 0, stdout, stderr: '' })
   })
 
@@ -901,9 +904,17 @@ if ('${platform}' === 'win32')
     const ran = spawnSync(process.execPath, argv, {
       input: 'correct horse battery\n',
       encoding: 'utf8',
-      env: environment(at.env),
+      env: envOf(at),
     })
     expect(ran).toMatchObject({ status: 0, stdout: '', stderr: '' })
+  })
+
+  it('a key is added', () => {
+    const at = home('', [])
+    put(at.folder, 'alice.key', keyText({ more: `host = "${HERE}"\n`, grant: '' }))
+    expect(bare(at, 'add', 'alice.key', '--no-knock', '--ssh-config')).toMatchObject({ status: 0, stderr: '' })
+    expect([existsSync(join(at.keys, 'alice.key')), at.config()]).toEqual([true, expect.stringContaining('key = "alice"')])
+    expect(readdirSync(join(at.folder, '.ssh')).sort()).toEqual(['config', 'knockturn.conf'])
   })
 
   it('connect says why nothing has opened', () => {
