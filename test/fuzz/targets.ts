@@ -1,3 +1,4 @@
+import { createHash } from 'node:crypto'
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -14,6 +15,7 @@ import { pcapReader } from '../../src/daemon/taps/pcap'
 import { Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import type { Tap } from '../../src/gate/tap'
 import { formatKeyFile, parseKeyFile } from '../../src/keys/key-file'
+import { isKeyLine, isWholeLine, readKeyLine } from '../../src/keys/key-line'
 import { canonicalAddress } from '../../src/protocol/address'
 import { Fault } from '../../src/system/fault'
 import { chunksOf, type Material } from './mutate'
@@ -338,6 +340,39 @@ const keyFile: Target = {
   },
 }
 
+// ---- a key as a line
+
+/** A line for an age file, which need not be one. */
+function keyLineOf(file: Buffer): Buffer {
+  const check = createHash('sha256').update(file).digest().subarray(0, 4)
+  return Buffer.from(`knockclient add kt1.${file.toString('base64url')}.${check.toString('base64url')}\n`)
+}
+
+const keyLine: Target = {
+  name: 'key-line',
+  samples: ['age-encryption.org/v1\n-> scrypt c2FsdA 16\n--- bWFj\n', 'x', 'y'.repeat(300)].map((text) =>
+    keyLineOf(Buffer.from(text)),
+  ),
+  words: ['kt1.', '.', '-', '_', 'A', '=', ' ', '\n', '\r\n> ', '"', "'", '$ ', '# ', 'knockclient add ', 'kt2.', '\u200b'],
+  mend(input) {
+    const [, encoded = ''] = input.toString().split('.')
+    return keyLineOf(Buffer.from(encoded, 'base64url'))
+  },
+  read(input) {
+    const text = input.toString()
+    let file: Uint8Array
+    try {
+      file = readKeyLine('a', text)
+    } catch (error) {
+      return checkFaults('a:', [error as Fault])
+    }
+    promise(isKeyLine(text) && isWholeLine(text), 'what it reads is no whole line')
+    // Whatever got in on its way, it is the line that was printed.
+    const [, encoded] = keyLineOf(Buffer.from(file)).toString().split('.')
+    promise(text.replace(/[^\w-]/g, '').includes(encoded), 'it read another file than the line has')
+  },
+}
+
 // ---- the ledger
 
 const F = '00112233445566778899aabbccddeeff'
@@ -386,4 +421,4 @@ const ledger: Target = {
   },
 }
 
-export const targets: readonly Target[] = [logLines, journal, pcap, stun, config, keyFile, ledger]
+export const targets: readonly Target[] = [logLines, journal, pcap, stun, config, keyFile, keyLine, ledger]
