@@ -4,6 +4,7 @@ import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLedger } from './admin/ledger'
 import { addPage } from './admin/page'
+import { addUninstall } from './admin/uninstall'
 import { NAME, warn } from './admin/voice'
 import { withCompletion } from './completion'
 import { program } from './options'
@@ -15,6 +16,7 @@ addFirewall(command)
 addGuard(command)
 addLedger(command)
 addPage(command)
+addUninstall(command)
 withCompletion(command)
 
 runProgram(NAME, async () => {

@@ -728,7 +728,10 @@ describe('a server that is asked by HTTPS', () => {
 describe.each(['knockclient', 'knockturn'] as const)('completion of %s', (program) => {
   it.each(['bash', 'zsh', 'fish'])('is a script that %s reads', async (shell) => {
     const { stdout } = await run(program, ['completion', shell])
-    expect(spawnSync(shell, ['-n', put(scratch(), 'completion', stdout)], { encoding: 'utf8' })).toMatchObject({ status: 0, stderr: '' })
+    expect(spawnSync(shell, ['-n', put(scratch(), 'completion', stdout)], { encoding: 'utf8' })).toMatchObject({
+      status: 0,
+      stderr: '',
+    })
   })
 
   it('is of no other shell', async () => {

@@ -62,6 +62,8 @@ const PERSISTENT = ['nftables', 'iptables-persistent']
 
 /** What apt fetches as the package's dependencies, and the door that it is for. Neither npm, nor git, nor iptables. */
 const BARE = ['nodejs', 'nftables', 'tcpdump', 'iproute2', 'openssh-server', 'openssh-client']
+/** What a new user may have beside it. */
+const NEIGHBOURS = ['ufw', 'docker.io', 'docker-cli', 'busybox-static']
 /** What judges packages. */
 const JUDGE = ['lintian']
 
@@ -72,6 +74,7 @@ const IMAGES = {
   others: [SYSTEM, packages(), OTHERS],
   persistent: [SYSTEM, packages(), PERSISTENT],
   bare: [SYSTEM, BARE],
+  neighbours: [SYSTEM, BARE, NEIGHBOURS],
   lintian: [SYSTEM, JUDGE],
 }
 

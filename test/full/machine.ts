@@ -84,7 +84,7 @@ export class Machine {
     this.lab = lab
     this.#number = number
     // A layer that lies on the image: what test/full/install.mjs has made. The bare one gets the package, if anything.
-    const installed = image === 'bare' ? undefined : process.env.KNOCKTURN_INSTALLED
+    const installed = ['bare', 'neighbours'].includes(image) ? undefined : process.env.KNOCKTURN_INSTALLED
     this.root = mountRoot([...(installed ? [installed] : []), ...layersOf(image)]).root
     this.host = this.#makeHost()
     lab.endings.push(() => this.#cut())

@@ -1,8 +1,7 @@
-import { realpath } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
 import { execa } from 'execa'
 import { commandPath } from '../../system/commands'
 import { Fault } from '../../system/fault'
+import { ownScript } from '../own-script'
 
 /* bin/knockturn-trial, as a set-up has it: all that must work when we are dead is there. */
 
@@ -58,8 +57,7 @@ export async function settleTrial(): Promise<void> {
 
 /** Has the script do something, for as long as it takes: a daemon may need a minute to end. @returns its standard output */
 async function ask(...args: string[]): Promise<string> {
-  // Beside the program that runs, wherever a link to that lies.
-  const script = join(dirname(await realpath(process.argv[1] ?? '')), 'knockturn-trial')
+  const script = await ownScript('knockturn-trial')
   const { stdout, stderr, exitCode, shortMessage } = await execa(script, args, {
     stdin: 'ignore',
     reject: false,
