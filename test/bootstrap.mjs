@@ -49,6 +49,7 @@ const TEST_COMMANDS = {
   chromium: 'chromium',
   'firefox-esr': 'firefox-esr',
   perl: 'perl-base',
+  git: 'git',
 }
 /** Those of the backend that is not the usual one: the tests have both. @type {Record<string, string>} */
 const NFTABLES_COMMANDS = { nft: 'nftables' }
