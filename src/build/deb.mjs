@@ -8,13 +8,13 @@ import { execFileSync } from 'node:child_process'
 import { createHash } from 'node:crypto'
 import {
   chmodSync,
+  lstatSync,
   lutimesSync,
   mkdirSync,
   mkdtempSync,
   readdirSync,
   readFileSync,
   rmSync,
-  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs'
@@ -53,12 +53,12 @@ const { date } = commitOf(ROOT)
 const moved = (text) =>
   text.replaceAll(/\/opt\/knockturn\/(?=docs\/|README)/g, `${DOCUMENTS}/`).replaceAll('/opt/knockturn', PLACE)
 
-/** A unit without what its head says of copying it. @param {string} text */
+/** A unit without what its head says of copying it, which ends with a colon and has commands below. @param {string} text */
 function unit(text) {
   const [head = '', ...rest] = text.split('\n\n')
   const [first = ''] = head.split(/\n#\n/)
-  const what = first.replaceAll('\n# ', ' ').replace(/ (Run once|Copy (this|it))\b.*$/, '')
-  return moved([what, ...rest].join('\n\n'))
+  const what = first.replaceAll('\n# ', ' ').replace(/ (Copy this .*|[^.\n]*:)$/m, '')
+  return moved([what, ...rest].join('\n\n')).replaceAll(/(?<!\/)docs\/(?=[\w-]+\.md)/g, `${DOCUMENTS}/docs/`)
 }
 
 /** A package that is being put together in a folder. */
@@ -90,8 +90,7 @@ class Package {
 
   /** Its files, without links and what dpkg itself keeps. */
   files() {
-    const isFile = (/** @type {string} */ path) => statSync(join(this.folder, path), { throwIfNoEntry: false })?.isFile()
-    return this.paths().filter((path) => !path.startsWith('DEBIAN') && !path.startsWith('usr/bin/') && isFile(path))
+    return this.paths().filter((path) => !path.startsWith('DEBIAN') && lstatSync(join(this.folder, path)).isFile())
   }
 }
 
@@ -170,7 +169,7 @@ function putControl(deb, units) {
 function settle(deb) {
   for (const path of ['', ...deb.paths()]) {
     const place = join(deb.folder, path)
-    if (statSync(place, { throwIfNoEntry: false })?.isDirectory()) chmodSync(place, 0o755)
+    if (lstatSync(place).isDirectory()) chmodSync(place, 0o755)
     lutimesSync(place, date, date)
   }
 }
