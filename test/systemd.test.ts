@@ -45,6 +45,26 @@ describe('the unit of the guard', () => {
   })
 })
 
+describe('the unit of trials', () => {
+  const text = readFileSync(join(ROOT, 'docs/systemd/knockturn-trial.service'), 'utf8')
+  const unit = put(scratch(), 'knockturn-trial.service', text.replaceAll('/opt/knockturn', ROOT), 0o644)
+  const before = [...text.matchAll(/^Before=(.*)$/gm)].flatMap(([, names]) => names?.split(' '))
+
+  it('has no fault that systemd finds', () => {
+    const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], { encoding: 'utf8' })
+    expect([status, stderr.split('\n').filter((line) => line.includes('knockturn-trial.service'))]).toEqual([0, []])
+  })
+
+  it('comes before the network, and before all that loads what it puts back; and only where there is a trial', () => {
+    const behind = ['network-pre.target', 'nftables.service', 'netfilter-persistent.service', 'ufw.service']
+    expect(before).toEqual(
+      expect.arrayContaining([...behind, 'sysinit.target', 'knockturn-guard.service', 'knockdaemon.service']),
+    )
+    expect(text).toMatch(/^Wants=network-pre\.target$/m)
+    expect(text).toMatch(/^ConditionPathExists=\/var\/lib\/knockturn-trial$/m)
+  })
+})
+
 describe('the systemd unit', () => {
   it('has no fault that systemd finds', () => {
     const { status, stderr } = analyze('verify', '--man=no')
