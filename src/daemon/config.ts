@@ -19,7 +19,7 @@ import { resolveAuto } from './saved-guard'
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
 const SERVER_LEDGER = '/var/lib/knockturn/ledger'
 /** Longest config in bytes. */
-const MAX_CONFIG = 64 * 1024
+export const MAX_CONFIG = 64 * 1024
 /** Largest skew (docs/protocol.md, "Constants"). */
 const MAX_SKEW = 10
 /** Longest log prefix that the kernel's NFLOG and LOG targets both take. */
@@ -249,6 +249,11 @@ export async function readConfig(file: string): Promise<Read<Config>> {
     if (error instanceof Fault) return { faults: [error] }
     throw error
   }
+  return parseConfig(file, text)
+}
+
+/** Reads the text of a config, as {@link readConfig}. @param file where it lies, or is to lie */
+export async function parseConfig(file: string, text: string): Promise<Read<Config>> {
   const read = readToml(file, text, schema)
   if (read.faults) return read
   const { server, keys, skew, never_lock, taps, datagram, firewall, ledger, passcode } = read.value

@@ -13,12 +13,19 @@ export interface TapRules {
   readonly datagrams?: readonly number[]
 }
 
+/** What of a key says where its knocks come in. */
+export interface Heard {
+  readonly key: { readonly pool: Uint16Array }
+  /** Missing or null where it has none, or where it must not be heard. */
+  readonly passcode?: unknown
+}
+
 /**
  * What the log rules must hear: the pools of keys, and the ports of passcodes where a key has one, in one list of ranges.
- * @param keys those that can be used; `passcode` is missing where it must not be heard
+ * @param keys those that can be used
  */
 export function tapRulesOf(
-  keys: readonly { readonly key: { readonly pool: Uint16Array }; readonly passcode?: unknown }[],
+  keys: readonly Heard[],
   { taps, datagram, passcode }: Pick<Config, 'taps' | 'datagram' | 'passcode'>,
 ): TapRules {
   const passcodes = keys.some((key) => key.passcode) ? [passcodeRange(passcode.base, passcode.pinDigits)] : []
@@ -27,7 +34,7 @@ export function tapRulesOf(
 }
 
 /** The ports of the pools of all keys. */
-export function poolOf(keys: readonly { readonly key: { readonly pool: Uint16Array } }[]): Uint16Array {
+export function poolOf(keys: readonly Pick<Heard, 'key'>[]): Uint16Array {
   // Keys share their pools, of which there are few.
   return unite([...new Set(keys.map(({ key }) => key.pool))])
 }

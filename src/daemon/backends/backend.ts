@@ -1,12 +1,11 @@
 import type { Logger } from 'pino'
 import type { Entry, Firewall, Lease } from '../../gate/firewall'
-import type { ServerKey } from '../../gate/server-key'
 import type { Service } from '../../protocol/service'
 import type { Fault } from '../../system/fault'
 import type { Config } from '../config'
 import type { Exposure } from '../exposure/text'
 import type { Guard } from '../guard'
-import type { TapRules } from '../tap-rules'
+import type { Heard, TapRules } from '../tap-rules'
 
 /** What a firewall is to have beside its leases, as the config and the keys say now. */
 export interface Rules {
@@ -104,7 +103,7 @@ export interface Backend {
    */
   rehearse(rules: Rules, note: (line: string) => void): Promise<readonly Fault[]>
   /** What the log rules that are in place lack, for a daemon with these keys. */
-  leftOut(keys: readonly ServerKey[], config: Config): Promise<LeftOut>
+  leftOut(keys: readonly Heard[], config: Config): Promise<LeftOut>
   /** Looks whether services that are to open by a knock only are open to strangers, or shut for good. */
   strangers(services: readonly Service[], guard: Pick<Guard, 'ports' | 'interfaces' | 'blocks'>): Promise<Exposure>
   /**

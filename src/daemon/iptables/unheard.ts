@@ -1,7 +1,6 @@
-import type { ServerKey } from '../../gate/server-key'
 import { passcodeRange } from '../../protocol/passcode'
 import type { Config } from '../config'
-import { poolOf } from '../tap-rules'
+import { type Heard, poolOf } from '../tap-rules'
 import { hears, hearsDatagrams, hearsPool } from './log-rules'
 import type { FilterTable } from './table'
 
@@ -11,7 +10,7 @@ import type { FilterTable } from './table'
  */
 export function leftOut(
   tables: readonly FilterTable[],
-  keys: readonly ServerKey[],
+  keys: readonly Heard[],
   { passcode, datagram }: Pick<Config, 'passcode' | 'datagram'>,
 ): string[] {
   const isLacking = (isHeard: (table: FilterTable) => boolean) => !tables.every(isHeard)
