@@ -93,6 +93,10 @@ const PROGRAMS: readonly Documented[] = [
     passed: [
       'admin/firewall.ts: [message]',
       'admin/firewall.ts: await servicesInPool(taps)',
+      'admin/setup/decide.ts: found.why',
+      'admin/setup/setup.ts: inOneLine(error)',
+      'admin/setup/setup.ts: note',
+      'admin/setup/trial.ts: lines.find((line) => !line.startsWith(HINT)) ?? shortMessage ?? `{script}: failed`',
       'admin/tap-rules.ts: inOneLine(fault)',
       'cli/admin/firewall.ts: await exposedServices(config)',
       'cli/admin/firewall.ts: notes',
@@ -111,6 +115,21 @@ const PROGRAMS: readonly Documented[] = [
     ],
     chosen: {
       log: [
+        ...of(
+          'admin/setup/listeners.ts',
+          '… lines of ss cannot be read: what they are about is left out',
+          'cannot tell which ports … publishes: …',
+          'cannot tell at which ports WireGuard listens: …',
+          'more than … services listen: the rest is left out',
+        ),
+        ...of(
+          'admin/setup/proposal.ts',
+          '… (…) lies where knocks come in: the key does without that port',
+          '… (…) lies where knocks come in, and will be closed',
+          'a key opens at most … services: … others are left out',
+          '… is not guarded: everyone reaches it, with or without a knock',
+        ),
+        ...of('admin/setup/plan.ts', "… differs from this version's, and stays as it is"),
         ...of('admin/exposure.ts', 'cannot tell whether the services are open to everyone: …'),
         ...of(
           'daemon/iptables/installation.ts',
@@ -136,6 +155,13 @@ const PROGRAMS: readonly Documented[] = [
         ...of('daemon/iptables/table.ts', 'iptables cannot read a rule of the table: look at it with "nft -a list table …"'),
       ],
       fault: [
+        ...of(
+          'admin/setup/entered.ts',
+          'this session has not come in by SSH',
+          '… is not established',
+          '… was there before the trial',
+          '… has not come in through a lease',
+        ),
         ...of(
           'cli/admin/enrol.ts',
           'the code does not have … digits',

@@ -1,5 +1,5 @@
 import { dirname } from 'node:path'
-import { type Rebase, rebaseLedger } from '../daemon/ledger/rebase'
+import { makeLedger, type Rebase, rebaseLedger } from '../daemon/ledger/rebase'
 import { asOwner } from '../system/files'
 import { checkClock } from '../system/time'
 import { wholeConfig } from './config'
@@ -16,4 +16,16 @@ export async function rebase(file: string, now: number): Promise<Rebase & { read
   const { path } = ledger
   checkClock(now, 'set the clock first: the ledger starts at this time')
   return { path, ...(await asOwner(dirname(path), () => rebaseLedger(path, skew, now))) }
+}
+
+/**
+ * Makes the first ledger of a config, as its owner: a daemon that starts from it makes nobody wait.
+ * @param file the daemon's config
+ * @returns where it is
+ * @throws {Fault} where there is one already, or it can't be made
+ */
+export async function makeFirst(file: string): Promise<string> {
+  const { path } = (await wholeConfig(file)).ledger
+  await asOwner(dirname(path), () => makeLedger(path))
+  return path
 }

@@ -47,7 +47,7 @@ export const bundleForNode = (options) =>
     platform: 'node',
     // The least Node, as package.json says, too.
     target: 'node20.19',
-    loader: { '.html': 'text', '.css': 'text' },
+    loader: Object.fromEntries(['.html', '.css', '.service', '.timer', '.conf'].map((kind) => [kind, 'text'])),
     plugins: [NODE],
     // See src/cli/version.ts.
     define: { BUILT_FROM: JSON.stringify(commitOf(ROOT).name) },

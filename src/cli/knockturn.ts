@@ -5,12 +5,14 @@ import { addKey } from './admin/key'
 import { addLedger } from './admin/ledger'
 import { addPage } from './admin/page'
 import { addUninstall } from './admin/uninstall'
+import { addSetup } from './admin/setup'
 import { NAME, warn } from './admin/voice'
 import { withCompletion } from './completion'
 import { program } from './options'
 import { EXIT, runProgram } from './voice'
 
 const command = program(NAME, 'Make keys for port knocking and set up the firewall.', `${NAME} key new alice --services 22/tcp`)
+addSetup(command)
 addKey(command)
 addFirewall(command)
 addGuard(command)

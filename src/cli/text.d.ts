@@ -11,3 +11,15 @@ declare module '*.txt' {
   const text: string
   export default text
 }
+declare module '*.service' {
+  const text: string
+  export default text
+}
+declare module '*.timer' {
+  const text: string
+  export default text
+}
+declare module '*.conf' {
+  const text: string
+  export default text
+}

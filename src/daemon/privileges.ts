@@ -4,7 +4,8 @@ import { Fault, listed } from '../system/fault'
 /** Capabilities that a fault names; of the rest it says how many there are. */
 const SHOWN = 3
 
-const SETPRIV =
+/** What starts a daemon with just these, in front of its command. */
+export const SETPRIV =
   'setpriv --reuid knockturn --regid knockturn --clear-groups --no-new-privs' +
   ' --inh-caps=-all,+net_admin --ambient-caps=-all,+net_admin --bounding-set=-all,+net_admin'
 

@@ -10,7 +10,7 @@ import { text, whole } from '../system/toml-entries'
 /* What a key may open: the tables [grant] and [passcode] of its file, there and back. */
 
 /** Services of one grant, each of which makes a rule of its own, and address blocks, each of which is compared for a knock. */
-const MAX_SERVICES = 64
+export const MAX_SERVICES = 64
 const MAX_BLOCKS = 256
 
 /** An address block. */

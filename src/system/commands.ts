@@ -166,6 +166,10 @@ const PACKAGES: Record<string, string> = {
   flock: 'util-linux',
   prlimit: 'util-linux',
   setpriv: 'util-linux',
+  ss: 'iproute2',
+  useradd: 'passwd',
+  id: 'coreutils',
+  install: 'coreutils',
   timeout: 'coreutils',
   journalctl: 'systemd',
 }

@@ -221,15 +221,24 @@ const PAUSE = 20
 /**
  * Changes a file in one step: readers see the old text or the new one, and of two changes at a time the second sees what the first has made.
  * @param change reads the file and gives the new text, or null where nothing is to be changed
+ * @param mode of the new file
  * @throws {Fault}
  */
-export async function changeText(path: string, change: () => Promise<string | Uint8Array | null>): Promise<void> {
-  while (!(await tryToChange(path, change)));
+export async function changeText(
+  path: string,
+  change: () => Promise<string | Uint8Array | null>,
+  mode = 0o600,
+): Promise<void> {
+  while (!(await tryToChange(path, change, mode)));
   await syncFolder(dirname(path))
 }
 
 /** @returns false where another change has taken us for killed, since we were so slow: nothing is changed then */
-async function tryToChange(path: string, change: () => Promise<string | Uint8Array | null>): Promise<boolean> {
+async function tryToChange(
+  path: string,
+  change: () => Promise<string | Uint8Array | null>,
+  mode: number,
+): Promise<boolean> {
   // The new file is the lock, too: whoever has made it may read and replace the old one.
   const next = `${path}.new`
   const file = await makeAlone(next)
@@ -241,6 +250,7 @@ async function tryToChange(path: string, change: () => Promise<string | Uint8Arr
     const text = await change()
     if (text !== null) {
       await file.writeFile(text)
+      await file.chmod(mode)
       await file.sync()
     }
     if (!(await isOurs())) return false

@@ -141,3 +141,39 @@ describe('ledger rebase', () => {
     expect(await run('knockturn', ['ledger', 'rebase', ...args])).toMatchObject({ code: 2, stdout: '' })
   })
 })
+
+describe('ledger new', () => {
+  const make = (config: string) => run('knockturn', ['ledger', 'new', '--config', config])
+
+  it('makes one from which a daemon starts without a wait', async () => {
+    const { config, ledger } = server(null)
+    expect(await make(config)).toEqual({ code: 0, stdout: `made ${ledger}\n`, stderr: '' })
+    expect(readLedger(readFileSync(ledger))).toEqual({ state: 'whole', records: [] })
+    expect(statSync(ledger).mode & 0o777).toBe(0o600)
+    const daemon = await new RunningDaemon(['--config', config, '--allow-root']).ready()
+    expect(daemon.log.json.filter(({ msg }) => String(msg).includes('no knock opens anything'))).toEqual([])
+    expect(await daemon.finish()).toBe(0)
+  })
+
+  it.each([
+    ['whole', text(records())],
+    ['damaged', text(records()).slice(0, -5)],
+    ['empty', ''],
+  ])('leaves one that is there as it is: a %s one', async (_, content) => {
+    const { config, ledger } = server(content)
+    expect(await make(config)).toMatchObject({
+      code: 1,
+      stderr: expect.stringContaining('there is a ledger already, and it stays'),
+    })
+    expect(readFileSync(ledger, 'latin1')).toBe(content)
+  })
+
+  it('leaves the one of a running daemon as it is', async () => {
+    const { config, ledger } = server()
+    const daemon = await new RunningDaemon(['--config', config, '--allow-root']).ready()
+    const before = readFileSync(ledger)
+    expect(await make(config)).toMatchObject({ code: 1, stdout: '' })
+    expect(readFileSync(ledger)).toEqual(before)
+    await daemon.finish()
+  })
+})

@@ -64,7 +64,7 @@ describe('what hands type', () => {
     ['knockclient', ['close'], 'run "knockclient --close"'],
     ['knockclient', ['version'], 'run "knockclient --version"'],
     ['knockturn', ['list'], 'run "knockturn key list"'],
-    ['knockturn', ['new', 'alice'], 'run "knockturn key new"'],
+    ['knockturn', ['new', 'alice'], 'run "knockturn key new" or "knockturn ledger new"'],
     ['knockturn', ['show'], 'run "knockturn key show" or "knockturn firewall show"'],
     ['knockturn', ['status'], 'run "knockturn firewall show" to see what is open, or "knockdaemon --check" to see what is wrong'],
     ['knockdaemon', ['help'], 'run "knockdaemon --help"'],

@@ -46,6 +46,11 @@ export class OwnEtc {
     await this.sh(ALTERNATIVE, kind)
   }
 
+  /** A command there, for whoever starts it otherwise. */
+  command(argv: string[]): string[] {
+    return ['ip', 'netns', 'exec', this.#host.namespace, ...this.#enter, ...argv]
+  }
+
   run(argv: string[], options?: RunOptions) {
     return this.#host.run([...this.#enter, ...argv], options)
   }

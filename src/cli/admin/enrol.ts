@@ -1,4 +1,3 @@
-import { renderUnicodeCompact } from 'uqr'
 import { readKey } from '../../admin/keyring'
 import {
   enrolmentUri,
@@ -20,11 +19,10 @@ import { formatService } from '../../protocol/service'
 import { Fault, UsageFault } from '../../system/fault'
 import { askSecret } from '../../system/terminal'
 import { formatDuration } from '../../system/time'
+import { qrLines } from './qr'
 
 /** How often a code, and a PIN, may be typed wrong. */
 const TRIES = 3
-/** White modules of the border: a scanner wants to see where the code ends. */
-const BORDER = 2
 
 export interface EnrolOptions extends PasscodeWish {
   keys: string
@@ -77,10 +75,7 @@ function within(file: KeyFile, wish: PasscodeWish, path: string): Omit<PasscodeG
 
 /** Draws a URI for the app: the one moment at which the secret is shown. */
 function show(uri: string): void {
-  const picture = renderUnicodeCompact(uri, { border: BORDER }).split('\n')
-  // White on black whatever the terminal's colours are: not every app reads it the other way round.
-  const drawn = process.stdout.isTTY ? picture.map((line) => `\x1b[97;40m${line}\x1b[0m`) : picture
-  process.stdout.write(`${drawn.join('\n')}\n${uri}\n`)
+  process.stdout.write(`${qrLines(uri).join('\n')}\n${uri}\n`)
   process.stderr.write('Scan this with an authenticator app. Anyone who sees it can make the codes too.\n')
 }
 

@@ -1,12 +1,10 @@
-import { once } from 'node:events'
 import { dirname } from 'node:path'
-import { text } from 'node:stream/consumers'
 import type { Command } from 'commander'
 import { composeGuard, mayTry, printedFiles, writeGuard } from '../../admin/guard'
-import { spawn } from '../../system/child-process'
 import { Fault } from '../../system/fault'
 import { subcommand } from '../options'
 import { addTry } from './guard-try'
+import { printedByItself } from './itself'
 import { configOption } from './places'
 import { print, warn } from './voice'
 
@@ -25,8 +23,9 @@ async function save({ config, print: isPreview = false }: { config: string; prin
     for (const { path, text } of await composeGuard(config, warn)) process.stdout.write(`# ${path}\n${text}`)
     return
   }
+  // Only we may write beside the config, and who reads the keyring may have to be its owner.
   if (!(await mayTry())) throw new Fault('the kernel has to try the guard, and this user may not', { hint: 'run this as root' })
-  const { code, printed } = await printedByItself(config)
+  const { code, printed } = await printedByItself(['guard', 'save', '--print', '--config', config])
   if (code !== 0) {
     process.exitCode = code
     return
@@ -35,15 +34,4 @@ async function save({ config, print: isPreview = false }: { config: string; prin
   const files = printedFiles(printed, folder)
   await writeGuard(folder, files)
   print(`saved: ${files.map(({ path }) => path).join(' and ')} (knockturn-guard.service loads the guard at boot)`)
-}
-
-/**
- * What `guard save --print` prints, in a process of its own: who reads the keyring may begin again as its owner (see asOwner), and only we may
- * write beside the config. Its warnings and errors are printed already.
- */
-async function printedByItself(config: string): Promise<{ code: number; printed: string }> {
-  const argv = [...process.execArgv, process.argv[1] ?? '', 'guard', 'save', '--print', '--config', config]
-  const child = spawn(process.execPath, argv, { stdio: ['ignore', 'pipe', 'inherit'] })
-  const [printed, [code]] = await Promise.all([text(child.stdout), once(child, 'close')])
-  return { code: code ?? 1, printed }
 }

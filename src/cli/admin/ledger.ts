@@ -1,5 +1,5 @@
 import type { Command } from 'commander'
-import { rebase } from '../../admin/ledger'
+import { makeFirst, rebase } from '../../admin/ledger'
 import { listed } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { subcommand } from '../options'
@@ -11,11 +11,19 @@ const NAMED = 8
 
 /** Gives knockturn the commands of the ledger. */
 export function addLedger(parent: Command): void {
-  const ledger = subcommand(parent, 'ledger', 'repair a ledger that was started while the clock was ahead', 'ledger rebase')
+  const ledger = subcommand(
+    parent,
+    'ledger',
+    'make the first ledger, or repair one that was started while the clock was ahead',
+    'ledger rebase',
+  )
   const description = 'set the base of the ledger to now, if it was started while the clock was ahead; stop the daemon first'
   subcommand(ledger, 'rebase', description, 'ledger rebase')
     .addOption(configOption())
     .action(async ({ config }: { config: string }) => printRebase(await rebase(config, Date.now())))
+  subcommand(ledger, 'new', 'make the first ledger, so that the daemon starts without its minute of waiting', 'ledger new')
+    .addOption(configOption())
+    .action(async ({ config }: { config: string }) => print(`made ${await makeFirst(config)}`))
 }
 
 /** Prints what a rebase has changed, and what it could not repair. */

@@ -53,9 +53,7 @@ function withServer(command: Command): void {
         'at most 255 bytes of valid UTF-8',
       ),
     )
-    .addOption(
-      reading('--host <host>', 'host the client knocks at', readHost, 'a host name or an address, without port or brackets'),
-    )
+    .addOption(reading('--host <host>', 'host the client knocks at', readHost, HOST_RULE))
 }
 
 /** What it may open, for how long and for whom. */
@@ -167,8 +165,10 @@ function readExpiry(text: string): number | null {
   return at !== null && at <= LAST_EXPIRY ? at : null
 }
 
+export const HOST_RULE = 'a host name or an address, without port or brackets'
+
 /** What a client can look up: nothing of a URL, no port and nobody at it. */
-function readHost(text: string): string | null {
+export function readHost(text: string): string | null {
   return isIP(text) || /^[^\s:/@[\]]+$/.test(text) ? text : null
 }
 

@@ -53,3 +53,18 @@ export async function rebaseLedger(path: string, skew: number, wall: number): Pr
     await disk.close()
   }
 }
+
+/**
+ * Makes an empty ledger: that nothing was ever accepted is its maker's word, as with --new-ledger.
+ * @throws {Fault} when there is a ledger, or it can't be written
+ */
+export async function makeLedger(path: string): Promise<void> {
+  const { disk, found } = await LedgerOnDisk.open(path, () => {})
+  try {
+    if (found.state !== 'missing')
+      throw new Fault(`${path}: there is a ledger already, and it stays`, { hint: 'start the daemon: it goes on with that one' })
+    await disk.replace([])
+  } finally {
+    await disk.close()
+  }
+}
