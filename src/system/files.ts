@@ -224,21 +224,13 @@ const PAUSE = 20
  * @param mode of the new file
  * @throws {Fault}
  */
-export async function changeText(
-  path: string,
-  change: () => Promise<string | Uint8Array | null>,
-  mode = 0o600,
-): Promise<void> {
+export async function changeText(path: string, change: () => Promise<string | Uint8Array | null>, mode = 0o600): Promise<void> {
   while (!(await tryToChange(path, change, mode)));
   await syncFolder(dirname(path))
 }
 
 /** @returns false where another change has taken us for killed, since we were so slow: nothing is changed then */
-async function tryToChange(
-  path: string,
-  change: () => Promise<string | Uint8Array | null>,
-  mode: number,
-): Promise<boolean> {
+async function tryToChange(path: string, change: () => Promise<string | Uint8Array | null>, mode: number): Promise<boolean> {
   // The new file is the lock, too: whoever has made it may read and replace the old one.
   const next = `${path}.new`
   const file = await makeAlone(next)

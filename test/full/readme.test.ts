@@ -175,8 +175,7 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
   it('holds over a reboot: strangers never get in, and ssh does', async () => {
     const siege = besiege(stranger, server.host.ipv4, SSH)
     await until(() => (siege.seen.silence ?? 0) > 0, 'the stranger tries')
-    await server.reboot()
-    const { open = 0 } = await siege.end()
+    const { open = 0 } = await server.reboot().finally(siege.end).then(siege.end)
     expect(open).toBe(0)
     const { code, stdout } = await login('echo in again')
     expect([code, stdout, await sees(stranger), await sees(stranger, port)]).toEqual([0, 'in again\n', 'silence', 'silence'])

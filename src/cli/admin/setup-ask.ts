@@ -1,10 +1,9 @@
-import { once } from 'node:events'
-import { createInterface } from 'node:readline'
 import { holderOf, type Listener } from '../../admin/setup/listeners'
 import type { Proposal, Wish } from '../../admin/setup/proposal'
 import type { There } from '../../admin/setup/there'
 import { KEY_ID, KEY_ID_RULE } from '../../protocol/key'
 import { formatService } from '../../protocol/service'
+import { askLine } from '../../system/ask-line'
 import { Fault, printable } from '../../system/fault'
 import { printTable } from '../voice'
 import { HOST_RULE, readHost } from './new-key'
@@ -62,7 +61,7 @@ async function ask<T>(
   rule: string,
 ): Promise<T> {
   for (let left = TRIES; left > 0; left--) {
-    const typed = (await line(`${question}${proposal === undefined ? '' : ` [${printable(proposal)}]`}: `)).trim()
+    const typed = await line(`${question}${proposal === undefined ? '' : ` [${printable(proposal)}]`}: `)
     const answer = read(typed === '' ? (proposal ?? '') : typed)
     if (answer !== null) return answer
     print(`expected ${rule}`)
@@ -72,24 +71,13 @@ async function ask<T>(
 
 /** Asks whether to begin. @throws {Fault} where that is not wanted */
 export async function askToBegin(): Promise<void> {
-  const answer = (await line('Begin? [yes]: ')).trim().toLowerCase()
+  const answer = (await line('Begin? [yes]: ')).toLowerCase()
   if (!['', 'y', 'yes'].includes(answer)) throw new Fault('nothing was changed')
 }
 
-/** A line that is typed. Ctrl-C ends us, as ever. @throws {Fault} where the terminal's end comes first */
+/** @throws {Fault} where the terminal's end comes first */
 async function line(prompt: string): Promise<string> {
-  process.stdout.write(prompt)
-  const reader = createInterface({ input: process.stdin, terminal: false })
-  try {
-    const ending = new AbortController()
-    const typed = once(reader, 'line', { signal: ending.signal }).then(([text]) => String(text))
-    const closed = once(reader, 'close', { signal: ending.signal }).then(() => null)
-    const answer = await Promise.race([typed, closed])
-    ending.abort()
-    await Promise.allSettled([typed, closed])
-    if (answer === null) throw new Fault('no answer: nothing was changed')
-    return answer
-  } finally {
-    reader.close()
-  }
+  const answer = await askLine(prompt, process.stdout)
+  if (answer === null) throw new Fault('no answer: nothing was changed')
+  return answer
 }
