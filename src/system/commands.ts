@@ -16,6 +16,12 @@ const MAX_OUTPUT = 8 * 1024 * 1024
 /** Arguments of a command that a fault shows: enough to know which rule, without a line of its own. */
 const SHOWN_ARGS = 6
 
+/**
+ * Where commands run that have no relative paths: anybody may be there. The folder that we were called in may be one that our user may not enter, such
+ * as /root when root has us begin again as another.
+ */
+export const WHEREVER = '/'
+
 /** A command that ran and failed; without an exit code it was ended, by its time limit or otherwise. */
 export class CommandFault extends Fault {
   constructor(
@@ -47,6 +53,7 @@ export async function run(command: string, args: readonly string[]): Promise<str
       maxBuffer: MAX_OUTPUT,
       env: surroundings(),
       extendEnv: false,
+      cwd: WHEREVER,
     })
     return stdout
   } catch (error) {

@@ -4,6 +4,7 @@ import { isIP } from 'node:net'
 import { tmpdir } from 'node:os'
 import { isAbsolute, join } from 'node:path'
 import { crc32 } from 'node:zlib'
+import { parsePublished, parseSockets } from '../../src/admin/setup/listeners'
 import { mappedAddress } from '../../src/client/stun'
 import { readConfig } from '../../src/daemon/config'
 import { parseRecord, readLedger } from '../../src/daemon/ledger/record'
@@ -421,4 +422,27 @@ const ledger: Target = {
   },
 }
 
-export const targets: readonly Target[] = [logLines, journal, pcap, stun, config, keyFile, keyLine, ledger]
+// ---- what listens here, as ss and the programs of containers print it: local users name their programs as they like
+
+const listeners: Target = {
+  name: 'listeners',
+  samples: [
+    textOf(
+      'tcp LISTEN 0 128 0.0.0.0:22 0.0.0.0:* users:(("sshd",pid=800,fd=7)) ino:5245 sk:1005 cgroup:/system.slice/ssh.service <->',
+      'udp UNCONN 0 0 127.0.0.53%lo:53 0.0.0.0:* users:(("systemd-resolve",pid=612,fd=14)) uid:991 ino:5241 sk:1001 cgroup:/ <->',
+      'udp UNCONN 0 0 [fe80::1]%eth0:546 [::]:* users:(("dhcpcd",pid=700,fd=6)) uid:1000 ino:5244 sk:1004 cgroup:/ v6only:1 <->',
+    ),
+    textOf('0.0.0.0:8080->80/tcp, [::]:8080->80/tcp', '0.0.0.0:8000-8002->8000-8002/udp', '443/tcp'),
+  ],
+  words: ['users:((', '",pid=1,fd=3)', 'uid:1000', 'uid:0', '*:22', '[::]:1', '%lo', '->', '/tcp', '-', ':', ', ', '65535', '\n'],
+  read(input) {
+    const text = input.toString('utf8')
+    const { found, unknown } = parseSockets(text)
+    const lines = text.split('\n').length
+    promise(found.length <= lines && unknown.length <= 1, 'it found more than there are lines')
+    for (const { port } of [...found.map(({ service }) => service), ...parsePublished(text)])
+      promise(Number.isInteger(port) && port >= 1 && port <= 65_535, `a service has the port ${port}`)
+  },
+}
+
+export const targets: readonly Target[] = [listeners, logLines, journal, pcap, stun, config, keyFile, keyLine, ledger]

@@ -2,7 +2,7 @@ import { constants } from 'node:fs'
 import { type FileHandle, open, readdir, readFile, stat } from 'node:fs/promises'
 import { basename } from 'node:path'
 import { execa } from 'execa'
-import { commandPath, missing } from '../../system/commands'
+import { commandPath, missing, WHEREVER } from '../../system/commands'
 import { errorCode, Fault, reason } from '../../system/fault'
 
 /** How long flock(1) may take, in milliseconds, and most of what it may say, in bytes. */
@@ -25,6 +25,7 @@ export async function hold(path: string, file: FileHandle): Promise<void> {
       stdio: ['ignore', 'ignore', 'pipe', file.fd as 3],
       env: { PATH: commandPath() },
       extendEnv: false,
+      cwd: WHEREVER,
       timeout: FLOCK_LIMIT,
       maxBuffer: FLOCK_OUTPUT,
     })

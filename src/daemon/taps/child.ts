@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { execa } from 'execa'
-import { commandPath, findCommand, run } from '../../system/commands'
+import { commandPath, findCommand, run, WHEREVER } from '../../system/commands'
 import { Fault, reason } from '../../system/fault'
 import { lineSplitter } from './lines'
 
@@ -145,6 +145,7 @@ function live({ argv, reader, settle, chatter, plain }: Program, begun: () => vo
     // The stream has no end, and so neither a time limit nor a largest size; each record or line in it has one.
     env: { PATH: commandPath(), LC_ALL: 'C' },
     extendEnv: false,
+    cwd: WHEREVER,
     // A terminal's Ctrl-C is for us alone: we end it in order.
     detached: true,
   })
