@@ -41,6 +41,13 @@ const AGAIN = `
   ln -s ../knockturn-trial.service /etc/systemd/system/sysinit.target.wants/
   "$0/knockturn-guard"`
 
+/** The timers of this host. */
+const TIMERS = `
+  for file in $(grep -ls 'knockturn-tria[l]' /proc/[0-9]*/cmdline); do
+    process=\${file%/cmdline}
+    [ "$(readlink "$process/ns/net")" != "$(readlink /proc/self/ns/net)" ] || echo "\${process#/proc/}"
+  done`
+
 /** Stands in front of programs that change something, and kills the script (with all of its group) in the place of the call number $KILL_AT. */
 const SHIMS = `
   mkdir -p /mnt/shims
@@ -78,8 +85,7 @@ describe.each([
     expect(await trial('begin', '600')).toMatchObject({ code: 0, stderr: '' })
     await place.sh(AGAIN, BIN)
   }
-  const timers = async () =>
-    (await place.run(['sh', '-c', "grep -ls 'knockturn-tria[l]' /proc/[0-9]*/cmdline | wc -l"])).stdout.trim()
+  const timers = async () => (await place.sh(TIMERS)).split('\n').filter(Boolean).length
 
   beforeAll(async () => {
     lab = new Lab(['client', 'stranger'])
@@ -134,7 +140,7 @@ describe.each([
       iptables -D INPUT -p tcp --dport 4712 -j ACCEPT; iptables -t mangle -D PREROUTING -p tcp --dport 4713 -j ACCEPT
       ${kind === 'nft' ? 'nft delete table ip mangle' : ''}`)
     expect(await place.snapshot()).toBe(before)
-    expect(await timers()).toBe('0')
+    expect(await timers()).toBe(0)
     await session.end()
   })
 
@@ -161,7 +167,7 @@ describe.each([
     expect((await place.snapshot()).split('\n')).toEqual(
       tried.split('\n').filter((line) => !line.includes('/var/lib/knockturn-trial')),
     )
-    expect([await state(), (await trial('outcome')).stdout, await timers()]).toEqual(['none', 'confirmed\n', '0'])
+    expect([await state(), (await trial('outcome')).stdout, await timers()]).toEqual(['none', 'confirmed\n', 0])
     expect(await sees(stranger)).toBe('silence')
   })
 
@@ -237,9 +243,7 @@ describe.each([
         const end = await place.snapshot()
         ends.add(end === before ? 'before' : end === tried ? 'tried' : `neither, at call ${n}, ${left}: ${end}`)
         expect(left === 'confirmed').toBe(end === tried && left !== 'none')
-        await place.sh(
-          `for file in $(grep -ls 'knockturn-tria[l]' /proc/[0-9]*/cmdline); do pid=\${file#/proc/}; kill -KILL "\${pid%/cmdline}"; done`,
-        )
+        await place.sh(`for process in $(${TIMERS}); do kill -KILL "$process"; done`)
         if (end === tried) await clear()
         if (code === 0) {
           expect(n).toBeGreaterThan(4)
@@ -300,7 +304,7 @@ describe.each([
     )
     const now = await place.snapshot()
     expect(await trial('begin', '600')).toMatchObject({ code: 1, stderr: expect.stringContaining('No space left') })
-    expect([await place.snapshot(), await timers()]).toEqual([now, '0'])
+    expect([await place.snapshot(), await timers()]).toEqual([now, 0])
     await place.sh('rm -r /mnt/full /etc/knockturn')
     expect(await place.snapshot()).toBe(before)
   })
