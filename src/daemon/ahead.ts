@@ -9,11 +9,16 @@ import { isoTime } from '../system/time'
  */
 const FAR = 3_600_000
 
+/** Keys that a line names. */
+const MAX_IDS = 10
+
 /** A floor of the ledger that is ahead of the clock; `key` null: its base, which is below all keys. */
 export interface FloorAhead {
   readonly key: ServerKey | null
   /** Whether the clock must have been wrong, now or then, so that somebody has to do something. */
   readonly isFar: boolean
+  /** Unix milliseconds: before them nothing opens. */
+  readonly until: number
   /** What follows from it, and the remedy. */
   readonly message: string
 }
@@ -26,14 +31,16 @@ export function floorsAhead(ledger: Ledger, keys: Iterable<ServerKey>, wall: num
     const { base, own } = ledger.opensAt(key.fingerprint, key.key.period, wall)
     all = Math.max(all, base ?? 0)
     // Of a key that is over nobody waits for anything.
-    if (own !== null && !isOver(key, wall)) floors.push({ key, isFar: own - wall > FAR, message: ownAhead(own, base) })
+    if (own !== null && !isOver(key, wall))
+      floors.push({ key, isFar: own - wall > FAR, until: own, message: ownAhead(own, base) })
   }
-  if (all > 0) floors.push({ key: null, isFar: all - wall > FAR, message: baseAhead(all, wall) })
+  if (all > 0) floors.push({ key: null, isFar: all - wall > FAR, until: all, message: baseAhead(all, wall) })
   return floors
 }
 
 /**
- * Says which floors are ahead of the clock: below them nothing opens until it has caught up.
+ * Says which floors are ahead of the clock: below them nothing opens until it has caught up. Those of several keys in one line: a machine that
+ * boots with a clock that is behind has all of them ahead.
  * @param isToldOfMinute whether it has been said that nothing opens in the first minute
  * @param wall Unix milliseconds
  */
@@ -44,7 +51,14 @@ export function warnOfFloors(
   log: Logger,
   wall: number,
 ): void {
-  for (const { key, isFar, message } of floorsAhead(ledger, keys, wall)) {
+  const floors = floorsAhead(ledger, keys, wall)
+  const own = floors.filter(({ key }) => key)
+  if (own.length > 1) {
+    const ids = own.slice(0, MAX_IDS).flatMap(({ key }) => key?.id ?? [])
+    if (own.some(({ isFar }) => isFar)) log.error({ keys: ids }, manyAhead(own))
+    else log.warn({ keys: ids }, manyAhead(own))
+  }
+  for (const { key, isFar, message } of own.length > 1 ? floors.filter(({ key }) => !key) : floors) {
     const about = key ? { key: key.id, fingerprint: key.fingerprint } : {}
     if (isFar) log.error(about, message)
     else if (key || !isToldOfMinute) log.warn(about, message)
@@ -84,7 +98,13 @@ function baseAhead(until: number, wall: number): string {
   return `the ledger's base is ahead of the clock: nothing opens before ${isoTime(until)}${until - wall > FAR ? remedy : ''}`
 }
 
+/** What is said of the floors of several keys. */
+function manyAhead(floors: readonly FloorAhead[]): string {
+  const last = isoTime(Math.max(...floors.map(({ until }) => until)))
+  return `the floors of ${floors.length} keys are ahead of the clock: they open nothing before ${last} at the latest: set the clock if it is behind, or make new keys`
+}
+
 function ownAhead(until: number, base: number | null): string {
   const sooner = base === null ? 'at once' : `from ${isoTime(base)} on, because the ledger's base is ahead, too`
-  return `the floor of this key is ahead of the clock: it opens nothing before ${isoTime(until)}; a new key opens ${sooner}`
+  return `the floor of this key is ahead of the clock: it opens nothing before ${isoTime(until)}: set the clock if it is behind; a new key opens ${sooner}`
 }

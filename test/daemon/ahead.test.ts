@@ -1,5 +1,6 @@
+import type { Logger } from 'pino'
 import { describe, expect, it } from 'vitest'
-import { floorsAhead, whyAhead } from '../../src/daemon/ahead'
+import { floorsAhead, warnOfFloors, whyAhead } from '../../src/daemon/ahead'
 import { freshBase, Ledger, type LedgerRecord } from '../../src/gate/ledger'
 import { serverKey } from '../replay/world'
 
@@ -43,7 +44,9 @@ describe('of the floors of a ledger', () => {
     [HOUR + 30_000, true],
   ])('a key’s is told to be %i ms ahead, and whether that is far: %s', (ahead, isFar) => {
     const until = new Date(NOW + ahead).toISOString().replace('.000', '')
-    expect(told([floor(ahead)])).toEqual([['user1', isFar, `${OWN} ${until}; a new key opens at once`]])
+    expect(told([floor(ahead)])).toEqual([
+      ['user1', isFar, `${OWN} ${until}: set the clock if it is behind; a new key opens at once`],
+    ])
   })
 
   it('a key’s is told with the base where a new key would have to wait for that', () => {
@@ -51,7 +54,7 @@ describe('of the floors of a ledger', () => {
       [
         'user1',
         true,
-        `${OWN} 2028-11-21T12:00:00Z; a new key opens from 2027-11-22T12:01:00Z on, because the ledger's base is ahead, too`,
+        `${OWN} 2028-11-21T12:00:00Z: set the clock if it is behind; a new key opens from 2027-11-22T12:01:00Z on, because the ledger's base is ahead, too`,
       ],
       [undefined, true, `${BASE} 2027-11-22T12:01:00Z${REMEDY}`],
     ])
@@ -64,6 +67,42 @@ describe('of the floors of a ledger', () => {
   it('one is told that is further ahead than a date can say', () => {
     expect(told([{ kind: 'base', seconds: 2 ** 52, ahead: 2 }])).toEqual([
       [undefined, true, `${BASE} +275760-09-13T00:00:00Z${REMEDY}`],
+    ])
+  })
+})
+
+describe('at the start', () => {
+  const said = (records: LedgerRecord[], keys = [alice, bob]) => {
+    const lines: unknown[] = []
+    const log = Object.fromEntries(
+      ['warn', 'error'].map((level) => [level, (about: object, line: string) => lines.push([level, about, line])]),
+    )
+    warnOfFloors(ledger(...records), keys, false, log as unknown as Logger, NOW)
+    return lines
+  }
+
+  it('one line tells of many keys by a clock that is behind, and names some of them', () => {
+    const keys = Array.from({ length: 30 }, (_, n) => serverKey(n + 1))
+    const lines = said(
+      keys.map(({ fingerprint }, n) => floor(n * 30_000 + 30_000, { ...alice, fingerprint })),
+      keys,
+    )
+    const told = 'the floors of 30 keys are ahead of the clock: they open nothing before 2026-11-22T12:15:00Z at the latest'
+    expect(lines).toEqual([
+      ['warn', { keys: keys.slice(0, 10).map(({ id }) => id) }, `${told}: set the clock if it is behind, or make new keys`],
+    ])
+  })
+
+  it('it is an error where one of them is far ahead', () => {
+    expect(said([floor(2 * HOUR), floor(30_000, bob)])).toEqual([
+      ['error', { keys: [alice.id, bob.id] }, expect.stringContaining('the floors of 2 keys')],
+    ])
+  })
+
+  it('that of one key is told by itself, and the base, too', () => {
+    expect(said([base(YEAR), floor(2 * YEAR)])).toEqual([
+      ['error', expect.objectContaining({ key: alice.id }), expect.stringContaining(OWN)],
+      ['error', {}, expect.stringContaining(BASE)],
     ])
   })
 })

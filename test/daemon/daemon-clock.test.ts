@@ -154,7 +154,7 @@ describe('a clock that is set back by two hours', () => {
     await set(-2 * HOUR)
     expect(await hears(knock())).toEqual({
       said: 'stale',
-      reason: `the floor of this key is ahead of the clock: it opens nothing before ${FLOOR}; a new key opens at once`,
+      reason: `the floor of this key is ahead of the clock: it opens nothing before ${FLOOR}: set the clock if it is behind; a new key opens at once`,
     })
   })
 
