@@ -1,5 +1,5 @@
 import { spawnSync } from 'node:child_process'
-import { mkdirSync, readFileSync } from 'node:fs'
+import { mkdirSync, readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { put, scratch } from './system/scratch'
@@ -65,6 +65,50 @@ describe('the unit of trials', () => {
   })
 })
 
+/** A unit of docs/systemd as this checkout has it, with what systemd finds in it, and its exposure of 100 at most so much. */
+function unitOf(name: string, threshold: number) {
+  const text = readFileSync(join(ROOT, 'docs/systemd', name), 'utf8')
+  const folder = scratch()
+  // What it names, such as a timer its service, has to be there.
+  for (const other of readdirSync(join(ROOT, 'docs/systemd')).filter((one) => /\.(service|timer)$/.test(one)))
+    put(folder, other, readFileSync(join(ROOT, 'docs/systemd', other), 'utf8').replaceAll('/opt/knockturn', ROOT), 0o644)
+  const run = (...args: string[]) => spawnSync('systemd-analyze', [...args, join(folder, name)], { encoding: 'utf8' })
+  const { status, stderr } = run('verify', '--man=no')
+  return {
+    faults: [status, stderr.split('\n').filter((line) => line.includes(`${name}:`))],
+    exposure: () => run('security', '--offline=true', `--threshold=${threshold}`),
+    has: (setting: string) => [...text.matchAll(new RegExp(`^${setting}=(.*)$`, 'gm'))].map(([, value]) => value),
+  }
+}
+const NO_FAULT = [0, []]
+
+describe('the unit of the probe', () => {
+  const { faults, exposure, has } = unitOf('knockturn-probe.service', 12)
+
+  it('has no fault that systemd finds, and is exposed no more than it has to be', () => {
+    expect(faults).toEqual(NO_FAULT)
+    expect(exposure()).toMatchObject({ status: 0, stdout: expect.stringContaining('Overall exposure level') })
+  })
+
+  it('lets it send to this machine and nowhere else, as nobody, with no privileges', () => {
+    expect(
+      [
+        'IPAddressDeny',
+        'IPAddressAllow',
+        'RestrictAddressFamilies',
+        'DynamicUser',
+        'CapabilityBoundingSet',
+        'NoNewPrivileges',
+      ].map(has),
+    ).toEqual([['any'], ['127.0.0.1'], ['AF_INET'], ['yes'], [''], ['yes']])
+  })
+
+  it('comes and goes with the daemon, and neither of them is ever given up', () => {
+    expect([has('BindsTo'), setting('Wants')]).toEqual([['knockdaemon.service'], ['knockturn-probe.service']])
+    expect([has('StartLimitIntervalSec'), setting('StartLimitIntervalSec'), has('Restart')]).toEqual([['0'], ['0'], ['always']])
+  })
+})
+
 describe('the systemd unit', () => {
   it('has no fault that systemd finds', () => {
     const { status, stderr } = analyze('verify', '--man=no')
@@ -96,6 +140,11 @@ describe('the systemd unit', () => {
       ['knockturn'],
       ['1'],
     ])
+  })
+
+  it('has a watchdog that hears of it by a child of its, and a folder that outlives a restart', () => {
+    const names = ['Type', 'NotifyAccess', 'WatchdogSec', 'Restart', 'RuntimeDirectory', 'RuntimeDirectoryPreserve']
+    expect(names.map(setting)).toEqual([['notify'], ['all'], ['60'], ['on-failure'], ['knockturn'], ['restart']])
   })
 
   it('puts the log rules in place unattended: what somebody is connected to must not keep the daemon from starting', () => {

@@ -5,20 +5,23 @@ import { Passcodes } from '../gate/passcodes/passcodes'
 import type { ServerKey } from '../gate/server-key'
 import type { Service } from '../protocol/service'
 import { Fault, reason } from '../system/fault'
-import { checkClock } from '../system/time'
+import { serviceManager } from '../system/service-manager'
 import { warnOfFloors } from './ahead'
 import { backendOf } from './backends/all'
 import type { Backend, Rules } from './backends/backend'
 import { sweepOthers } from './backends/sweep'
 import { guardOfNow, RecentNetworks } from './bridges'
+import { untilClockIsRight } from './clock-wait'
 import type { Config } from './config'
 import { Daemon } from './daemon'
 import { watchExposure } from './exposure/watch'
 import { openLedger } from './ledger/disk'
 import { checkPrivileges } from './privileges'
+import { Pulse } from './pulse'
 import { Reloader } from './reload'
-import { type TapRules, tapRulesOf } from './tap-rules'
+import { poolOf, type TapRules, tapRulesOf } from './tap-rules'
 import { openTaps } from './taps/open'
+import type { TapSource } from './taps/source'
 import { tapWatch, watchTaps } from './taps/watch'
 import { tidyingWatch } from './tidying'
 import { UnknownConnections, watchUnknown } from './unknown-connections'
@@ -51,7 +54,6 @@ export async function serve(
   complain: (faults: readonly Fault[]) => void,
 ): Promise<boolean> {
   const warn = (message: string) => log.warn(message)
-  checkClock(now().wall, 'set the clock before you start the daemon')
   const backend = backendOf(config)
   const work = { firewall: backend.isReal, capture: config.taps.source === 'nflog' }
   await checkPrivileges(work, options.allowRoot, options.command, warn)
@@ -63,6 +65,9 @@ export async function serve(
     complain(faults)
     return false
   }
+  const taps = openTaps(config.taps, warn, config.datagram.ports)
+  const pulse = pulseOf(taps, config, backend, reloader, log)
+  await untilClockIsRight(log, now, (status) => pulse.wait(status, now().steady))
   const { daemon, disk, open, unknown } = await begin(options, config, backend, reloader, log)
   reloader.follow()
   const ending = new AbortController()
@@ -70,16 +75,16 @@ export async function serve(
   watchUnknown(unknown, () => daemon.alarm(), ending.signal)
   await sweepOthers(backend, config, log)
 
-  const taps = openTaps(config.taps, warn, config.datagram.ports)
   const isInOrder = await new Promise<boolean>((resolve) => {
     const end = () => resolve(true)
     process.on('SIGTERM', end).on('SIGINT', end)
     taps
       .start(
-        (tap) => daemon.hear(tap),
+        (tap) => pulse.isProbe(tap) || daemon.hear(tap),
         () => daemon.finish().then(end),
       )
-      .then(() => {
+      .then(async () => {
+        await pulse.begin(ending.signal)
         log.info({ server: config.server, keys: reloader.keys.length, source: config.taps.source }, 'ready')
         const strangers = (services: readonly Service[]) => backend.strangers(services, config.firewall.guard)
         if (backend.isReal) watchExposure(() => reloader.keys, strangers, log, ending.signal)
@@ -99,6 +104,18 @@ export async function serve(
   await disk.close()
   log.info({ ...taps.counters, retransmits: daemon.retransmits }, 'ended')
   return isInOrder
+}
+
+/** What shows that a daemon lives and hears. */
+function pulseOf(taps: TapSource, config: Config, backend: Backend, reloader: Reloader, log: Logger): Pulse {
+  return new Pulse({
+    manager: serviceManager(process.env, process.pid),
+    taps,
+    isProbed: config.taps.source === 'nflog',
+    isSure: backend.hearsLoopback,
+    pool: () => poolOf(reloader.judged),
+    log,
+  })
 }
 
 /** Joins the stages, and has the daemon take over the keys and what an earlier run has left in force. */

@@ -41,17 +41,18 @@ export function commandPath(): string {
 
 /**
  * Runs a command with a list of arguments: never a shell.
+ * @param more environment variables that it needs beside those that every command has
  * @returns its standard output
  * @throws {CommandFault} with what the command said, when it fails or takes too long
  * @throws {Fault} when it is missing
  */
-export async function run(command: string, args: readonly string[]): Promise<string> {
+export async function run(command: string, args: readonly string[], more: NodeJS.ProcessEnv = {}): Promise<string> {
   try {
     const { stdout } = await execa(command, args, {
       stdin: 'ignore',
       timeout: TIME_LIMIT,
       maxBuffer: MAX_OUTPUT,
-      env: surroundings(),
+      env: { ...surroundings(), ...more },
       extendEnv: false,
       cwd: WHEREVER,
     })
@@ -179,6 +180,7 @@ const PACKAGES: Record<string, string> = {
   install: 'coreutils',
   timeout: 'coreutils',
   journalctl: 'systemd',
+  'systemd-notify': 'systemd',
 }
 
 /** What to do without it, where that is possible. */

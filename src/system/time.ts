@@ -37,8 +37,11 @@ export function isoTime(milliseconds: number): string {
   return `${new Date(Math.min(milliseconds, LAST_MOMENT)).toISOString().slice(0, -5)}Z`
 }
 
+/** Whether the clock can be true. @param wall Unix milliseconds */
+export const isClockPossible = (wall: number): boolean => new Date(wall).getUTCFullYear() >= FIRST_YEAR
+
 /** @param hint what to do about it @throws {Fault} when the clock can't be true: everything here depends on it */
 export function checkClock(wall: number, hint: string): void {
-  if (new Date(wall).getUTCFullYear() >= FIRST_YEAR) return
+  if (isClockPossible(wall)) return
   throw new Fault(`the clock is wrong: expected ${FIRST_YEAR} or later, got ${isoTime(wall)}`, { hint })
 }

@@ -82,6 +82,8 @@ export interface BootFile {
 export interface Backend {
   /** Whether it changes this machine's firewall: then it requires cap_net_admin. */
   readonly isReal: boolean
+  /** Whether its log rules hear all that comes by loopback: else a rule of the administrator's may accept it before. */
+  readonly hearsLoopback: boolean
   /** The programs that it runs. */
   readonly commands: readonly string[]
   /** Leases of all keys that may be in force. */

@@ -21,6 +21,7 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
   const programs = [config.open, config.close, ...(config.list ? [config.list] : [])]
   return {
     isReal: false,
+    hearsLoopback: false,
     commands: RUNNERS,
     maxLeases: MAX_LEASES,
 

@@ -25,6 +25,7 @@ import { iptables as plain } from './iptables'
 /** The same as iptables, where ports are guarded: leases and log rules stand in mangle PREROUTING, in front of DNAT. */
 export const iptablesGuard: Backend = {
   ...plain,
+  hearsLoopback: true,
 
   async open(rules, _left, warn) {
     const families = (await readMangles(warn)).map(({ family }) => family)

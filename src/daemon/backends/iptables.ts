@@ -17,6 +17,7 @@ const MAX_LEASES = 4_096
 /** Leases as rules of iptables and ip6tables. */
 export const iptables: Backend = {
   isReal: true,
+  hearsLoopback: false,
   commands: ['iptables', 'ip6tables', 'iptables-restore', 'ip6tables-restore'],
   maxLeases: MAX_LEASES,
 

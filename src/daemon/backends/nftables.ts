@@ -15,6 +15,7 @@ import { eitherGuard } from './either-guard'
 /** Leases as elements of sets in a table of our own. */
 export const nftables: Backend = {
   isReal: true,
+  hearsLoopback: true,
   commands: ['nft'],
   maxLeases: MAX_LEASES,
 
