@@ -199,8 +199,8 @@ describe('the page of the config', () => {
     // A program's table has its entries where there is one.
     const program = '[firewall.command]\nopen = ["door", "{address}"]\nclose = ["door", "{address}"]'
     const { firewall, ...rest } = (await parsed(`server = ""\n${program}`)) as Config
-    // What four entries say is one guard.
-    const guard = { guard: 0, public: 0, guardExcept: 0, guardNetworks: 0 }
+    // What six entries say is one guard.
+    const guard = { guard: 0, public: 0, guardExcept: 0, guardNetworks: 0, failOpenTo: 0, failOpenAfter: 0 }
     expect(set(entries('THE CONFIG'))).toEqual(set(entriesOf({ ...rest, firewall: { ...firewall, ...guard } })))
   })
 

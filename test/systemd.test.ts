@@ -109,6 +109,29 @@ describe('the unit of the probe', () => {
   })
 })
 
+describe('the units of fail_open_to', () => {
+  const service = unitOf('knockturn-fail-open.service', 45)
+  const timer = unitOf('knockturn-fail-open.timer', 100)
+
+  it('have no fault that systemd finds, and are exposed no more than they have to be', () => {
+    expect([service.faults, timer.faults]).toEqual([NO_FAULT, NO_FAULT])
+    expect(service.exposure()).toMatchObject({ status: 0, stdout: expect.stringContaining('Overall exposure level') })
+  })
+
+  it('look once a minute, by a clock that nobody can set', () => {
+    expect(['OnActiveSec', 'OnUnitInactiveSec', 'OnCalendar', 'Persistent'].map(timer.has)).toEqual([['1min'], ['1min'], [], []])
+  })
+
+  it('keep what they have counted from one look to the next, where the daemon’s user can’t reach it', () => {
+    expect(['RuntimeDirectory', 'RuntimeDirectoryMode', 'RuntimeDirectoryPreserve', 'User'].map(service.has)).toEqual([
+      ['knockturn-fail-open'],
+      ['0700'],
+      ['yes'],
+      [],
+    ])
+  })
+})
+
 describe('the systemd unit', () => {
   it('has no fault that systemd finds', () => {
     const { status, stderr } = analyze('verify', '--man=no')

@@ -3,7 +3,7 @@ import { basename, dirname, join } from 'node:path'
 import { backendOf } from '../daemon/backends/all'
 import type { BootFile } from '../daemon/backends/backend'
 import { guardOfNow } from '../daemon/bridges'
-import { SAVED_GUARDS } from '../daemon/saved-guard'
+import { ALL_SAVED } from '../daemon/saved-guard'
 import { ownPrivileges } from '../system/capabilities'
 import { errorCode, Fault, reason } from '../system/fault'
 import { changeText } from '../system/files'
@@ -43,7 +43,7 @@ export async function composeGuard(file: string, warn: (message: string) => void
 export function printedFiles(printed: string, folder: string): BootFile[] {
   const [, ...parts] = printed.split(/^# (.+)\n/m)
   return parts.flatMap((path, i) => {
-    const name = Object.keys(SAVED_GUARDS).find((one) => one === basename(path))
+    const name = ALL_SAVED.find((one) => one === basename(path))
     return i % 2 === 0 && name ? { path: join(folder, name), text: parts[i + 1] ?? '' } : []
   })
 }
@@ -62,9 +62,7 @@ export async function writeGuard(folder: string, files: readonly BootFile[]): Pr
   for (const { path, text } of files) await changeText(path, async () => text)
   const paths = files.map(({ path }) => path)
   // Last: two guards shut as well as one, and none does not.
-  const old = Object.keys(SAVED_GUARDS)
-    .map((name) => join(folder, name))
-    .filter((path) => !paths.includes(path))
+  const old = ALL_SAVED.map((name) => join(folder, name)).filter((path) => !paths.includes(path))
   for (const path of old) await remove(path)
 }
 

@@ -12,6 +12,7 @@ import { checkOwned, ReadFault, readText } from '../system/files'
 import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
 import { type CommandConfig, commandSchema } from './command/config'
+import { failOpenEntries, failOpenFault, failOpenOf } from './fail-open'
 import { allBut, type Guard, merged, parseGuarded, parseInterface } from './guard'
 import { MAX_LEASES } from './nftables/elements'
 import { resolveAuto } from './saved-guard'
@@ -165,6 +166,7 @@ const table = v.strictObject({
       ),
       guard_networks: v.optional(v.pipe(v.array(cidr), v.maxLength(MAX_GUARDED, `at most ${MAX_GUARDED} entries`))),
       leases_per_key: v.optional(whole(1, MAX_LEASES), MAX_KEY_LEASES),
+      ...failOpenEntries,
       command: v.optional(commandSchema),
     }),
     {},
@@ -201,6 +203,8 @@ const schema = v.pipe(
         input: firewall.guard,
         path: leadingTo(value, 'firewall', 'guard'),
       })
+    const [entry, message] = failOpenFault(firewall) ?? []
+    if (entry && message) addIssue({ message, input: firewall[entry], path: leadingTo(value, 'firewall', entry) })
     const [first, last] = passcodeRange(passcode.base, passcode.pin_digits)
     if (datagram.ports.some((port) => port >= first && port <= last))
       addIssue({
@@ -280,6 +284,7 @@ export async function parseConfig(file: string, text: string): Promise<Read<Conf
           interfaces: firewall.guard_except.flatMap((one) => (typeof one === 'string' ? one : [])),
           blocks: firewall.guard_except.flatMap((one) => (typeof one === 'string' ? [] : one)),
           networks: firewall.guard_networks ?? null,
+          ...failOpenOf(firewall),
         },
         leasesPerKey: firewall.leases_per_key,
         command: firewall.command ?? null,

@@ -1,6 +1,7 @@
 import type { Cidr } from '../protocol/address'
 import { MAX_PORT, type Ports } from '../protocol/ports'
 import { parseService, type Service } from '../protocol/service'
+import type { FailOpen } from './fail-open'
 
 /** What is guarded, and whom the guard spares. */
 export interface Guard {
@@ -16,6 +17,8 @@ export interface Guard {
   readonly inside: readonly string[]
   /** Whether the kernel knows every connection to a guarded port: then what belongs to none is dropped, too, and not only what begins one. */
   readonly isStrict: boolean
+  /** For whom bin/knockturn-fail-open may open the ports; absent: for nobody. */
+  readonly failOpen?: FailOpen
 }
 
 export const NO_GUARD: Guard = { ports: [], interfaces: [], blocks: [], networks: [], inside: [], isStrict: false }

@@ -16,6 +16,12 @@ export async function resolveAuto(folder: string): Promise<'nftables' | 'iptable
 /** Every file that a saved guard may have, and its backend; bin/knockturn-guard loads those that are there. */
 export const SAVED_GUARDS = { 'guard.nft': 'nftables', 'guard.iptables': 'iptables', 'guard.ip6tables': 'iptables' } as const
 
+/** What `guard save` writes beside them where the config has fail_open_to; bin/knockturn-fail-open reads it. */
+export const SAVED_FAIL_OPEN = ['fail-open.nft', 'fail-open.iptables', 'fail-open.ip6tables'] as const
+
+/** All that `guard save` may have written. */
+export const ALL_SAVED: readonly string[] = [...Object.keys(SAVED_GUARDS), ...SAVED_FAIL_OPEN]
+
 const isThere = (path: string): Promise<boolean> =>
   access(path).then(
     () => true,

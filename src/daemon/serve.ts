@@ -15,6 +15,7 @@ import { untilClockIsRight } from './clock-wait'
 import type { Config } from './config'
 import { Daemon } from './daemon'
 import { watchExposure } from './exposure/watch'
+import { FailOpenWatch } from './fail-open-watch'
 import { openLedger } from './ledger/disk'
 import { checkPrivileges } from './privileges'
 import { Pulse } from './pulse'
@@ -71,7 +72,11 @@ export async function serve(
   const { daemon, disk, open, unknown } = await begin(options, config, backend, reloader, log)
   reloader.follow()
   const ending = new AbortController()
-  open.follow(() => daemon.alarm(), ending.signal)
+  const failOpen = new FailOpenWatch(open, log)
+  open.follow(() => {
+    daemon.alarm()
+    failOpen.look()
+  }, ending.signal)
   watchUnknown(unknown, () => daemon.alarm(), ending.signal)
   await sweepOthers(backend, config, log)
 
@@ -84,7 +89,9 @@ export async function serve(
         () => daemon.finish().then(end),
       )
       .then(async () => {
+        // In this order: bin/knockturn-fail-open looks once more when it has opened, and takes that back where a daemon lives.
         await pulse.begin(ending.signal)
+        failOpen.begin()
         log.info({ server: config.server, keys: reloader.keys.length, source: config.taps.source }, 'ready')
         const strangers = (services: readonly Service[]) => backend.strangers(services, config.firewall.guard)
         if (backend.isReal) watchExposure(() => reloader.keys, strangers, log, ending.signal)

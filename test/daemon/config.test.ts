@@ -195,6 +195,18 @@ describe('the config', () => {
     )
   })
 
+  it.each([
+    ['', undefined],
+    ['fail_open_to = []', undefined],
+    ['fail_open_to = ["198.51.100.0/24", "2001:db8::/32"]', 10],
+    ['fail_open_to = ["10.0.0.0/8"]\nfail_open_after = "5m"', 5],
+    ['fail_open_to = ["10.0.0.0/8"]\nfail_open_after = "301s"', 6],
+    ['fail_open_to = ["10.0.0.0/8"]\nfail_open_after = "1d"', 1_440],
+  ])('opens nothing for want of a daemon unless it is said: %j', async (lines, minutes) => {
+    const { firewall } = await read(`server = "gate.example"\n[firewall]\nguard = ["22/tcp"]\n${lines}`)
+    expect(firewall.guard.failOpen?.minutes).toBe(minutes)
+  })
+
   it('takes relative paths from its own folder', async () => {
     const folder = scratch()
     const text = 'server = ""\nkeys = "keys"\n[taps]\nsource = "file"\nfile = "log/knocks"\n[ledger]\npath = "../state/ledger"'
@@ -291,6 +303,29 @@ describe('a fault in the config', () => {
       'guard = "all"\nguard_except = ["a b"]',
       '4: "firewall.guard_except" expected an interface such as "br-*", or a block such as "10.0.0.0/8", got "a b"',
     ],
+    ['fail_open_to = ["198.51.100.0/24"]', '3: "firewall.fail_open_to" requires a guard in [firewall]: nothing else is opened'],
+    ['guard = "all"\nfail_open_after = "10m"', '4: "firewall.fail_open_after" requires fail_open_to in [firewall]'],
+    [
+      'backend = "dry-run"\nguard = "all"\nfail_open_to = ["198.51.100.0/24"]',
+      '5: "firewall.fail_open_to" requires backend = "nftables" or "iptables"',
+    ],
+    ...['0.0.0.0/0', '::/0', '198.0.0.0/7', '2001:db8::/31'].map((block) => [
+      `guard = "all"\nfail_open_to = ["${block}"]`,
+      `4: "firewall.fail_open_to" expected blocks no larger than a /8 of IPv4 or a /32 of IPv6, got "${block}"`,
+    ]),
+    [
+      'guard = "all"\nfail_open_to = ["10.0.0.1/8"]',
+      '4: "firewall.fail_open_to" expected a block such as "198.51.100.0/24", with zeros behind the prefix, got "10.0.0.1/8"',
+    ],
+    ['guard = "all"\nfail_open_to = ["::ffff:0.0.0.0/96"]', '4: "firewall.fail_open_to" expected a block'],
+    [
+      `guard = "all"\nfail_open_to = ${JSON.stringify(Array.from({ length: 17 }, (_, n) => `10.0.0.${n}`))}`,
+      '4: "firewall.fail_open_to" expected at most 16 blocks',
+    ],
+    ...['4m', '240s', '25h', '10', 'soon', ''].map((after) => [
+      `guard = "all"\nfail_open_to = ["10.0.0.0/8"]\nfail_open_after = "${after}"`,
+      `5: "firewall.fail_open_after" expected a duration from "5m" to "24h", got "${after}"`,
+    ]),
   ])('is a guard that does not fit together: %j', async (lines, fault) => {
     expect(await faultsOf(`server = "gate.example"\n[firewall]\n${lines}`)).toEqual([expect.stringContaining(fault)])
   })

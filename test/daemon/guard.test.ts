@@ -1,7 +1,9 @@
 import { describe, expect, it } from 'vitest'
 import { bridgesIn, guardOfNow, RecentNetworks } from '../../src/daemon/bridges'
 import { allBut, guards, NO_GUARD, parseGuarded, parseInterface } from '../../src/daemon/guard'
-import { commentOf, guardRules, markedRules } from '../../src/daemon/iptables/guard-rules'
+import { failOpenScript, guardScript } from '../../src/daemon/iptables/guard'
+import { commentOf, failOpenRules, guardRules, markedRules } from '../../src/daemon/iptables/guard-rules'
+import { parseTable } from '../../src/daemon/iptables/table'
 import { areWhole, marksOf } from '../../src/daemon/marks'
 import { formatCidr, parseCidr } from '../../src/protocol/address'
 import { formatGuarded } from './guarded'
@@ -141,4 +143,39 @@ describe('the rules of a guard, for iptables', () => {
 it('two rulesets that differ have different marks', () => {
   const marks = (...rules: string[]) => [...marksOf(new Map([['a', rules]])).values()].join()
   expect(new Set([marks('x'), marks('y'), marks('x', 'y')]).size).toBe(3)
+})
+
+describe('fail_open_to with iptables', () => {
+  const failOpen = { minutes: 10, blocks: ['198.51.100.0/24', '2001:db8::/32'].map((text) => parseCidr(text) as never) }
+  const guard = { ...NO_GUARD, ports: portsOf('22/tcp', '60000-61000/udp') }
+  const opened = { guard: { ...guard, failOpen }, taps: null }
+
+  it('changes nothing in the rules where it is not set', () => {
+    const rules = [...guardRules('iptables', { guard, taps: null }).values()].flat()
+    expect([rules.filter((rule) => rule.includes('FAILOPEN')), failOpenRules('iptables', guard)]).toEqual([[], []])
+  })
+
+  it.each([
+    ['iptables', '198.51.100.0/24'],
+    ['ip6tables', '2001:db8::/32'],
+  ] as const)('opens with %s the guarded ports to the blocks of its kind, and nothing else', (family, block) => {
+    const rest = '-m comment --comment knockturn:fail-open -j ACCEPT'
+    expect(failOpenRules(family, opened.guard)).toEqual([
+      `-A KNOCKTURN-FAILOPEN -s ${block} -p tcp -m multiport --dports 22 ${rest}`,
+      `-A KNOCKTURN-FAILOPEN -s ${block} -p udp -m multiport --dports 60000:61000 ${rest}`,
+    ])
+    expect(failOpenScript(family, opened)?.split('\n').slice(0, 3)).toEqual([
+      '## minutes: 10',
+      '*mangle',
+      ':KNOCKTURN-FAILOPEN - [0:0]',
+    ])
+  })
+
+  it('is led to behind what lets loopback pass, by a chain that an installation leaves as it is', () => {
+    const main = guardRules('iptables', opened).get('KNOCKTURN') ?? []
+    expect(main[2]).toBe('-A KNOCKTURN -j KNOCKTURN-FAILOPEN')
+    const there = parseTable('iptables', '-N KNOCKTURN-FAILOPEN\n')
+    const made = (table: typeof there) => guardScript(table, opened, null).includes(':KNOCKTURN-FAILOPEN - [0:0]')
+    expect([made(there), made(parseTable('iptables', ''))]).toEqual([false, true])
+  })
 })

@@ -21,6 +21,12 @@ export interface OpenFirewall {
   readonly logged: (() => Promise<number>) | null
   /** Calls `look` whenever another program may have changed it, from now on until it is aborted. */
   follow(look: () => void, signal: AbortSignal): void
+  /**
+   * Closes what bin/knockturn-fail-open has opened while no daemon was alive; absent where nothing is ever opened so.
+   * @returns whether anything was open
+   * @throws {Fault} where that can't be known or done
+   */
+  closeFailOpen?(): Promise<boolean>
 }
 
 /** A lease in force, and what has come through it. */
@@ -115,7 +121,8 @@ export interface Backend {
    */
   plan(rules: Rules, request: InstallationRequest, warn: (lines: readonly string[]) => void): Promise<Installation>
   /**
-   * Composes what shuts the guarded ports at boot, and hears knocks: by it leases that are in force stay.
+   * Composes what shuts the guarded ports at boot, and hears knocks: by it leases that are in force stay. Where the config has fail_open_to, also
+   * what bin/knockturn-fail-open opens.
    * @param warn told of a part that this machine has not
    * @returns files with relative paths; none where the backend has no guard
    */

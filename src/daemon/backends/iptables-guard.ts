@@ -2,6 +2,8 @@ import { lookForBlocked } from '../exposure/blocked'
 import { countedIn } from '../iptables/counted'
 import { followTables } from '../iptables/follow'
 import {
+  closeFailOpen,
+  failOpenScript,
   guardFirewall,
   guardRemoval,
   guardScript,
@@ -37,6 +39,8 @@ export const iptablesGuard: Backend = {
         return chains.reduce((sum, chain) => sum + countLogged(chain), 0)
       },
       follow: followTables(own, MANGLE, warn),
+      closeFailOpen: async () =>
+        rules().guard.failOpen !== undefined && (await Promise.all(families.map(closeFailOpen))).includes(true),
     }
   },
 
@@ -66,7 +70,13 @@ export const iptablesGuard: Backend = {
   async atBoot(rules, warn) {
     // As far as a family is there: what can't be read of its table is no matter, since nothing of it is kept but leases.
     const tables = await readMangles(warn, (family) => parseTable(family, ''))
-    return tables.map(({ family }) => ({ path: `guard.${family}`, text: scriptOf(reloadScript(family, rules), 'mangle') }))
+    return tables.flatMap(({ family }) => {
+      const opened = failOpenScript(family, rules)
+      return [
+        { path: `guard.${family}`, text: scriptOf(reloadScript(family, rules), 'mangle') },
+        ...(opened === null ? [] : [{ path: `fail-open.${family}`, text: opened }]),
+      ]
+    })
   },
 
   async removal(warn) {

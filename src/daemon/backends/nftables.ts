@@ -1,13 +1,14 @@
 import { Fault } from '../../system/fault'
 import { lookForBlocked } from '../exposure/blocked'
 import { countedLeases } from '../nftables/counted'
-import { MAX_LEASES } from '../nftables/elements'
+import { MAX_LEASES, TABLE } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
 import { isCurrent, isWhole, readTable } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
+import { load, scriptOf } from '../nftables/nft'
 import { nftablesFirewall } from '../nftables/nftables'
-import { rulesetLines } from '../nftables/ruleset'
+import { FAIL_OPEN, failOpenLines, rulesetLines } from '../nftables/ruleset'
 import { checkVersion, tryTable } from '../nftables/trial'
 import type { Backend } from './backend'
 import { eitherGuard } from './either-guard'
@@ -27,6 +28,11 @@ export const nftables: Backend = {
       firewall: nftablesFirewall(rules, left, warn, own),
       logged: loggedPackets,
       follow: followRuleset([{ event: OURS, own }], warn),
+      closeFailOpen: async () => {
+        if (!rules().guard.failOpen || !(await readTable()).rules.get(FAIL_OPEN)?.length) return false
+        await own.make(() => load(`flush chain ${TABLE} ${FAIL_OPEN}\n`))
+        return true
+      },
     }
   },
 
@@ -54,7 +60,10 @@ export const nftables: Backend = {
 
   strangers: (services, guard) => lookForBlocked(services, guard, async () => isWhole(await readTable())),
   plan: planTable,
-  atBoot: async (rules) => [{ path: 'guard.nft', text: `${rulesetLines(rules).join('\n')}\n` }],
+  atBoot: async (rules) => [
+    { path: 'guard.nft', text: scriptOf(rulesetLines(rules)) },
+    ...(rules.guard.failOpen ? [{ path: 'fail-open.nft', text: scriptOf(failOpenLines(rules.guard)) }] : []),
+  ],
   removal: planTableRemoval,
   counted: countedLeases,
   show: showTable,

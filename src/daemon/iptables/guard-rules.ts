@@ -1,7 +1,8 @@
 import { type Cidr, formatCidr } from '../../protocol/address'
 import type { Ports } from '../../protocol/ports'
 import type { Rules } from '../backends/backend'
-import { byBoth, type Guarded } from '../guard'
+import { FAIL_OPEN_MARK } from '../fail-open'
+import { byBoth, type Guard, type Guarded } from '../guard'
 import { marksOf } from '../marks'
 import { logRules } from './log-rules'
 import { ADMIT, type Family, familyOf, LEASES, MAIN, TAPS } from './table'
@@ -15,6 +16,8 @@ import { ADMIT, type Family, familyOf, LEASES, MAIN, TAPS } from './table'
 export const GATE = 'KNOCKTURN-GATE'
 /** Whether a packet to a network behind us comes from inside. */
 export const CLOSED = 'KNOCKTURN-CLOSED'
+/** The chain that bin/knockturn-fail-open fills, and a daemon that hears empties: nobody else touches what is in it. */
+export const FAIL_OPEN = 'KNOCKTURN-FAILOPEN'
 /** Chains whose rules are all ours; {@link LEASES} grows with the leases. */
 export const FIXED = [TAPS, CLOSED, ADMIT, GATE, MAIN]
 /** The jump to all of it: in front of whatever else could accept packets there. */
@@ -32,9 +35,7 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
     ...(taps?.datagrams ?? []).map((port) => ({ protocol: 'udp' as const, ports: [port, port] as const })),
   ]
   const to = (protocol: Guarded['protocol'], of: readonly Guarded[], rest: string) =>
-    chunks(of.filter((one) => one.protocol === protocol).map(({ ports }) => ports)).map(
-      (ports) => `-A ${MAIN} -p ${protocol} -m multiport --dports ${ports} ${rest}`,
-    )
+    portMatches(protocol, of).map((match) => `-A ${MAIN} ${match} ${rest}`)
   const networks = blocksOf(family, guard.networks)
   return new Map([
     [TAPS, logging],
@@ -47,6 +48,7 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
         // Loopback is heard, and never shut.
         `-A ${MAIN} -i lo -j ${TAPS}`,
         `-A ${MAIN} -i lo -j RETURN`,
+        ...(guard.failOpen ? [`-A ${MAIN} -j ${FAIL_OPEN}`] : []),
         ...networks.flatMap((network) => {
           const there = `-A ${MAIN} -d ${network}`
           return [`${there} -p tcp ${SYN} -j ${CLOSED}`, `${there} -p udp -m conntrack ! --ctstate ESTABLISHED -j ${CLOSED}`]
@@ -72,6 +74,23 @@ export function guardRules(family: Family, { guard, taps }: Rules): Map<string, 
     ],
   ])
 }
+
+/** What opens the guarded ports to the blocks of fail_open_to that a family has, and to nobody else; none where there are none. */
+export function failOpenRules(family: Family, { ports, failOpen }: Guard): string[] {
+  return blocksOf(family, failOpen?.blocks ?? []).flatMap((block) =>
+    (['tcp', 'udp'] as const).flatMap((protocol) =>
+      portMatches(protocol, ports).map(
+        (match) => `-A ${FAIL_OPEN} -s ${block} ${match} -m comment --comment ${FAIL_OPEN_MARK} -j ACCEPT`,
+      ),
+    ),
+  )
+}
+
+/** What matches packets to the ports of a protocol, each with as many as one rule takes. */
+const portMatches = (protocol: Guarded['protocol'], of: readonly Guarded[]): string[] =>
+  chunks(of.filter((one) => one.protocol === protocol).map(({ ports }) => ports)).map(
+    (ports) => `-p ${protocol} -m multiport --dports ${ports}`,
+  )
 
 /** The blocks of a family. */
 function blocksOf(family: Family, blocks: readonly Cidr[]): string[] {

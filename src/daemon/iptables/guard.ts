@@ -1,11 +1,12 @@
 import type { Batch, Entry, Firewall, Standing, Table } from '../../gate/firewall'
 import type { Rules } from '../backends/backend'
+import { minutesLine } from '../fail-open'
 import { areWhole } from '../marks'
 import { OwnChanges } from '../nftables/monitor'
 import type { Place } from './follow'
-import { commentOf, FIXED, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
+import { commentOf, FAIL_OPEN, FIXED, failOpenRules, GUARD_JUMP, guardRules, markedRules } from './guard-rules'
 import { LeaseRules } from './lease-rules'
-import { type Family, type FilterTable, familyOf, iptables, LEASES, MAX_REMOVED, parseTable, scriptOf } from './table'
+import { type Family, type FilterTable, familyOf, iptables, LEASES, MAX_REMOVED, parseTable, restore, scriptOf } from './table'
 
 /**
  * Guarded ports and leases as rules of iptables and ip6tables, in mangle PREROUTING.
@@ -24,7 +25,7 @@ export function guardFirewall(
 }
 
 /** Where the rules of a guard are. */
-export const MANGLE: Place = { table: 'mangle', chains: ['PREROUTING', ...FIXED, LEASES], jump: GUARD_JUMP }
+export const MANGLE: Place = { table: 'mangle', chains: ['PREROUTING', ...FIXED, LEASES, FAIL_OPEN], jump: GUARD_JUMP }
 
 /** Our jumps to the guard: one, unless somebody else has made more. */
 const jumpsIn = ({ rules }: FilterTable): string[] => (rules.get('PREROUTING') ?? []).filter((rule) => rule === GUARD_JUMP)
@@ -107,6 +108,7 @@ export function isCurrent(table: FilterTable, rules: Rules): boolean {
 export function guardScript(table: FilterTable, rules: Rules, leases: readonly string[] | null): string[] {
   return [
     ...(leases || !table.chains.includes(LEASES) ? [`:${LEASES} - [0:0]`] : []),
+    ...(rules.guard.failOpen && !table.chains.includes(FAIL_OPEN) ? [`:${FAIL_OPEN} - [0:0]`] : []),
     ...FIXED.map((chain) => `:${chain} - [0:0]`),
     ...markedRules(guardRules(table.family, rules)),
     ...(leases ?? []),
@@ -116,21 +118,35 @@ export function guardScript(table: FilterTable, rules: Rules, leases: readonly s
 }
 
 /**
- * What puts the guard in place where the chain of leases and the jump to {@link MAIN} are there, in one step, which leaves the leases alone.
- * bin/knockturn-guard makes sure of both.
+ * What puts the guard in place where the chains of leases and of fail_open_to and the jump to {@link MAIN} are there, in one step, which leaves
+ * what is in both alone. bin/knockturn-guard makes sure of them.
  */
 export function reloadScript(family: Family, rules: Rules): string[] {
-  return guardScript(parseTable(family, `-N ${LEASES}\n${GUARD_JUMP}`), rules, null)
+  return guardScript(parseTable(family, `-N ${LEASES}\n-N ${FAIL_OPEN}\n${GUARD_JUMP}`), rules, null)
 }
 
 /** What takes the guard away, leases and all, as lines for the mangle table; none where there is nothing of it. */
 export function guardRemoval(table: FilterTable): string[] {
-  const ours = [...FIXED, LEASES].filter((chain) => table.chains.includes(chain))
+  const ours = [...FIXED, LEASES, FAIL_OPEN].filter((chain) => table.chains.includes(chain))
   return [...jumpsIn(table).map(toRemove), ...ours.map((chain) => `-F ${chain}`), ...ours.map((chain) => `-X ${chain}`)]
 }
 
 /** Our chains and our jump, as iptables prints them. */
 export function showGuard(table: FilterTable): string[] {
-  const ours = table.chains.filter((chain) => [...FIXED, LEASES].includes(chain))
+  const ours = table.chains.filter((chain) => [...FIXED, LEASES, FAIL_OPEN].includes(chain))
   return [...ours.map((chain) => `-N ${chain}`), ...jumpsIn(table), ...ours.flatMap((chain) => table.rules.get(chain) ?? [])]
+}
+
+/** What opens the guarded ports to the blocks of fail_open_to, as a file for iptables-restore; null where a family has none of them. */
+export function failOpenScript(family: Family, { guard }: Rules): string | null {
+  const rules = failOpenRules(family, guard)
+  if (!guard.failOpen || rules.length === 0) return null
+  return `${minutesLine(guard.failOpen)}\n${scriptOf([`:${FAIL_OPEN} - [0:0]`, ...rules], 'mangle')}`
+}
+
+/** Empties the chain of fail_open_to. @returns whether anything was in it */
+export async function closeFailOpen(family: Family): Promise<boolean> {
+  if (!(await readMangle(family)).rules.has(FAIL_OPEN)) return false
+  await restore(family, scriptOf([`-F ${FAIL_OPEN}`], 'mangle'))
+  return true
 }

@@ -4,7 +4,7 @@ import type { Rules } from '../backends/backend'
 import { SAMPLES } from '../backends/samples'
 import type { TapRules } from '../tap-rules'
 import { ACCEPT_ESTABLISHED, admitRules } from './chains'
-import { guardRules } from './guard-rules'
+import { failOpenRules, guardRules } from './guard-rules'
 import { logRules } from './log-rules'
 import { ruleOf } from './rules'
 import { ADMIT, AGAIN, AGAIN_JUMP, CHECK, type Family, isRefusal, LEASES, restore, scriptOf } from './table'
@@ -89,7 +89,8 @@ export async function tryRules(families: readonly Family[], taps: TapRules | nul
  */
 export async function tryGuard(families: readonly Family[], rules: Rules): Promise<Fault[]> {
   const tries = families.map(async (family) => {
-    const lines = [...guardRules(family, rules).values()].flat().map((rule) => rule.replace(/^-A \S+/, `-A ${CHECK}`))
+    const all = [...[...guardRules(family, rules).values()].flat(), ...failOpenRules(family, rules.guard)]
+    const lines = all.map((rule) => rule.replace(/^-A \S+/, `-A ${CHECK}`))
     const plain = lines.map((rule) => rule.replace(/ -j KNOCKTURN\S*$/, ''))
     const put = (all: readonly string[]) => restore(family, scriptOf([`:${CHECK} - [0:0]`, ...all], 'mangle'))
     try {

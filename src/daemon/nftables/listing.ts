@@ -6,7 +6,7 @@ import { areWhole } from '../marks'
 import { LISTS, named, readListed } from './elements'
 import { TABLE_WORDS } from './nft'
 import { type Place, placeOf, setOf } from './places'
-import { BASE, GROWING, rulesetMarks } from './ruleset'
+import { BASE, FAIL_OPEN, GROWING, rulesetMarks } from './ruleset'
 import { roundKey } from './standing'
 
 /* Reads our table as nft prints it in JSON, and judges it. */
@@ -157,6 +157,9 @@ export class ElementReader implements Elements {
 
 const isPair = (one: Elem | readonly [Elem, unknown]): one is readonly [Elem, unknown] => Array.isArray(one)
 
+/** Chains whose rules are not of the ruleset. */
+const isOthers = (chain: string): boolean => GROWING.includes(chain) || chain === FAIL_OPEN
+
 /** Whether all that makes leases work is there, of one ruleset: the chains, the hook, each rule once and in its place. */
 export function isWhole({ hooks, rules, places }: OurTable): boolean {
   if (hooks.get(BASE.chain) !== BASE.hook) return false
@@ -165,11 +168,11 @@ export function isWhole({ hooks, rules, places }: OurTable): boolean {
     const found = rules.get(chain)
     return found?.length === sets.length && sets.every((set) => found.includes(set))
   }
-  const fixed = [...rules].flatMap(([chain, comments]) => (GROWING.includes(chain) ? [] : [comments]))
+  const fixed = [...rules].flatMap(([chain, comments]) => (isOthers(chain) ? [] : [comments]))
   return isGrown('open', false) && isGrown('once', true) && areWhole(fixed)
 }
 
 /** Whether the rules are those of now. */
 export function isCurrent({ rules }: OurTable, wanted: Rules): boolean {
-  return [...rulesetMarks(wanted)].every(([chain, marks]) => GROWING.includes(chain) || rules.get(chain)?.join() === marks.join())
+  return [...rulesetMarks(wanted)].every(([chain, marks]) => isOthers(chain) || rules.get(chain)?.join() === marks.join())
 }

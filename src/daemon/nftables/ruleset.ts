@@ -1,6 +1,7 @@
 import { type Cidr, formatCidr } from '../../protocol/address'
 import { DATAGRAM_LENGTHS } from '../../protocol/datagram'
 import type { Rules } from '../backends/backend'
+import { FAIL_OPEN_MARK, minutesLine } from '../fail-open'
 import { byBoth, type Guard, type Guarded, merged } from '../guard'
 import { marksOf } from '../marks'
 import type { TapRules } from '../tap-rules'
@@ -26,6 +27,8 @@ const HOOK = { hook: 'prerouting', priority: -110, policy: 'accept' } as const
 export const BASE = { chain: 'guard', hook: `${HOOK.hook} ${HOOK.priority} ${HOOK.policy}` } as const
 /** Chains that have a rule for each set of leases: they grow with them. */
 export const GROWING: readonly string[] = ['open', 'once']
+/** The chain that bin/knockturn-fail-open fills, and a daemon that hears empties: nobody else touches what is in it. */
+export const FAIL_OPEN = 'failopen'
 
 const SYN = 'tcp flags & (fin | syn | rst | ack) == syn'
 const UDP = 'meta l4proto udp'
@@ -48,6 +51,7 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
   return new Map([
     ['open', []],
     ['once', []],
+    ...(guard.failOpen ? ([[FAIL_OPEN, []]] as [string, string[]][]) : []),
     ['heard', taps ? heard(taps) : []],
     ['taps', logging],
     ['gate', ['jump open', 'jump once', 'jump taps', 'counter drop']],
@@ -68,6 +72,7 @@ function rulesOf({ guard, taps }: Rules): Map<string, string[]> {
         // Loopback is heard, and never shut.
         'iifname "lo" jump taps',
         'iifname "lo" accept',
+        ...(guard.failOpen ? [`jump ${FAIL_OPEN}`] : []),
         ...networkLines(guard, 'counter drop'),
         ...(pool ? [`${PORT} ${pool} jump pool`] : []),
         ...(datagrams ? [`${datagrams} jump pool`] : []),
@@ -156,10 +161,22 @@ export function rulesetLines(rules: Rules): string[] {
     ...[...lines.keys()].flatMap((chain) => {
       const { hook, priority, policy } = HOOK
       const base = chain === BASE.chain ? ` { type filter hook ${hook} priority ${priority}; policy ${policy}; }` : ''
-      return [`add chain ${TABLE} ${chain}${base}`, ...(GROWING.includes(chain) ? [] : [`flush chain ${TABLE} ${chain}`])]
+      const isKept = GROWING.includes(chain) || chain === FAIL_OPEN
+      return [`add chain ${TABLE} ${chain}${base}`, ...(isKept ? [] : [`flush chain ${TABLE} ${chain}`])]
     }),
     ...[...lines].flatMap(([chain, all]) =>
       all.map((line, n) => `add rule ${TABLE} ${chain} ${line} comment "${marks.get(chain)?.[n]}"`),
     ),
+  ]
+}
+
+/** What opens the guarded ports to the blocks of fail_open_to and to nobody else, as lines for nft; none where that is not wanted. */
+export function failOpenLines({ ports, failOpen }: Guard): string[] {
+  if (!failOpen) return []
+  const to = `${PORT} ${portsOf(ports)} accept comment "${FAIL_OPEN_MARK}"`
+  return [
+    minutesLine(failOpen),
+    `flush chain ${TABLE} ${FAIL_OPEN}`,
+    ...failOpen.blocks.map((block) => `add rule ${TABLE} ${FAIL_OPEN} ${sourceIs(block)} ${to}`),
   ]
 }

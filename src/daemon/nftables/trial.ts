@@ -6,7 +6,7 @@ import { SAMPLES } from '../backends/samples'
 import { TABLE } from './elements'
 import { check, scriptOf } from './nft'
 import { placeLines } from './places'
-import { rulesetLines } from './ruleset'
+import { failOpenLines, rulesetLines } from './ruleset'
 import { Standing } from './standing'
 
 /** The first nft whose batches were tried: Debian 12 has it. */
@@ -40,7 +40,7 @@ export function isOlder(version: readonly number[], least: readonly number[]): b
 export async function tryTable(rules: Rules): Promise<void> {
   const add = Object.values(SAMPLES).flatMap(({ leases, lock }) => [...leases, lock])
   const { lines, places } = new Standing().compose({ add, remove: [] }, 0, () => SAMPLE_LIFE)
-  const script = [...rulesetLines(rules), ...places.flatMap(placeLines), ...lines]
+  const script = [...rulesetLines(rules), ...failOpenLines(rules.guard), ...places.flatMap(placeLines), ...lines]
   const text = scriptOf(script)
   try {
     await check(text)

@@ -2,7 +2,8 @@ import { describe, expect, it } from 'vitest'
 import { guards, merged, NO_GUARD, parseGuarded } from '../../../src/daemon/guard'
 import { areWhole } from '../../../src/daemon/marks'
 import { ElementReader, isCurrent, isWhole, parseTable } from '../../../src/daemon/nftables/listing'
-import { BASE, rulesetLines, rulesetMarks } from '../../../src/daemon/nftables/ruleset'
+import { BASE, failOpenLines, rulesetLines, rulesetMarks } from '../../../src/daemon/nftables/ruleset'
+import { type Cidr, parseCidr } from '../../../src/protocol/address'
 import { formatGuarded } from '../guarded'
 
 const GUARD = { ...NO_GUARD, ports: [{ protocol: 'tcp' as const, ports: [22, 22] as const }] }
@@ -173,5 +174,36 @@ describe('the elements of a listing', () => {
     const reader = new ElementReader()
     reader.takeListed('locks4', JSON.stringify({ concat: [2, '1.2.3.5'] }))
     expect([reader.entries, reader.others]).toEqual([[], ['locks4 {"concat":[2,"1.2.3.5"]}']])
+  })
+})
+
+describe('fail_open_to', () => {
+  const failOpen = { minutes: 10, blocks: ['198.51.100.0/24', '2001:db8::/32'].map((text) => parseCidr(text) as Cidr) }
+  const opened = { guard: { ...GUARD, failOpen }, taps: TAPS }
+
+  it('changes nothing in the rules where it is not set', () => {
+    expect([rulesetLines(RULES).filter((line) => line.includes('failopen')), failOpenLines(GUARD)]).toEqual([[], []])
+  })
+
+  it('gives the table a chain that nothing empties but what is made for it', () => {
+    expect(rulesetLines(opened).filter((line) => line.includes('failopen'))).toEqual([
+      'add chain inet knockturn failopen',
+      expect.stringContaining('add rule inet knockturn guard jump failopen comment'),
+    ])
+  })
+
+  it('opens the guarded ports to its blocks, and nothing else', () => {
+    const to = 'meta l4proto . th dport { tcp . 22 } accept comment "knockturn:fail-open"'
+    expect(failOpenLines(opened.guard)).toEqual([
+      '## minutes: 10',
+      'flush chain inet knockturn failopen',
+      `add rule inet knockturn failopen ip saddr 198.51.100.0/24 ${to}`,
+      `add rule inet knockturn failopen ip6 saddr 2001:db8::/32 ${to}`,
+    ])
+  })
+
+  it('leaves a table whole and current when it has opened', () => {
+    const table = listing(opened, (items) => items.push({ rule: { chain: 'failopen', comment: 'knockturn:fail-open' } }))
+    expect([isWhole(table), isCurrent(table, opened), isCurrent(table, RULES)]).toEqual([true, true, false])
   })
 })
