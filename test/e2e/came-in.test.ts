@@ -65,5 +65,13 @@ describe.each(['nftables', 'iptables'])('with %s', (backend) => {
     expect(await who()).toBeNull()
     await place.must([join(BIN, 'knockturn-trial'), 'confirm'])
     await session.end()
+    // "ssh" by "knockclient connect" has a lease for one connection.
+    await knocked(client, daemon, key, '--close')
+    before = await place.must([process.execPath, program, 'before'])
+    await knocked(client, daemon, key, '-p', `${SSH}`, '--once')
+    expect(await who()).toBeNull()
+    const single = await client.hold(server.ipv4, SSH)
+    expect(await who()).toEqual({ address: client.ipv4, service: '22/tcp', key: 'alice' })
+    await single.end()
   })
 })

@@ -21,8 +21,8 @@ import { hostsHere, usersHere } from './who'
  * Whatever goes wrong behind "try" goes back by itself: by us, or when we are gone, by the timer that the trial has begun with.
  */
 
-/** Milliseconds between two looks whether somebody has come in. */
-const LOOK = 1_000
+/** Milliseconds between two looks whether somebody has come in: who does may only run a short command. */
+const LOOK = 250
 
 /** What a set-up has of its surroundings. */
 export interface Tools {

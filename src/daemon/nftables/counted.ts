@@ -1,19 +1,30 @@
 import { isLease, type Lease } from '../../gate/firewall'
 import type { Counted } from '../backends/backend'
 import { networkOf, versionOf } from './elements'
-import { readElements, readTable } from './listing'
-import { setOf } from './places'
+import { type OurTable, readElements, readTable } from './listing'
+import { type Place, setOf } from './places'
 import { doorOf } from './standing'
 
 /**
  * The leases in force, with the packets that have begun a connection through each. Leases of several keys for one door share a count, and those
- * for one connection have none.
+ * for one connection share one with all of the same prefix length.
  * @throws {Fault} where the table can't be read
  */
 export async function countedLeases(): Promise<Counted[]> {
-  const { entries, packets } = await readElements(await readTable())
-  return entries.filter(isLease).map((lease) => ({ lease, packets: lease.once ? null : (packets.get(elementOf(lease)) ?? null) }))
+  const table = await readTable()
+  const { entries, packets } = await readElements(table)
+  return entries.filter(isLease).map((lease) => {
+    const place = placeOf(lease)
+    const count = lease.once ? passed(table, place) : packets.get(`${setOf(place)} ${doorOf(lease)}`)
+    return { lease, packets: count ?? null }
+  })
 }
 
-const elementOf = (lease: Lease): string =>
-  `${setOf({ version: versionOf(lease.address), bits: networkOf(lease.address).bits, round: null })} ${doorOf(lease)}`
+const placeOf = ({ address }: Lease): Place => ({ version: versionOf(address), bits: networkOf(address).bits, round: null })
+
+/** What all maps for one connection have let pass. Where no rule counts, it is not known. */
+function passed({ places, counted }: OurTable, { version, bits }: Place): number | undefined {
+  const its = places.filter((place) => place.version === version && place.bits === bits && place.round !== null)
+  const counts = its.flatMap((place) => counted.get(setOf(place)) ?? [])
+  return counts.length > 0 ? counts.reduce((sum, count) => sum + count) : undefined
+}

@@ -26,6 +26,8 @@ export interface OurTable {
   readonly limits: readonly string[]
   /** The comments of the rules of each chain, in their order: by them a rule is known, however nft prints it. */
   readonly rules: ReadonlyMap<string, readonly string[]>
+  /** How many packets the rules with each comment have counted. */
+  readonly counted: ReadonlyMap<string, number>
   /** The hook of each chain that has one: `prerouting -110 accept`. */
   readonly hooks: ReadonlyMap<string, string>
 }
@@ -54,6 +56,7 @@ interface Item {
   readonly hook?: string
   readonly prio?: number
   readonly policy?: string
+  readonly expr?: readonly { readonly counter?: { readonly packets?: number } | null }[]
 }
 
 /** Reads what `nft -j -t list table` prints. @throws {SyntaxError} where it is no JSON */
@@ -62,6 +65,7 @@ export function parseTable(json: string): OurTable {
   const places: Place[] = []
   const limits: string[] = []
   const rules = new Map<string, string[]>()
+  const counted = new Map<string, number>()
   const hooks = new Map<string, string>()
   let handle: number | null = null
   for (const { table, set, map, limit, chain, rule } of nftables) {
@@ -73,9 +77,11 @@ export function parseTable(json: string): OurTable {
       rules.set(chain.name, rules.get(chain.name) ?? [])
       if (chain.hook) hooks.set(chain.name, `${chain.hook} ${chain.prio} ${chain.policy}`)
     }
-    if (rule?.chain) rules.set(rule.chain, [...(rules.get(rule.chain) ?? []), rule.comment ?? ''])
+    if (!rule?.chain) continue
+    rules.set(rule.chain, [...(rules.get(rule.chain) ?? []), rule.comment ?? ''])
+    for (const { counter } of rule.expr ?? []) if (counter?.packets) counted.set(rule.comment ?? '', counter.packets)
   }
-  return { handle, places, limits, rules, hooks }
+  return { handle, places, limits, rules, counted, hooks }
 }
 
 /** The table without its elements, which takes 2 ms however many there are; nothing where there is no table. @throws where that can't be known */

@@ -32,7 +32,7 @@ export function placeLines(place: Place): string[] {
   const set = setOf(place)
   const mask = place.bits === bits ? '' : ` & ${maskOf(place)}`
   const door = `${source}${mask} . meta l4proto . th dport`
-  // No counter in a map: a lookup that ends in a limit counts nothing there.
+  // No counter in a map: a lookup that ends in a limit counts nothing there. The rule counts for all.
   return place.round === null
     ? [
         `add set ${TABLE} ${set} { type ${key}; flags timeout; counter; size ${ROOM}; }`,
@@ -40,7 +40,7 @@ export function placeLines(place: Place): string[] {
       ]
     : [
         `add map ${TABLE} ${set} { type ${key} : limit; flags timeout; size ${ROOM}; }`,
-        `add rule ${TABLE} once limit name ${door} map @${set} accept comment "${set}"`,
+        `add rule ${TABLE} once limit name ${door} map @${set} counter accept comment "${set}"`,
       ]
 }
 
