@@ -22,6 +22,11 @@ const NAME = 'gate.example'
 /** Most commands that README may have a new user type, on both machines together. */
 const MOST = 6
 
+/** What the emergency card has typed to open what the guard has closed, where it is nftables'; and to close it again. */
+const card = readFileSync(join(ROOT, 'docs/emergency.md'), 'utf8')
+const OPENING = [...card.matchAll(/^\|.*\| `(systemctl stop knockdaemon;[^`]*)` \|$/gm)].map(([, command = '']) => command)
+const [, CLOSING = ''] = /^## 3.*?^```sh\n(.*?)^```$/ms.exec(card) ?? []
+
 /** The commands of README's installation, in their order: the server's, then the client's. */
 const [onServer = '', onClient = ''] = (() => {
   const readme = readFileSync(join(ROOT, 'README.md'), 'utf8')
@@ -49,7 +54,9 @@ const CASES: readonly Surroundings[] = [
     image: 'neighbours',
     port: SSH,
     prepare: (machine) =>
-      machine.must(['sh', '-euc', `ufw allow ${SSH}/tcp && ufw --force enable && systemctl enable --now ufw`]),
+      machine.must(['sh', '-euc', `ufw allow ${SSH}/tcp && ufw --force enable && systemctl enable --now ufw`], {
+        timeoutMs: 120_000,
+      }),
   },
   {
     name: 'where a container publishes a port',
@@ -188,6 +195,16 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
     expect(open).toBe(0)
     const { code, stdout } = await login('echo in again')
     expect([code, stdout, await sees(stranger), await sees(stranger, port)]).toEqual([0, 'in again\n', 'silence', 'silence'])
+  })
+
+  it('is opened from the console by each line of the emergency card, without Node, and closed again', async () => {
+    expect(OPENING).toHaveLength(2)
+    for (const command of OPENING) {
+      await server.must(['sh', '-euc', `mv /usr/bin/node /usr/bin/no-node; { ${command}; }; mv /usr/bin/no-node /usr/bin/node`])
+      expect([command, await sees(stranger)]).toEqual([command, 'open'])
+      await server.must(inShell(CLOSING), { timeoutMs: 60_000 })
+      expect([command, await sees(stranger)]).toEqual([command, 'silence'])
+    }
   })
 
   it('leaves no trace when the package is purged', async () => {
