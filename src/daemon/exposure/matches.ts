@@ -84,7 +84,7 @@ export function fitsInterface(name: string, pattern: string): boolean {
 }
 
 /** By names and numbers; others than ours are none of a stranger's packet to a service. */
-const PROTOCOLS: Record<string, string> = { '6': 'tcp', '17': 'udp' }
+export const PROTOCOLS: Record<string, string> = { '6': 'tcp', '17': 'udp' }
 const ofProtocol: OptionMeaning = ([name], { services }) => {
   if (name === 'all' || name === '0') return ALWAYS
   const named = PROTOCOLS[name] ?? name

@@ -1,5 +1,5 @@
 import type { Service } from '../../protocol/service'
-import { fitsInterface, isIn, readRange, SMALL } from './matches'
+import { fitsInterface, isIn, PROTOCOLS, readRange, SMALL } from './matches'
 import { ALWAYS, both, DOUBTFUL, either, LISTED, NEVER, not, SOMETIMES, type Split, whether } from './share'
 import type { Surroundings } from './stranger'
 
@@ -138,9 +138,9 @@ export function isEqual(left: unknown, value: unknown, packet: MetPacket): Split
       return SOMETIMES
     case 'protocol':
     case 'nexthdr':
-      return isName(element, packet.service.protocol)
+      return isProtocol(element, packet.service.protocol)
   }
-  if (meta === 'l4proto') return isName(element, packet.service.protocol)
+  if (meta === 'l4proto') return isProtocol(element, packet.service.protocol)
   if (meta === 'nfproto') return isName(element, packet.family === 'iptables' ? 'ipv4' : 'ipv6')
   if (meta === 'protocol') return isName(element, OF_FAMILY[packet.family])
   if (meta === 'pkttype') return whether(element === 'host' || element === 'unicast')
@@ -152,6 +152,10 @@ export function isEqual(left: unknown, value: unknown, packet: MetPacket): Split
 }
 
 const isName = (value: unknown, name: string): Split => (typeof value === 'string' ? whether(value === name) : DOUBTFUL)
+
+/** By its number where there is no /etc/protocols. */
+const isProtocol = (value: unknown, name: string): Split =>
+  isName(typeof value === 'number' ? (PROTOCOLS[value] ?? `${value}`) : value, name)
 
 function isPort(value: unknown, port: number): Split {
   const range = part(value, 'range')

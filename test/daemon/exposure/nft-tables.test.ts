@@ -78,6 +78,7 @@ describe('a table of another program', () => {
     ],
     ['that drops another port', [rule([match(payload('tcp', 'dport'), { set: [80, { range: [100, 200] }] }), DROP])]],
     ['that drops UDP', [rule([match(meta('l4proto'), 'udp'), DROP]), rule([match(payload('udp', 'dport'), 22), DROP])]],
+    ['that drops UDP by its number', [rule([match(meta('l4proto'), { set: [17, 132] }), DROP])]],
     ['that drops all ports but this one and others', [rule([match(payload('tcp', 'dport'), { set: [22, 80] }, '!='), DROP])]],
     ['that drops IPv6', [rule([match(meta('nfproto'), 'ipv6'), DROP]), rule([match(payload('ip6', 'hoplimit'), 1), DROP])]],
     ['that rejects IPv6, as its answer alone says', [rule([{ reject: { type: 'icmpv6', expr: 'port-unreachable' } }])]],
