@@ -10,7 +10,9 @@ import { Machine, PACKAGED } from './machine'
 const SSH = 22
 const TRIAL = '/opt/knockturn/bin/knockturn-trial'
 const UNITS = ['knockdaemon', 'knockturn-guard', 'knockturn-trial']
-/** Milliseconds in which a trial of seconds is over. */
+/** Seconds of a trial that is to expire: longer than a set-up takes on a busy machine. */
+const SHORT = '60'
+/** Milliseconds in which such a trial is over. */
 const PATIENCE = 120_000
 /** By each backend: one machine has no nft, so that iptables has to do. */
 const CASES = [
@@ -81,8 +83,13 @@ describe.each(CASES)('a trial of $backend on a booted machine', ({ backend, imag
 
   it('goes back by the timer though setup and all of its session are killed, and cuts no connection', async () => {
     const session = await client.hold(machine.host.ipv4, SSH)
-    const setup = machine.start(['setsid', 'sh', '-c', `${TRIAL} begin 45 $$ && { ${SET_UP}\n} && echo tried $$; sleep 600`])
-    const [, pid] = (await setup.line((line) => line.startsWith('tried '))).split(' ')
+    const setup = machine.start([
+      'setsid',
+      'sh',
+      '-c',
+      `${TRIAL} begin ${SHORT} $$ && { ${SET_UP}\n} && echo tried $$; sleep 600`,
+    ])
+    const [, pid] = (await setup.line((line) => line.startsWith('tried '), 0, PATIENCE)).split(' ')
     await machine.must(['kill', '-KILL', '--', `-${pid}`])
     expect([await sees(stranger), await session.isAlive()]).toEqual(['silence', true])
     // Nothing is enabled yet but what takes it back.
@@ -95,7 +102,7 @@ describe.each(CASES)('a trial of $backend on a booted machine', ({ backend, imag
   })
 
   it('goes back where the client’s network is gone', async () => {
-    await trial('begin', '45')
+    await trial('begin', SHORT)
     await sh(SET_UP)
     await client.must(['ip', 'link', 'set', 'eth0', 'down'])
     await isOver()
@@ -150,7 +157,7 @@ describe.each(CASES)('a trial of $backend on a booted machine', ({ backend, imag
     it('puts that back by the timer, and no stranger gets in meanwhile', async () => {
       const guarded = await snapshot()
       const siege = besiege(stranger, machine.host.ipv4, SSH)
-      await trial('begin', '30')
+      await trial('begin', SHORT)
       await sh(change)
       await isOver()
       const { silence, ...rest } = await siege.end()
