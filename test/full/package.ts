@@ -69,7 +69,7 @@ const EXEMPT = {
  * units, its rules, and what listens.
  */
 export async function traces(machine: Machine): Promise<string[]> {
-  const pruned = Object.keys(EXEMPT).map((path) => `-path ${path}`)
+  const pruned = Object.keys(EXEMPT).map((path) => `-path '${path}'`)
   const all = `find / -xdev \\( ${pruned.join(' -o ')} \\) -prune -o`
   const commands = [
     `${all} -printf '%M %u %g %p %l\\n'`,
