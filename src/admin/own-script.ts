@@ -1,7 +1,35 @@
 import { realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { execa } from 'execa'
+import { commandPath } from '../system/commands'
 
-/** The path of one of our scripts (bin): beside the program that runs, wherever a link to that lies. @param name such as `knockturn-trial` */
-export async function ownScript(name: string): Promise<string> {
-  return join(dirname(await realpath(process.argv[1] ?? '')), name)
+/** What a script has come to. */
+export interface ScriptResult {
+  /** Undefined where it could not be started, or was ended by a signal. */
+  readonly exitCode: number | undefined
+  /** Both are empty where they were not piped. */
+  readonly stdout: string
+  readonly stderr: string
+  /** What to say of a failure of which the script itself has said nothing; undefined where it has succeeded. */
+  readonly shortMessage: string | undefined
+}
+
+/**
+ * Runs one of our scripts (bin), which lies beside the program that runs, wherever a link to that lies: for as long as it takes, and to its end
+ * where we are ended, because half of its work is of no use to anybody.
+ * @param name such as `knockturn-trial`
+ * @param output where both its outputs go
+ */
+export async function runOwnScript(name: string, args: readonly string[], output: 'pipe' | 'inherit'): Promise<ScriptResult> {
+  const script = join(dirname(await realpath(process.argv[1] ?? '')), name)
+  const { exitCode, stdout, stderr, shortMessage } = await execa(script, args, {
+    stdin: 'ignore',
+    stdout: output,
+    stderr: output,
+    reject: false,
+    cleanup: false,
+    env: { PATH: commandPath(), LC_ALL: 'C' },
+    extendEnv: false,
+  })
+  return { exitCode, stdout: String(stdout ?? ''), stderr: String(stderr ?? ''), shortMessage }
 }

@@ -1,9 +1,9 @@
-import { execa } from 'execa'
-import { commandPath } from '../../system/commands'
 import { Fault } from '../../system/fault'
-import { ownScript } from '../own-script'
+import { runOwnScript } from '../own-script'
 
 /* bin/knockturn-trial, as a set-up has it: all that must work when we are dead is there. */
+
+const SCRIPT = 'knockturn-trial'
 
 /** How a trial stands. A trial that is over, either way, is `none`: see {@link trialOutcome}. */
 export interface TrialState {
@@ -55,21 +55,13 @@ export async function settleTrial(): Promise<void> {
   await ask('settle')
 }
 
-/** Has the script do something, for as long as it takes: a daemon may need a minute to end. @returns its standard output */
+/** Has the script do something. @returns its standard output @throws {Fault} with what it said, where it fails */
 async function ask(...args: string[]): Promise<string> {
-  const script = await ownScript('knockturn-trial')
-  const { stdout, stderr, exitCode, shortMessage } = await execa(script, args, {
-    stdin: 'ignore',
-    reject: false,
-    // It goes on where we are ended.
-    cleanup: false,
-    env: { PATH: commandPath(), LC_ALL: 'C' },
-    extendEnv: false,
-  })
+  const { stdout, stderr, exitCode, shortMessage } = await runOwnScript(SCRIPT, args, 'pipe')
   if (exitCode === 0) return stdout
   const lines = stderr.split('\n').filter((line) => line.trim() !== '')
   const hint = lines.find((line) => line.startsWith(HINT))?.slice(HINT.length)
-  throw new Fault(lines.find((line) => !line.startsWith(HINT)) ?? shortMessage ?? `${script}: failed`, { hint })
+  throw new Fault(lines.find((line) => !line.startsWith(HINT)) ?? shortMessage ?? `${SCRIPT}: failed`, { hint })
 }
 
 const HINT = 'hint: '
