@@ -74,15 +74,26 @@ function readSocket(line: string): Listener | typeof LOCAL | null {
   return { service, programs: [...new Set(programs)], isSystems, publisher: null }
 }
 
-/** Asks a program of containers which ports it publishes; nothing where it is not installed. */
-async function findPublished(publisher: string): Promise<Listeners> {
-  if (!(await hasCommand(publisher))) return { found: [], unknown: [] }
+/** Asks a program of containers which ports it publishes. */
+function findPublished(publisher: string): Promise<Listeners> {
+  return askProgram(publisher, ['ps', '--format', '{{.Ports}}'], `which ports ${publisher} publishes`, (text) =>
+    parsePublished(text).map((service) => ({ service, programs: [], isSystems: true, publisher })),
+  )
+}
+
+/** Asks a program what listens; nothing where it is not installed. @param question what can't be told where it fails */
+async function askProgram(
+  program: string,
+  args: readonly string[],
+  question: string,
+  read: (text: string) => Listener[],
+): Promise<Listeners> {
+  if (!(await hasCommand(program))) return { found: [], unknown: [] }
   try {
-    const services = parsePublished(await run(publisher, ['ps', '--format', '{{.Ports}}']))
-    return { found: services.map((service) => ({ service, programs: [], isSystems: true, publisher })), unknown: [] }
+    return { found: read(await run(program, args)), unknown: [] }
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return { found: [], unknown: [`cannot tell which ports ${publisher} publishes: ${inOneLine(error)}`] }
+    return { found: [], unknown: [`cannot tell ${question}: ${inOneLine(error)}`] }
   }
 }
 
@@ -99,17 +110,11 @@ export function parsePublished(text: string): Service[] {
 }
 
 /** The ports of WireGuard, which the kernel has itself: ss names no program there. */
-async function findTunnels(): Promise<Listeners> {
-  if (!(await hasCommand('wg'))) return { found: [], unknown: [] }
-  try {
-    const lines = (await run('wg', ['show', 'all', 'listen-port'])).split('\n')
-    const services = lines.flatMap((line) => parseService(`${line.split('\t')[1]}/udp`) ?? [])
-    const tunnel = { programs: [WIREGUARD], isSystems: true, publisher: null }
-    return { found: services.map((service) => ({ service, ...tunnel })), unknown: [] }
-  } catch (error) {
-    if (!(error instanceof Fault)) throw error
-    return { found: [], unknown: [`cannot tell at which ports WireGuard listens: ${inOneLine(error)}`] }
-  }
+function findTunnels(): Promise<Listeners> {
+  return askProgram('wg', ['show', 'all', 'listen-port'], 'at which ports WireGuard listens', (text) => {
+    const services = text.split('\n').flatMap((line) => parseService(`${line.split('\t')[1]}/udp`) ?? [])
+    return services.map((service) => ({ service, programs: [WIREGUARD], isSystems: true, publisher: null }))
+  })
 }
 
 /** As which the kernel's own WireGuard is listed. */
