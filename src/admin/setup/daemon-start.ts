@@ -8,7 +8,7 @@ import { commandPath, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 import { LOG } from './places'
 
-/* Starts the daemon, by systemd also again, and waits until it hears: only then may anybody be told to knock. */
+/* The daemon's start, by systemd also again: nobody may be told to knock before it hears. */
 
 /** How long a daemon may take to start, in milliseconds: seconds on a slow machine with many keys. */
 const START_LIMIT = 60_000
@@ -18,7 +18,11 @@ const LOOK = 200
 const MAX_LOG = 64 * 1024
 const UNIT = 'knockdaemon.service'
 
-/** @throws {Fault} with what it said last, where it does not come to hear */
+/**
+ * Starts the daemon, and waits until its log says that it hears.
+ * @param root the folder of the programs
+ * @throws {Fault} with what it said last, where it does not come to that
+ */
 export async function startDaemon(root: string, hasSystemd: boolean): Promise<void> {
   const said = hasSystemd ? await byUnit() : await byHand(root)
   const until = performance.now() + START_LIMIT
@@ -26,11 +30,10 @@ export async function startDaemon(root: string, hasSystemd: boolean): Promise<vo
     const { state, lines } = await said()
     if (state === 'ready') return
     const last = lines.filter((line) => line.trim() !== '').at(-1) ?? 'it said nothing'
-    if (state === 'ended') throw new Fault(`the daemon does not start: ${inWords(last)}`, { hint: 'run "knockdaemon --check"' })
+    const hint = 'run "knockdaemon --check"'
+    if (state === 'ended') throw new Fault(`the daemon does not start: ${inWords(last)}`, { hint })
     if (performance.now() > until)
-      throw new Fault(`the daemon is not ready after ${START_LIMIT / 1000} s: ${inWords(last)}`, {
-        hint: 'run "knockdaemon --check"',
-      })
+      throw new Fault(`the daemon is not ready after ${START_LIMIT / 1000} s: ${inWords(last)}`, { hint })
     await sleep(LOOK)
   }
 }
@@ -84,22 +87,20 @@ async function byHand(root: string): Promise<() => Promise<Starting>> {
   }
 }
 
-const isReady = (line: string): boolean => messageOf(line) === 'ready'
+const isReady = (line: string): boolean => entryOf(line)?.msg === 'ready'
 
-/** A line of the log for people: its message, and the reason behind it. */
+/** A line of the log for people: its message, and the reason behind it. What is no entry of the log stays as it is. */
 function inWords(line: string): string {
-  try {
-    const { msg, reason } = JSON.parse(line)
-    return reason ? `${msg}: ${reason}` : String(msg)
-  } catch {
-    return line
-  }
+  const { msg, reason } = entryOf(line) ?? {}
+  if (msg === undefined) return line
+  return reason ? `${msg}: ${reason}` : String(msg)
 }
 
-function messageOf(line: string): unknown {
+/** What an entry of the daemon's log says; null: it is another text. */
+function entryOf(line: string): { readonly msg?: unknown; readonly reason?: unknown } | null {
   try {
-    return JSON.parse(line).msg
+    return JSON.parse(line)
   } catch {
-    return undefined
+    return null
   }
 }

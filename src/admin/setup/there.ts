@@ -64,9 +64,7 @@ export async function lookAround(itself: Itself, units: readonly string[]): Prom
     folders: new Set(found.flat()),
     hasLedger,
     units: new Map((await Promise.all(units.map(readUnit))).flat()),
-    hasNftablesService: (await Promise.all(PACKAGED_UNITS.map((folder) => isThere(join(folder, 'nftables.service'))))).includes(
-      true,
-    ),
+    hasNftablesService: await isPackaged('nftables.service'),
     isGuarded: config !== null && (await isGuarded(config.value, keys, itself)),
     isRunning: hasLedger && (await findHolder(config.value.ledger.path))?.isDaemon === true,
     isEnabled: !booted || (await areEnabled()),
@@ -123,8 +121,12 @@ async function readUnit(name: string): Promise<[string, string | null][]> {
     throw new Fault(`${path}: cannot be read: ${error.message}`)
   })
   if (own !== null) return [[name, own]]
-  for (const folder of PACKAGED_UNITS) if (await isThere(join(folder, name))) return [[name, null]]
-  return []
+  return (await isPackaged(name)) ? [[name, null]] : []
+}
+
+/** Whether a package has put a unit there. */
+async function isPackaged(unit: string): Promise<boolean> {
+  return (await Promise.all(PACKAGED_UNITS.map((folder) => isThere(join(folder, unit))))).includes(true)
 }
 
 /** Whether systemd starts guard and daemon at boot. */
