@@ -19,7 +19,7 @@ const MAX_LOG = 64 * 1024
 const UNIT = 'knockdaemon.service'
 
 /**
- * Starts the daemon, and waits until its log says that it hears.
+ * Starts the daemon, and waits until it hears.
  * @param root the folder of the programs
  * @throws {Fault} with what it said last, where it does not come to that
  */

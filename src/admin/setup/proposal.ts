@@ -29,7 +29,7 @@ const PUBLIC: readonly {
 const SSH = ['sshd', 'sshd-session', 'dropbear', 'tinysshd']
 const SSH_PORT = '22/tcp'
 
-/** Ports that are open to everyone, or all: as the config has them. */
+/** What opens by a knock only, ports or all: as the config has it. */
 export type GuardText = 'all' | readonly string[]
 
 /** What a set-up goes by. */
@@ -54,10 +54,10 @@ export type Wish = { readonly [name in keyof Answers]?: Answers[name] | undefine
 /** What a proposal is made from. */
 export interface Around {
   readonly listeners: readonly Listener[]
-  /** Names and addresses of this host, the best first. */
-  readonly hosts: readonly string[]
-  /** Who is setting this up, the best first. */
-  readonly users: readonly string[]
+  /** Name or address of this host; null: it is not known. */
+  readonly host: string | null
+  /** Who is setting this up, as a key may be called. */
+  readonly user: string
   readonly hasNftables: boolean
 }
 
@@ -65,7 +65,8 @@ export interface Around {
 export interface Proposal {
   readonly answers: Answers
   readonly listeners: readonly Listener[]
-  readonly hosts: readonly string[]
+  /** What is proposed as the host, whatever was chosen; null: nothing. */
+  readonly host: string | null
   /** Why a service stays open to everyone, by its name. */
   readonly reasons: ReadonlyMap<string, string>
   /** Lines for a warning. */
@@ -86,8 +87,8 @@ export function propose(around: Around, wish: Wish): Proposal {
   const services = wanted.slice(0, MAX_SERVICES)
   const { pool, notes } = poolFor(listeners, ports, reasons)
   const answers: Answers = {
-    host: wish.host ?? around.hosts[0] ?? noHost(),
-    key: wish.key ?? around.users[0] ?? 'admin',
+    host: wish.host ?? around.host ?? noHost(),
+    key: wish.key ?? around.user,
     services,
     pool: wish.pool ?? pool,
     guard,

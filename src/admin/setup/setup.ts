@@ -11,7 +11,7 @@ import { type Answers, type Around, type Proposal, propose, type Wish } from './
 import { takeStep } from './take-step'
 import { type Itself, lookAround, type There } from './there'
 import { beginTrial, confirmTrial, revertTrial, settleTrial, trialOutcome, trialState } from './trial'
-import { hostsHere, usersHere } from './who'
+import { hostHere, userHere } from './who'
 
 /*
  * From a server to a guarded door:
@@ -71,8 +71,8 @@ export async function setUp({ wish, seconds, isPreview }: Request, tools: Tools)
   unknown.forEach(warn)
   const around: Around = {
     listeners,
-    hosts: await hostsHere(),
-    users: usersHere(),
+    host: await hostHere(),
+    user: userHere(),
     hasNftables: await canUseNftables(),
   }
   const { answers, notes } = await tools.choose(

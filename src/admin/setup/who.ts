@@ -11,14 +11,13 @@ import { ownSession } from './session'
 const ADMIN = 'admin'
 
 /**
- * Names and addresses at which clients may reach this host, the best first: an address that this session has come to, if it is one of the whole
- * Internet; else a whole name; else any address that this session has come to.
+ * The name or address at which clients most likely reach this host: an address that this session has come to, if it is one of the whole Internet;
+ * else a whole name; else any address that this session has come to; null: nothing is known.
  */
-export async function hostsHere(): Promise<string[]> {
+export async function hostHere(): Promise<string | null> {
   const address = (await ownSession())?.local
-  const name = await fullName()
   const isGlobal = address !== undefined && ipaddr.parse(address).range() === 'unicast'
-  return [...(isGlobal ? [address] : []), ...(name === null ? [] : [name]), ...(address === undefined ? [] : [address])]
+  return isGlobal ? address : ((await fullName()) ?? address ?? null)
 }
 
 /** This host's name with its domain; null where it has none that others would know. */
@@ -31,14 +30,14 @@ async function fullName(): Promise<string | null> {
 }
 
 /** Whether others may know a host by this name: it has a domain, and none that is for one network. */
-export function isFullName(name: string): boolean {
+function isFullName(name: string): boolean {
   return /^(?=.{1,253}$)[a-z\d]([a-z\d-]*[a-z\d])?(\.[a-z\d]([a-z\d-]*[a-z\d])?)*\.[a-z][a-z\d-]*[a-z\d]$/i.test(name)
     ? !/\.(local|localdomain|lan|home|internal|intranet|invalid|test)$/i.test(name)
     : false
 }
 
-/** Who sets this up, as a key may be called, the best first. */
-export function usersHere({ SUDO_USER, USER, LOGNAME } = process.env as Record<string, string | undefined>): string[] {
-  const names = [SUDO_USER, USER, LOGNAME].flatMap((name) => (name !== undefined && name !== 'root' ? [name] : []))
-  return [...names.filter((name) => KEY_ID.test(name)), ADMIN]
+/** Who sets this up, as a key may be called. */
+export function userHere(): string {
+  const { SUDO_USER, USER, LOGNAME } = process.env
+  return [SUDO_USER, USER, LOGNAME].find((name) => name !== undefined && name !== 'root' && KEY_ID.test(name)) ?? ADMIN
 }

@@ -19,19 +19,19 @@ const MAX_SHOWN = 20
 
 /** Asks for what no option has said. @throws {Fault} where nobody answers */
 export async function askAll(propose: (more: Wish) => Proposal, options: SetupOptions, { keys }: There): Promise<Proposal> {
-  const hosts = await hostFirst(propose, options)
-  const { answers, reasons, listeners } = propose(hosts)
+  const host = await hostFirst(propose, options)
+  const { answers, reasons, listeners } = propose(host)
   printListeners(listeners, reasons)
   const guard =
     options.guard ?? (await ask('What opens by a knock only, all or ports', guardText(answers.guard), readGuard, GUARD_RULE))
-  const proposed = propose({ ...hosts, guard })
+  const proposed = propose({ ...host, guard })
   const open =
     guard !== 'all' || options.public
       ? options.public
       : await ask('What stays open to everyone', publicText(proposed.answers.public), readPublic, PUBLIC_RULE)
   const isThere = keys.some(({ isValid }) => isValid)
   const key = options.key || isThere ? options.key : await ask('A name for your key', answers.key, readId, KEY_ID_RULE)
-  return propose({ ...hosts, guard, public: open, key })
+  return propose({ ...host, guard, public: open, key })
 }
 
 const readId = (text: string): string | null => (KEY_ID.test(text) ? text : null)
@@ -39,7 +39,7 @@ const readId = (text: string): string | null => (KEY_ID.test(text) ? text : null
 /** The host may be what nobody can propose. */
 async function hostFirst(propose: (more: Wish) => Proposal, { host }: SetupOptions): Promise<Wish> {
   if (host !== undefined) return { host }
-  const proposal = propose({ host: '' }).hosts[0]
+  const proposal = propose({ host: '' }).host
   return { host: await ask('The name or address at which clients reach this server', proposal, readHost, HOST_RULE) }
 }
 
@@ -53,15 +53,10 @@ function printListeners(listeners: readonly Listener[], reasons: ReadonlyMap<str
   if (listeners.length > MAX_SHOWN) print(`  and ${listeners.length - MAX_SHOWN} more: see "ss -ltunp"`)
 }
 
-/** Asks until the answer can be read. @param proposal what Enter takes; undefined: there is none */
-async function ask<T>(
-  question: string,
-  proposal: string | undefined,
-  read: (text: string) => T | null,
-  rule: string,
-): Promise<T> {
+/** Asks until the answer can be read. @param proposal what Enter takes; null: there is none */
+async function ask<T>(question: string, proposal: string | null, read: (text: string) => T | null, rule: string): Promise<T> {
   for (let left = TRIES; left > 0; left--) {
-    const typed = await line(`${question}${proposal === undefined ? '' : ` [${printable(proposal)}]`}: `)
+    const typed = await line(`${question}${proposal === null ? '' : ` [${printable(proposal)}]`}: `)
     const answer = read(typed === '' ? (proposal ?? '') : typed)
     if (answer !== null) return answer
     print(`expected ${rule}`)

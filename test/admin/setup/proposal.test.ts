@@ -14,8 +14,8 @@ const listener = (name: string, more: Partial<Listener> = {}): Listener => {
 const SSHD = listener('22/tcp', { programs: ['sshd'] })
 const around = (...listeners: Listener[]): Around => ({
   listeners,
-  hosts: ['gate.example'],
-  users: ['alice', 'admin'],
+  host: 'gate.example',
+  user: 'alice',
   hasNftables: true,
 })
 const answersOf = (listeners: Listener[], wish: Wish = {}) => propose(around(...listeners), wish).answers
@@ -86,7 +86,7 @@ describe('a proposal', () => {
   })
 
   it('is none where nobody knows what this host is called', () => {
-    expect(() => propose({ ...around(SSHD), hosts: [] }, {})).toThrow('no name or address of this host is known')
+    expect(() => propose({ ...around(SSHD), host: null }, {})).toThrow('no name or address of this host is known')
   })
 
   it('takes iptables where nft can’t be used', () => {
