@@ -121,6 +121,9 @@ export function refuseIdle(command: Command, names: readonly string[], required:
   if (idle) throw new UsageFault(`${idle.long} requires ${required}`)
 }
 
+/** Reads a key's id, or a name that has its form; null for any other text. */
+export const readId = (text: string): string | null => (KEY_ID.test(text) ? text : null)
+
 /** Checks a key's id that stands where a command has its argument. @throws {UsageFault} */
 export function checkId(id: string): void {
   if (!KEY_ID.test(id)) throw new UsageFault(`<id> expected ${KEY_ID_RULE}, got ${quoted(id)}`)

@@ -1,10 +1,11 @@
 import { holderOf, type Listener } from '../../admin/setup/listeners'
 import type { Proposal, Wish } from '../../admin/setup/proposal'
 import type { There } from '../../admin/setup/there'
-import { KEY_ID, KEY_ID_RULE } from '../../protocol/key'
+import { KEY_ID_RULE } from '../../protocol/key'
 import { formatService } from '../../protocol/service'
 import { askLine } from '../../system/ask-line'
 import { Fault, printable } from '../../system/fault'
+import { readId } from '../options'
 import { printTable } from '../voice'
 import { HOST_RULE, readHost } from './new-key'
 import { GUARD_RULE, guardText, PUBLIC_RULE, publicText, readGuard, readPublic, type SetupOptions } from './setup-words'
@@ -33,8 +34,6 @@ export async function askAll(propose: (more: Wish) => Proposal, options: SetupOp
   const key = options.key || isThere ? options.key : await ask('A name for your key', answers.key, readId, KEY_ID_RULE)
   return propose({ ...host, guard, public: open, key })
 }
-
-const readId = (text: string): string | null => (KEY_ID.test(text) ? text : null)
 
 /** The host may be what nobody can propose. */
 async function hostFirst(propose: (more: Wish) => Proposal, { host }: SetupOptions): Promise<Wish> {

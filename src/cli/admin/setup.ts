@@ -1,8 +1,8 @@
 import type { Command } from 'commander'
-import { KEY_ID, KEY_ID_RULE } from '../../protocol/key'
+import { KEY_ID_RULE } from '../../protocol/key'
 import { UsageFault } from '../../system/fault'
 import { parseDuration } from '../../system/time'
-import { oneOf, reading, subcommand } from '../options'
+import { oneOf, readId, reading, subcommand } from '../options'
 import { servicesOption } from './lists'
 import { HOST_RULE, readHost } from './new-key'
 import { GUARD_RULE, PUBLIC_RULE, readGuard, readPublic, type SetupOptions } from './setup-words'
@@ -41,7 +41,7 @@ export function addSetup(parent: Command): void {
 function withAnswers(command: Command): void {
   command
     .addOption(reading('--host <host>', 'name or address at which clients knock', readHost, HOST_RULE))
-    .addOption(reading('--key <id>', 'name of the first key', (text) => (KEY_ID.test(text) ? text : null), KEY_ID_RULE))
+    .addOption(reading('--key <id>', 'name of the first key', readId, KEY_ID_RULE))
     .addOption(servicesOption('what the first key may open (default: SSH, and what containers publish)'))
     .addOption(reading('--guard <list>', 'what opens by a knock only: all, or ports such as 22/tcp', readGuard, GUARD_RULE))
     .addOption(reading('--public <list>', 'with --guard all: what stays open to everyone, or none', readPublic, PUBLIC_RULE))

@@ -3,9 +3,9 @@ import type { Command } from 'commander'
 import type { Plan, Wishes } from '../../client/add/add'
 import type { SshHost } from '../../client/add/ssh-config'
 import type { Entry } from '../../client/profiles'
-import { KEY_ID, KEY_ID_RULE } from '../../protocol/key'
+import { KEY_ID_RULE } from '../../protocol/key'
 import { Fault, keepFault, printable } from '../../system/fault'
-import { reading, subcommand } from '../options'
+import { readId, reading, subcommand } from '../options'
 import { EXIT, failBy, hintAt, warnOf } from '../voice'
 import { NAME } from './aim'
 import { entriesOf } from './entries'
@@ -22,7 +22,6 @@ interface Options extends Wishes {
 
 /** Gives knockclient the subcommand `add`. */
 export function addAdd(parent: Command): void {
-  const named = (text: string) => (KEY_ID.test(text) ? text : null)
   subcommand(
     parent,
     'add [file]',
@@ -30,8 +29,8 @@ export function addAdd(parent: Command): void {
     'add alice.key',
   )
     .summary("add a server's key, with a profile and ssh")
-    .addOption(reading('--as <id>', 'name of the key here (default: its own)', named, KEY_ID_RULE))
-    .addOption(reading('--profile <name>', "name of the profile (default: the key's host)", named, KEY_ID_RULE))
+    .addOption(reading('--as <id>', 'name of the key here (default: its own)', readId, KEY_ID_RULE))
+    .addOption(reading('--profile <name>', "name of the profile (default: the key's host)", readId, KEY_ID_RULE))
     .option('-r, --server <host>', "server (default: the key's host)")
     .option('--replace', 'replace an older key, which is kept as .old, and another profile')
     .option('--keep-sealed', 'leave the key under its passphrase, which each knock then asks for')
