@@ -1,6 +1,9 @@
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 
+/** Whether there is somebody to ask: standard input and where the question is shown are terminals. */
+export const canAsk = (output: { readonly isTTY?: boolean }): boolean => process.stdin.isTTY === true && output.isTTY === true
+
 /**
  * Asks for a line on standard input, which is a terminal: with its own editing, so that Ctrl-C ends us, as ever.
  * @param output where the question is shown

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { KEY_ID_RULE } from '../../protocol/key'
+import { canAsk } from '../../system/ask-line'
 import { UsageFault } from '../../system/fault'
 import { parseDuration } from '../../system/time'
 import { oneOf, readId, reading, subcommand } from '../options'
@@ -59,7 +60,7 @@ async function setUp(options: SetupOptions, command: Command): Promise<void> {
   }
   if (open && guard && guard !== 'all') throw new UsageFault('--public requires --guard all')
   const isAsked = !(yes || dryRun || confirm || revert)
-  if (isAsked && !(process.stdin.isTTY && process.stdout.isTTY))
+  if (isAsked && !canAsk(process.stdout))
     throw new UsageFault('there is no terminal to ask questions on', {
       hint: 'add --yes to take what is proposed, or --dry-run to see it first',
     })

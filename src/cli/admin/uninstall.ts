@@ -1,6 +1,6 @@
 import type { Command } from 'commander'
 import { plannedRemovals, uninstall } from '../../admin/uninstall'
-import { askLine } from '../../system/ask-line'
+import { askLine, canAsk } from '../../system/ask-line'
 import { Fault, UsageFault } from '../../system/fault'
 import { subcommand } from '../options'
 import { print } from './voice'
@@ -24,7 +24,7 @@ export function addUninstall(parent: Command): void {
 }
 
 async function takeOff({ yes = false, dryRun: isPreview = false }: Options): Promise<void> {
-  if (!yes && !isPreview && !(process.stdin.isTTY && process.stdout.isTTY))
+  if (!yes && !isPreview && !canAsk(process.stdout))
     throw new UsageFault('there is no terminal to ask on', { hint: 'add --yes, or --dry-run to see it first' })
   const steps = await plannedRemovals()
   if (steps.length === 0) return print('nothing of Knockturn is set up here')
