@@ -54,10 +54,10 @@ async function add(what: string | undefined, options: Options, program: Command)
   const plan = await planToAdd(brought, options, entries)
   checkNoCommand(program, plan.profile.name)
   const isWanted = plan.ssh !== null && (await wantsSsh(plan.ssh, options))
-  await carryOut(plan, entries)
+  const old = await carryOut(plan, entries)
   const written = plan.ssh && isWanted ? await (await import('../../client/add/ssh-config')).writeSsh(homedir(), plan.ssh) : []
   const code = options.knock ? await tryKnock(plan) : EXIT.ok
-  report(plan, written)
+  report(plan, written, old)
   if (plan.spare !== null) print(`${plan.spare} is no longer needed: delete it`)
   return code
 }
@@ -107,10 +107,10 @@ async function tryKnock({ key, profile }: Plan): Promise<number> {
 /** What is said of a file, by what was done with it. */
 const DONE = { new: 'wrote', kept: 'already there:', replaced: 'replaced' } as const
 
-/** Says what was written where. */
-function report({ key, keyFile, profile, ssh }: Plan, written: readonly string[]): void {
+/** Says what was written where. @param old where the key is kept that was replaced; null: none was */
+function report({ key, keyFile, profile, ssh }: Plan, written: readonly string[], old: string | null): void {
   print(`${DONE[keyFile.step]} ${keyFile.path}: the key ${key.id}`)
-  if (keyFile.step === 'replaced' && keyFile.there) print(`kept ${keyFile.there.path}.old: the key that was there`)
+  if (old !== null) print(`kept ${old}: the key that was there`)
   print(`${DONE[profile.step]} ${profile.path}: "${NAME} ${profile.name}" knocks`)
   for (const path of written) print(`wrote ${path}: "ssh ${ssh?.host}" knocks`)
 }

@@ -8,7 +8,7 @@ import { changeText, readBytes, writeNew } from '../../system/files'
 import { MAX_FILE, SEALED_SUFFIX } from '../client-key'
 import { clientConfig, type Entry, type Given, readProfiles, saveProfile } from '../profiles'
 import type { Brought } from './bring'
-import { hostFor, profileNameOf, profileOf, type Step, stepForKey, stepForProfile, type There } from './plan'
+import { hostFor, oldPath, profileNameOf, profileOf, type Step, stepForKey, stepForProfile, type There } from './plan'
 import { programFor } from './program'
 import { type SshHost, sshPort } from './ssh-config'
 
@@ -109,22 +109,27 @@ function freeName(folder: string, names: readonly string[]): string {
   return names.find((name) => KEY_ID.test(name) && isFree(name)) ?? 'NAME'
 }
 
-/** Puts key and profile in their places. @throws {Fault} */
-export async function carryOut({ keyFile, profile }: Plan, entries: readonly Entry[]): Promise<void> {
-  await writeKey(keyFile)
+/** Puts key and profile in their places. @returns where the key is kept that was replaced; null: none was @throws {Fault} */
+export async function carryOut({ keyFile, profile }: Plan, entries: readonly Entry[]): Promise<string | null> {
+  const old = await writeKey(keyFile)
   if (profile.step !== 'kept') await saveProfile(profile.path, profile.name, profile.given, entries, profile.step === 'replaced')
+  return old
 }
 
-async function writeKey({ step, path, content, there }: Plan['keyFile']): Promise<void> {
-  if (step === 'kept') return
+async function writeKey({ step, path, content, there }: Plan['keyFile']): Promise<string | null> {
+  if (step === 'kept') return null
   await makeRoom(clientKeys())
-  if (step === 'new' || there === null) return writeNew(path, content)
+  if (step === 'new' || there === null) {
+    await writeNew(path, content)
+    return null
+  }
+  const old = oldPath(there)
   // The old one is safe before the new one is there.
-  await writeNew(oldPath(there), await readBytes(there.path, MAX_FILE))
-  if (path === there.path) return changeText(path, async () => content)
-  await writeNew(path, content)
-  await unlink(there.path)
+  await writeNew(old, await readBytes(there.path, MAX_FILE))
+  if (path === there.path) await changeText(path, async () => content)
+  else {
+    await writeNew(path, content)
+    await unlink(there.path)
+  }
+  return old
 }
-
-/** Where a key is kept that another one has replaced. */
-export const oldPath = ({ path }: There): string => `${path}.old`

@@ -20,6 +20,9 @@ export type There = { readonly path: string } & (
   | { readonly kind: 'unreadable'; readonly fault: Fault }
 )
 
+/** Where a key is kept that another one has replaced. */
+export const oldPath = ({ path }: There): string => `${path}.old`
+
 /** What is to be done with a key's or a profile's place. */
 export type Step = 'new' | 'kept' | 'replaced'
 
@@ -66,11 +69,11 @@ export interface Kept {
 
 /**
  * What is to be done with a key in the place of its name: nothing that is there is lost.
- * @param isWanted whether what is there is to be replaced
+ * @param replaces whether what is there is to be replaced
  * @param other a name that is free
  * @throws {Fault} where another key is there
  */
-export function stepForKey({ key, sealed, staysSealed }: Kept, there: There | null, isWanted: boolean, other: string): Step {
+export function stepForKey({ key, sealed, staysSealed }: Kept, there: There | null, replaces: boolean, other: string): Step {
   if (there === null) return 'new'
   const asOther = `add this one under another name: --as ${other}`
   const { path } = there
@@ -80,8 +83,8 @@ export function stepForKey({ key, sealed, staysSealed }: Kept, there: There | nu
   const isThere = there.kind === 'plain' && isSame(there.key, key)
   if (isThere && !staysSealed) return 'kept'
   if (there.kind === 'sealed' && sealed !== null && Buffer.compare(there.bytes, sealed) === 0) return 'kept'
-  if (isWanted) return 'replaced'
-  const hint = `replace it with --replace, which keeps it as ${path}.old; or ${asOther}`
+  if (replaces) return 'replaced'
+  const hint = `replace it with --replace, which keeps it as ${oldPath(there)}; or ${asOther}`
   if (there.kind === 'unreadable') throw new Fault(there.fault.message, { hint: there.fault.hint ?? hint })
   if (isThere) throw new Fault(`${path}: the key is there without a passphrase`, { hint })
   const kind = there.kind === 'plain' ? 'another key of this server' : 'a key under a passphrase'
@@ -96,13 +99,13 @@ function isSame(one: KeyFile, other: KeyFile): boolean {
 /**
  * What is to be done with a profile. One that knocks at the same host with the same key is kept, whatever else it says: that is its user's.
  * @param path of the config, for faults
- * @param isWanted whether another one is to be replaced
+ * @param replaces whether another one is to be replaced
  * @throws {Fault} where another one has this name
  */
-export function stepForProfile(path: string, name: string, given: Given, there: Given | undefined, isWanted: boolean): Step {
+export function stepForProfile(path: string, name: string, given: Given, there: Given | undefined, replaces: boolean): Step {
   if (there === undefined) return 'new'
   if (isDeepStrictEqual({ ...there }, { ...given })) return 'kept'
-  if (isWanted) return 'replaced'
+  if (replaces) return 'replaced'
   if (there.host === given.host && there.key === given.key) return 'kept'
   throw new Fault(`${path}: another profile is called ${quoted(name)}`, {
     hint: 'replace it with --replace, or name this one with --profile',
