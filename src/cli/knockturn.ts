@@ -11,7 +11,7 @@ import { withCompletion } from './completion'
 import { program } from './options'
 import { EXIT, runProgram } from './voice'
 
-const command = program(NAME, 'Make keys for port knocking and set up the firewall.', `${NAME} key new alice --services 22/tcp`)
+const command = program(NAME, 'Set up port knocking on this server, and make its keys.', `${NAME} setup --dry-run`)
 addSetup(command)
 addKey(command)
 addFirewall(command)

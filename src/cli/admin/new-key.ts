@@ -137,7 +137,7 @@ async function newKey(id: string, options: Options): Promise<void> {
   )
   const { folder } = keyring
   print(
-    `made ${path}\nnext: run "${NAME} key export ${id}${folder === SERVER_KEYS ? '' : ` --keys ${folder}`} --out ${id}.key", and copy that file to the client over a channel you trust`,
+    `made ${path}\nnext: run "${NAME} key export ${id}${folder === SERVER_KEYS ? '' : ` --keys ${folder}`} --line", and type on the client what it prints`,
   )
   if (formatPool(pool) !== DEFAULT_POOL) print(`next: run "${NAME} firewall install" so that its pool is heard`)
 }

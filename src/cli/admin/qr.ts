@@ -10,9 +10,13 @@ export function qrLines(text: string): string[] {
   return process.stdout.isTTY ? picture.map((line) => `\x1b[97;40m${line}\x1b[0m`) : picture
 }
 
-/** A text as a QR code, if this terminal is wide enough; null where it isn't, or there is none. */
-export function qrThatFits(text: string): string[] | null {
-  const { isTTY, columns = 0 } = process.stdout
-  const [top = ''] = renderUnicodeCompact(text, { border: BORDER }).split('\n')
-  return isTTY && top.length <= columns ? qrLines(text) : null
+/**
+ * A text as a QR code, if this terminal has room for it; null where it hasn't, or there is none.
+ * @param beside rows of what is to stay in sight with it, such as a passphrase that is shown once
+ */
+export function qrThatFits(text: string, beside: number): string[] | null {
+  const { isTTY, columns = 0, rows = 0 } = process.stdout
+  const picture = renderUnicodeCompact(text, { border: BORDER }).split('\n')
+  const fits = (picture[0] ?? '').length <= columns && picture.length + beside <= rows
+  return isTTY && fits ? qrLines(text) : null
 }

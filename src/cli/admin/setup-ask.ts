@@ -19,8 +19,12 @@ const TRIES = 3
 const MAX_SHOWN = 20
 
 /** Asks for what no option has said. @throws {Fault} where nobody answers */
-export async function askAll(propose: (more: Wish) => Proposal, options: SetupOptions, { keys }: There): Promise<Proposal> {
-  const host = await hostFirst(propose, options)
+export async function askAll(
+  propose: (more: Wish) => Proposal,
+  options: SetupOptions,
+  { config, keys }: There,
+): Promise<Proposal> {
+  const host = await hostFirst(propose, options, config !== null)
   const { answers, reasons, listeners } = propose(host)
   printListeners(listeners, reasons)
   const guard =
@@ -36,9 +40,10 @@ export async function askAll(propose: (more: Wish) => Proposal, options: SetupOp
 }
 
 /** The host may be what nobody can propose. */
-async function hostFirst(propose: (more: Wish) => Proposal, { host }: SetupOptions): Promise<Wish> {
+async function hostFirst(propose: (more: Wish) => Proposal, { host }: SetupOptions, isSetUp: boolean): Promise<Wish> {
   if (host !== undefined) return { host }
-  const proposal = propose({ host: '' }).host
+  // Keys are refused under another name than the config has: what is there comes first.
+  const proposal = isSetUp ? propose({}).answers.host : propose({ host: '' }).host
   return { host: await ask('The name or address at which clients reach this server', proposal, readHost, HOST_RULE) }
 }
 

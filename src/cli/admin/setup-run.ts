@@ -28,6 +28,7 @@ export async function setUpHere(options: SetupOptions, isAsked: boolean): Promis
   if (keyOut !== undefined && !options.dryRun) await checkFree(keyOut)
   const ending = new AbortController()
   const wish = { host, key, services, guard, public: open, backend }
+  const watch = { isShown: false, end: Number.POSITIVE_INFINITY }
   let isWritten = false
   // A key that the server has forgotten is of no use to anybody.
   const forget = async () => isWritten && keyOut !== undefined && unlink(keyOut).catch(() => {})
@@ -45,7 +46,7 @@ export async function setUpHere(options: SetupOptions, isAsked: boolean): Promis
         if (isAsked) await askToBegin()
         // From here on there is something to take back. What ends us otherwise leaves that to the timer, which ends us first.
         process.on('SIGINT', () => ending.abort())
-        process.on('SIGTERM', () => void endedBy('SIGTERM', options.for, forget))
+        process.on('SIGTERM', () => void endedBy('SIGTERM', options.for, watch, forget))
       },
       done: (what) => print(`  ${what}`),
       carry: async (made, answers) => {
@@ -62,15 +63,18 @@ export async function setUpHere(options: SetupOptions, isAsked: boolean): Promis
         print(`  ssh ${answers.host}\n\n${WAITING}`)
       },
       wait: (left) => {
-        if (process.stdout.isTTY) process.stdout.write(`\r${formatDuration(left)} left  `)
+        watch.end = performance.now() + left * 1000
+        watch.isShown = process.stdout.isTTY
+        if (watch.isShown) process.stdout.write(`\r${formatDuration(left)} left  `)
       },
     },
   ).catch(async (error) => {
     await forget()
     throw error
   })
+  if (watch.isShown) print('')
   if (outcome.kind === 'over') await forget()
-  report(outcome, options.for, ending.signal.aborted)
+  report(outcome, whyOver(options.for, watch), ending.signal.aborted)
 }
 
 /** Makes the trial permanent that is running. */
@@ -104,48 +108,66 @@ function printAnswers({ host, services, backend, ...guard }: Answers, { newKey, 
   print(`${steps.length} steps; --dry-run prints each file and rule`)
 }
 
+/** Rows from the passphrase to the end, without line and picture. */
+const AROUND = 11
+
 /** Shows a key as the line that the client takes, and as a QR code. Its passphrase is shown by who has made it. */
 async function showLine(key: string): Promise<void> {
   const line = (await itself('key', 'export', key, '--line')).trim()
   print(`  ${line}`)
-  const picture = qrThatFits(line)
-  if (picture) print(`\n${picture.join('\n')}\n`)
+  const wrapped = Math.ceil(line.length / (process.stdout.columns || 1))
+  const picture = qrThatFits(line, wrapped + AROUND)
+  if (picture) print(`\nThe same line, for a camera:\n\n${picture.join('\n')}\n`)
 }
 
 const WAITING =
-  'This session stays open. It becomes permanent when a new connection has come in by a knock. Ctrl-C takes everything back.'
+  'This session stays open. What was set up becomes permanent when somebody has come in by a knock. Ctrl-C takes everything back.'
 
-function report(outcome: Outcome, seconds: number, isAborted: boolean): void {
+function report(outcome: Outcome, why: string, isAborted: boolean): void {
   if (outcome.kind === 'nothing') print('nothing to change')
   else if (outcome.kind === 'preview') process.stdout.write(outcome.text)
   else if (outcome.kind === 'confirmed') {
     tellPermanent(outcome.entered)
     if (!outcome.hasSystemd) print(BY_HAND)
   } else if (isAborted) {
-    print(`\n${BACK}`)
+    print(BACK)
     process.exitCode = EXIT.failure
-  } else
-    throw new Fault(`nobody has come in by a knock within ${formatDuration(seconds)}: everything is as it was before`, {
-      hint: AGAIN,
-    })
+  } else throw new Fault(`${why}: everything is as it was before`, { hint: AGAIN })
 }
 
 function tellPermanent(entered: Entered | null): void {
   const by = entered ? `: ${entered.address} has come in at ${entered.service} with the key ${entered.key}` : ''
-  print(`\npermanent${by}`)
+  print(`permanent${by}`)
 }
 
 /** Says how things stand, and ends: the timer ends us when the time is over, before it takes everything back. */
-async function endedBy(signal: string, seconds: number, forget: () => Promise<unknown>): Promise<never> {
+async function endedBy(signal: string, seconds: number, watch: Watch, forget: () => Promise<unknown>): Promise<never> {
   const { kind, left } = await trialState().catch(() => ({ kind: 'reverting', left: 0 }))
+  if (watch.isShown) print('')
   if (kind === 'trial')
     complain(NAME, `ended by ${signal}: everything goes back in ${left} s`, 'run "knockturn setup --confirm" to keep it')
   else {
     await forget()
-    complain(NAME, `nobody has come in by a knock within ${formatDuration(seconds)}: everything goes back now`, AGAIN)
+    complain(NAME, `${whyOver(seconds, watch)}: everything goes back now`, AGAIN)
   }
   process.exit(EXIT.failure)
 }
+
+/** What the trial's end was seen to be, and whether the seconds left are on the terminal. */
+interface Watch {
+  isShown: boolean
+  /** On performance.now()'s clock. */
+  end: number
+}
+
+/** Milliseconds by which the end that was seen may be wrong: the script counts whole seconds, and its timer has an accuracy of one. */
+const BLUR = 2000
+
+/** Why a trial is over that was not confirmed: only its time, or somebody who did not want to wait for that. */
+const whyOver = (seconds: number, { end }: Watch): string =>
+  performance.now() < end - BLUR && end !== Number.POSITIVE_INFINITY
+    ? 'the trial was taken back before its time was over'
+    : `nobody has come in by a knock within ${formatDuration(seconds)}`
 
 const AGAIN = 'look why with "knockclient -v" on the client, and run "knockturn setup" again'
 
