@@ -309,6 +309,30 @@ describe.each([
     expect(await place.snapshot()).toBe(before)
   })
 
+  it('goes back where the disk is full, down to the last folder', async () => {
+    await tryAgain()
+    await place.sh('mount -o remount,nr_inodes="$(df --output=iused /mnt | tail -n 1)" /mnt && ! mkdir /mnt/more 2> /dev/null')
+    expect(await trial('revert')).toMatchObject({ code: 0, stderr: '' })
+    await place.sh('mount -o remount,nr_inodes=0 /mnt')
+    expect(await place.snapshot()).toBe(before)
+  })
+
+  it('is not held up by programs of other users that call themselves daemons, and leaves them alone', async () => {
+    await place.sh('cp "$0" /run/node && chmod 755 /run/node', process.execPath)
+    // As often as it is ended, another one is there.
+    const swarm = `while :; do /run/node -e 'setTimeout(() => {}, 600000)' knockdaemon; done`
+    const fakes = place.start(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'sh', '-c', `echo begun; ${swarm}`])
+    await fakes.line((line) => line === 'begun')
+    await trial('begin', '600')
+    const late = place.start(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', 'sh', '-c', `echo begun; ${swarm}`])
+    await late.line((line) => line === 'begun')
+    expect(await place.sh('"$0" daemons', join(BIN, 'knockturn-unguard'))).toBe('')
+    expect(await trial('revert')).toMatchObject({ code: 0, stderr: '' })
+    expect(await state()).toBe('none')
+    await Promise.all([fakes.end('SIGKILL'), late.end('SIGKILL')])
+    await place.sh('rm /run/node')
+  })
+
   it('is not led astray by links that the daemon’s user has planted', async () => {
     await place.sh(`
       useradd --system --user-group knockturn
@@ -327,13 +351,17 @@ describe.each([
       'precious\nfile\nroot 755\n',
     )
     expect(await place.snapshot()).toBe(planted)
-    // A folder of theirs could become a link to another while it is copied.
-    await place.sh('mkdir /etc/knockturn/keys/folder && chown knockturn /etc/knockturn/keys/folder')
-    expect(await trial('begin', '600')).toMatchObject({
-      code: 1,
-      stderr: expect.stringContaining('/etc/knockturn/keys/folder: expected no folder'),
-    })
-    expect(await state()).toBe('none')
+    // A folder of theirs could become a link to another while it is copied, however it is called.
+    for (const name of ['folder', '.folder', '..folder']) {
+      const folder = `/etc/knockturn/keys/${name}`
+      await place.sh('mkdir "$0" && chown knockturn "$0"', folder)
+      expect(await trial('begin', '600')).toMatchObject({
+        code: 1,
+        stderr: expect.stringContaining(`${folder}: expected no folder`),
+      })
+      expect(await state()).toBe('none')
+      await place.sh('rmdir "$0"', folder)
+    }
     await place.sh('userdel knockturn; rm -rf /etc/knockturn /var/lib/knockturn /etc/precious')
   })
 })
