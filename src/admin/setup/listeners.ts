@@ -36,12 +36,16 @@ export async function findListeners(): Promise<Listeners> {
   const looks = [sockets, ...(await Promise.all(['docker', 'podman'].map(findPublished))), await findTunnels()]
   const found = merge(looks.flatMap((look) => look.found))
   const unknown = looks.flatMap((look) => look.unknown)
-  return found.length > MAX_LISTENERS
-    ? {
-        found: found.slice(0, MAX_LISTENERS),
-        unknown: [...unknown, `more than ${MAX_LISTENERS} services listen: the rest is left out`],
-      }
-    : { found, unknown }
+  return bounded({ found, unknown })
+}
+
+/** No more than are told apart: the system's first, so that no local user's sockets have them left out. */
+export function bounded({ found, unknown }: Listeners): Listeners {
+  if (found.length <= MAX_LISTENERS) return { found, unknown }
+  return {
+    found: [...found].sort((a, b) => Number(b.isSystems) - Number(a.isSystems)).slice(0, MAX_LISTENERS),
+    unknown: [...unknown, `more than ${MAX_LISTENERS} services listen: the rest is left out`],
+  }
 }
 
 /** Reads what `ss -Hltunpe` prints: what listens on loopback alone is left out. */

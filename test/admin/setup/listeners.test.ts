@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { holderOf, parsePublished, parseSockets } from '../../../src/admin/setup/listeners'
+import { bounded, holderOf, parsePublished, parseSockets } from '../../../src/admin/setup/listeners'
 import { formatService } from '../../../src/protocol/service'
 
 /** As `ss -Hltunpe` of iproute2 6.15 prints them. */
@@ -42,6 +42,15 @@ describe('what listens, as ss prints it', () => {
     expect([as('openvpn', ''), as('openvpn', 'uid:104 ')]).toEqual([true, true])
     for (const program of ['openvpn', ' uid:0 ', '",pid=1,fd=3))', 'a)) uid:0 ino:1'])
       expect(as(program, 'uid:1000 ')).toBe(false)
+  })
+
+  it('is never left out for want of room where it is the system’s, however many sockets a local user has', () => {
+    const socket = (port: number, uid: string) =>
+      `tcp LISTEN 0 1 *:${port} *:* users:(("x",pid=1,fd=3)) ${uid}ino:1 sk:1 cgroup:/ <->`
+    const theirs = Array.from({ length: 2_000 }, (_, i) => socket(1_024 + i, 'uid:1000 '))
+    const { found, unknown } = bounded(parseSockets([...theirs, socket(51_820, '')].join('\n')))
+    expect([found.length, formatService(found[0].service)]).toEqual([1_024, '51820/tcp'])
+    expect(unknown).toEqual(['more than 1024 services listen: the rest is left out'])
   })
 
   it('is said to be unknown where a line cannot be read', () => {
