@@ -1,5 +1,5 @@
-import { access, constants, stat } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { access, constants, readdir, stat } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { absence, BACKENDS } from '../../daemon/backends/all'
 import { checkVersion } from '../../daemon/nftables/trial'
 import { findCommand, run } from '../../system/commands'
@@ -14,6 +14,9 @@ const PROGRAMS = ['ss', 'setpriv', 'flock', 'tcpdump', 'install', 'id']
 const BOOTED = '/run/systemd/system'
 /** Folders that the daemon's unit does not see (ProtectHome=). */
 const HOMES = /^\/(home|root|run\/user)(\/|$)/
+
+/** Of a folder's mode: only its owner deletes or renames what is in there (S_ISVTX). */
+const STICKY = 0o1000
 
 /** Whether systemd starts what runs here. */
 export const hasSystemd = (): Promise<boolean> =>
@@ -34,6 +37,33 @@ export async function checkMachine(root: string): Promise<void> {
   if (HOMES.test(root) && (await hasSystemd()))
     throw new Fault(`${root}: the daemon's unit sees no home folders`, { hint: 'move Knockturn to /opt/knockturn' })
   for (const path of [process.execPath, `${root}/dist/knockdaemon.cjs`]) await checkForAll(path)
+  const programs = await Promise.all(
+    ['bin', 'dist'].map(async (folder) => (await readdir(join(root, folder))).map((name) => join(root, folder, name))),
+  )
+  await checkRootsAlone([process.execPath, ...programs.flat()])
+}
+
+/**
+ * Looks whether programs are root's alone, and each folder in which they lie: units run them as root, at each boot.
+ * @throws {Fault} where another user could change one
+ */
+export async function checkRootsAlone(programs: readonly string[]): Promise<void> {
+  const withFolders = programs.flatMap((path) => {
+    const paths = [path]
+    while (dirname(paths[0]) !== paths[0]) paths.unshift(dirname(paths[0]))
+    return paths
+  })
+  for (const path of new Set(withFolders))
+    if (isOthers(await stat(path)))
+      throw new Fault(`${path}: another user than root could change it, and root would run what they put there`, {
+        hint: `run "chown root ${path} && chmod o-w ${path}", or install Knockturn where only root may write`,
+      })
+}
+
+/** Whether others than root could change a file, or what is in a folder. Which groups root lets write is root's to decide. */
+export function isOthers({ uid, mode }: { readonly uid: number; readonly mode: number }): boolean {
+  // Where a folder is like /tmp, nobody can change what is another's.
+  return uid !== 0 || ((mode & constants.S_IWOTH) !== 0 && (mode & STICKY) === 0)
 }
 
 /** @throws {Fault} where we are not root, or may not change the firewall */
