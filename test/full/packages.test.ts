@@ -183,7 +183,10 @@ describe('the package of Debian, on a bare machine', () => {
     await systemctl('stop', 'knockdaemon')
     const files = await sh(kept)
     await start('start', 'knockdaemon')
+    // As one that somebody has started by hand.
+    await sh("systemd-run --quiet --unit=by-hand node -e 'setTimeout(() => {}, 1e9)' knockdaemon")
     expect(await apt('remove', 'knockturn')).toMatch(/^open now, .*: 22\/tcp/m)
+    expect(await sh('systemctl is-active by-hand || :')).toBe('inactive\n')
     expect(await knownUnits()).toBe('')
     expect(await machine.must(['nft', '-s', 'list', 'ruleset'])).toBe(ownRules)
     expect(await doors()).toEqual(['open', 'open'])
