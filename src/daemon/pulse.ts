@@ -52,6 +52,7 @@ export class Pulse {
   /** When systemd was last told, in steady milliseconds. */
   #fed = -Infinity
   #watch: ProbeWatch
+  #probes = 0
   #lives = 0
   #hearing: Hearing = 'well'
   /** The port that is probed; null: there is none. */
@@ -65,7 +66,9 @@ export class Pulse {
 
   /** Whether a tap is a probe, and no part of a knock. */
   isProbe({ port, source }: Tap): boolean {
-    return port === this.#port && source === LOOPBACK
+    const isProbe = port === this.#port && source === LOOPBACK
+    if (isProbe) this.#probes++
+    return isProbe
   }
 
   /** Lets systemd go on, though the daemon does not hear yet and whoever asks `alive` shall know that. @param steady milliseconds */
@@ -100,7 +103,10 @@ export class Pulse {
     const { seen, ignored, unreadable, dropped } = taps.counters
     const sent = this.#port === null ? null : await this.#read('sent', `${manager.folder}-probe`)
     const hadHeard = this.#watch.hasHeard
-    const hearing = this.#watch.look({ sent, arrived: seen - ignored + unreadable, dropped: dropped ?? 0 }, steady)
+    const hearing = this.#watch.look(
+      { sent, arrived: seen - ignored + unreadable, probes: this.#probes, dropped: dropped ?? 0 },
+      steady,
+    )
     if (this.#watch.hasHeard && !hadHeard) await this.#forget('unheard')
     await this.#note(this.#port === null ? 'well' : hearing)
     if (this.#hearing === 'deaf') return
@@ -108,7 +114,7 @@ export class Pulse {
     await this.#feed(steady)
   }
 
-  /** Says what has changed, and leaves word for the next life where this one has never heard anything. */
+  /** Says what has changed, and leaves word for the next life where this one has never heard a probe. */
   async #note(hearing: Hearing): Promise<void> {
     const before = this.#hearing
     this.#hearing = hearing

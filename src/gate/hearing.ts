@@ -13,6 +13,8 @@ export interface Signs {
   readonly sent: string | null
   /** Taps and other packets of our log rules that have arrived. */
   readonly arrived: number
+  /** Probes among them. */
+  readonly probes: number
   /** Packets that the kernel has dropped for want of room. */
   readonly dropped: number
 }
@@ -27,7 +29,7 @@ export type Hearing = 'well' | 'alone' | 'deaf'
 export class ProbeWatch {
   readonly #isSure: boolean
   readonly #lives: number
-  #before: Signs = { sent: null, arrived: 0, dropped: 0 }
+  #before: Signs = { sent: null, arrived: 0, probes: 0, dropped: 0 }
   #hasHeard = false
   /** Since when probes are sent in vain, and how many. */
   #vain: { readonly since: number; readonly count: number } | null = null
@@ -35,16 +37,16 @@ export class ProbeWatch {
   #sent: number | null = null
 
   /**
-   * @param isSure whether what comes by loopback is sure to come to our log rules. Where it is not, a daemon that has never heard anything may
+   * @param isSure whether what comes by loopback is sure to come to our log rules. Where it is not, a daemon that has never heard a probe may
    *   well hear.
-   * @param lives how many daemons before this one have ended because they never heard anything: each is given twice the time of the one before
+   * @param lives how many daemons before this one have ended because they never heard a probe: each is given twice the time of the one before
    */
   constructor(isSure: boolean, lives = 0) {
     this.#isSure = isSure
     this.#lives = lives
   }
 
-  /** Whether anything has ever arrived. */
+  /** Whether a probe has ever arrived. That anything else has proves nothing of the way of probes: it is up to strangers. */
   get hasHeard(): boolean {
     return this.#hasHeard
   }
@@ -55,7 +57,7 @@ export class ProbeWatch {
     this.#before = signs
     const isSent = signs.sent !== null && signs.sent !== before.sent
     this.#sent = isSent ? steady : (this.#sent ?? steady)
-    this.#hasHeard ||= signs.arrived > 0
+    this.#hasHeard ||= signs.probes > 0
     if (signs.arrived !== before.arrived || signs.dropped !== before.dropped) this.#vain = null
     else if (isSent) this.#vain = { since: this.#vain?.since ?? steady, count: (this.#vain?.count ?? 0) + 1 }
     if (this.#isDeaf(steady)) return 'deaf'

@@ -4,6 +4,7 @@ import type { Logger } from 'pino'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { Pulse, type PulseSetup } from '../../src/daemon/pulse'
 import type { TapCounters } from '../../src/daemon/taps/source'
+import type { Tap } from '../../src/gate/tap'
 import { scratch } from '../system/scratch'
 
 const LOOK = 5_000
@@ -52,6 +53,7 @@ async function begun(more: Partial<PulseSetup> = {}) {
         if (isSent && n % 2 === 0) {
           writeFileSync(join(`${folder}-probe`, 'sent'), `${++sent}\n`)
           if (isHeard) counters.seen++
+          if (isHeard && has('probe')) pulse.isProbe({ port: Number(text('probe')), source: '127.0.0.1' } as Tap)
         }
         steady += LOOK
         await pulse.look(steady)

@@ -19,16 +19,17 @@ interface Course {
 function live({ isSure = true, lives = 0 }, ...courses: readonly Course[]): Hearing[] {
   const watch = new ProbeWatch(isSure, lives)
   let steady = 1_000_000
-  let [sent, arrived, dropped, looks] = [0, 0, 0, 0]
+  let [sent, arrived, probes, dropped, looks] = [0, 0, 0, 0, 0]
   return courses.flatMap(({ seconds, isSent = true, isHeard = true, others = 0, drops = 0 }) =>
     Array.from({ length: seconds / LOOK }, () => {
       if (isSent && looks++ % EACH === 0) {
         sent++
+        if (isHeard) probes++
         if (isHeard) arrived++
       }
       arrived += others
       dropped += drops
-      const signs: Signs = { sent: sent === 0 ? null : `${sent}`, arrived, dropped }
+      const signs: Signs = { sent: sent === 0 ? null : `${sent}`, arrived, probes, dropped }
       steady += 1_000 * LOOK
       return watch.look(signs, steady)
     }),
@@ -77,7 +78,9 @@ describe('a daemon to which probes are sent', () => {
 
   it('is not deaf for its helper’s being restarted, which counts anew', () => {
     const watch = new ProbeWatch(true)
-    const looks = ['7', '1', '2', '3'].map((sent, i) => watch.look({ sent, arrived: i + 1, dropped: 0 }, 10_000 * i))
+    const looks = ['7', '1', '2', '3'].map((sent, i) =>
+      watch.look({ sent, arrived: i + 1, probes: i + 1, dropped: 0 }, 10_000 * i),
+    )
     expect(looks).toEqual(Array(4).fill('well'))
   })
 })
@@ -105,6 +108,13 @@ describe('a daemon that has never heard anything', () => {
 
   it('is not deaf where other rules may accept a probe before ours', () => {
     expect(deafAfter(live({ isSure: false }, { ...DEAF, seconds: 180 * MINUTE }))).toBeNull()
+  })
+
+  it('is not deaf there for what a stranger sends, nor restarted more often where probes are sure', () => {
+    const stranger = { seconds: LOOK, isHeard: false, others: 1 }
+    const quiet = { seconds: MINUTE, isHeard: false }
+    expect(deafAfter(live({ isSure: false }, ...Array(60).fill([stranger, quiet]).flat()))).toBeNull()
+    expect(deafAfter(live({ lives: 7 }, ...Array(50).fill([stranger, quiet]).flat()))).toBeNull()
   })
 
   it('is deaf there as soon as it has heard one, and then no more', () => {
