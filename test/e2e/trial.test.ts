@@ -311,9 +311,11 @@ describe.each([
 
   it('goes back where the disk is full, down to the last folder', async () => {
     await tryAgain()
-    await place.sh('mount -o remount,nr_inodes="$(df --output=iused /mnt | tail -n 1)" /mnt && ! mkdir /mnt/more 2> /dev/null')
+    await place.sh(`
+      mount -o remount,nr_inodes=$(($(df --output=iused /mnt | tail -n 1) + 50)) /mnt
+      mkdir /mnt/fill; i=0; while mkdir /mnt/fill/$i 2> /dev/null; do i=$((i + 1)); done`)
     expect(await trial('revert')).toMatchObject({ code: 0, stderr: '' })
-    await place.sh('mount -o remount,nr_inodes=0 /mnt')
+    await place.sh('rm -r /mnt/fill && mount -o remount,nr_inodes=100000 /mnt')
     expect(await place.snapshot()).toBe(before)
   })
 
