@@ -18,6 +18,31 @@ const INSTALL = `
   mkdir -p /mnt/knockturn/dist && cp -r "$0/bin" /mnt/knockturn/ && cp "$0"/dist/*.cjs /mnt/knockturn/dist/
   touch /mnt/knockturn/node && mount --bind "$1" /mnt/knockturn/node && chmod -R a+rX /mnt/knockturn/bin /mnt/knockturn/dist`
 const UNGUARD = '/mnt/knockturn/bin/knockturn-unguard'
+const TRIAL = '/mnt/knockturn/bin/knockturn-trial'
+/** Has each confirmation fail, after a moment. $0: the script of trials */
+const TOO_LATE = `
+  mv "$0" "$0-itself"
+  { echo '#!/bin/sh'; echo '[ "$1" != confirm ] || { sleep 1; echo "it is too late" >&2; exit 1; }'; echo "exec '$0-itself' \\"\\$@\\""; } > "$0"
+  chmod +x "$0"`
+/** Waits until nothing runs any more that a killed set-up has started, but daemons. */
+const ALONE = 'while grep -qsz /mnt/knockturn/bin/knockturn$ /proc/[0-9]*/cmdline; do sleep 0.1; done'
+/** A terminal on which the QR code has room, and the fewest lines that it has there. $0…: what runs on it */
+const WIDE = 'stty cols 120; exec "$0" "$@"'
+const QR_LINES = 20
+/** Lines of a set-up: each step that it has taken, and the last before it waits. */
+const STEPS = [
+  '  the user',
+  '  /etc/knockturn/',
+  '  /etc/knockturn/keys/',
+  '  /var/lib/knockturn/',
+  '  /etc/knockturn/knockturn.toml',
+  '  the key alice',
+  '  a new ledger',
+  '  the guard is saved',
+  '  the guard is in place',
+  '  the daemon hears',
+]
+const WAITING = 'This session stays open'
 const KNOCKTURN = ['/mnt/knockturn/node', '/mnt/knockturn/bin/knockturn']
 /** Milliseconds for a set-up to begin to wait: some ten programs are started, one after the other. */
 const PATIENCE = 120_000
@@ -36,7 +61,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
   /** Begins a set-up, and waits until somebody is to come in. */
   async function begun(...more: string[]): Promise<Child> {
     const child = place.start([...KNOCKTURN, ...setup(...more)])
-    await child.line((line) => line.startsWith('This session stays open'), 0, PATIENCE)
+    await child.line((line) => line.startsWith(WAITING), 0, PATIENCE)
     return child
   }
   /** Ctrl-C, and what comes of it: to take things back may take longer than a child has. */
@@ -102,7 +127,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
       ['A name for your key [', 'carol\r'],
     ]
     const asking = (...rest: Turn[]) =>
-      onTerminal(place.command([...KNOCKTURN, 'setup', '--backend', backend]), [...answers, ...rest])
+      onTerminal(place.command(['sh', '-c', WIDE, ...KNOCKTURN, 'setup', '--backend', backend]), [...answers, ...rest])
     expect(await asking(['Begin? [yes]: ', 'no\r'])).toMatchObject({
       code: 1,
       shown: expect.stringContaining('nothing was changed'),
@@ -116,6 +141,8 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
     expect(shown).toMatch(/^key +carol +opens 22\/tcp/m)
     expect(shown.match(/knockclient add kt1\.[\w-]+\.[\w-]+/g)).toHaveLength(1)
     expect(shown.match(/passphrase/g)).toHaveLength(1)
+    // The picture of the line: two modules of a QR code high each.
+    expect(shown.match(/^.*(?:█|▀|▄){10}.*$/gm)?.length).toBeGreaterThan(QR_LINES)
     expect(await place.snapshot()).toBe(before)
   })
 
@@ -124,6 +151,8 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
     expect([await sees(stranger), await sees(stranger, WEB)]).toEqual(['silence', 'open'])
     expect(await interrupt(child)).toEqual({ code: 1, signal: null })
     expect(child.lines.at(-1)).toBe('taken back: everything is as it was before')
+    // What is in the file is shown nowhere.
+    expect(child.lines.join('\n')).not.toMatch(/kt1\.|passphrase|secret/)
     expect(await place.snapshot()).toBe(before)
     expect(() => readFileSync(keyFile())).toThrow()
     expect(await sees(stranger)).toBe('open')
@@ -145,6 +174,33 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
     expect([code, stderr]).toEqual([1, expect.stringContaining('expected mode 0700, got 0755')])
     expect(await place.snapshot()).toBe(there)
     await place.sh('rm -r /etc/knockturn')
+  })
+
+  // What is killed is the same with any rules.
+  it.runIf(backend === 'nftables').each([...STEPS, WAITING])('goes back though it is killed behind "%s"', async (step) => {
+    const child = place.start([...KNOCKTURN, ...setup('--key-out', keyFile(), '--for', '10m')])
+    await child.line((line) => line.startsWith(step), 0, PATIENCE)
+    await child.end('SIGKILL')
+    if (step === WAITING) expect(child.lines.filter((line) => /^ {2}\S/.test(line)).slice(0, -2)).toHaveLength(STEPS.length)
+    expect(await place.run([TRIAL, 'state'])).toMatchObject({ stdout: expect.stringMatching(/^trial [1-9]/) })
+    // As its timer does when the time is over.
+    await place.sh(ALONE)
+    expect(await place.run([TRIAL, 'settle'], { timeoutMs: PATIENCE })).toMatchObject({ code: 0, stderr: '' })
+    expect(await place.snapshot()).toBe(before)
+    await place.sh('rm -f "$0"', keyFile())
+  })
+
+  it('is not called permanent where that cannot be decided any more, and goes back', async () => {
+    await place.sh(TOO_LATE, TRIAL)
+    const child = await begun('--key-out', keyFile())
+    await knock()
+    const entered = await client.hold(server.ipv4, SSH)
+    expect((await child.exited).code).toBe(1)
+    expect(child.lines.filter((line) => line.startsWith('permanent'))).toEqual([])
+    expect(child.lines).toContain('knockturn: error: it is too late')
+    expect(await place.snapshot()).toBe(before)
+    await entered.end()
+    await place.sh('mv "$0-itself" "$0"', TRIAL)
   })
 
   it('cuts no connection, and becomes permanent when somebody has come in by a knock', async () => {
@@ -179,7 +235,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
     await endDaemon()
     const there = await place.snapshot()
     const child = place.start([...KNOCKTURN, 'setup', '--yes', '--guard', '22/tcp'])
-    await child.line((line) => line.startsWith('This session stays open'), 0, PATIENCE)
+    await child.line((line) => line.startsWith(WAITING), 0, PATIENCE)
     expect([await sees(stranger), await sees(stranger, 8080)]).toEqual(['silence', 'open'])
     await interrupt(child)
     expect([await sees(stranger), await sees(stranger, 8080)]).toEqual(['silence', 'silence'])
@@ -188,7 +244,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
 
   it('is confirmed by the session that has come in, when its own program was killed', async () => {
     const child = place.start([...KNOCKTURN, 'setup', '--yes'])
-    await child.line((line) => line.startsWith('This session stays open'), 0, PATIENCE)
+    await child.line((line) => line.startsWith(WAITING), 0, PATIENCE)
     await child.end('SIGKILL')
     expect(await knockturn('setup', '--confirm')).toMatchObject({
       code: 1,
