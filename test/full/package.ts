@@ -43,7 +43,7 @@ export async function build(tree: string, version = VERSION, { umask = '022', en
   writeFileSync(join(tree, 'src/build/commit.txt'), ARCHIVED)
   symlinkSync(join(ROOT, 'node_modules'), join(tree, 'node_modules'))
   const script = `cd "$0" && npm pack --silent && umask ${umask} && node src/build/deb.mjs`
-  await must(['sh', '-euc', script, tree], { timeoutMs: 120_000, env })
+  await must(['sh', '-euc', script, tree], { timeoutMs: 240_000, env })
   return { deb: debOf(tree, version), tarball: join(tree, `knockturn-${version}.tgz`) }
 }
 
