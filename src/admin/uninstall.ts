@@ -16,6 +16,6 @@ export async function uninstall(): Promise<void> {
   const { exitCode } = await runOwnScript(SCRIPT, [], 'inherit')
   if (exitCode !== 0)
     throw new Fault('not everything could be removed: see above', {
-      hint: 'when that is put right, run "knockturn uninstall" again',
+      hint: 'when that is fixed, run "knockturn uninstall" again',
     })
 }
