@@ -29,6 +29,20 @@ const SNAPSHOT = `
     grep ^knockturn: /etc/passwd /etc/group /etc/shadow
   } 2> /dev/null`
 
+/** What a set-up does, but for its words. $0: node, $1: the programs, $2: the backend */
+export const SET_UP = `
+  set -e
+  useradd --system --user-group --shell /usr/sbin/nologin knockturn
+  install -d -m 700 /etc/knockturn/keys /var/lib/knockturn
+  printf '%s\\n' 'server = "gate.example"' '[firewall]' "backend = \\"$2\\"" 'guard = ["22/tcp"]' > /etc/knockturn/knockturn.toml
+  [ -e /etc/knockturn/keys/alice.key ] || "$0" "$1/knockturn" key new alice --host 198.51.100.1 --services 22/tcp
+  "$0" "$1/knockturn" guard save
+  mkdir -p /etc/systemd/system/sysinit.target.wants /etc/systemd/system/nftables.service.d
+  echo '[Unit]' > /etc/systemd/system/knockturn-trial.service
+  echo '[Service]' > /etc/systemd/system/nftables.service.d/knockturn.conf
+  ln -s ../knockturn-trial.service /etc/systemd/system/sysinit.target.wants/
+  "$1/knockturn-guard"`
+
 /** A host that has its own /etc, /var/lib and /run, so that what sets a server up may be run there. Its processes end with the lab. */
 export class OwnEtc {
   readonly #host: Host

@@ -7,7 +7,7 @@ import { Lab } from '../lab/lab'
 import { besiege } from '../lab/siege'
 import { until } from '../lab/waiters'
 import { BIN } from '../root'
-import { OwnEtc } from './own-etc'
+import { OwnEtc, SET_UP } from './own-etc'
 
 /* What "knockturn setup" tries goes back, or stays, whole: on real rules and files, without systemd. */
 
@@ -15,21 +15,7 @@ const TRIAL = join(BIN, 'knockturn-trial')
 const SSH = 22
 const ROUNDS = 20
 
-/** What a set-up does, but for its words. $0: node, $1: the programs, $2: the backend */
-const SET_UP = `
-  set -e
-  useradd --system --user-group --shell /usr/sbin/nologin knockturn
-  install -d -m 700 /etc/knockturn/keys /var/lib/knockturn
-  printf '%s\\n' 'server = "gate.example"' '[firewall]' "backend = \\"$2\\"" 'guard = ["22/tcp"]' > /etc/knockturn/knockturn.toml
-  [ -e /etc/knockturn/keys/alice.key ] || "$0" "$1/knockturn" key new alice --host 198.51.100.1 --services 22/tcp
-  "$0" "$1/knockturn" guard save
-  mkdir -p /etc/systemd/system/sysinit.target.wants /etc/systemd/system/nftables.service.d
-  echo '[Unit]' > /etc/systemd/system/knockturn-trial.service
-  echo '[Service]' > /etc/systemd/system/nftables.service.d/knockturn.conf
-  ln -s ../knockturn-trial.service /etc/systemd/system/sysinit.target.wants/
-  "$1/knockturn-guard"`
-
-/** The same from what it has left before, which is kept aside: a try takes no second. $0: the programs */
+/** What SET_UP does, from what it has left before, which is kept aside: a try takes no second. $0: the programs */
 const KEEP = 'mkdir /mnt/kept && cp -a /etc/knockturn /etc/systemd/system/knockturn-trial.service /mnt/kept/'
 const AGAIN = `
   set -e

@@ -5,40 +5,33 @@ import type { Host } from '../lab/host'
 import { Lab } from '../lab/lab'
 import { BIN } from '../root'
 import { onTerminal } from '../terminal'
-import { OwnEtc } from './own-etc'
+import { OwnEtc, SET_UP } from './own-etc'
 
-/* knockturn uninstall, without systemd: real rules and files, a daemon that runs, and rules of others. */
+/* knockturn uninstall, without systemd: real rules, files and daemons. */
 
 const SSH = 22
-/** Rules of others, some in the tables that ours are in. */
-const OTHERS = `
-  iptables -A INPUT -p tcp --dport 7 -j ACCEPT; iptables -t mangle -A PREROUTING -p tcp --dport 7 -j ACCEPT
-  nft 'add table inet other; add chain inet other input { type filter hook input priority 0; }; add rule inet other input counter'`
-/** What a set-up has made, and an administrator. $0: node, $1: the programs, $2: the backend */
-const SET_UP = `
-  set -e
-  useradd --system --user-group --shell /usr/sbin/nologin knockturn
-  install -d -m 700 /etc/knockturn/keys /var/lib/knockturn
-  printf '%s\\n' 'server = "gate.example"' '[firewall]' "backend = \\"$2\\"" 'guard = ["22/tcp"]' > /etc/knockturn/knockturn.toml
-  "$0" "$1/knockturn" key new alice --host 198.51.100.1 --services 22/tcp
-  "$0" "$1/knockturn" guard save
-  cd /etc/systemd/system
-  mkdir -p knockturn.test.wants nftables.service.d knockdaemon.service.d
-  for name in knockdaemon.service knockturn-guard.service knockturn-fail-open.timer nftables.service.d/knockturn.conf knockdaemon.service.d/own.conf
-  do echo '[Unit]' > $name; done
-  ln -s ../knockdaemon.service knockturn.test.wants/
-  "$1/knockturn-guard"`
+const KNOCKTURN = [process.execPath, join(BIN, 'knockturn')]
+const TRIAL = join(BIN, 'knockturn-trial')
+const NOTHING = 'nothing of Knockturn is set up here\n'
+
+/** Somebody's file, and links to its folder wherever something of ours is deleted. */
+const PLANT = `
+  mkdir -p /mnt/elsewhere /run/knockturn && echo precious > /mnt/elsewhere/file
+  for link in /etc/knockturn/keys/link /var/lib/knockturn/link /run/knockturn/link /run/knockturn-link; do ln -s /mnt/elsewhere $link; done`
+/** All names where a set-up writes; the backups of the accounts, and what mount(8) and iptables keep, are the system's. */
+const NAMES = `find /etc /var/lib /run -xdev | grep -vE '^/etc/(passwd|group|g?shadow|subuid|subgid)-$|^/etc/.pwd.lock$|^/run/(xtables|mount)' | sort`
 
 describe.each(['nftables', 'iptables'] as const)('knockturn uninstall, with %s', (backend) => {
   let lab: Lab
   let server: Host
   let stranger: Host
   let place: OwnEtc
-  let before = ''
-  let there = ''
+  let before: string[] = []
 
-  const knockturn = (...argv: string[]) => [process.execPath, join(BIN, 'knockturn'), ...argv]
+  const uninstall = (...argv: string[]) => place.run([...KNOCKTURN, 'uninstall', ...argv], { timeoutMs: 60_000 })
+  const setUp = () => place.sh(SET_UP, process.execPath, BIN, backend)
   const sees = async () => (await stranger.connect(server.ipv4, SSH)).saw
+  const now = async () => [await place.snapshot(), await place.sh(NAMES)]
 
   beforeAll(async () => {
     lab = new Lab(['stranger'])
@@ -47,44 +40,84 @@ describe.each(['nftables', 'iptables'] as const)('knockturn uninstall, with %s',
     await server.service(SSH)
     place = new OwnEtc(server)
     await place.mount()
-    await place.sh(OTHERS)
-    before = await place.snapshot()
-    await place.sh(SET_UP, process.execPath, BIN, backend)
-    there = await place.snapshot()
-    expect(await sees()).toBe('silence')
+    await place.sh(`
+      iptables -A INPUT -p tcp --dport 7 -j ACCEPT; iptables -t mangle -A PREROUTING -p tcp --dport 7 -j ACCEPT
+      nft 'add table inet other; add chain inet other input { type filter hook input priority 0; }; add rule inet other input counter'`)
+    before = await now()
+    expect(before[0]).not.toContain('knockturn')
   })
   afterAll(() => lab?.end())
 
-  it('prints with --dry-run what it would do, and does nothing', async () => {
-    const { code, stdout } = await place.run(knockturn('uninstall', '--dry-run'))
-    expect(code).toBe(0)
-    for (const text of ['rm -rf -- /etc/knockturn', 'rm -rf -- /var/lib/knockturn', 'knockturn-unguard', 'userdel knockturn'])
-      expect(stdout).toContain(text)
-    expect(await place.snapshot()).toBe(there)
+  it.each(['--dry-run', '--yes'])('does nothing where nothing is: %s', async (option) => {
+    expect(await uninstall(option)).toMatchObject({ code: 0, stdout: NOTHING, stderr: '' })
+    expect(await now()).toEqual(before)
   })
 
-  it('asks before it begins, and does nothing where the answer is another than yes, or nobody is there', async () => {
-    expect(await place.run(knockturn('uninstall'))).toMatchObject({ code: 2, stderr: expect.stringContaining('no terminal') })
-    const { code, shown } = await onTerminal(place.command(knockturn('uninstall')), [['Type "yes" to go on: ', 'y\r']])
+  it('prints what it would do, and does nothing, with --dry-run', async () => {
+    await setUp()
+    const there = await now()
+    const { code, stdout, stderr } = await uninstall('--dry-run')
+    expect([code, stderr]).toEqual([0, ''])
+    for (const step of [
+      'rm -rf -- /etc/knockturn',
+      'rm -rf -- /var/lib/knockturn',
+      'userdel knockturn',
+      join(BIN, 'knockturn-unguard'),
+    ])
+      expect(stdout.split('\n')).toContain(step)
+    expect([await now(), await sees()]).toEqual([there, 'silence'])
+  })
+
+  it('lists rules that nobody but root can see as if they were there', async () => {
+    const blind = ['setpriv', '--inh-caps=-all', '--bounding-set=-all', ...KNOCKTURN, 'uninstall', '--dry-run']
+    expect((await place.run(blind)).stdout.split('\n')).toContain(join(BIN, 'knockturn-unguard'))
+  })
+
+  it('asks on a terminal, and does nothing where the answer is not "yes"', async () => {
+    const there = await now()
+    const { code, shown } = await onTerminal(place.command([...KNOCKTURN, 'uninstall']), [['Type "yes" to go on: ', 'y\r']])
     expect([code, shown]).toEqual([1, expect.stringContaining('nothing was changed')])
-    expect(await place.snapshot()).toBe(there)
+    expect([await now(), await sees()]).toEqual([there, 'silence'])
   })
 
-  it('leaves the machine as it was, with the rules of others, and no daemon that runs', async () => {
+  it('takes everything away, and the daemon, follows no link, and leaves the rules of others', async () => {
     const daemon = place.start([process.execPath, join(BIN, 'knockdaemon'), '--allow-root', '--new-ledger'])
     await daemon.line(logged('ready'))
-    expect(await place.run(knockturn('uninstall', '--yes'), { timeoutMs: 60_000 })).toMatchObject({
+    await place.sh(PLANT)
+    expect((await uninstall('--dry-run')).stdout.split('\n')).toContainEqual(expect.stringMatching(/^kill -s TERM \d+$/))
+    expect(await uninstall('--yes')).toMatchObject({
       code: 0,
-      stdout: expect.stringMatching(/^open now, .* 22\/tcp .*\nuninstalled: /),
+      stdout: expect.stringContaining('open now, as far as other rules let it pass: 22/tcp'),
+      stderr: '',
     })
-    expect(await daemon.exited).toMatchObject({ signal: null })
-    expect([await place.snapshot(), await sees()]).toEqual([before, 'open'])
+    expect((await daemon.exited).signal).toBeNull()
+    expect([await now(), await sees()]).toEqual([before, 'open'])
+    expect(await place.sh('cat /mnt/elsewhere/file')).toBe('precious\n')
+    expect(await uninstall('--yes')).toMatchObject({ code: 0, stdout: NOTHING })
   })
 
-  it('has nothing to do a second time', async () => {
-    expect(await place.run(knockturn('uninstall', '--yes'))).toMatchObject({
-      code: 0,
-      stdout: 'nothing of Knockturn is set up here\n',
-    })
+  it('takes back a trial that runs', async () => {
+    await place.must([TRIAL, 'begin', '600'])
+    await setUp()
+    expect(await uninstall('--yes')).toMatchObject({ code: 0, stderr: '' })
+    expect(await place.must([TRIAL, 'state'])).toBe('none\n')
+    expect([await now(), await sees()]).toEqual([before, 'open'])
+  })
+
+  it('removes the rest where something cannot be removed, says so, and goes on another time', async () => {
+    await setUp()
+    await place.sh('mount --bind /etc/knockturn/keys /etc/knockturn/keys')
+    const { code, stderr } = await uninstall('--yes')
+    expect([code, stderr]).toEqual([
+      1,
+      expect.stringMatching(/\/etc\/knockturn\/keys.*busy[\s\S]*not everything could be removed/),
+    ])
+    expect([await sees(), (await place.snapshot()).match(/^\S*knock\S*/gm)]).toEqual([
+      'open',
+      ['/etc/knockturn', '/etc/knockturn/keys'],
+    ])
+    await place.sh('umount /etc/knockturn/keys')
+    expect(await uninstall('--yes')).toMatchObject({ code: 0, stderr: '' })
+    expect(await now()).toEqual(before)
   })
 })
