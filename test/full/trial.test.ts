@@ -61,7 +61,7 @@ describe.each(CASES)('a trial of $backend on a booted machine', ({ backend, imag
   const isOver = () => until(async () => (await state()) === 'none', 'the trial is over', PATIENCE)
   const sees = async (host: Host) => (await host.connect(machine.host.ipv4, SSH)).saw
   const snapshot = async () => (await machine.run(['sh', '-c', SNAPSHOT])).stdout
-  const failed = () => machine.must(['systemctl', '--failed', '--no-legend', '--plain', 'knock*'])
+  const failed = () => machine.must(['systemctl', 'list-units', '--failed', '--no-legend', '--plain', 'knock*'])
   /** What the journal of this boot says of two units, in its order. */
   const order = async (...units: string[]) => {
     const lines = (await machine.must(['journalctl', '-b', '-o', 'cat', '--no-pager'])).split('\n')
