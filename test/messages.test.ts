@@ -96,7 +96,7 @@ const PROGRAMS: readonly Documented[] = [
       'admin/setup/decide.ts: found.why',
       'admin/setup/setup.ts: inOneLine(error)',
       'admin/setup/setup.ts: note',
-      'admin/setup/trial.ts: lines.find((line) => !line.startsWith(HINT)) ?? shortMessage ?? `{script}: failed`',
+      'admin/setup/trial.ts: lines.find((line) => !line.startsWith(HINT)) ?? shortMessage ?? `{SCRIPT}: failed`',
       'admin/tap-rules.ts: inOneLine(fault)',
       'cli/admin/firewall.ts: await exposedServices(config)',
       'cli/admin/firewall.ts: notes',
