@@ -80,16 +80,19 @@ function readSocket(line: string): Listener | typeof LOCAL | null {
 
 /** Asks a program of containers which ports it publishes. */
 function findPublished(publisher: string): Promise<Listeners> {
-  return askProgram(publisher, ['ps', '--format', '{{.Ports}}'], `which ports ${publisher} publishes`, (text) =>
-    parsePublished(text).map((service) => ({ service, programs: [], isSystems: true, publisher })),
+  return askProgram(
+    publisher,
+    ['ps', '--format', '{{.Ports}}'],
+    (why) => `cannot tell which ports ${publisher} publishes: ${why}`,
+    (text) => parsePublished(text).map((service) => ({ service, programs: [], isSystems: true, publisher })),
   )
 }
 
-/** Asks a program what listens; nothing where it is not installed. @param question what can't be told where it fails */
+/** Asks a program what listens; nothing where it is not installed. @param untold what to say where it fails, and why it does */
 async function askProgram(
   program: string,
   args: readonly string[],
-  question: string,
+  untold: (why: string) => string,
   read: (text: string) => Listener[],
 ): Promise<Listeners> {
   if (!(await hasCommand(program))) return { found: [], unknown: [] }
@@ -97,7 +100,7 @@ async function askProgram(
     return { found: read(await run(program, args)), unknown: [] }
   } catch (error) {
     if (!(error instanceof Fault)) throw error
-    return { found: [], unknown: [`cannot tell ${question}: ${inOneLine(error)}`] }
+    return { found: [], unknown: [untold(inOneLine(error))] }
   }
 }
 
@@ -115,10 +118,15 @@ export function parsePublished(text: string): Service[] {
 
 /** The ports of WireGuard, which the kernel has itself: ss names no program there. */
 function findTunnels(): Promise<Listeners> {
-  return askProgram('wg', ['show', 'all', 'listen-port'], 'at which ports WireGuard listens', (text) => {
-    const services = text.split('\n').flatMap((line) => parseService(`${line.split('\t')[1]}/udp`) ?? [])
-    return services.map((service) => ({ service, programs: [WIREGUARD], isSystems: true, publisher: null }))
-  })
+  return askProgram(
+    'wg',
+    ['show', 'all', 'listen-port'],
+    (why) => `cannot tell at which ports WireGuard listens: ${why}`,
+    (text) => {
+      const services = text.split('\n').flatMap((line) => parseService(`${line.split('\t')[1]}/udp`) ?? [])
+      return services.map((service) => ({ service, programs: [WIREGUARD], isSystems: true, publisher: null }))
+    },
+  )
 }
 
 /** As which the kernel's own WireGuard is listed. */
