@@ -27,7 +27,7 @@ const TOO_LATE = `
 /** Waits until nothing runs any more that a killed set-up has started, but daemons. */
 const ALONE = 'while grep -qsz /mnt/knockturn/bin/knockturn$ /proc/[0-9]*/cmdline; do sleep 0.1; done'
 /** A terminal on which the QR code has room, and the fewest lines that it has there. $0…: what runs on it */
-const WIDE = 'stty cols 120; exec "$0" "$@"'
+const WIDE = 'stty cols 120 rows 90; exec "$0" "$@"'
 const QR_LINES = 20
 /** Lines of a set-up: each step that it has taken, and the last before it waits. */
 const STEPS = [
