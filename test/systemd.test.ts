@@ -105,7 +105,7 @@ describe('the unit of the probe', () => {
   })
 
   it('comes and goes with the daemon, and neither of them is ever given up', () => {
-    expect([has('BindsTo'), setting('Wants')]).toEqual([['knockdaemon.service'], ['knockturn-probe.service']])
+    expect([has('PartOf'), setting('Wants')]).toEqual([['knockdaemon.service'], ['knockturn-probe.service']])
     expect([has('StartLimitIntervalSec'), setting('StartLimitIntervalSec'), has('Restart')]).toEqual([['0'], ['0'], ['always']])
   })
 })

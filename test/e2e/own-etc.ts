@@ -43,6 +43,9 @@ export const SET_UP = `
   ln -s ../knockturn-trial.service /etc/systemd/system/sysinit.target.wants/
   "$1/knockturn-guard"`
 
+/** Milliseconds after which a script hangs: a trial is a hundred small programs, and a busy machine takes its time for each. */
+const PATIENCE = 120_000
+
 /** A host that has its own /etc, /var/lib and /run, so that what sets a server up may be run there. Its processes end with the lab. */
 export class OwnEtc {
   readonly #host: Host
@@ -65,12 +68,12 @@ export class OwnEtc {
     return ['ip', 'netns', 'exec', this.#host.namespace, ...this.#enter, ...argv]
   }
 
-  run(argv: string[], options?: RunOptions) {
-    return this.#host.run([...this.#enter, ...argv], options)
+  run(argv: string[], options: RunOptions = {}) {
+    return this.#host.run([...this.#enter, ...argv], { timeoutMs: PATIENCE, ...options })
   }
 
-  must(argv: string[], options?: RunOptions) {
-    return this.#host.must([...this.#enter, ...argv], options)
+  must(argv: string[], options: RunOptions = {}) {
+    return this.#host.must([...this.#enter, ...argv], { timeoutMs: PATIENCE, ...options })
   }
 
   start(argv: string[]) {
@@ -79,7 +82,7 @@ export class OwnEtc {
 
   /** Runs a script that has to succeed. @param args its $0, $1, … */
   sh(script: string, ...args: string[]) {
-    return this.must(['sh', '-c', script, ...args], { timeoutMs: 60_000 })
+    return this.must(['sh', '-c', script, ...args])
   }
 
   /** All of what a set-up may change, as text. */
