@@ -72,7 +72,8 @@ export async function setUpHere(options: SetupOptions, isAsked: boolean): Promis
     await forget()
     throw error
   })
-  if (watch.isShown) print('')
+  // A terminal has shown the seconds left there, or what was typed to end us.
+  if (watch.isShown || (ending.signal.aborted && process.stdout.isTTY)) print('')
   if (outcome.kind === 'over') await forget()
   report(outcome, whyOver(options.for, watch), ending.signal.aborted)
 }
