@@ -22,7 +22,7 @@ const ALTERNATIVE = `
 
 /** What rules there are, without counters and sources that were just heard, and what of ours is in the file system, with the content of each file. */
 const SNAPSHOT = `
-  { nft -s list ruleset | sed '/elements = .* limit rate/d'
+  { nft -s list ruleset | sed '/^[^@]* limit rate over /d'
     for name in iptables ip6tables iptables-legacy ip6tables-legacy; do echo "# $name"; "$name-save" | sed '/^#/d; s/ \\[[0-9]*:[0-9]*\\]$//'; done
     find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/.knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | sort
     find /etc/knockturn /var/lib/knockturn -type f -exec sha256sum {} + | sort
