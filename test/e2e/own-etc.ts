@@ -11,6 +11,9 @@ const MOUNT = `
   # Nothing of Knockturn's that this machine may have.
   rm -rf /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/systemd/system/*.wants/knock* /etc/systemd/system/knock*
   ! grep -q ^knockturn: /etc/passwd || userdel knockturn || exit
+  # A user's number of its own: no user is deleted who has a process, and those of the other worlds are seen from here.
+  sed -i '/^SYS_[UG]ID_M/d' /etc/login.defs
+  for name in SYS_UID_MIN SYS_UID_MAX SYS_GID_MIN SYS_GID_MAX; do echo "$name $2" >> /etc/login.defs; done
   echo mounted
   exec sleep infinity`
 
@@ -57,7 +60,8 @@ export class OwnEtc {
 
   /** @param kind of iptables @param size of the memory that what is written lies in */
   async mount(kind: 'nft' | 'legacy' = 'nft', size = '64m'): Promise<void> {
-    const holder = this.#host.start(['unshare', '--mount', 'sh', '-c', MOUNT, 'sh', size])
+    const user = 300 + (process.pid % 600)
+    const holder = this.#host.start(['unshare', '--mount', 'sh', '-c', MOUNT, 'sh', size, `${user}`])
     await holder.line((line) => line === 'mounted')
     this.#enter = ['nsenter', '-t', `${holder.pid}`, '--mount', '--']
     await this.sh(ALTERNATIVE, kind)
