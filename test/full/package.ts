@@ -78,7 +78,7 @@ export async function traces(machine: Machine): Promise<string[]> {
     "systemctl list-units --all --no-legend --plain 'knock*'",
     '! command -v nft > /dev/null || nft -s list ruleset',
     // containerd takes another port of loopback at each boot.
-    "ss -Hltun | grep -v '^tcp *LISTEN .* 127\\.0\\.0\\.1:'",
+    "ss -Hltun | grep -v '^tcp *LISTEN .* 127\\.0\\.0\\.1:' || true",
   ]
-  return (await machine.must(['sh', '-euc', commands.join('\n')])).split('\n').sort()
+  return (await machine.must(['sh', '-euc', commands.join('\n')], { timeoutMs: 120_000 })).split('\n').sort()
 }

@@ -120,7 +120,7 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
 
   it('ends in a session by a knock, and says that it is permanent', async () => {
     const began = performance.now()
-    let first: Promise<unknown> = Promise.reject(new Error('the server has shown no line'))
+    let first: Promise<unknown> | undefined
     /** What is typed on the client when the server has shown the line. What fails there need not be waited for here. */
     const meanwhile = (shown: string) => {
       first = onClientTerminal(shown).then(
@@ -144,6 +144,7 @@ describe.each(CASES)('README $name', ({ image, port, prepare }) => {
       turns,
     )
     shownByServer = shown
+    if (!first) throw new Error(`the server has shown no line\n${shown}`)
     await first.catch((error) => {
       throw new Error(`${error instanceof Error ? error.message : error}\n${shown.slice(shown.indexOf('reach this server'))}`)
     })
