@@ -20,7 +20,7 @@ import { openLedger } from './ledger/disk'
 import { checkPrivileges } from './privileges'
 import { Pulse } from './pulse'
 import { Reloader } from './reload'
-import { poolOf, type TapRules, tapRulesOf } from './tap-rules'
+import { poolOf, tapRulesOf } from './tap-rules'
 import { openTaps } from './taps/open'
 import type { TapSource } from './taps/source'
 import { tapWatch, watchTaps } from './taps/watch'
@@ -120,7 +120,7 @@ function pulseOf(taps: TapSource, config: Config, backend: Backend, reloader: Re
     taps,
     isProbed: config.taps.source === 'nflog',
     isSure: backend.hearsLoopback,
-    pool: () => poolOf(reloader.judged),
+    pool: anew(() => reloader.judged, poolOf),
     log,
   })
 }
@@ -157,12 +157,19 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
 /** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */
 function currentRules(config: Config, keys: () => readonly ServerKey[], isStrict: () => boolean): () => Rules {
   const recent = new RecentNetworks()
-  let known: { readonly keys: readonly ServerKey[]; readonly taps: TapRules | null } | null = null
+  const taps = anew(keys, (current) => (config.taps.source === 'stdin' ? null : tapRulesOf(current, config)))
   return () => {
-    const current = keys()
-    if (known?.keys !== current)
-      known = { keys: current, taps: config.taps.source === 'stdin' ? null : tapRulesOf(current, config) }
     const guard = guardOfNow(config.firewall.guard, isStrict())
-    return { guard: { ...guard, networks: recent.with(guard.networks, performance.now()) }, taps: known.taps }
+    return { guard: { ...guard, networks: recent.with(guard.networks, performance.now()) }, taps: taps() }
+  }
+}
+
+/** Derives something from a value that is asked for again and again: anew only when it is another one. */
+function anew<Value, Derived>(current: () => Value, derive: (value: Value) => Derived): () => Derived {
+  let known: { readonly value: Value; readonly derived: Derived } | null = null
+  return () => {
+    const value = current()
+    if (known?.value !== value) known = { value, derived: derive(value) }
+    return known.derived
   }
 }
