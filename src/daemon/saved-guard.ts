@@ -1,7 +1,6 @@
-import { access } from 'node:fs/promises'
 import { join } from 'node:path'
 import { hasCommand } from '../system/commands'
-import { errorCode, Fault, reason } from '../system/fault'
+import { exists } from '../system/files'
 
 /**
  * Which backend "auto" is: that of the guard that is saved beside the config, which is loaded at boot. So it is chosen once, by the first
@@ -9,7 +8,7 @@ import { errorCode, Fault, reason } from '../system/fault'
  * @param folder of the config
  */
 export async function resolveAuto(folder: string): Promise<'nftables' | 'iptables'> {
-  for (const [name, backend] of Object.entries(SAVED_GUARDS)) if (await isThere(join(folder, name))) return backend
+  for (const [name, backend] of Object.entries(SAVED_GUARDS)) if (await exists(join(folder, name))) return backend
   return (await hasCommand('nft')) ? 'nftables' : 'iptables'
 }
 
@@ -21,13 +20,3 @@ export const SAVED_FAIL_OPEN = ['fail-open.nft', 'fail-open.iptables', 'fail-ope
 
 /** All that `guard save` may have written. */
 export const ALL_SAVED: readonly string[] = [...Object.keys(SAVED_GUARDS), ...SAVED_FAIL_OPEN]
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    (error) => {
-      // What can't be seen may be there.
-      if (errorCode(error) !== 'ENOENT') throw new Fault(`${path}: cannot be read: ${reason(error)}`)
-      return false
-    },
-  )

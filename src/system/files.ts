@@ -35,6 +35,17 @@ export async function readText(path: string, max: number, judge?: (path: string,
   }
 }
 
+/** Whether there is something at a path. @throws {Fault} where that can't be seen: it may be there */
+export async function exists(path: string): Promise<boolean> {
+  try {
+    await access(path)
+    return true
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return false
+    throw new Fault(`${path}: cannot be read: ${reason(error)}`)
+  }
+}
+
 /** Reads a file of the user's own that nobody else may write, otherwise like {@link readText}; null: there is none. @throws {Fault} */
 export async function readOurs(path: string, max: number): Promise<string | null> {
   try {

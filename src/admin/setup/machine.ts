@@ -1,9 +1,10 @@
-import { access, constants, readdir, stat } from 'node:fs/promises'
+import { constants, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { absence, BACKENDS } from '../../daemon/backends/all'
 import { checkVersion } from '../../daemon/nftables/trial'
 import { findCommand, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
+import { exists } from '../../system/files'
 import { mayTry } from '../guard'
 
 /* Whether this machine can be set up at all. */
@@ -19,11 +20,7 @@ const HOMES = /^\/(home|root|run\/user)(\/|$)/
 const STICKY = 0o1000
 
 /** Whether systemd starts what runs here. */
-export const hasSystemd = (): Promise<boolean> =>
-  access(BOOTED).then(
-    () => true,
-    () => false,
-  )
+export const hasSystemd = (): Promise<boolean> => exists(BOOTED)
 
 /**
  * Looks whether all is there that a set-up needs.

@@ -1,4 +1,4 @@
-import { access, readFile } from 'node:fs/promises'
+import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { backendOf } from '../../daemon/backends/all'
 import { type Config, MAX_CONFIG, parseConfig, SERVER_CONFIG } from '../../daemon/config'
@@ -8,7 +8,7 @@ import { parsePool } from '../../protocol/pool'
 import { parseService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault } from '../../system/fault'
-import { checkOwned, readText } from '../../system/files'
+import { checkOwned, exists, readText } from '../../system/files'
 import { printedFiles } from '../guard'
 import { hasSystemd } from './machine'
 import { CONFIG_FOLDER, OWN_UNITS, PACKAGED_UNITS, STATE_FOLDER, USER } from './places'
@@ -51,11 +51,11 @@ export interface There {
 export async function lookAround(itself: Itself, units: readonly string[]): Promise<There> {
   const config = await readOwnConfig()
   const booted = await hasSystemd()
-  const keys = config && (await isThere(SERVER_KEYS)) ? await readOwnKeys(config.value.server, itself) : []
+  const keys = config && (await exists(SERVER_KEYS)) ? await readOwnKeys(config.value.server, itself) : []
   const found = await Promise.all(
-    [CONFIG_FOLDER, SERVER_KEYS, STATE_FOLDER].map(async (path) => ((await isThere(path)) ? [path] : [])),
+    [CONFIG_FOLDER, SERVER_KEYS, STATE_FOLDER].map(async (path) => ((await exists(path)) ? [path] : [])),
   )
-  const hasLedger = config !== null && (await isThere(config.value.ledger.path))
+  const hasLedger = config !== null && (await exists(config.value.ledger.path))
   return {
     hasSystemd: booted,
     hasUser: await run('id', ['-u', USER]).then(() => true, no),
@@ -73,7 +73,7 @@ export async function lookAround(itself: Itself, units: readonly string[]): Prom
 
 /** The config that is there. @throws {Fault} where it is faulty, or one that is no set-up's */
 async function readOwnConfig(): Promise<There['config']> {
-  if (!(await isThere(SERVER_CONFIG))) return null
+  if (!(await exists(SERVER_CONFIG))) return null
   const text = await readText(SERVER_CONFIG, MAX_CONFIG, checkOwned)
   const { value, faults } = await parseConfig(SERVER_CONFIG, text)
   if (!value) throw faults[0]
@@ -84,7 +84,7 @@ async function readOwnConfig(): Promise<There['config']> {
     })
   if (value.keys !== SERVER_KEYS || value.ledger.path !== join(STATE_FOLDER, 'ledger'))
     throw new Fault(`${SERVER_CONFIG}: keys or ledger are not in their usual places, which alone a trial can put back`, {
-      hint: 'follow docs/operating.md in place of this command',
+      hint: 'follow docs/by-hand.md in place of this command',
     })
   return { text, value }
 }
@@ -126,7 +126,7 @@ async function readUnit(name: string): Promise<[string, string | null][]> {
 
 /** Whether a package has put a unit there. */
 async function isPackaged(unit: string): Promise<boolean> {
-  return (await Promise.all(PACKAGED_UNITS.map((folder) => isThere(join(folder, unit))))).includes(true)
+  return (await Promise.all(PACKAGED_UNITS.map((folder) => exists(join(folder, unit))))).includes(true)
 }
 
 /** Whether systemd starts guard and daemon at boot. */
@@ -140,12 +140,3 @@ function no(error: unknown): false {
   if (error instanceof CommandFault) return false
   throw error
 }
-
-const isThere = (path: string): Promise<boolean> =>
-  access(path).then(
-    () => true,
-    (error) => {
-      if (errorCode(error) === 'ENOENT' || errorCode(error) === 'ENOTDIR') return false
-      throw new Fault(`${path}: cannot be looked at: ${error.message}`)
-    },
-  )
