@@ -1,9 +1,8 @@
-import { isLease, type Lease } from '../../gate/firewall'
+import { isLease } from '../../gate/firewall'
 import type { Counted } from '../backends/backend'
-import { networkOf, versionOf } from './elements'
 import { type OurTable, readElements, readTable } from './listing'
 import { type Place, setOf } from './places'
-import { doorOf } from './standing'
+import { doorOf, placeFor } from './standing'
 
 /**
  * The leases in force, with the packets that have begun a connection through each. Leases of several keys for one door share a count, and those
@@ -14,13 +13,11 @@ export async function countedLeases(): Promise<Counted[]> {
   const table = await readTable()
   const { entries, packets } = await readElements(table)
   return entries.filter(isLease).map((lease) => {
-    const place = placeOf(lease)
+    const place = placeFor(lease, null)
     const count = lease.once ? passed(table, place) : packets.get(`${setOf(place)} ${doorOf(lease)}`)
     return { lease, packets: count ?? null }
   })
 }
-
-const placeOf = ({ address }: Lease): Place => ({ version: versionOf(address), bits: networkOf(address).bits, round: null })
 
 /** What all maps for one connection have let pass. Where no rule counts, it is not known. */
 function passed({ places, counted }: OurTable, { version, bits }: Place): number | undefined {

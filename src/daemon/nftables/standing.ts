@@ -233,11 +233,9 @@ export class Standing {
   #metBy(door: string, leases: readonly Lease[], rounds: ReadonlyMap<string, number>): Map<string, Met> {
     const met = new Map<string, Met>()
     for (const lease of leases) {
-      const version = versionOf(lease.address)
-      const { bits } = networkOf(lease.address)
       const limit = lease.once ? limitOf(lease) : null
       const round = limit === null ? null : (rounds.get(roundKey(door, limit)) ?? this.#rounds.get(roundKey(door, limit)) ?? 0)
-      const place = { version, bits, round }
+      const place = placeFor(lease, round)
       const other = met.get(setOf(place))
       const end = Math.max(other?.end ?? 0, this.#endOf(lease))
       met.set(setOf(place), { place, limit, end, until: other ? later(other.until, lease.until) : lease.until })
@@ -248,6 +246,13 @@ export class Standing {
 
 /** By which the round of a limit at a door is known. */
 export const roundKey = (door: string, limit: string): string => `${door} ${limit}`
+
+/** The place of a lease. @param round which of the maps for one connection; null: the set for any number of them */
+export const placeFor = ({ address }: Lease, round: number | null): Place => ({
+  version: versionOf(address),
+  bits: networkOf(address).bits,
+  round,
+})
 
 /** A lease's door, as the key of an element. */
 export const doorOf = ({ address, protocol, port }: Lease): string => `${networkOf(address).first} . ${protocol} . ${port}`
