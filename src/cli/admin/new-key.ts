@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { type ServerKeyring, serverKeyring } from '../../admin/keyring-config'
 import { makeKey } from '../../admin/new-key'
 import { type GrantRules, MIN_OPEN_PREFIX } from '../../gate/server-key'
+import { DEFAULT_PERIOD } from '../../keys/key-file'
 import { SERVER_KEYS } from '../../keys/keyring'
 import { parseCidr } from '../../protocol/address'
 import { labelFault, MAX_PERIOD, MIN_PERIOD } from '../../protocol/key'
@@ -101,7 +102,7 @@ function withKnock(command: Command): void {
         'how often the ports of a knock change, in seconds',
         whole(MIN_PERIOD, MAX_PERIOD),
         `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
-      ).default(30),
+      ).default(DEFAULT_PERIOD),
     )
 }
 

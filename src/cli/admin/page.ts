@@ -10,6 +10,7 @@ import { httpHosts, pageText } from '../../browser/file'
 import html from '../../browser/index.html'
 import style from '../../browser/style.css'
 import { resolveHost } from '../../client/host'
+import { DEFAULT_PERIOD } from '../../keys/key-file'
 import { canonicalAddress } from '../../protocol/address'
 import { MAX_PERIOD, MIN_PERIOD } from '../../protocol/key'
 import { formatPool } from '../../protocol/pool'
@@ -109,7 +110,7 @@ function withPasscode(command: Command): Command {
         'with --passcode: how long a code lasts, in seconds',
         whole(MIN_PERIOD, MAX_PERIOD),
         `${MIN_PERIOD} to ${MAX_PERIOD} seconds`,
-      ).default(30),
+      ).default(DEFAULT_PERIOD),
     )
 }
 
