@@ -94,9 +94,10 @@ export async function setUp({ wish, seconds, isPreview }: Request, tools: Tools)
 /** Tries a plan, and keeps it if somebody comes in. */
 async function tryOut(plan: Plan, answers: Answers, seconds: number, there: There, tools: Tools): Promise<Outcome> {
   const { itself, root, signal, done } = tools
-  const before = await connectionsNow()
   await beginTrial(seconds)
   try {
+    // As the trial has written it down: --confirm goes by the same.
+    const before = await connectionsNow()
     for (const step of plan.steps) {
       signal.throwIfAborted()
       await takeStep(step, itself, root, there.hasSystemd)
