@@ -1,7 +1,9 @@
-import { realpath } from 'node:fs/promises'
-import { dirname, join } from 'node:path'
+import { join } from 'node:path'
 import { execa } from 'execa'
 import { commandPath } from '../system/commands'
+
+/** The folder of the programs, with bin and dist: that of the bundle that runs, which is in its dist. */
+export const programFolder = (): string => join(__dirname, '..')
 
 /** What a script has come to. */
 export interface ScriptResult {
@@ -15,14 +17,12 @@ export interface ScriptResult {
 }
 
 /**
- * Runs one of our scripts (bin), which lies beside the program that runs, wherever a link to that lies: for as long as it takes, and to its end
- * where we are ended, because half of its work is of no use to anybody.
+ * Runs one of our scripts (bin): for as long as it takes, and to its end where we are ended, because half of its work is of no use to anybody.
  * @param name such as `knockturn-trial`
  * @param output where both its outputs go
  */
 export async function runOwnScript(name: string, args: readonly string[], output: 'pipe' | 'inherit'): Promise<ScriptResult> {
-  const script = join(dirname(await realpath(process.argv[1] ?? '')), name)
-  const { exitCode, stdout, stderr, shortMessage } = await execa(script, args, {
+  const { exitCode, stdout, stderr, shortMessage } = await execa(join(programFolder(), 'bin', name), args, {
     stdin: 'ignore',
     stdout: output,
     stderr: output,

@@ -64,7 +64,7 @@ async function show(): Promise<Record<string, string>> {
   return Object.fromEntries(lines.map((line) => [line.slice(0, line.indexOf('=')), line.slice(line.indexOf('=') + 1)]))
 }
 
-/** Starts it in a session of its own, which ends with nobody's terminal, as docs/operating.md has it. */
+/** Starts it in a session of its own, which ends with nobody's terminal, as docs/by-hand.md has it. */
 async function byHand(root: string): Promise<() => Promise<Starting>> {
   const log = await open(LOG, 'a', 0o640)
   const from = (await log.stat()).size

@@ -1,5 +1,6 @@
 import { unlink } from 'node:fs/promises'
 import { join } from 'node:path'
+import { programFolder } from '../../admin/own-script'
 import type { Entered } from '../../admin/setup/came-in'
 import { confirmByHand, revertByHand } from '../../admin/setup/decide'
 import type { Plan } from '../../admin/setup/plan'
@@ -19,9 +20,6 @@ import { closedText, type SetupOptions } from './setup-words'
 import { UNITS } from './units'
 import { NAME, print, warn } from './voice'
 
-/** The folder of the programs: of the one that runs, which is in its folder "dist". */
-const ROOT = join(__dirname, '..')
-
 /** Sets up this server, and prints how it goes. @param isAsked whether there is somebody to ask */
 export async function setUpHere(options: SetupOptions, isAsked: boolean): Promise<void> {
   const { host, key, services, guard, public: open, backend, keyOut } = options
@@ -35,7 +33,7 @@ export async function setUpHere(options: SetupOptions, isAsked: boolean): Promis
   const outcome = await setUp(
     { wish, seconds: options.for, isPreview: options.dryRun === true },
     {
-      root: ROOT,
+      root: programFolder(),
       templates: UNITS,
       itself,
       signal: ending.signal,
@@ -129,7 +127,7 @@ function report(outcome: Outcome, why: string, isAborted: boolean): void {
   else if (outcome.kind === 'preview') process.stdout.write(outcome.text)
   else if (outcome.kind === 'confirmed') {
     tellPermanent(outcome.entered)
-    if (!outcome.hasSystemd) print(BY_HAND)
+    if (!outcome.hasSystemd) print(byHand())
   } else if (isAborted) {
     print(BACK)
     process.exitCode = EXIT.failure
@@ -173,5 +171,6 @@ const whyOver = (seconds: number, { end }: Watch): string =>
 const AGAIN = 'look why with "knockclient -v" on the client, and run "knockturn setup" again'
 
 /** What only the administrator can do where there is no systemd. */
-const BY_HAND = `Have this run at each boot, before the network is up: ${join(ROOT, 'bin/knockturn-guard')}
-And this, after it: docs/operating.md ("Start the daemon", by hand). Its log is /var/log/knockdaemon.log.`
+const byHand =
+  (): string => `Have this run at each boot, before the network is up: ${join(programFolder(), 'bin/knockturn-guard')}
+And this, after it: docs/by-hand.md ("Start the daemon"). Its log is /var/log/knockdaemon.log.`
