@@ -76,8 +76,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn setup, with %s', (ba
   const withoutLedger = (text: string) => text.split('\n').filter((line) => !line.includes('/var/lib/knockturn'))
   /** Without the rules: a daemon that runs makes them stricter when the connections are gone that are older than itself. */
   const pathsIn = (text: string) => text.split('\n').filter((line) => /^(\/|[\da-f]{64} )/.test(line))
-  const endDaemon = () =>
-    place.sh('for pid in $("$0" daemons); do kill "$pid"; done; while [ -n "$("$0" daemons)" ]; do sleep 0.1; done', UNGUARD)
+  const endDaemon = () => place.sh('"$0" end', UNGUARD)
   /** Whatever Docker this machine has does not run here. */
   const complaints = (stderr: string) =>
     stderr.split('\n').filter((line) => !/^(.*cannot tell which ports docker publishes.*)?$/.test(line))
