@@ -13,7 +13,7 @@ let folder: string
 
 beforeAll(() => {
   folder = scratch()
-  for (const name of ['bin', 'src', 'package.json', 'tsconfig.json'])
+  for (const name of ['bin', 'src', 'docs/systemd', 'LICENSE', 'package.json', 'tsconfig.json'])
     cpSync(join(ROOT, name), join(folder, name), { recursive: true })
   symlinkSync(join(ROOT, 'node_modules'), join(folder, 'node_modules'))
 })
