@@ -10,13 +10,17 @@ import { VERSIONS } from '../nodes.mjs'
 const LOCK = '/var/cache/knockturn.lock'
 /** The machine itself has Debian's own 20. */
 const NEWER = VERSIONS.filter((version) => !version.startsWith('20.'))
-/** The tests that run on each of them, by the beginnings of their files' names. */
-const UNIT = ['browser', 'cli', 'client', 'daemon', 'gate', 'keys', 'protocol', 'system'].map((room) => `test/${room}/`)
+/** On the newest, the tests of all rooms, by the beginnings of their files' names: what Node has changed since is in there. */
+const NEWEST = NEWER.at(-1)
+const ROOMS = ['browser', 'cli', 'client', 'daemon', 'gate', 'keys', 'protocol', 'system'].map((room) => `test/${room}/`)
+/** On the others, those of the programs as they are called: all of it twice more takes as long as the rest of npm run test:full. */
+const PROGRAMS = ['test/cli/']
 const E2E = ['open', 'once', 'round-trip', 'replay', 'passcode', 'datagram', 'privileges'].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
 /** The tests that do not, and why. */
 const LEFT_OUT = [
+  `the tests of all rooms, but for ${PROGRAMS}, which run on ${NEWEST} only`,
   'test/replay, which attacks a model and does not depend on Node',
   'test/docs, floors, links, systemd and nodes, which check texts and give the same with every Node',
   'test/bench and fuzz, which are tools for development',
@@ -53,9 +57,8 @@ export async function full({ scratch, step, enter, projects }) {
     results.push(await projects(['full'], enter, { label: 'machine', env }))
     for (const version of NEWER) {
       const workshop = (/** @type {string[]} */ [, ...argv]) => enter([node, 'test/full/workshop.mjs', version, ...argv])
-      results.push(
-        await projects(['unit', 'long'], workshop, { label: `unit on Node ${version}`, more: [...UNIT, '--maxWorkers=2'] }),
-      )
+      const more = [...(version === NEWEST ? ROOMS : PROGRAMS), '--maxWorkers=2']
+      results.push(await projects(['unit', 'long'], workshop, { label: `unit on Node ${version}`, more }))
       results.push(await projects(['e2e'], workshop, { label: `e2e on Node ${version}`, more: E2E }))
     }
   } finally {
