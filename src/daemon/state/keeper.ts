@@ -1,4 +1,4 @@
-import { lutimes, open, rename, unlink } from 'node:fs/promises'
+import { lutimes, open, rename, unlink, writeFile } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -128,7 +128,7 @@ export class StateKeeper {
     await unlink(next).catch(() => {})
     const file = await open(next, 'wx', MODE)
     try {
-      await file.writeFile(this.#text())
+      await writeFile(file, this.#text())
       await file.chmod(MODE)
     } catch (error) {
       await unlink(next).catch(() => {})
