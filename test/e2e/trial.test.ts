@@ -24,7 +24,7 @@ const AGAIN = `
   set -e
   useradd --system --user-group --shell /usr/sbin/nologin knockturn
   cp -a /mnt/kept/knockturn /etc/
-  mkdir -p /var/lib/knockturn /etc/systemd/system/sysinit.target.wants
+  mkdir -p /var/lib/knockturn /var/lib/knockturn-orders /etc/systemd/system/sysinit.target.wants
   echo spent > /var/lib/knockturn/ledger
   cp -a /mnt/kept/knockturn-trial.service /etc/systemd/system/
   ln -s ../knockturn-trial.service /etc/systemd/system/sysinit.target.wants/
@@ -196,7 +196,7 @@ describe.each([
     expect([code, stdout, stderr]).toEqual([0, expect.stringMatching(/^open now, .* 22\/tcp/), ''])
     expect(await sees(stranger)).toBe('open')
     await place.sh(
-      'userdel knockturn; rm -rf /etc/knockturn /var/lib/knockturn /etc/systemd/system/*.wants/knockturn* /etc/systemd/system/knockturn* /etc/systemd/system/nftables.service.d',
+      'userdel knockturn; rm -rf /etc/knockturn /var/lib/knockturn /var/lib/knockturn-orders /etc/systemd/system/*.wants/knockturn* /etc/systemd/system/knockturn* /etc/systemd/system/nftables.service.d',
     )
     expect(await place.snapshot()).toBe(before)
   })
@@ -255,7 +255,7 @@ describe.each([
   /** What a confirmed trial has left, as "knockturn uninstall" does. */
   const clear = () =>
     place.sh(
-      '"$0/knockturn-unguard"; userdel knockturn; rm -rf /etc/knockturn /var/lib/knockturn /etc/systemd/system/*.wants/knockturn* /etc/systemd/system/knockturn*',
+      '"$0/knockturn-unguard"; userdel knockturn; rm -rf /etc/knockturn /var/lib/knockturn /var/lib/knockturn-orders /etc/systemd/system/*.wants/knockturn* /etc/systemd/system/knockturn*',
       BIN,
     )
 
