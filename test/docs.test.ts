@@ -269,12 +269,14 @@ function attempt([program, ...args]: string[]) {
   if (action !== 'export') make('alice.key', text)
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   if (action !== 'new') make('ledger', 'knockturn-ledger 1 0000000000000036\n')
+  make('daemon.log', '')
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   make('guarded.toml', 'server = "gate.example"\nkeys = "keys"\n[firewall]\nguard = ["22/tcp"]\n')
   const more = {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
+    log: ['--file', 'daemon.log'],
     guard: ['--config', 'guarded.toml', ...(action === 'save' ? ['--print'] : [])],
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }

@@ -3,6 +3,7 @@ import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLedger } from './admin/ledger'
+import { addLog } from './admin/log'
 import { addPage } from './admin/page'
 import { addSetup } from './admin/setup'
 import { addUninstall } from './admin/uninstall'
@@ -17,6 +18,7 @@ addKey(command)
 addFirewall(command)
 addGuard(command)
 addLedger(command)
+addLog(command)
 addPage(command)
 addUninstall(command)
 withCompletion(command)
