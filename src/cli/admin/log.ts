@@ -65,7 +65,7 @@ async function showLog({ json, ...request }: LogOptions): Promise<void> {
 function inWords(line: AuditLine): string {
   const { level, at, msg } = line
   const sentence = printable(sentenceOf(line))
-  const style = level === 'error' ? 'red' : msg === 'refused' || level === 'warning' ? 'yellow' : null
+  const style = level === 'error' ? 'bad' : msg === 'refused' || level === 'warning' ? 'warn' : null
   return `${isoTime(at)}  ${style ? paint(style, sentence) : sentence}`
 }
 
