@@ -1,4 +1,5 @@
 import { forbidCoreDumps } from '../system/core-dumps'
+import { addExplain } from './admin/explain'
 import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
@@ -19,6 +20,7 @@ addFirewall(command)
 addGuard(command)
 addLedger(command)
 addLog(command)
+addExplain(command)
 addPage(command)
 addUninstall(command)
 withCompletion(command)

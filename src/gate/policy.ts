@@ -135,7 +135,7 @@ export function rulings(
     { rule: 'revoked', isMet: end !== 'revoked' },
     { rule: 'expires', isMet: end !== 'expired' },
     { rule: 'require_address', isMet: !grant.requireAddress || !isZeroAddress(request.address) },
-    { rule: 'addresses', isMet: grant.addresses.some((block) => inCidr(block, address)) },
+    { rule: 'addresses', isMet: isAllowed(address, grant) },
     { rule: 'nobody', isMet: !NOBODY.some((block) => inCidr(block, address)) },
     { rule: 'server_address', isMet: !isOther || address !== destination },
     { rule: 'loopback', isMet: !isOther || !LOOPBACK.some((block) => inCidr(block, address)) },
@@ -148,7 +148,8 @@ function openRulings(request: Request, address: string, destination: string, gra
   const { seconds } = request
   return [
     { rule: 'services', isMet: askedOf(grant.services, request).length > 0 },
-    { rule: prefixRule(address), isMet: openBlock(address, destination, grant) !== null },
+    // Of an address outside the grant, that has been said above.
+    { rule: prefixRule(address), isMet: !isAllowed(address, grant) || openBlock(address, destination, grant) !== null },
     { rule: 'max', isMet: seconds <= grant.max },
     { rule: 'allow_until_closed', isMet: seconds > 0 || grant.allowUntilClosed },
   ]
@@ -162,6 +163,7 @@ function lockRulings({ seconds }: Request, address: string, grant: GrantRules, n
   ]
 }
 
+const isAllowed = (address: string, { addresses }: GrantRules): boolean => addresses.some((block) => inCidr(block, address))
 const prefixRule = (address: string): GrantRule => (address.includes(':') ? 'open_prefix6' : 'open_prefix')
 
 function opening(request: Request, address: string, key: ServerKey, wall: number): Grant {

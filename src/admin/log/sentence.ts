@@ -104,8 +104,8 @@ function ruleSays({ rule, allowed, address }: Fields): string {
   return isKnown ? RULES[rule as GrantRule](says, text(address)) : 'the grant does not allow it'
 }
 
-/** What each rule says to a knock that it refuses. */
-const RULES: Readonly<Record<GrantRule, (says: string, address: string) => string>> = {
+/** What each rule says to a knock that it refuses: by what the rule allows, and for the address that is asked for. */
+export const RULES: Readonly<Record<GrantRule, (says: string, address: string) => string>> = {
   revoked: (says) => `the key was revoked at ${says}`,
   expires: (says) => `the key expired at ${says}`,
   bind_source: () => 'the key is bound to its source (bind_source)',
