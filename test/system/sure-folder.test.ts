@@ -2,6 +2,7 @@ import {
   chmodSync,
   chownSync,
   existsSync,
+  lchownSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -173,7 +174,6 @@ describe('the way to a path is sure', () => {
   it.runIf(isRoot)('not where a link of somebody else’s leads there', async () => {
     const path = scratch()
     symlinkSync(scratch(), join(path, 'link'))
-    const { lchownSync } = await import('node:fs')
     lchownSync(join(path, 'link'), OTHER, OTHER)
     await expect(checkWay(join(path, 'link', 'a'))).rejects.toThrow(/expected a folder that root alone may change/)
   })
