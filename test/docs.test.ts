@@ -10,6 +10,7 @@ import { type Finding, findings, OTHER_WAYS, ofTouches } from '../src/client/dia
 import type { Evidence } from '../src/client/evidence'
 import { type Config, readConfig } from '../src/daemon/config'
 import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
+import { stateWith } from './admin/explain/daemon-state'
 import { type Program, run } from './cli/programs'
 import { SILENCE } from './client/silence'
 import { plain, section, tags } from './man'
@@ -269,12 +270,16 @@ function attempt([program, ...args]: string[]) {
   if (action !== 'export') make('alice.key', text)
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   if (action !== 'new') make('ledger', 'knockturn-ledger 1 0000000000000036\n')
+  make('daemon.log', '')
+  if (command === 'explain') make('state.json', JSON.stringify(stateWith(text, join(folder, 'ledger'))))
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   make('guarded.toml', 'server = "gate.example"\nkeys = "keys"\n[firewall]\nguard = ["22/tcp"]\n')
   const more = {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
+    log: ['--file', 'daemon.log'],
+    explain: ['--config', 'knockturn.toml'],
     guard: ['--config', 'guarded.toml', ...(action === 'save' ? ['--print'] : [])],
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }

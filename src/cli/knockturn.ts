@@ -1,8 +1,10 @@
 import { forbidCoreDumps } from '../system/core-dumps'
+import { addExplain } from './admin/explain'
 import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLedger } from './admin/ledger'
+import { addLog } from './admin/log'
 import { addPage } from './admin/page'
 import { addSetup } from './admin/setup'
 import { addUninstall } from './admin/uninstall'
@@ -17,6 +19,8 @@ addKey(command)
 addFirewall(command)
 addGuard(command)
 addLedger(command)
+addLog(command)
+addExplain(command)
 addPage(command)
 addUninstall(command)
 withCompletion(command)

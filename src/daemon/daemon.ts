@@ -8,6 +8,7 @@ import type { Tap } from '../gate/tap'
 import type { Cidr } from '../protocol/address'
 import { explained, inOneLine } from '../system/fault'
 import { clockJumped } from './ahead'
+import { ruledOut } from './allowed'
 import { CurrentKeys } from './current-keys'
 import { type Ended, Enforcement } from './enforcement'
 import { BUSY, LookTimer } from './look-timer'
@@ -85,7 +86,7 @@ export class Daemon {
     try {
       await claim.durable
     } catch (error) {
-      return refusals.ofKnock(knock, key, 'ledger-unavailable', inOneLine(error))
+      return refusals.ofKnock(knock, key, 'ledger-unavailable', { reason: inOneLine(error) })
     }
     if (arrival === 'future' || address === null) return refusals.ofKnock(knock, key, 'future')
 
@@ -94,12 +95,13 @@ export class Daemon {
     const current = this.#keys.of(knock.key)
     if (!current) return refusals.ofKnock(knock, key, 'revoked')
     const granting = knock.by ? passcodeKey(current) : current
-    if (!granting) return refusals.ofKnock(knock, key, 'not-granted')
-    const grant = decide(request, address, source, destination, granting, this.#keys.neverLock, now().wall)
-    if (typeof grant === 'string') return refusals.ofKnock(knock, key, grant)
+    if (!granting) return refusals.ofKnock(knock, key, 'not-granted', { rule: 'passcode' })
+    const { neverLock } = this.#keys
+    const grant = decide(request, address, source, destination, granting, neverLock, now().wall)
+    if ('refusal' in grant) return refusals.ofKnock(knock, key, grant.refusal, ruledOut(grant, granting, neverLock))
 
     const enforced = this.#enforcement.enforce(knock, granting, grant)
-    if ('refused' in enforced) return refusals.ofKnock(knock, granting, 'not-granted', enforced.refused)
+    if ('refused' in enforced) return refusals.ofKnock(knock, granting, 'not-granted', { reason: enforced.refused })
     if (await enforced.told) this.#noteUse(knock, granting)
   }
 

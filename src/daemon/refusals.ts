@@ -14,6 +14,7 @@ import { datagramIdentity } from '../protocol/datagram'
 import { formatService } from '../protocol/service'
 import { isoTime } from '../system/time'
 import { whyAhead } from './ahead'
+import type { RefusedBy } from './allowed'
 import type { Stages } from './stages'
 
 /** A refusal is said once a minute for each knock, and so is it that passcodes wait: who repeats or guesses must not fill the log. */
@@ -48,10 +49,10 @@ export class Refusals {
       this.#stages.log.warn('too many wrong passcodes: none is accepted before the next window')
   }
 
-  /** A knock that was understood. @param why what to say beyond the refusal's word */
-  ofKnock(knock: Knock, key: ServerKey, refusal: Refusal, why?: string | undefined): void {
+  /** A knock that was understood. @param more what to say beyond the refusal's word */
+  ofKnock(knock: Knock, key: ServerKey, refusal: Refusal, more: RefusedBy = {}): void {
     const { request, source, window, v, arrival, by } = knock
-    const isOff = arrival !== 'timely' && refusal === arrival && why === undefined
+    const isOff = arrival !== 'timely' && refusal === arrival && more.reason === undefined
     const clock = isOff ? { clock: clockError(this.#secondsOff(knock)) } : {}
     const about = {
       key: key.id,
@@ -66,7 +67,7 @@ export class Refusals {
       ...clock,
       // Whether that may be the same sender, by another of their addresses, its reader can tell.
       ...(refusal === 'replayed' ? { first: this.#stages.ledger.firstSource(knock, key.fingerprint) } : {}),
-      ...(why ? { reason: why } : {}),
+      ...more,
     }
     // A disk that fails refuses every knock alike: each key is told of it once in a while.
     const name = refusal === 'ledger-unavailable' ? key.fingerprint : `${key.fingerprint} ${v} ${window}`
@@ -76,8 +77,8 @@ export class Refusals {
   /** A knock that could not be claimed; its own source saying it again is no news, and is counted. */
   ofUnclaimed(knock: Knock, key: ServerKey, outcome: Exclude<Claim['outcome'], 'spent'>): void {
     if (outcome === 'retransmitted') this.retransmits++
-    else if (outcome === 'full') this.ofKnock(knock, key, 'ledger-unavailable', 'the ledger is full for this key')
-    else this.ofKnock(knock, key, outcome, outcome === 'stale' ? this.#whyBelow(knock, key) : undefined)
+    else if (outcome === 'full') this.ofKnock(knock, key, 'ledger-unavailable', { reason: 'the ledger is full for this key' })
+    else this.ofKnock(knock, key, outcome, outcome === 'stale' ? { reason: this.#whyBelow(knock, key) } : {})
   }
 
   /** How many refusals of each key were not said: who has a key must not fill the log, and is not to be overlooked either. */

@@ -10,7 +10,7 @@ import {
 } from '../protocol/address'
 import type { Request } from '../protocol/request'
 import type { Service } from '../protocol/service'
-import { askedOf, type GrantRules, isOver, type ServerKey } from './server-key'
+import { askedOf, endOf, type GrantRules, type ServerKey } from './server-key'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
 export type Refusal =
@@ -22,6 +22,40 @@ export type Refusal =
   | 'locked'
   | 'revoked'
   | 'ledger-unavailable'
+
+/**
+ * A rule that a request is judged by, under the name of its entry in the key file or the config where it has one. `nobody`: no packet comes from the
+ * address; `loopback` and `server_address`: it is this machine's own, and knocks not for itself; `passcode`: the key has none (any more).
+ */
+export type GrantRule =
+  | 'revoked'
+  | 'expires'
+  | 'bind_source'
+  | 'require_address'
+  | 'addresses'
+  | 'nobody'
+  | 'loopback'
+  | 'server_address'
+  | 'services'
+  | 'open_prefix'
+  | 'open_prefix6'
+  | 'max'
+  | 'allow_until_closed'
+  | 'lock'
+  | 'never_lock'
+  | 'passcode'
+
+/** What policy refuses, and the rule that says so. */
+export interface Refused {
+  readonly refusal: Refusal
+  readonly rule: GrantRule
+}
+
+/** A rule as it was applied to a request. */
+export interface Ruling {
+  readonly rule: GrantRule
+  readonly isMet: boolean
+}
 
 /** What policy allows of a request. */
 export interface Grant {
@@ -55,6 +89,7 @@ export function boundAddress(request: Request, source: string, grant: GrantRules
  * @param destination the address that was knocked at: never one to open for, unless it knocks itself
  * @param neverLock addresses that no lock may name
  * @param wall Unix milliseconds
+ * @returns what is granted; or the first rule that is not met, in the order of {@link rulings}
  */
 export function decide(
   request: Request,
@@ -64,37 +99,81 @@ export function decide(
   key: ServerKey,
   neverLock: readonly Cidr[],
   wall: number,
-): Grant | Refusal {
-  const { grant } = key
-  if (isOver(key, wall)) return 'revoked'
-  if (grant.requireAddress && isZeroAddress(request.address)) return 'not-granted'
-  if (!grant.addresses.some((block) => inCidr(block, address))) return 'not-granted'
-  if (NOBODY.some((block) => inCidr(block, address))) return 'not-granted'
-  if (address !== source && (address === destination || LOOPBACK.some((block) => inCidr(block, address)))) return 'not-granted'
+): Grant | Refused {
+  const broken = rulings(request, address, source, destination, key, neverLock, wall).find(({ isMet }) => !isMet)
+  if (broken) return { refusal: OVER.includes(broken.rule) ? 'revoked' : 'not-granted', rule: broken.rule }
   switch (request.action) {
     case 'open':
-      return decideOpen(request, address, destination, key, wall)
+      return opening(request, openBlock(address, destination, key.grant) ?? address, key, wall)
     case 'close':
       // Closing takes nothing from anybody but this key's own leases, so any port may be named, also one no longer granted.
       return { action: 'close', address, services: closed(request), once: false, until: null }
-    case 'lock':
-      return decideLock(request, address, key, neverLock, wall)
+    case 'lock': {
+      const until = Math.ceil(wall / 1000) + (request.seconds || key.grant.max)
+      return { action: 'lock', address, services: [], once: false, until }
+    }
   }
 }
 
-function decideOpen(request: Request, address: string, destination: string, key: ServerKey, wall: number): Grant | Refusal {
+/** Rules by which a key is over. */
+const OVER: readonly GrantRule[] = ['revoked', 'expires']
+
+/** Every rule that a request is judged by, in order, and whether it is met; parameters as of {@link decide}. */
+export function rulings(
+  request: Request,
+  address: string,
+  source: string,
+  destination: string,
+  key: ServerKey,
+  neverLock: readonly Cidr[],
+  wall: number,
+): Ruling[] {
   const { grant } = key
-  const services = askedOf(grant.services, request)
-  if (services.length === 0) return 'not-granted'
-  const block = openBlock(address, destination, grant)
-  if (block === null) return 'not-granted'
+  const isOther = address !== source
+  const end = endOf(key, wall)
+  return [
+    { rule: 'revoked', isMet: end !== 'revoked' },
+    { rule: 'expires', isMet: end !== 'expired' },
+    { rule: 'require_address', isMet: !grant.requireAddress || !isZeroAddress(request.address) },
+    { rule: 'addresses', isMet: isAllowed(address, grant) },
+    { rule: 'nobody', isMet: !NOBODY.some((block) => inCidr(block, address)) },
+    { rule: 'server_address', isMet: !isOther || address !== destination },
+    { rule: 'loopback', isMet: !isOther || !LOOPBACK.some((block) => inCidr(block, address)) },
+    ...(request.action === 'open' ? openRulings(request, address, destination, grant) : []),
+    ...(request.action === 'lock' ? lockRulings(request, address, grant, neverLock) : []),
+  ]
+}
+
+function openRulings(request: Request, address: string, destination: string, grant: GrantRules): Ruling[] {
+  const { seconds } = request
+  return [
+    { rule: 'services', isMet: askedOf(grant.services, request).length > 0 },
+    // Of an address outside the grant, that has been said above.
+    { rule: prefixRule(address), isMet: !isAllowed(address, grant) || openBlock(address, destination, grant) !== null },
+    { rule: 'max', isMet: seconds <= grant.max },
+    { rule: 'allow_until_closed', isMet: seconds > 0 || grant.allowUntilClosed },
+  ]
+}
+
+function lockRulings({ seconds }: Request, address: string, grant: GrantRules, neverLock: readonly Cidr[]): Ruling[] {
+  return [
+    { rule: 'lock', isMet: grant.lock },
+    { rule: 'max', isMet: seconds <= grant.max },
+    { rule: 'never_lock', isMet: !neverLock.some((block) => inCidr(block, address)) },
+  ]
+}
+
+const isAllowed = (address: string, { addresses }: GrantRules): boolean => addresses.some((block) => inCidr(block, address))
+const prefixRule = (address: string): GrantRule => (address.includes(':') ? 'open_prefix6' : 'open_prefix')
+
+function opening(request: Request, address: string, key: ServerKey, wall: number): Grant {
   const { seconds, once } = request
-  if (seconds > grant.max || (seconds === 0 && !grant.allowUntilClosed)) return 'not-granted'
   const lifetime = once ? Math.min(seconds || MAX_ONCE, MAX_ONCE) : seconds
   const until = lifetime === 0 ? Infinity : Math.ceil(wall / 1000) + lifetime
   // No lease outlives its key.
   const end = Math.min(until, key.expires === null ? Infinity : Math.floor(key.expires / 1000))
-  return { action: 'open', address: block, services, once, until: Number.isFinite(end) ? end : null }
+  const services = askedOf(key.grant.services, request)
+  return { action: 'open', address, services, once, until: Number.isFinite(end) ? end : null }
 }
 
 /**
@@ -109,19 +188,6 @@ function openBlock(address: string, destination: string, { addresses, openPrefix
   if (!addresses.some((allowed) => allowed.bits <= bits && overlap(allowed, block))) return null
   const isTooWide = [...NOBODY, ...LOOPBACK].some((other) => overlap(other, block)) || inCidr(block, destination)
   return isTooWide ? address : formatCidr(block)
-}
-
-function decideLock(
-  request: Request,
-  address: string,
-  key: ServerKey,
-  neverLock: readonly Cidr[],
-  wall: number,
-): Grant | Refusal {
-  const { grant } = key
-  if (!grant.lock || request.seconds > grant.max || neverLock.some((block) => inCidr(block, address))) return 'not-granted'
-  const until = Math.ceil(wall / 1000) + (request.seconds || grant.max)
-  return { action: 'lock', address, services: [], once: false, until }
 }
 
 /** The services that a close names: both protocols of a port for "any", and none for port 0, which closes all. */

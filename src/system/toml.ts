@@ -90,16 +90,25 @@ function written(value: unknown): string {
 
 /** The line on which a key stands, or its table's, or 1: enough to find it, without a second parser. */
 function lineOf(text: string, keys: readonly string[]): number {
-  const lines = text.split('\n')
   for (let depth = keys.length; depth > 0; depth--) {
-    let table = ''
-    for (let i = 0; i < lines.length; i++) {
-      const header = /^\s*\[\[?([^\]]*)\]/.exec(lines[i])
-      if (header) table = header[1].trim()
-      const key = header ? undefined : /^\s*("?)([\w-]+)\1\s*=/.exec(lines[i])?.[2]
-      const name = [table, key].filter(Boolean).join('.')
-      if (name === keys.slice(0, depth).join('.')) return i + 1
-    }
+    const line = lineAt(text, keys.slice(0, depth))
+    if (line !== null) return line
   }
   return 1
+}
+
+/**
+ * The line on which a key or a table stands, by the keys that lead there.
+ * @returns null where it is not written, or in another way than line by line (an inline table, a dotted key)
+ */
+export function lineAt(text: string, keys: readonly string[]): number | null {
+  const lines = text.split('\n')
+  let table = ''
+  for (let i = 0; i < lines.length; i++) {
+    const header = /^\s*\[\[?([^\]]*)\]/.exec(lines[i])
+    if (header) table = header[1].trim()
+    const key = header ? undefined : /^\s*("?)([\w-]+)\1\s*=/.exec(lines[i])?.[2]
+    if ([table, key].filter(Boolean).join('.') === keys.join('.')) return i + 1
+  }
+  return null
 }

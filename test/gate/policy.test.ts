@@ -1,6 +1,6 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import { boundAddress, decide, type Grant } from '../../src/gate/policy'
+import { boundAddress, decide, type Grant, type GrantRule, type Refusal, type Refused, rulings } from '../../src/gate/policy'
 import { type GrantRules, isOver, type ServerKey } from '../../src/gate/server-key'
 import { type Cidr, inCidr, parseCidr } from '../../src/protocol/address'
 import type { Request } from '../../src/protocol/request'
@@ -40,12 +40,21 @@ function serverKey({ rules, key }: Ask): ServerKey {
 }
 const requested = ({ request }: Ask): Request => ({ ...requestOf(1), ...request })
 
-/** The address that a request is bound to, and what is decided of it. */
-function answer(ask: Ask = {}): ReturnType<typeof decide> | 'address-mismatch' {
+/** The address that a request is bound to, and what is decided of it: a refusal's word alone. */
+function answer(ask: Ask = {}): Grant | Refusal {
+  const decided = judged(ask)
+  return 'refusal' in decided ? decided.refusal : decided
+}
+/** The rule that refuses a request; null where none does. */
+function ruleOf(ask: Ask): GrantRule | null {
+  const decided = judged(ask)
+  return 'refusal' in decided ? decided.rule : null
+}
+function judged(ask: Ask): Grant | Refused {
   const { source = SOURCE, neverLock = [], now = NOW } = ask
   const key = serverKey(ask)
   const address = boundAddress(requested(ask), source, key.grant)
-  if (address === null) return 'address-mismatch'
+  if (address === null) return { refusal: 'address-mismatch', rule: 'bind_source' }
   return decide(requested(ask), address, source, SERVER, key, cidrs(...neverLock), now * 1000)
 }
 const granted = (ask: Ask): Grant => {
@@ -311,6 +320,44 @@ describe('a lock', () => {
 
   it('may never name the server', () => {
     expect(lock({ request: { address: SERVER }, rules: unbound })).toBe('not-granted')
+  })
+})
+
+describe('the rule that refuses', () => {
+  const unbound = { bindSource: false }
+  it.each<[GrantRule, Ask]>([
+    ['revoked', { key: { revoked: 0 } }],
+    ['revoked', { key: { revoked: 0, expires: 0 } }],
+    ['expires', { key: { expires: NOW * 1000 } }],
+    ['bind_source', { request: { address: '203.0.113.9' } }],
+    ['require_address', { rules: { requireAddress: true } }],
+    ['addresses', { rules: { addresses: cidrs('10.0.0.0/8') } }],
+    ['nobody', { request: { address: '224.0.0.1' }, rules: unbound }],
+    ['server_address', { request: { address: SERVER }, rules: unbound }],
+    ['loopback', { request: { address: '127.0.0.1' }, rules: unbound }],
+    ['services', { request: { port: 80 } }],
+    ['open_prefix', { rules: { openPrefix: 24, addresses: cidrs('198.51.100.0/25') } }],
+    ['open_prefix6', { source: '2001:db8::1', rules: { openPrefix6: 48, addresses: cidrs('2001:db8::/64') } }],
+    ['max', { request: { seconds: 7_201 } }],
+    ['allow_until_closed', { request: { seconds: 0 } }],
+    ['lock', { request: { action: 'lock' } }],
+    ['max', { request: { action: 'lock', seconds: 7_201 }, rules: { lock: true } }],
+    ['never_lock', { request: { action: 'lock' }, rules: { lock: true }, neverLock: [SOURCE] }],
+  ])('is %s for %j', (rule, ask) => {
+    expect(ruleOf(ask)).toBe(rule)
+  })
+
+  it('is the first of several', () => {
+    expect(ruleOf({ request: { port: 80, seconds: 7_201 }, rules: { addresses: [] } })).toBe('addresses')
+  })
+
+  it('is none of a request that is granted: each rule is met', () => {
+    const of = (ask: Ask) => rulings(requested(ask), SOURCE, SOURCE, SERVER, serverKey(ask), [], NOW * 1000)
+    for (const action of ['open', 'close', 'lock'] as const) {
+      const all = of({ request: { action }, rules: { lock: true } })
+      expect(all.filter(({ isMet }) => !isMet)).toEqual([])
+      expect(new Set(all.map(({ rule }) => rule)).size).toBe(all.length)
+    }
   })
 })
 

@@ -56,7 +56,7 @@ async function everyPort(): Promise<Outcome> {
   for (let port = 0; port <= 65535; port++) {
     for (const protocol of ['any', 'tcp', 'udp'] as const) {
       const grant = decide({ ...requestOf(1), port, protocol }, USER, USER, SERVER, key, [], MIDDLE * 1000)
-      const opened = typeof grant === 'string' ? [] : grant.services.map(nameOf)
+      const opened = 'refusal' in grant ? [] : grant.services.map(nameOf)
       const wanted = key.grant.services
         .filter((service) => [0, service.port].includes(port) && ['any', service.protocol].includes(protocol))
         .map(nameOf)

@@ -2,6 +2,7 @@ import { once } from 'node:events'
 import { open, readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { UNIT } from '../../daemon/command/network'
 import { SETPRIV } from '../../daemon/privileges'
 import { spawn } from '../../system/child-process'
 import { commandPath, run } from '../../system/commands'
@@ -16,7 +17,6 @@ const START_LIMIT = 60_000
 const LOOK = 200
 /** Most of a log that is read, in bytes: a daemon that starts says a few lines. */
 const MAX_LOG = 64 * 1024
-const UNIT = 'knockdaemon.service'
 
 /**
  * Starts the daemon, and waits until it hears.

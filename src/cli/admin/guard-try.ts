@@ -10,8 +10,8 @@ import { print } from './voice'
 const MAX_LINES = 50
 /** Milliseconds between two looks at the clock: nobody who has counted for minutes notices. */
 const LOOK = 200
-/** What ends the counting in order. The last comes when the terminal is gone. */
-const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
+/** What ends in order what goes on until it is ended. The last comes when the terminal is gone. */
+export const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Gives knockturn the command that tries a guard. */
 export function addTry(guard: Command): void {

@@ -3,7 +3,7 @@ import { run } from '../../system/commands'
 import { errorCode } from '../../system/fault'
 
 /** The unit of docs/systemd. */
-const UNIT = 'knockdaemon.service'
+export const UNIT = 'knockdaemon.service'
 const SETTINGS = ['LoadState', 'RestrictAddressFamilies', 'IPAddressDeny', 'IPAddressAllow']
 /** Milliseconds for an answer: a kernel that refuses sockets does so at once. */
 const PATIENCE = 500
