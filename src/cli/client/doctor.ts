@@ -9,7 +9,7 @@ import type { KeyFile } from '../../keys/key-file'
 import { clientKeys, keyPath } from '../../keys/keyring'
 import { KEY_ID } from '../../protocol/key'
 import type { TypedService } from '../../protocol/service'
-import { Fault, keepFault, printable, UsageFault } from '../../system/fault'
+import { Fault, keepFault, printable } from '../../system/fault'
 import { reading, subcommand, whole } from '../options'
 import { EXIT } from '../voice'
 import { checkAim, hasMeantHost, timeOffsetOption, withTarget } from './aim'
@@ -87,9 +87,10 @@ function isKeyName(name: string): boolean {
   return KEY_ID.test(name) && !name.includes('.') && (existsSync(path) || existsSync(path + SEALED_SUFFIX))
 }
 
+/** As a knock's ports, but for the one that stands for all. */
 function readPorts(text: string): TypedService[] | null {
-  if (readDoors(text)?.some(({ port }) => port === 0)) throw new UsageFault('-p expected a port from 1 to 65535, got "0"')
-  return readDoors(text)
+  const doors = readDoors(text)
+  return doors?.some(({ port }) => port === 0) ? null : doors
 }
 
 function print({ name, verdict, evidence, remedy }: Check): void {

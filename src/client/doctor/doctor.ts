@@ -57,7 +57,7 @@ export interface Findings {
  */
 export async function examine(patient: Patient, told: (check: Check) => void): Promise<Findings> {
   const checks: Check[] = []
-  const tell = (...more: readonly Check[]) => {
+  const add = (...more: readonly Check[]) => {
     for (const check of more) {
       checks.push(check)
       told(check)
@@ -65,19 +65,19 @@ export async function examine(patient: Patient, told: (check: Check) => void): P
   }
   const { key, timeOffset } = patient
   const wall = Date.now() + timeOffset * 1000
-  tell(...(key instanceof Fault ? [faulty('key', key)] : judgeKey(key, wall)))
-  tell(await lookAtClock(patient))
+  add(...(key instanceof Fault ? [faulty('key', key)] : judgeKey(key, wall)))
+  add(await lookAtClock(patient))
   const found = await lookAtName(patient)
-  tell(found.check)
+  add(found.check)
   const { place } = found
   if (place === null) return { host: null, checks, sent: [] }
   const named = namedServices(patient)
   if (named.length > MAX_NAMED)
-    tell({ name: 'services', verdict: 'note', evidence: `${named.length - MAX_NAMED} of ${named.length} services are not tried` })
+    add({ name: 'services', verdict: 'note', evidence: `${named.length - MAX_NAMED} of ${named.length} services are not tried` })
   const tried = await tryFamilies(patient, place, probesOf(poolOf(patient), named, Math.random))
-  tell(...tried.flatMap((one) => ('shown' in one ? judgeWays(one) : one)))
+  add(...tried.flatMap((one) => ('shown' in one ? judgeWays(one) : one)))
   const ways = tried.filter((one) => 'shown' in one)
-  if (ways.length > 0) tell(await lookForPortal(place, ways))
+  if (ways.length > 0) add(await lookForPortal(place, ways))
   const sent = ways.map(({ address, local, shown }) => ({
     address,
     from: local,
