@@ -1,7 +1,6 @@
 import { existsSync } from 'node:fs'
 import type { Command } from 'commander'
 import { chosenKey, SEALED_SUFFIX } from '../../client/client-key'
-import type { Check } from '../../client/doctor/check'
 import type { Findings } from '../../client/doctor/doctor'
 import type { Families } from '../../client/place'
 import { parseTimeSource } from '../../client/time-source'
@@ -10,6 +9,7 @@ import { clientKeys, keyPath } from '../../keys/keyring'
 import { KEY_ID } from '../../protocol/key'
 import type { TypedService } from '../../protocol/service'
 import { Fault, keepFault, printable } from '../../system/fault'
+import { printCheck, summaryOf } from '../checks'
 import { reading, subcommand, whole } from '../options'
 import { EXIT } from '../voice'
 import { checkAim, hasMeantHost, timeOffsetOption, withTarget } from './aim'
@@ -18,6 +18,9 @@ import { readDoors } from './knock-options'
 import { guardSecrets } from './ready'
 
 /* Whether key, clock, name and network are in order, without a knock: the subcommand `doctor`. */
+
+/** Of the longest name of a check that most see: `UDP to high ports, IPv4`. */
+const NAME_WIDTH = 23
 
 interface Options extends Families {
   readonly server?: string
@@ -61,8 +64,9 @@ async function doctor(name: string | undefined, command: Command): Promise<numbe
   const { port = [], datagram, timeSource, timeOffset, json } = options
   const services = [...port, ...(target?.services ?? [])]
   const patient = { ...aim, families: options, services, datagram, timeSource, timeOffset }
-  const found = await examine(patient, json ? () => {} : print)
+  const found = await examine(patient, json ? () => {} : (check) => printCheck(check, NAME_WIDTH))
   if (json) printAsJson(aim.key, found)
+  else process.stdout.write(`\n${summaryOf(found.checks)}\n`)
   return found.checks.some(({ verdict }) => verdict === 'fault') ? EXIT.failure : EXIT.ok
 }
 
@@ -91,11 +95,6 @@ function isKeyName(name: string): boolean {
 function readPorts(text: string): TypedService[] | null {
   const doors = readDoors(text)
   return doors?.some(({ port }) => port === 0) ? null : doors
-}
-
-function print({ name, verdict, evidence, remedy }: Check): void {
-  process.stdout.write(`${verdict.padEnd('unknown'.length)}  ${printable(`${name}: ${evidence}`)}\n`)
-  if (remedy !== undefined) process.stdout.write(`hint: ${printable(remedy)}\n`)
 }
 
 function printAsJson(key: KeyFile | Fault, { host, checks, sent }: Findings): void {

@@ -25,29 +25,34 @@ async function doctor(env: NodeJS.ProcessEnv, ...args: string[]) {
 describe('knockclient doctor', () => {
   it('ends with 0 where no check finds a fault, each in one line', async () => {
     const { code, lines } = await doctor(home(KEY))
-    expect([code, lines.filter((line) => !line.startsWith('hint: '))]).toEqual([
+    expect([code, lines.filter((line) => !/^ +hint: /.test(line))]).toEqual([
       0,
       [
-        expect.stringMatching(/^ok {7}key: alice, server label "gate.example", .*, at 127\.0\.0\.1$/),
-        "ok       key's end: never, according to its file",
-        'unknown  clock: it is not known whether this clock is right',
-        'ok       name: 127.0.0.1 is an address: no name server is asked',
-        'note     IPv4: 127.0.0.1 is this machine itself: there is no network to be looked at',
-        'note     IPv6: 127.0.0.1 has no IPv6 address: not tried',
-        '',
+        expect.stringMatching(/^ok {7}key {22}alice, server label "gate.example", .*, at 127\.0\.0\.1$/),
+        "ok       key's end                never, according to its file",
+        'unknown  clock                    it is not known whether this clock is right',
+        'ok       name                     127.0.0.1 is an address: no name server is asked',
+        'note     IPv4                     127.0.0.1 is this machine itself: there is no network to be looked at',
+        'note     IPv6                     127.0.0.1 has no IPv6 address: not tried',
+        ...['', '0 faults, 2 notes, 1 unknown, 3 ok', ''],
       ],
     ])
   })
 
   it.each<[string, NodeJS.ProcessEnv, RegExp, RegExp]>([
-    ['that others may read', home(KEY, 0o644), /^fault {4}key: .*: expected mode 0600, got 0644$/, /^hint: run "chmod 600 /],
+    [
+      'that others may read',
+      home(KEY, 0o644),
+      /^fault {4}key {22}.*: expected mode 0600, got 0644$/,
+      /^ {9}hint: run "chmod 600 /,
+    ],
     [
       'that has expired',
       home({ 'keys/alice.key': keyText({ more: `host = "${HERE}"\nexpires = 2021-01-01T00:00:00Z\n`, grant: '' }) }),
-      /^fault {4}key's end: the key expired at 2021-01-01T00:00:00Z/,
-      /^hint: make a new key/,
+      /^fault {4}key's end {16}the key expired at 2021-01-01T00:00:00Z/,
+      /^ {9}hint: make a new key/,
     ],
-    ['that is not there', home({}), /^fault {4}key: .*: there is no key /, /^hint: put a key there/],
+    ['that is not there', home({}), /^fault {4}key {22}.*: there is no key /, /^ {9}hint: put a key there/],
   ])('ends with 1 and says what to do for a key %s', async (_, env, fault, hint) => {
     const { code, lines } = await doctor(env, '-r', HERE)
     const at = lines.findIndex((line) => line.startsWith('fault'))
@@ -55,29 +60,31 @@ describe('knockclient doctor', () => {
   })
 
   it('looks at the server where there is no key', async () => {
-    expect((await doctor(home({}), HERE)).lines).toContain('ok       name: 127.0.0.1 is an address: no name server is asked')
+    expect((await doctor(home({}), HERE)).lines).toContain(
+      'ok       name                     127.0.0.1 is an address: no name server is asked',
+    )
   })
 
   it('asks nobody for the name of a key that can’t be used', async () => {
     const { lines } = await doctor(home(KEY, 0o644), 'alice')
-    expect(lines).toContain('unknown  name: no server to look at: there is no key that names it')
+    expect(lines).toContain('unknown  name                     no server to look at: there is no key that names it')
   })
 
   it('sends nothing to a host that is not the key’s, unless that is meant', async () => {
     const { code, lines } = await doctor(home(KEY), '::1')
-    expect([code, lines.at(-3), lines.at(-2)]).toEqual([
+    expect([code, ...lines.filter((line) => /another/.test(line))]).toEqual([
       1,
-      'fault    name: the key alice is for 127.0.0.1, and ::1 is another host',
-      'hint: use another key, or -r ::1 if you mean that host',
+      'fault    name                     the key alice is for 127.0.0.1, and ::1 is another host',
+      '         hint: use another key, or -r ::1 if you mean that host',
     ])
   })
 
   it('takes host, key and clock from a profile', async () => {
     const profile = `[profile.gate]\nhost = "${HERE}"\nkey = "alice"\ntime_offset = -315360000\n`
     const { code, lines } = await doctor(home({ ...KEY, 'config.toml': profile }), 'gate')
-    expect([code, lines.find((line) => /clock:/.test(line))]).toEqual([
+    expect([code, lines.find((line) => / clock /.test(line))]).toEqual([
       1,
-      expect.stringMatching(/^fault {4}clock: it shows 201\d/),
+      expect.stringMatching(/^fault {4}clock {20}it shows 201\d/),
     ])
   })
 
