@@ -1,3 +1,4 @@
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Check } from '../../src/client/doctor/check'
@@ -7,6 +8,7 @@ import type { Tape } from '../lab/host'
 import { knock } from '../lab/knocks'
 import { portal, redirect, reject } from './cafe'
 import { moveAway, moveBehind } from './delay'
+import { serveDate } from './time'
 import { useGate } from './use-gate'
 
 /* What `knockclient doctor` says of a network, and what it sends there: real packets through a café's router, to a server that is far away. */
@@ -48,9 +50,14 @@ interface Report {
   readonly sent: readonly SentBy[]
 }
 
-async function doctor(...options: string[]): Promise<Report> {
-  const argv = [join(BIN, 'knockclient'), 'doctor', '-k', gate.key, '-r', server.ipv4, '--json', ...options]
-  const { code, stdout } = await guest.run(argv, { timeoutMs: 60_000 })
+const commandOf = (...options: string[]) => [
+  ...[join(BIN, 'knockclient'), 'doctor', '-k', gate.key, '-r', server.ipv4, '--json'],
+  ...options,
+]
+const doctor = (...options: string[]) => reported(commandOf(...options))
+
+async function reported(argv: string[], env: NodeJS.ProcessEnv = {}): Promise<Report> {
+  const { code, stdout } = await guest.run(argv, { timeoutMs: 60_000, env })
   const { checks, sent } = JSON.parse(stdout)
   return { code, sent, checks: Object.fromEntries(checks.map((check: Check) => [check.name, check])) }
 }
@@ -104,6 +111,34 @@ describe('in a network that sends everything on', () => {
   it('a service that answers is well, and a port that the server refuses is noted', async () => {
     const { checks } = await doctor()
     expect([checks[`TCP to port ${WEB}, IPv4`].verdict, checks['TCP to port 53, IPv4'].verdict]).toEqual(['ok', 'note'])
+  })
+})
+
+describe('a server of both families', () => {
+  it('is tried by both at once', async () => {
+    const hosts = join(guest.lab.folder(), 'hosts')
+    writeFileSync(hosts, `${server.ipv4} gate.example\n${server.ipv6} gate.example\n`)
+    // `ip netns exec` has mounts of its own.
+    const named = ['sh', '-c', 'mount --bind "$0" /etc/hosts && exec "$@"', hosts, ...commandOf('-r', 'gate.example')]
+    const { code, checks, sent } = await reported(named)
+    expect([code, checks.name.verdict, checks.IPv4.verdict, checks.IPv6.verdict, sent.map(({ address }) => address)]).toEqual([
+      0,
+      'ok',
+      'ok',
+      'ok',
+      [server.ipv4, server.ipv6],
+    ])
+  })
+})
+
+describe('the clock', () => {
+  it.each([
+    ['right', 0, 0, 'ok'],
+    ['more than a window behind', 95, 1, 'fault'],
+  ])('is found to be %s by the server that was named', async (_, ahead, code, verdict) => {
+    const { url, env } = await serveDate(router, ahead)
+    const found = await reported(commandOf('--time-source', url), env)
+    expect([found.code, found.checks.clock.verdict]).toEqual([code, verdict])
   })
 })
 

@@ -81,7 +81,7 @@ export interface Target {
   readonly isProfile: boolean
   /** The first service of the profile that a connection can be made to; null: there is none. */
   readonly service: number | null
-  /** All of the profile's services. */
+  /** All of the profile's services; those without a protocol are meant by TCP, too. */
   readonly services: readonly TypedService[]
 }
 
@@ -126,7 +126,8 @@ export async function fillFromProfile(command: Command, name: string): Promise<T
   const read = entries.find((entry) => entry.name === 'services')?.read
   const doors = services ? (read?.(String(services)) as TypedService[]) : []
   const service = doors.find((door) => isShownByTcp(door, protocol as Protocol | undefined))?.port ?? null
-  return { name, isProfile: true, service, services: doors }
+  const typed = doors.map((door) => ({ ...door, protocol: door.protocol ?? (protocol === 'udp' ? 'udp' : null) }))
+  return { name, isProfile: true, service, services: typed }
 }
 
 /**
