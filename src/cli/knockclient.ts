@@ -1,6 +1,7 @@
 import { addAdd } from './client/add'
 import { NAME } from './client/aim'
 import { addConnect } from './client/connect'
+import { addDoctor } from './client/doctor'
 import { addExec } from './client/exec'
 import { knockCommand } from './client/knock'
 import { addProfile } from './client/profile'
@@ -12,6 +13,7 @@ addAdd(command)
 addProfile(command)
 addConnect(command)
 addExec(command)
+addDoctor(command)
 withCompletion(command)
 
 runProgram(NAME, async () => {

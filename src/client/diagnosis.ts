@@ -3,10 +3,10 @@ import { hasEnded } from '../keys/grant-hint'
 import type { KeyFile } from '../keys/key-file'
 import { isLoopback, isZeroAddress } from '../protocol/address'
 import { isoTime } from '../system/time'
-import { type Evidence, investigate } from './evidence'
+import { ofUsableClock, ofWrongClock } from './clock-findings'
+import { type Evidence, type Finding, investigate } from './evidence'
 import { ANSWERED, isOpening } from './lookout'
 import type { Sending, Sequence } from './sending'
-import { isTooMuch, MOST_WINDOWS } from './time-source'
 import type { WaitResult } from './wait-result'
 
 /* Why nothing has opened: what a client can find out by itself. */
@@ -26,13 +26,6 @@ interface Knocked {
   readonly sequence: Sequence
   /** Whether the user has asked for IPv6 alone. */
   readonly isOnly6: boolean
-}
-
-/** One thing that was found out: what was seen, what that leaves open, and what to do about it. */
-export interface Finding {
-  readonly seen?: string
-  readonly unknown?: string
-  readonly hint?: string
 }
 
 /**
@@ -77,7 +70,7 @@ export function findings(evidence: Evidence): Finding[] {
 const called = (ports: readonly number[]) => `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
 const READ_THE_LOG =
   "read the server's log: if it has no line about this knock, the server did not hear it or does not know the key"
-const LOG_IN = 'log in to this network first, if it has a login page'
+export const LOG_IN = 'log in to this network first, if it has a login page'
 
 /** The ports that have shown something. */
 function showing({ services }: Evidence, shown: string): number[] {
@@ -208,59 +201,9 @@ function hasAnswered({ services }: Evidence): boolean {
   return [...services.values()].every((saw) => saw === 'refused' || saw === ANSWERED)
 }
 
-function ofWrongClock(evidence: Evidence): Finding[] {
-  const { clock, period, timeOffset } = evidence
-  if (!clock || typeof clock.offset === 'string') return []
-  const { source, offset } = clock
-  // A window to each side is accepted: a whole period is too much for sure.
-  if (Math.abs(offset) <= period * 1000) return []
-  if (!isProved(source))
-    return [
-      {
-        seen: differing(evidence, 0),
-        unknown: 'nothing proves an answer by ntp: anyone in this network may have forged it',
-        hint: 'ask with --time-source https://HOST',
-      },
-    ]
-  const seconds = Math.round(offset / 1000)
-  const seen = `${whose(evidence)} is ${Math.abs(seconds)} s ${offset > 0 ? 'behind' : 'ahead of'} that of ${source}`
-  // What was added already counts: an answer that lies a little each time would add up.
-  if (isTooMuch(timeOffset + seconds, period))
-    return [
-      {
-        seen,
-        unknown: `a correction of more than ${MOST_WINDOWS} windows of the key (${MOST_WINDOWS * period} s) would let anyone who hears the knock send it again later`,
-        hint: 'set the clock, if you trust that answer',
-      },
-    ]
-  return [{ seen, hint: `set the clock, or knock with --time-offset ${timeOffset + seconds}` }]
-}
-
-/** Whether nobody in this network can have given the answer of a time source. */
-const isProved = (source: string) => source.startsWith('https:')
-
-/** By how much the clocks differ, and not which way: with that, an answer that nothing proves would be a correction. */
-function differing(evidence: Evidence, digits: number): string {
-  const { source, offset } = evidence.clock ?? {}
-  return `${whose(evidence)} and that of ${source} differ by ${(Math.abs(Number(offset)) / 1000).toFixed(digits)} s`
-}
-
-const whose = ({ timeOffset }: Evidence) => (timeOffset === 0 ? 'this clock' : 'this clock, as --time-offset corrects it,')
-
-const THEIRS = "the server's clock may be wrong"
-
 function ofClock(evidence: Evidence): Finding[] {
-  const { clock } = evidence
-  if (ofWrongClock(evidence).length > 0 || (!clock && hasAnswered(evidence))) return []
-  const unknown = 'it is not known whether this clock is right'
-  if (!clock) return [{ unknown, hint: 'check the clock with --time-source https://HOST' }]
-  const { source, offset } = clock
-  if (typeof offset === 'string') return [{ unknown: `${unknown}: ${offset}` }]
-  if (!isProved(source))
-    return [{ seen: `${differing(evidence, 1)}, unless somebody in this network forged that answer`, unknown: THEIRS }]
-  return [
-    { seen: `${whose(evidence)} is right to ${(Math.abs(offset) / 1000).toFixed(1)} s, according to ${source}`, unknown: THEIRS },
-  ]
+  const isAskedInVain = evidence.clock === null && hasAnswered(evidence)
+  return ofWrongClock(evidence).length > 0 || isAskedInVain ? [] : ofUsableClock(evidence)
 }
 
 function ofAddress({ named }: Evidence): Finding[] {

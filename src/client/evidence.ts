@@ -42,6 +42,13 @@ export interface Evidence {
   readonly mayTry4: boolean
 }
 
+/** One thing that was found out: what was seen, what that leaves open, and what to do about it. */
+export interface Finding {
+  readonly seen?: string
+  readonly unknown?: string
+  readonly hint?: string
+}
+
 /** Looks at what can be seen from here. Takes up to five seconds, on Windows six. */
 export async function investigate({
   address,
@@ -75,7 +82,8 @@ export async function investigate({
   return { services: new Map(shown), knocked: heard, clock }
 }
 
-async function askTime(source: URL, timeOffset: number): Promise<NonNullable<Evidence['clock']>> {
+/** How far our clock, as corrected, is from that of a source that the user has named, or why that is not known: see {@link Evidence.clock}. */
+export async function askTime(source: URL, timeOffset: number): Promise<NonNullable<Evidence['clock']>> {
   try {
     return { source: source.href, offset: (await clockOffset(source)) - timeOffset * 1000 }
   } catch (error) {

@@ -87,16 +87,15 @@ export function withWay(command: Command): Command {
         `a number from 0 to ${MAX_PARITY}`,
       ).default(PARITY),
     )
-    .addOption(
-      reading(
-        '--time-offset <seconds>',
-        "seconds to add to this machine's clock",
-        readOffset,
-        'whole seconds, such as 90 or -3600',
-      ).default(0),
-    )
+    .addOption(timeOffsetOption())
     .option('--quiet', 'print errors only')
     .option('-v, --verbose', 'print what it does')
+}
+
+/** The option that corrects this machine's clock. */
+export function timeOffsetOption(): Option {
+  const description = "seconds to add to this machine's clock"
+  return reading('--time-offset <seconds>', description, readOffset, 'whole seconds, such as 90 or -3600').default(0)
 }
 
 /** The option that has a knock sent which the key's file says will be refused. */
@@ -105,7 +104,7 @@ export function forceOption(): Option {
 }
 
 /** Checks what of the options does not go together. @throws {UsageFault} */
-export function checkAim(options: AimOptions): void {
+export function checkAim(options: Omit<Partial<AimOptions>, 'server'>): void {
   if (options.ipv4 && options.ipv6) throw new UsageFault('-4 cannot be used with -6')
   if (options.key !== undefined && options.keyFd !== undefined) throw new UsageFault('-k cannot be used with --key-fd')
   if (options.udp && options.datagram !== undefined) throw new UsageFault('--udp cannot be used with --datagram')

@@ -55,13 +55,17 @@ export function withDoor(command: Command, seconds: number, closing: string): Co
     .option('--close', closing)
     .option('--dry-run', DRY_RUN)
     .addOption(forceOption())
-    .hook('preAction', ({ parent }) => {
-      const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
-      if (!stray) return
-      const flag = stray.short ?? stray.long
-      throw new UsageFault(`${flag} comes before "${command.name()}"`, { hint: `put ${flag} after "${command.name()}"` })
-    })
-  return withWay(command)
+  return withWay(refusingInFront(command))
+}
+
+/** Has a command refuse options that stand in front of it: they would be the plain knock's, and do nothing. */
+export function refusingInFront(command: Command): Command {
+  return command.hook('preAction', ({ parent }) => {
+    const stray = parent?.options.find((option) => parent.getOptionValueSource(option.attributeName()) === 'cli')
+    if (!stray) return
+    const flag = stray.short ?? stray.long
+    throw new UsageFault(`${flag} comes before "${command.name()}"`, { hint: `put ${flag} after "${command.name()}"` })
+  })
 }
 
 /** A port to connect to. */
@@ -77,6 +81,8 @@ export interface Target {
   readonly isProfile: boolean
   /** The first service of the profile that a connection can be made to; null: there is none. */
   readonly service: number | null
+  /** All of the profile's services; those without a protocol are meant by TCP, too. */
+  readonly services: readonly TypedService[]
 }
 
 /**
@@ -84,7 +90,10 @@ export interface Target {
  * @param target a host by its name or address; or a profile, or a key by its name without a dot, which stand for the key's host where they name no other
  * @throws {Fault} where there is no key for it
  */
-async function aimAt({ name, isProfile }: Target, command: Command): Promise<Aim & { readonly key: KeyFile }> {
+export async function aimAt(
+  { name, isProfile }: Pick<Target, 'name' | 'isProfile'>,
+  command: Command,
+): Promise<Aim & { readonly key: KeyFile }> {
   const options = command.opts<DoorOptions>()
   const { key: named, keyFd, server } = options
   // Standard input is for what comes behind the door.
@@ -104,7 +113,7 @@ export async function fillFromProfile(command: Command, name: string): Promise<T
   const path = clientConfig()
   const entries = entriesOf(command.parent as Command)
   const profile = (await readProfiles(path, entries)).get(name)
-  if (!profile) return { name, isProfile: false, service: null }
+  if (!profile) return { name, isProfile: false, service: null, services: [] }
   const { key, wait } = profile
   try {
     // That it is to wait, without a time, is said here anyway.
@@ -117,7 +126,8 @@ export async function fillFromProfile(command: Command, name: string): Promise<T
   const read = entries.find((entry) => entry.name === 'services')?.read
   const doors = services ? (read?.(String(services)) as TypedService[]) : []
   const service = doors.find((door) => isShownByTcp(door, protocol as Protocol | undefined))?.port ?? null
-  return { name, isProfile: true, service }
+  const typed = doors.map((door) => ({ ...door, protocol: door.protocol ?? (protocol === 'udp' ? 'udp' : null) }))
+  return { name, isProfile: true, service, services: typed }
 }
 
 /**

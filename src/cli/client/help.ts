@@ -4,7 +4,7 @@ import type { OPTIONS } from './option-rules'
 /* The help of knockclient: what most users need on one screen, and all of it where that is asked for. */
 
 /** The options of the short help, which come first in every other, too; those that each command has stand behind them. */
-const EVERYDAY: readonly (keyof typeof OPTIONS)[] = ['server', 'port', 'time', 'key', 'wait', 'once', 'close', 'last', 'verbose']
+const EVERYDAY: readonly (keyof typeof OPTIONS)[] = ['server', 'port', 'time', 'key', 'wait', 'once', 'close', 'last']
 const GENERAL = ['version', 'help', 'helpAll']
 /** What is needed once, an option or a command, or not by whoever has just used it. */
 const RARE = ['version', 'help', 'completion']

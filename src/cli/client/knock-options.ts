@@ -100,8 +100,8 @@ function readTime(text: string): number | typeof CLOSE_FLAG | null {
   return parseLifetime(text)
 }
 
-/** Reads a service as hands type it or a list of them, each once; 0 stands for all, and so alone. Without a protocol that of --protocol holds. */
-function readDoors(text: string): TypedService[] | null {
+/** Reads a service as hands type it, or a list of them, each once; 0 stands for all, and so alone. Without a protocol that of --protocol holds. */
+export function readDoors(text: string): TypedService[] | null {
   const typed = text.split(',').map(readTyped)
   const doors = [...new Map(typed.map((door) => [`${door?.port}/${door?.protocol}`, door])).values()]
   if (doors.length > MAX_DOORS) throw new UsageFault(`-p expected at most ${MAX_DOORS} ports, got ${doors.length}`)
