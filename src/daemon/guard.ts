@@ -39,6 +39,11 @@ export function parseGuarded(text: string): Guarded | null {
   return { protocol: last.protocol, ports: [first.port, last.port] }
 }
 
+/** Writes what {@link parseGuarded} reads. */
+export function formatGuarded({ protocol, ports: [low, high] }: Guarded): string {
+  return low === high ? `${low}/${protocol}` : `${low}-${high}/${protocol}`
+}
+
 /** The same ports by both protocols. */
 export function byBoth(ranges: readonly Ports[]): Guarded[] {
   return (['tcp', 'udp'] as const).flatMap((protocol) => ranges.map((ports) => ({ protocol, ports })))
