@@ -1,0 +1,168 @@
+import { join } from 'node:path'
+import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { GUARD, logged } from '../lab/gate'
+import type { Host } from '../lab/host'
+import { knocked } from '../lab/knocks'
+import { BIN } from '../root'
+import { useGate } from './use-gate'
+
+/* An administrator looks what is open, and shuts it: with a daemon, and without one. */
+
+const SSH = 22
+const WEB = 443
+/** A service that says something all the time, as many do: who may not speak to it any more still hears it. */
+const TALK = 2_222
+
+const TALKS = `require('net').createServer((socket) => {
+  socket.on('error', () => {})
+  const timer = setInterval(() => socket.write('hello\\n'), 200)
+  socket.on('close', () => clearInterval(timer))
+}).listen(${TALK}, '::', () => console.log('talks'))`
+const HEARS = (address: string, port: number) => `const socket = require('net').connect(${port}, '${address}')
+socket.on('data', (data) => console.log('heard ' + data.toString().trim().split('\\n').at(-1)))
+socket.on('error', (error) => console.log('ended ' + error.code))
+socket.on('close', () => console.log('closed'))`
+
+const services = ['--services', `${SSH}/tcp,${WEB}/tcp,${TALK}/tcp`, '--lock']
+
+describe.each([
+  ['nftables', 'nftables', GUARD],
+  ['iptables with a guard', 'iptables', GUARD],
+  ['iptables', 'iptables', null],
+] as const)('with %s', (_, backend, guard) => {
+  const made = useGate(['client', 'neighbour'], { serve: [SSH, WEB], keyOptions: services, backend, guard })
+  const { server, client, neighbour, gate } = made
+  const knockturn = (...words: string[]) =>
+    server.run([process.execPath, join(BIN, 'knockturn'), ...words, '--config', gate.config], {})
+  const listed = async () => JSON.parse((await knockturn('lease', 'list', '--json')).stdout).leases
+  const sees = async (host: Host, port = SSH, address = server.ipv4) => (await host.connect(address, port)).saw
+  const open = (host: Host, port: number, key = gate.key, ...more: string[]) =>
+    knocked(host, gate.daemon, key, '-p', `${port}`, ...more)
+  let mate = ''
+  beforeAll(async () => {
+    mate = await gate.newKey('mate', ...services)
+    await gate.daemon.line(logged('reloaded', { keys: 2 }))
+    const talks = server.start([process.execPath, '-e', TALKS])
+    await talks.line((line) => line === 'talks')
+    await client.service(TALK)
+  })
+  let isDead = false
+  const killDaemon = async () => {
+    await gate.daemon.end('SIGKILL')
+    isDead = true
+  }
+  const restart = async () => {
+    if (isDead) gate.daemon = await gate.startDaemon()
+    isDead = false
+  }
+  afterEach(restart)
+  /** Who was not there before. */
+  beforeEach(() => Promise.all([client.moveOn(), neighbour.moveOn()]))
+  /** Somebody who listens to the service that talks. */
+  const listen = async (host: Host, address = server.ipv4) => {
+    const child = host.start([process.execPath, '-e', HEARS(address, TALK)])
+    await child.line((line) => line === 'heard hello')
+    return child
+  }
+  /** Whether they hear it now. */
+  const hears = async (child: Awaited<ReturnType<typeof listen>>) => {
+    const since = child.lines.length
+    return child
+      .line((line) => line === 'heard hello', since, 3_000)
+      .then(
+        () => true,
+        () => false,
+      )
+  }
+
+  it('a daemon that was killed leaves its leases to be seen, and one of them is closed by its id alone', async () => {
+    const said = await open(client, SSH)
+    await open(client, WEB)
+    await open(neighbour, SSH)
+    await killDaemon()
+    const leases = await listed()
+    expect(leases.map(({ key, address, service }: Record<string, string>) => [key, address, service]).sort()).toEqual(
+      [
+        ['traveller', client.ipv4, '22/tcp'],
+        ['traveller', client.ipv4, '443/tcp'],
+        ['traveller', neighbour.ipv4, '22/tcp'],
+      ].sort(),
+    )
+    const closed = await knockturn('lease', 'close', said.leases[0])
+    expect(closed).toMatchObject({ code: 0, stdout: `closed ${said.leases[0]}: 22/tcp for ${client.ipv4}, key traveller\n` })
+    expect(closed.stderr).toContain('no daemon is running')
+    expect([await sees(client), await sees(client, WEB), await sees(neighbour)]).toEqual(['silence', 'open', 'open'])
+    expect(await knockturn('lease', 'close', said.leases[0])).toMatchObject({ code: 1, stdout: '' })
+    await restart()
+    expect([await sees(client), await sees(client, WEB), await sees(neighbour)]).toEqual(['silence', 'open', 'open'])
+  })
+
+  it.each([
+    ['IPv4', 'ipv4', '-4'],
+    ['IPv6', 'ipv6', '-6'],
+  ] as const)(
+    '--kill ends what a service says to whoever came in by the lease over %s, and nothing that is somebody else’s',
+    async (_, family, flag) => {
+      await open(client, WEB, gate.key, flag, '-r', server[family])
+      await open(client, TALK, gate.key, flag, '-r', server[family])
+      await open(neighbour, TALK, gate.key, flag, '-r', server[family])
+      const [mine, theirs] = [await listen(client, server[family]), await listen(neighbour, server[family])]
+      const web = await client.hold(server[family], WEB)
+      // From this host to the client, at a port of the same number.
+      const outgoing = await server.hold(client[family], TALK)
+      await killDaemon()
+      const { code, stdout, stderr } = await knockturn('lease', 'close', '--address', client[family], '--kill', '--json')
+      const { closed, connections } = JSON.parse(stdout)
+      expect([code, stderr]).toEqual([0, ''])
+      expect(closed.map(({ service }: { service: string }) => service).sort()).toEqual(['2222/tcp', '443/tcp'])
+      expect(connections.ended.map(({ peer, localPort }: Record<string, unknown>) => [peer, localPort]).sort()).toEqual([
+        [client[family], TALK],
+        [client[family], WEB],
+      ])
+      expect(await mine.line((line) => line.startsWith('ended') || line === 'closed')).toBe('ended ECONNRESET')
+      expect([await hears(theirs), await outgoing.isAlive(), await web.isAlive(500)]).toEqual([true, true, false])
+      expect([await sees(client, TALK, server[family]), await sees(neighbour, TALK, server[family])]).toEqual(['silence', 'open'])
+      await outgoing.end()
+      await Promise.all([mine, theirs].map((child) => child.end()))
+    },
+  )
+
+  it('--kill spares the connections for which another key has a lease, and says so', async () => {
+    await open(client, TALK)
+    await open(client, TALK, mate)
+    const shared = await listen(client)
+    await killDaemon()
+    const { code, stdout, stderr } = await knockturn('lease', 'close', '--key', 'traveller', '--address', client.ipv4, '--kill')
+    expect([code, stdout]).toEqual([0, expect.stringContaining('ended 0 connections\n')])
+    expect(stderr).toContain(`connections from ${client.ipv4} to ${TALK}/tcp go on: leases of mate are still open there`)
+    expect(await hears(shared)).toBe(true)
+    const last = await knockturn('lease', 'close', '--key', 'mate', '--kill')
+    expect(last).toMatchObject({ code: 0, stdout: expect.stringContaining('ended 1 connection\n') })
+    await shared.line((line) => line === 'closed')
+  })
+
+  it('without --kill what has begun goes on, and is told of', async () => {
+    await open(client, TALK)
+    const mine = await listen(client)
+    await killDaemon()
+    const { code, stdout } = await knockturn('lease', 'close', '--address', client.ipv4)
+    expect([code, await hears(mine), await sees(client, TALK)]).toEqual([0, true, 'silence'])
+    expect(stdout).toContain('1 connection that came in by it is still open')
+    await mine.end()
+  })
+
+  it('a lock that a daemon has left is listed, and removed for good', async () => {
+    await knocked(client, gate.daemon, gate.key, '--lock', '-t', '1h')
+    await killDaemon()
+    const list = async () => JSON.parse((await knockturn('lock', 'list', '--json')).stdout).locks
+    expect(await list()).toMatchObject([{ key: 'traveller', address: client.ipv4 }])
+    expect(await knockturn('lock', 'remove', neighbour.ipv4)).toMatchObject({ code: 1, stdout: '' })
+    expect(await knockturn('lock', 'remove', client.ipv4)).toMatchObject({
+      code: 0,
+      stdout: `removed the lock of traveller on ${client.ipv4}\n`,
+    })
+    expect(await list()).toEqual([])
+    await restart()
+    expect(await open(client, SSH)).toMatchObject({ msg: 'accepted' })
+  })
+})
