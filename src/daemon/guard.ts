@@ -39,9 +39,9 @@ export function parseGuarded(text: string): Guarded | null {
   return { protocol: last.protocol, ports: [first.port, last.port] }
 }
 
-/** Writes what {@link parseGuarded} reads. */
-export function formatGuarded({ protocol, ports: [low, high] }: Guarded): string {
-  return low === high ? `${low}/${protocol}` : `${low}-${high}/${protocol}`
+/** Ports as {@link parseGuarded} reads them. */
+export function formatGuarded({ protocol, ports: [first, last] }: Guarded): string {
+  return `${first === last ? '' : `${first}-`}${last}/${protocol}`
 }
 
 /** The same ports by both protocols. */
