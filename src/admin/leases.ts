@@ -6,7 +6,7 @@ import { NO_GUARD } from '../daemon/guard'
 import type { Answer, Order } from '../daemon/orders/order'
 import type { StateLease, StateLock } from '../daemon/state/state'
 import { type Entry, isLease, type Lease, type Lock, type Table } from '../gate/firewall'
-import { overlap, parseCidr } from '../protocol/address'
+import { fitting, type Named } from '../gate/fitting'
 import { formatService } from '../protocol/service'
 import { Fault, hintOf, reason } from '../system/fault'
 import { asOwner } from '../system/files'
@@ -70,9 +70,6 @@ function asUser<T>({ firewall, ledger }: Config, work: () => Promise<T>): Promis
   return firewall.backend === 'command' ? asOwner(dirname(ledger.path), work) : work()
 }
 
-/** Which leases are meant: those that fit all that is said. */
-export type Meant = Omit<Extract<Order, { kind: 'close' }>, 'kind'>
-
 /** What an end has come to. */
 export interface Ended<T> {
   readonly by: 'daemon' | 'firewall'
@@ -84,10 +81,11 @@ export interface Ended<T> {
  * @returns those that are closed; none where none fits
  * @throws {Fault} where it can't be done, or the daemon does not answer
  */
-export async function closeLeases(config: Config, meant: Meant): Promise<Ended<StateLease>> {
+export async function closeLeases(config: Config, meant: Named): Promise<Ended<StateLease>> {
   const answer = await answerOf(config, { kind: 'close', ...meant })
   if (answer) return { by: 'daemon', ended: answer.closed ?? [] }
-  const isMeant = (entry: Entry): entry is Lease => isLease(entry) && fits(entry, meant)
+  const fits = fitting(meant)
+  const isMeant = (entry: Entry): entry is Lease => isLease(entry) && fits(entry)
   return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map(leaseOf) }
 }
 
@@ -101,15 +99,6 @@ export async function removeLocks(config: Config, address: string): Promise<Ende
   if (answer) return { by: 'daemon', ended: answer.unlocked ?? [] }
   const isMeant = (entry: Entry): entry is Lock => !isLease(entry) && entry.address === address
   return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map(lockOf) }
-}
-
-/** Whether a lease is meant: by its id, or by what the leases of one knock have in common in front of their dots; and by each address that it lets in. */
-export function fits(lease: Pick<Lease, 'id' | 'key' | 'address'>, { id, key, address }: Meant): boolean {
-  if (id !== undefined && lease.id !== id && !lease.id.startsWith(`${id}.`)) return false
-  if (key !== undefined && lease.key !== key) return false
-  if (address === undefined) return true
-  const [own, theirs] = [parseCidr(lease.address), parseCidr(address)]
-  return own !== null && theirs !== null && overlap(own, theirs)
 }
 
 /** Has the daemon do something. @returns null where none is alive @throws {Fault} where it does not answer, or could not do it */

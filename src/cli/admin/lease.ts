@@ -1,7 +1,7 @@
 import type { Command } from 'commander'
 import { wholeConfig } from '../../admin/config'
 import { type Connection, connectionsThrough, type Door, type Severed, sever } from '../../admin/connections'
-import { closeLeases, type Ended, type Meant, standing, whatIsInForce, without } from '../../admin/leases'
+import { closeLeases, type Ended, standing, whatIsInForce, without } from '../../admin/leases'
 import type { StateLease } from '../../daemon/state/state'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID_RULE } from '../../protocol/key'
@@ -82,8 +82,7 @@ async function close(id: string | undefined, { key, address, kill = false, json,
   if (id === undefined && key === undefined && address === undefined)
     throw new UsageFault('no lease named', { hint: `give its id, or --key or --address; ${SEE}` })
   const config = await wholeConfig(file)
-  const meant: Meant = { ...(id && { id }), ...(key && { key }), ...(address && { address }) }
-  const closed = await closeLeases(config, meant)
+  const closed = await closeLeases(config, { id, key, address })
   if (closed.ended.length === 0) throw new Fault('no lease that is in force fits: nothing was closed', { hint: SEE })
   if (!json) tellClosed(closed)
   const doors = closed.ended.map(doorOf)
