@@ -1,4 +1,5 @@
-import { readFile } from 'node:fs/promises'
+import { constants } from 'node:fs'
+import { lstat, readFile, realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Config } from '../daemon/config'
 import { isHeld } from '../daemon/ledger/lock'
@@ -45,10 +46,11 @@ async function isDaemon(pid: number): Promise<boolean> {
   return words.some((word) => basename(word) === 'knockdaemon')
 }
 
-/** @returns false where there is no ledger @throws {Fault} where it can't be known */
+/** No link of the daemon's user is followed: to open a device may do anything. @returns false where there is no ledger @throws {Fault} where it can't be known */
 async function holdsLedger(path: string): Promise<boolean> {
   try {
-    return await isHeld(path)
+    const stats = await lstat(path)
+    return await isHeld(stats.isSymbolicLink() && stats.uid === 0 ? await realpath(path) : path, constants.O_NOFOLLOW)
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return false
     if (error instanceof Fault) throw error

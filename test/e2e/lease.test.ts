@@ -3,6 +3,7 @@ import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { GUARD, logged } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { knocked } from '../lab/knocks'
+import { until } from '../lab/waiters'
 import { BIN } from '../root'
 import { useGate } from './use-gate'
 
@@ -98,11 +99,11 @@ describe.each([
   })
 
   it.each([
-    ['IPv4', 'ipv4', '-4'],
-    ['IPv6', 'ipv6', '-6'],
+    ['over IPv4, with a daemon', 'ipv4', '-4', true],
+    ['over IPv6, without one', 'ipv6', '-6', false],
   ] as const)(
-    '--kill ends what a service says to whoever came in by the lease over %s, and nothing that is somebody else’s',
-    async (_, family, flag) => {
+    '--kill ends what a service says to whoever came in by the lease, %s, and nothing that is somebody else’s',
+    async (_, family, flag, isAlive) => {
       await open(client, WEB, gate.key, flag, '-r', server[family])
       await open(client, TALK, gate.key, flag, '-r', server[family])
       await open(neighbour, TALK, gate.key, flag, '-r', server[family])
@@ -110,10 +111,10 @@ describe.each([
       const web = await client.hold(server[family], WEB)
       // From this host to the client, at a port of the same number.
       const outgoing = await server.hold(client[family], TALK)
-      await killDaemon()
+      if (!isAlive) await killDaemon()
       const { code, stdout, stderr } = await knockturn('lease', 'close', '--address', client[family], '--kill', '--json')
-      const { closed, connections } = JSON.parse(stdout)
-      expect([code, stderr]).toEqual([0, ''])
+      const { by, closed, connections } = JSON.parse(stdout)
+      expect([code, by, stderr]).toEqual([0, isAlive ? 'daemon' : 'firewall', ''])
       expect(closed.map(({ service }: { service: string }) => service).sort()).toEqual(['2222/tcp', '443/tcp'])
       expect(connections.ended.map(({ peer, localPort }: Record<string, unknown>) => [peer, localPort]).sort()).toEqual([
         [client[family], TALK],
@@ -139,6 +140,17 @@ describe.each([
     const last = await knockturn('lease', 'close', '--key', 'mate', '--kill')
     expect(last).toMatchObject({ code: 0, stdout: expect.stringContaining('ended 1 connection\n') })
     await shared.line((line) => line === 'closed')
+  })
+
+  it('a daemon closes what is named and nothing else, and its list says so', async () => {
+    await open(client, SSH)
+    await open(client, WEB)
+    await open(neighbour, WEB, mate)
+    const { code, stdout, stderr } = await knockturn('lease', 'close', '--key', 'traveller', '--address', `${client.ipv4}`)
+    expect([code, stderr, stdout.match(/^closed /gm)?.length]).toEqual([0, '', 2])
+    expect([await sees(client), await sees(client, WEB), await sees(neighbour, WEB)]).toEqual(['silence', 'silence', 'open'])
+    const isListed = async () => (await listed()).some(({ address }: { address: string }) => address === client.ipv4)
+    await until(async () => !(await isListed()), 'the list of leases has no lease of the client')
   })
 
   it('without --kill what has begun goes on, and is told of', async () => {
