@@ -100,6 +100,8 @@ const PROGRAMS: readonly Documented[] = [
       'admin/tap-rules.ts: inOneLine(fault)',
       'cli/admin/firewall.ts: await exposedServices(config)',
       'cli/admin/firewall.ts: notes',
+      'cli/admin/lease.ts: left',
+      'cli/admin/lease.ts: spared',
       'cli/admin/voice.ts: line',
       'daemon/iptables/installation.ts: [message]',
       'daemon/iptables/installation.ts: await whoIsCutOff(taps.ranges, (peer) => remedyFor(tables, isConnected, peer), isUnattended)',
@@ -121,6 +123,14 @@ const PROGRAMS: readonly Documented[] = [
           'cannot tell which ports … publishes: …',
           'cannot tell at which ports WireGuard listens: …',
           'more than … services listen: the rest is left out',
+        ),
+        ...of(
+          'admin/connections.ts',
+          'connections from … to … go on: leases of … are still open there',
+          'this session (from … to …) goes on: end it yourself',
+          '… connections could not be ended: the kernel may lack INET_DIAG_DESTROY',
+          'what goes on at … cannot be ended: conntrack is not installed',
+          'what goes on at … cannot be ended: …',
         ),
         ...of(
           'admin/setup/proposal.ts',

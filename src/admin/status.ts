@@ -93,23 +93,30 @@ export function wrongWith(
   { ports, isLoaded, isPermanent }: GuardSight,
 ): Fault[] {
   const faults: Fault[] = []
-  const say = (message: string, hint: string) => faults.push(new Fault(message, { hint }))
-  if (life === 'dead') say('no daemon is running: nothing opens', START)
+  if (life === 'dead') faults.push(new Fault('no daemon is running: nothing opens', { hint: START }))
   if (life === 'silent' && written === null)
-    say('a daemon is running and says nothing of itself: it may be of an earlier version', RESTART)
-  else if (life === 'silent') say(`the daemon hangs: it has said nothing of itself since ${isoTime(written ?? 0)}`, RESTART)
+    faults.push(new Fault('a daemon is running and says nothing of itself: it may be of an earlier version', { hint: RESTART }))
+  else if (life === 'silent')
+    faults.push(new Fault(`the daemon hangs: it has said nothing of itself since ${isoTime(written ?? 0)}`, { hint: RESTART }))
   if (life === 'alive' && state?.hearing === 'deaf')
-    say('the daemon hears nothing of what the firewall logs: nothing opens', 'run "knockdaemon --check", and look at its log')
+    faults.push(new Fault('the daemon hears nothing of what the firewall logs: nothing opens', { hint: CHECK }))
   if (life === 'alive' && state?.hearing === 'waiting')
-    say('the daemon waits for a clock that can be true: nothing opens', 'set the clock')
+    faults.push(new Fault('the daemon waits for a clock that can be true: nothing opens', { hint: 'set the clock' }))
   if (isLoaded === false && ports.length > 0)
-    say('the guard is not in the firewall, or not all of it: the guarded ports may be open to everyone', INSTALL)
+    faults.push(
+      new Fault('the guard is not in the firewall, or not all of it: the guarded ports may be open to everyone', {
+        hint: INSTALL,
+      }),
+    )
   if (isLoaded === false && ports.length === 0)
-    say('the rules of Knockturn are not in the firewall, or not all of them: no knock is heard', INSTALL)
+    faults.push(
+      new Fault('the rules of Knockturn are not in the firewall, or not all of them: no knock is received', { hint: INSTALL }),
+    )
   if (isPermanent === false)
-    say(
-      'the guard is not loaded at boot: the guarded ports are open then until the daemon runs',
-      'run "knockturn guard save", and "systemctl enable knockturn-guard knockdaemon"',
+    faults.push(
+      new Fault('the guard is not loaded at boot: the guarded ports are open then until the daemon runs', {
+        hint: MAKE_PERMANENT,
+      }),
     )
   return faults
 }
@@ -117,3 +124,5 @@ export function wrongWith(
 const START = 'start it: "systemctl start knockdaemon"; look why it has ended with "journalctl -u knockdaemon -n 30"'
 const RESTART = 'restart it: "systemctl restart knockdaemon"'
 const INSTALL = 'run "knockturn firewall install", and look whether the daemon runs, which puts them back'
+const CHECK = 'run "knockdaemon --check", and look at its log'
+const MAKE_PERMANENT = 'run "knockturn guard save", and "systemctl enable knockturn-guard knockdaemon"'

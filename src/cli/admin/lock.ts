@@ -49,7 +49,7 @@ async function remove(text: string, { json, config: file }: Options): Promise<vo
   const address = canonicalAddress(text)
   if (!address) throw new UsageFault(`<address> expected an address, got ${quoted(text)}`, { hint: SEE })
   const { by, ended } = await removeLocks(await wholeConfig(file), address)
-  if (ended.length === 0) throw new Fault(`${address} is not locked out: nothing was removed`, { hint: SEE })
+  if (ended.length === 0) throw new Fault(`${text} is not locked out: nothing was removed`, { hint: SEE })
   if (json) return printJson({ version: 1, by, removed: ended })
   if (by === 'firewall') warn('no daemon is running: it was done in the firewall itself')
   for (const { key } of ended) print(printable(`removed the lock of ${key} on ${address}`))

@@ -30,7 +30,7 @@ interface Options {
 
 /** Gives knockturn the command that shows how the server stands. */
 export function addStatus(parent: Command): void {
-  subcommand(parent, 'status', 'show whether the daemon hears, what is guarded, what is open and for whom', 'status --watch')
+  subcommand(parent, 'status', 'show whether the daemon hears, what is guarded, what is open and for whom', 'status')
     .option('--watch', 'look again every two seconds, until Ctrl-C')
     .option('--all', `show all leases, locks and keys, and not ${MAX_ROWS} of each`)
     .addOption(jsonOption())
