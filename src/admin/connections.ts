@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { interfaceAddresses } from '../daemon/iptables/table'
 import { ESTABLISHED, eachSocket } from '../daemon/sockets'
 import type { Lease } from '../gate/firewall'
-import { canonicalAddress, overlap, parseCidr } from '../protocol/address'
+import { canonicalAddress, isLoopback, overlap, parseCidr } from '../protocol/address'
 import { formatService, type Service } from '../protocol/service'
 import { CommandFault, hasCommand, run } from '../system/commands'
 import { Fault, inOneLine, listed } from '../system/fault'
@@ -172,10 +172,10 @@ async function forget(doors: readonly Door[]): Promise<{ count: number | null; u
   return { count: isTool ? count : null, unknown: [...unknown] }
 }
 
-/** This host's addresses of the same family. */
+/** This host's addresses of the same family at which others reach it. */
 function ownAddresses(like: string): string[] {
   const all = interfaceAddresses().map(({ address }) => canonicalAddress(address) ?? address)
-  return all.filter((address) => address.includes(':') === like.includes(':')).slice(0, MAX_OWN)
+  return all.filter((address) => address.includes(':') === like.includes(':') && !isLoopback(address)).slice(0, MAX_OWN)
 }
 
 /** @returns how many flows were forgotten */

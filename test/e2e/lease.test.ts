@@ -1,3 +1,4 @@
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { GUARD, logged } from '../lab/gate'
@@ -142,6 +143,17 @@ describe.each([
     await shared.line((line) => line === 'closed')
   })
 
+  it('--kill spares the session in which it is typed, and no other of the same client', async () => {
+    await open(client, WEB)
+    const [ours, other] = [await client.hold(server.ipv4, WEB, undefined, 40_001), await client.hold(server.ipv4, WEB)]
+    const session = `SSH_CONNECTION=${client.ipv4} 40001 ${server.ipv4} ${WEB}`
+    const words = ['lease', 'close', '--address', client.ipv4, '--kill', '--config', gate.config]
+    const { code, stderr } = await server.run(['env', session, process.execPath, join(BIN, 'knockturn'), ...words])
+    expect([code, stderr]).toEqual([0, expect.stringContaining(`this session (from ${client.ipv4} to ${WEB}/tcp) goes on`)])
+    expect([await ours.isAlive(), await other.isAlive(500)]).toEqual([true, false])
+    await ours.end()
+  })
+
   it('a daemon closes what is named and nothing else, and its list says so', async () => {
     await open(client, SSH)
     await open(client, WEB)
@@ -176,5 +188,57 @@ describe.each([
     expect(await list()).toEqual([])
     await restart()
     expect(await open(client, SSH)).toMatchObject({ msg: 'accepted' })
+  })
+})
+
+describe('a lease of UDP, which has no connections', () => {
+  const DNS = 5_353
+  const { server, client, neighbour, gate } = useGate(['client', 'neighbour'], {
+    serve: [DNS],
+    keyOptions: ['--services', `${DNS}/udp`],
+    backend: 'nftables',
+    guard: GUARD,
+  })
+  const open = () => knocked(client, gate.daemon, gate.key, '-p', `${DNS}`, '--protocol', 'udp')
+  const words = () => ['lease', 'close', '--address', client.ipv4, '--kill', '--config', gate.config]
+  /** A folder with a program in the place of conntrack, which writes down how it was called. */
+  const fake = (exit: number, said: string) => {
+    const folder = mkdtempSync(join(gate.folder, 'fake-'))
+    const script = `#!/bin/sh\necho "$@" >> ${folder}/calls\n${said}\nexit ${exit}\n`
+    writeFileSync(join(folder, 'conntrack'), script, { mode: 0o755 })
+    const run = () =>
+      server.run(['env', `PATH=${folder}:${process.env.PATH}`, process.execPath, join(BIN, 'knockturn'), ...words()])
+    return { run, calls: () => readFileSync(join(folder, 'calls'), 'utf8').trim().split('\n') }
+  }
+
+  it('is closed, and that its flows cannot be ended without conntrack is said and is a failure', async () => {
+    await open()
+    const { code, stderr } = await server.run([process.execPath, join(BIN, 'knockturn'), ...words()])
+    expect([code, stderr]).toEqual([
+      1,
+      `knockturn: warning: what goes on at ${DNS}/udp cannot be ended: conntrack is not installed\n`,
+    ])
+    expect((await client.echo(server.ipv4, DNS)).saw).toBe('silence')
+  })
+
+  it('has conntrack forget the flows of its address to its port of this host, and no others', async () => {
+    await open()
+    const { run, calls } = fake(0, 'echo "udp 17 29 src=..."')
+    expect(await run()).toMatchObject({ code: 0, stderr: '', stdout: expect.stringContaining(' 1 flow ') })
+    const flow = `-p udp --orig-src ${client.ipv4} --orig-dst ${server.ipv4} --orig-port-dst ${DNS}`
+    expect(calls()).toEqual([`-D -f ipv4 ${flow}`])
+    expect(calls().join()).not.toContain(neighbour.ipv4)
+  })
+
+  it('has nothing to forget where conntrack knows of no flow', async () => {
+    await open()
+    const none = fake(1, 'echo "conntrack v1.4.7 (conntrack-tools): 0 flow entries have been deleted." >&2')
+    expect(await none.run()).toMatchObject({ code: 0, stderr: '' })
+  })
+
+  it('is a failure where conntrack fails', async () => {
+    await open()
+    const { code, stderr } = await fake(1, 'echo "conntrack v1.4.7: Operation failed: not permitted" >&2').run()
+    expect([code, stderr]).toEqual([1, expect.stringContaining(`what goes on at ${DNS}/udp cannot be ended: conntrack -D`)])
   })
 })
