@@ -131,6 +131,7 @@ const PROGRAMS: readonly Documented[] = [
           '… connections could not be ended: the kernel may lack INET_DIAG_DESTROY',
           'what goes on at … cannot be ended: conntrack is not installed',
           'what goes on at … cannot be ended: …',
+          'cannot tell whether connections to … go on behind this host: conntrack is not installed',
         ),
         ...of(
           'admin/setup/proposal.ts',

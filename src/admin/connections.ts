@@ -156,9 +156,11 @@ async function forget(doors: readonly Door[]): Promise<{ count: number | null; u
   let count = 0
   for (const door of doors) {
     const service = formatService(door)
-    const isBehind = door.protocol === 'udp' || (await isForwarded(door.port))
-    if (!isBehind) continue
-    if (!isTool) unknown.add(`what goes on at ${service} cannot be ended: conntrack is not installed`)
+    const isUdp = door.protocol === 'udp'
+    if (!isUdp && !(await isForwarded(door.port))) continue
+    if (!isTool && isUdp) unknown.add(`what goes on at ${service} cannot be ended: conntrack is not installed`)
+    else if (!isTool)
+      unknown.add(`cannot tell whether connections to ${service} go on behind this host: conntrack is not installed`)
     else
       for (const own of ownAddresses(door.address)) {
         const deleted = await forgetFlows(door, own).catch((error) => {
