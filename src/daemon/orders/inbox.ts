@@ -17,6 +17,7 @@ export class Inbox {
   #there: ReadonlySet<string> = new Set()
   /** The latest that were taken out. */
   readonly #taken = new Set<string>()
+  #last: Promise<unknown> = Promise.resolve()
   /** When it began, in Unix milliseconds. */
   #began = Infinity
   /** Whether something may lie there that has not been seen yet, and is not meant for us. */
@@ -28,23 +29,26 @@ export class Inbox {
     this.#ignored = ignored
   }
 
-  /** Notes what lies there already. @param wall Unix milliseconds */
-  async begin(wall: number): Promise<void> {
-    this.#began = wall
+  /** Notes what lies there already. @param wall the clock, in Unix milliseconds */
+  async begin(wall: () => number): Promise<void> {
+    this.#began = wall()
     await this.take(wall)
   }
 
-  /** Takes out the orders that have come since the last call. @param wall Unix milliseconds */
-  async take(wall: number): Promise<GivenOrder[]> {
-    try {
-      return await this.#take(wall)
-    } catch (error) {
-      this.#ignored(inOneLine(error))
-      return []
-    }
+  /** Takes out the orders that have come since the last call. @param wall the clock, in Unix milliseconds: an order may come while others are read */
+  take(wall: () => number): Promise<GivenOrder[]> {
+    // One after the other: two at a time could take out the same order.
+    const taken = this.#last
+      .then(() => this.#take(wall))
+      .catch((error) => {
+        this.#ignored(inOneLine(error))
+        return []
+      })
+    this.#last = taken
+    return taken
   }
 
-  async #take(wall: number): Promise<GivenOrder[]> {
+  async #take(wall: () => number): Promise<GivenOrder[]> {
     const folder = await SureFolder.open(this.#path)
     if (!folder) {
       this.#there = new Set()
@@ -73,10 +77,10 @@ export class Inbox {
   }
 
   /** @returns null where it is none that is to be followed */
-  async #read(folder: SureFolder, id: string, wall: number): Promise<GivenOrder | null> {
+  async #read(folder: SureFolder, id: string, wall: () => number): Promise<GivenOrder | null> {
     try {
       const given = parseOrder(await folder.read(orderFile(id), MAX_ORDER))
-      const why = given ? faultOf(given, id, this.#began, wall) : 'is no order'
+      const why = given ? faultOf(given, id, this.#began, wall()) : 'is no order'
       if (why !== null) throw new Fault(`${this.#path}/${orderFile(id)}: ${why}`)
       this.#taken.add(id)
       if (this.#taken.size > MAX_TAKEN) this.#taken.delete(this.#taken.values().next().value as string)

@@ -56,7 +56,7 @@ export class Orders {
 
   /** Follows the orders that come from now on. */
   async begin(): Promise<void> {
-    await this.#inbox.begin(this.#setup.now().wall)
+    await this.#inbox.begin(this.#wall)
     await this.#tidy().catch(() => {})
     // What can't be watched is looked at once a second all the same.
     watchFolder(ordersFolder(this.#setup.ledger), this.#look, () => {})
@@ -78,7 +78,7 @@ export class Orders {
   /** Looks for orders, and begins to carry them out. */
   async look(): Promise<void> {
     if (this.#isEnded) return
-    for (const given of await this.#inbox.take(this.#setup.now().wall)) {
+    for (const given of await this.#inbox.take(this.#wall)) {
       const running: Promise<void> = this.#answer(given).finally(() => this.#running.delete(running))
       this.#running.add(running)
     }
@@ -130,6 +130,8 @@ export class Orders {
       await folder.close()
     }
   }
+
+  readonly #wall = (): number => this.#setup.now().wall
 
   #warn(message: string): void {
     if (this.#quiet.may(message.split(':')[0], this.#setup.now().steady)) this.#setup.log.warn(message)
