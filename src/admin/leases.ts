@@ -24,6 +24,7 @@ const ROUNDS = 3
 export interface InForce {
   readonly by: 'daemon' | 'firewall'
   readonly life: Life
+  /** The soonest end first. */
   readonly leases: readonly StateLease[]
   readonly locks: readonly StateLock[]
 }
@@ -35,9 +36,17 @@ export interface InForce {
  */
 export async function whatIsInForce(config: Config, now: number): Promise<InForce> {
   const { life, state, faults } = await lookAtDaemon(config, now)
-  if (life === 'alive' && state) return { by: 'daemon', life, leases: state.leases, locks: state.locks }
+  if (life === 'alive' && state)
+    return { by: 'daemon', life, leases: soonestFirst(state.leases), locks: soonestFirst(state.locks) }
   if (life === 'unknown' && faults[0]) throw faults[0]
-  return { by: 'firewall', life, ...inForceBy(await standing(config), now) }
+  const { leases, locks } = inForceBy(await standing(config), now)
+  return { by: 'firewall', life, leases: soonestFirst(leases), locks: soonestFirst(locks) }
+}
+
+/** Entries by their ends, which are texts of one form; those without one last. */
+export function soonestFirst<T extends { readonly until: string | null }>(entries: readonly T[]): readonly T[] {
+  const end = ({ until }: T) => until ?? '~'
+  return [...entries].sort((a, b) => (end(a) < end(b) ? -1 : end(a) > end(b) ? 1 : 0))
 }
 
 /** Entries of a firewall as the daemon's state has them; what has ended is left out. @param now Unix milliseconds */

@@ -9,7 +9,7 @@ import { exists } from '../system/files'
 import { isoTime } from '../system/time'
 import { lookAtDaemon, type Sight } from './alive'
 import { wholeConfig } from './config'
-import { inForceBy, standing } from './leases'
+import { inForceBy, soonestFirst, standing } from './leases'
 import { hasSystemd } from './setup/machine'
 import { areEnabled } from './setup/there'
 
@@ -62,12 +62,6 @@ export async function lookAtServer(file: string, now: number): Promise<Status> {
     locks: soonestFirst(inForce?.locks ?? []),
     faults: [...wrongWith(sight, guard), ...sight.faults, ...faults],
   }
-}
-
-/** By their ends, which are texts of one form; those without one last. */
-function soonestFirst<T extends { readonly until: string | null }>(entries: readonly T[]): readonly T[] {
-  const end = ({ until }: T) => until ?? '~'
-  return [...entries].sort((a, b) => (end(a) < end(b) ? -1 : end(a) > end(b) ? 1 : 0))
 }
 
 /** @param faults told why it can't be seen */

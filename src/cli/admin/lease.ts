@@ -82,6 +82,8 @@ async function close(id: string | undefined, { key, address, kill = false, json,
   if (id === undefined && key === undefined && address === undefined)
     throw new UsageFault('no lease named', { hint: `give its id, or --key or --address; ${SEE}` })
   const config = await wholeConfig(file)
+  if (kill && config.firewall.backend === 'dry-run')
+    throw new Fault('backend "dry-run" opens nothing, so no connection has come in by a lease', { hint: 'leave out --kill' })
   const closed = await closeLeases(config, { id, key, address })
   if (closed.ended.length === 0) throw new Fault('no lease that is in force fits: nothing was closed', { hint: SEE })
   if (!json) tellClosed(closed)

@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { type GuardSight, type Status, wrongWith } from '../../../src/admin/status'
 import { documentOf, linesOf } from '../../../src/cli/admin/status'
 import type { State, StateKey, StateLease } from '../../../src/daemon/state/state'
+import { put, scratch } from '../../system/scratch'
 import { run } from '../programs'
 
 const NOW = Date.UTC(2026, 10, 30, 12)
@@ -148,4 +149,14 @@ describe('a command line', () => {
     const { code, stderr } = await run('knockturn', args)
     expect([code, stderr.split('\n')[0]]).toEqual([2, `knockturn: error: ${message}`])
   })
+})
+
+it('no connection is ended where leases open nothing', async () => {
+  const text = 'server = "gate.example"\n[firewall]\nbackend = "dry-run"\n[ledger]\npath = "ledger/ledger"\n'
+  const config = put(scratch(), 'knockturn.toml', text)
+  const { code, stderr } = await run('knockturn', ['lease', 'close', '--key', 'alice', '--kill', '--config', config])
+  expect([code, stderr]).toEqual([
+    1,
+    expect.stringMatching(/^knockturn: error: backend "dry-run" opens nothing, .*\nhint: leave out --kill\n$/),
+  ])
 })
