@@ -2,6 +2,7 @@ import type { Command } from 'commander'
 import { wholeConfig } from '../../admin/config'
 import { type Connection, connectionsThrough, type Door, type Severed, sever } from '../../admin/connections'
 import { closeLeases, type Ended, standing, whatIsInForce, without } from '../../admin/leases'
+import type { Config } from '../../daemon/config'
 import type { StateLease } from '../../daemon/state/state'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID_RULE } from '../../protocol/key'
@@ -88,12 +89,24 @@ async function close(id: string | undefined, { key, address, kill = false, json,
   if (closed.ended.length === 0) throw new Fault('no lease that is in force fits: nothing was closed', { hint: SEE })
   if (!json) tellClosed(closed)
   const doors = closed.ended.map(doorOf)
-  const severed = kill ? await sever(doors, without(await standing(config), closed.ended)) : null
-  if (json) printJson({ version: 1, by: closed.by, closed: closed.ended, connections: severed })
+  const tellInJson = (connections: Severed | null) =>
+    json && printJson({ version: 1, by: closed.by, closed: closed.ended, connections })
+  const severed = kill
+    ? await severBeside(config, closed.ended, doors).catch((error) => {
+        // They are closed all the same.
+        tellInJson(null)
+        throw error
+      })
+    : null
+  if (json) tellInJson(severed)
   else if (severed) tellSevered(severed)
   else await tellGoingOn(doors)
   if (severed && severed.left.length > 0) process.exitCode = EXIT.failure
 }
+
+/** Ends what has come in by leases that are closed, beside those that are in force. */
+const severBeside = async (config: Config, ended: readonly StateLease[], doors: readonly Door[]): Promise<Severed> =>
+  sever(doors, without(await standing(config), ended))
 
 const SEE = '"knockturn lease list" shows what is in force'
 
