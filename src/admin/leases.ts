@@ -71,12 +71,9 @@ const lockOf = ({ id, key, fingerprint, address, until }: Lock): StateLock => ({
 
 /** Reads the firewall. @throws {Fault} where it can't be read */
 export async function standing(config: Config): Promise<readonly Entry[]> {
-  return asUser(config, () => backendOf(config).standing())
-}
-
-/** A user's program is run, and its list written, as the daemon does it. */
-function asUser<T>({ firewall, ledger }: Config, work: () => Promise<T>): Promise<T> {
-  return firewall.backend === 'command' ? asOwner(dirname(ledger.path), work) : work()
+  const read = () => backendOf(config).standing()
+  // What a user's program may have open is written down by the daemon's user.
+  return config.firewall.backend === 'command' ? asOwner(dirname(config.ledger.path), read) : read()
 }
 
 /** What an end has come to. */
@@ -131,20 +128,22 @@ async function answerOf(config: Config, order: Order): Promise<Answer | null> {
 async function removeFrom<T extends Entry>(config: Config, isMeant: (entry: Entry) => entry is T): Promise<readonly T[]> {
   const there = (await standing(config)).filter(isMeant)
   if (there.length === 0) return []
-  const backend = backendOf(config)
-  if (backend.isReal && !(await mayTry()))
-    throw new Fault('only root may change the firewall', { hint: 'run this as root, or with sudo' })
-  try {
-    const left = await asUser(config, async () => {
-      const rules = () => ({ guard: NO_GUARD, taps: null })
-      const { firewall } = await backend.open(
-        rules,
-        () => 0,
-        () => {},
-        pino({ level: 'silent' }),
-      )
-      return (await Promise.all(firewall.map((table) => removeFromTable(table, isMeant)))).flat()
+  // Root must not run what the daemon's user could have put there; and as that user, a shell would be root again by its real one.
+  if (config.firewall.backend === 'command')
+    throw new Fault('no daemon is running, and the program of [firewall.command] is run by none but the daemon', {
+      hint: 'start the daemon, and run this again',
     })
+  if (!(await mayTry())) throw new Fault('only root may change the firewall', { hint: 'run this as root, or with sudo' })
+  try {
+    const rules = () => ({ guard: NO_GUARD, taps: null })
+    const silent = pino({ level: 'silent' })
+    const { firewall } = await backendOf(config).open(
+      rules,
+      () => 0,
+      () => {},
+      silent,
+    )
+    const left = (await Promise.all(firewall.map((table) => removeFromTable(table, isMeant)))).flat()
     if (left.length > 0)
       throw new Fault(`${left.length} of ${there.length} still stand in the firewall`, {
         hint: 'start the daemon, and run this again; or look with "knockturn firewall show"',

@@ -1,3 +1,5 @@
+import { existsSync, mkdirSync } from 'node:fs'
+import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { type GuardSight, type Status, wrongWith } from '../../../src/admin/status'
 import { documentOf, linesOf } from '../../../src/cli/admin/status'
@@ -159,4 +161,21 @@ it('no connection is ended where leases open nothing', async () => {
     1,
     expect.stringMatching(/^knockturn: error: backend "dry-run" opens nothing, .*\nhint: leave out --kill\n$/),
   ])
+})
+
+it('a program of the user’s is run by the daemon alone: root would run what the daemon’s user could have put there', async () => {
+  const folder = scratch()
+  const ran = join(folder, 'ran')
+  const close = JSON.stringify(['touch', ran, '{address}'])
+  const program = `[firewall]\nbackend = "command"\n[firewall.command]\nopen = ["true", "{address}"]\nclose = ${close}\n`
+  const config = put(folder, 'knockturn.toml', `server = "gate.example"\n${program}[ledger]\npath = "state/ledger"\n`)
+  mkdirSync(join(folder, 'state'), { mode: 0o700 })
+  const way = { address: '198.51.100.2', protocol: 'tcp', port: 22, lease: 'ab12cd34', key: 'alice', isOpen: true }
+  const leases = [{ id: 'ab12cd34', key: 'alice', fingerprint: 'f'.repeat(32), until: null }]
+  put(join(folder, 'state'), 'ledger.open', JSON.stringify({ ways: [{ ...way, leases }], locks: [] }))
+  const listed = await run('knockturn', ['lease', 'list', '--json', '--config', config])
+  expect(JSON.parse(listed.stdout)).toMatchObject({ by: 'firewall', leases: [{ id: 'ab12cd34', until: null }] })
+  const { code, stderr } = await run('knockturn', ['lease', 'close', '--key', 'alice', '--config', config])
+  expect([code, stderr]).toEqual([1, expect.stringContaining('is run by none but the daemon')])
+  expect(existsSync(ran)).toBe(false)
 })
