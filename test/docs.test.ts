@@ -273,6 +273,10 @@ function attempt([program, ...args]: string[]) {
   make('daemon.log', '')
   if (command === 'explain') make('state.json', JSON.stringify(stateWith(text, join(folder, 'ledger'))))
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
+  // Where no daemon has ever been, and nothing that could be open.
+  const alone =
+    '[firewall]\nbackend = "command"\n[firewall.command]\nopen = ["true", "{address}"]\nclose = ["true", "{address}"]\n'
+  make('alone/knockturn.toml', `server = "gate.example"\n${alone}[ledger]\npath = "ledger/ledger"\n`)
   make('guarded.toml', 'server = "gate.example"\nkeys = "keys"\n[firewall]\nguard = ["22/tcp"]\n')
   const more = {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
@@ -281,6 +285,7 @@ function attempt([program, ...args]: string[]) {
     log: ['--file', 'daemon.log'],
     explain: ['--config', 'knockturn.toml'],
     guard: ['--config', 'guarded.toml', ...(action === 'save' ? ['--print'] : [])],
+    ...Object.fromEntries(['status', 'lease', 'lock'].map((name) => [name, ['--config', 'alone/knockturn.toml']])),
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }
   const own = {
@@ -301,6 +306,9 @@ function attempt([program, ...args]: string[]) {
 }
 /** Without privileges, these may not even look. */
 const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try)/
+/** What these say where no daemon has ever been. */
+const FINDS_NOTHING = /^knockturn (status|lease close|lock remove)/
+const NOTHING = /^knockturn: error: (no daemon is running|no lease that is in force fits|\S+ is not locked out)/
 
 describe('an example', () => {
   it.each(HELPS)('ends the help of $name', ({ name, text }) => {
@@ -315,6 +323,7 @@ describe('an example', () => {
   )
   it.each([...inHelps, ...inPages])('in %s works: %j', async (_, call) => {
     const { code, stderr } = await attempt(call)
+    if (FINDS_NOTHING.test(call.join(' '))) return expect([code, stderr]).toEqual([1, expect.stringMatching(NOTHING)])
     expect([code, stderr]).toEqual(
       LOOKS_AT_FIREWALL.test(call.join(' '))
         ? [1, expect.stringMatching(/^knockturn: error: (iptables|nft|only root) /)]

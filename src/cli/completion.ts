@@ -26,6 +26,7 @@ const LIVE: Readonly<Record<string, string>> = {
   profile: `knockclient profile list 2>/dev/null | sed -n '2,$s/^\\(${NAMES}\\) .*/\\1/p'`,
   key: idsIn(`"\${XDG_CONFIG_HOME:-$HOME/.config}"/knockturn/keys`),
   id: idsIn('/etc/knockturn/keys'),
+  lease: `knockturn lease list 2>/dev/null | sed -n '2,$s/^\\([0-9a-f.]*\\) .*/\\1/p'`,
 }
 /** What `connect` and `exec` take for a host. */
 const AIMS = `${LIVE.profile}; ${LIVE.key}`

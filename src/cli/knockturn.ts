@@ -3,10 +3,13 @@ import { addExplain } from './admin/explain'
 import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
+import { addLease } from './admin/lease'
 import { addLedger } from './admin/ledger'
 import { addLog } from './admin/log'
+import { addLock } from './admin/lock'
 import { addPage } from './admin/page'
 import { addSetup } from './admin/setup'
+import { addStatus } from './admin/status'
 import { addUninstall } from './admin/uninstall'
 import { NAME, warn } from './admin/voice'
 import { withCompletion } from './completion'
@@ -15,6 +18,9 @@ import { EXIT, runProgram } from './voice'
 
 const command = program(NAME, 'Set up port knocking on this server, and make its keys.', `${NAME} setup --dry-run`)
 addSetup(command)
+addStatus(command)
+addLease(command)
+addLock(command)
 addKey(command)
 addFirewall(command)
 addGuard(command)

@@ -41,12 +41,19 @@ export function tellAt(milliseconds: number, message: string): void {
 
 /** Prints rows as columns of one width each. */
 export function printTable(rows: readonly (readonly string[])[]): void {
+  for (const line of tableLines(rows)) process.stdout.write(`${line}\n`)
+}
+
+/** Rows as lines, with columns of one width each; none of none. */
+export function tableLines(rows: readonly (readonly string[])[]): string[] {
   const shown = rows.map((row) => row.map(printable))
-  const widths = shown[0].map((_, column) => Math.max(...shown.map((row) => row[column].length)))
-  for (const row of shown) {
-    const cells = row.map((cell, column) => cell.padEnd(widths[column]))
-    process.stdout.write(`${cells.join('  ').trimEnd()}\n`)
-  }
+  const widths = (shown[0] ?? []).map((_, column) => shown.reduce((most, row) => Math.max(most, row[column].length), 0))
+  return shown.map((row) =>
+    row
+      .map((cell, column) => cell.padEnd(widths[column]))
+      .join('  ')
+      .trimEnd(),
+  )
 }
 
 /**

@@ -10,6 +10,7 @@ import { openRows, ruleRows } from './doors'
 import { type Row, row, SHORT, times } from './figures'
 import { sshRows } from './ssh'
 import { startRows } from './start'
+import { statusRows } from './status'
 import { wayRows } from './way'
 
 const RUN = join(ROOT, 'test/run.mjs')
@@ -28,6 +29,7 @@ export const GROUPS: Record<string, (folder: string) => Promise<Row[]>> = {
   way: wayRows,
   rule: () => ruleRows('iptables'),
   element: () => ruleRows('nftables'),
+  status: (folder) => statusRows(folder, (count) => inside('leases.ts', 'fill', `${count}`)),
   leases: leaseRows,
   ssh: sshRows,
   memory: (folder) => inside('memory.ts', ownFolder(folder, 'memory'), join(BIN, 'knockdaemon')),

@@ -94,7 +94,7 @@ const sessionOf = ({ peer, peerPort, local, port }: NonNullable<ReturnType<typeo
 })
 
 /** Whether no program of this host answers at a TCP port, unless it only keeps it for a container. */
-async function isForwarded(port: number): Promise<boolean> {
+export async function isForwarded(port: number): Promise<boolean> {
   const lines = (await run('ss', ['-Hltnp', `sport = :${port}`])).split('\n').filter((line) => line.trim() !== '')
   return lines.every((line) => KEEPERS.some((name) => line.includes(`(("${name}",`)))
 }

@@ -34,7 +34,8 @@ export const leaseName = (id: string): string => `lease ${id}`
 /** Leases that have let something pass: a SYN, say, which another firewall may have dropped behind us. */
 const counted = ({ leases }: Seen): Lease[] => leases.flatMap(({ lease, packets }) => (packets ? lease : []))
 
-const covers = ({ address }: Lease, peer: string): boolean => {
+/** Whether a lease lets an address in. */
+export const covers = ({ address }: Pick<Lease, 'address'>, peer: string): boolean => {
   const block = parseCidr(address)
   return block !== null && inCidr(block, peer)
 }

@@ -129,8 +129,8 @@ async function isPackaged(unit: string): Promise<boolean> {
   return (await Promise.all(PACKAGED_UNITS.map((folder) => exists(join(folder, unit))))).includes(true)
 }
 
-/** Whether systemd starts guard and daemon at boot. */
-async function areEnabled(): Promise<boolean> {
+/** Whether systemd starts guard and daemon at boot. @throws {Fault} where systemctl is missing */
+export async function areEnabled(): Promise<boolean> {
   // Of several at once, one that is enabled would do.
   const isEnabled = (unit: string) => run('systemctl', ['is-enabled', '--quiet', unit]).then(() => true, no)
   return (await Promise.all(['knockturn-guard.service', 'knockdaemon.service'].map(isEnabled))).every(Boolean)

@@ -112,6 +112,12 @@ export interface Backend {
   rehearse(rules: Rules, note: (line: string) => void): Promise<readonly Fault[]>
   /** What the log rules that are in place lack, for a daemon with these keys. */
   leftOut(keys: readonly Heard[], config: Config): Promise<LeftOut>
+  /**
+   * Looks whether our rules are in the firewall, all of them and in their place.
+   * @returns null where it has none
+   * @throws {Fault} where that can't be known
+   */
+  isInPlace(): Promise<boolean | null>
   /** Looks whether services that are to open by a knock only are open to strangers, or shut for good. */
   strangers(services: readonly Service[], guard: Pick<Guard, 'ports' | 'interfaces' | 'blocks'>): Promise<Exposure>
   /**
@@ -135,6 +141,8 @@ export interface Backend {
   removal(warn: (message: string) => void): Promise<readonly Change[]>
   /** Reads the leases in force, with what has come through each. @throws {Fault} where the firewall can't be read */
   counted(): Promise<readonly Counted[]>
+  /** Reads the leases and locks in force, and changes nothing. @throws {Fault} where they can't be read: what is not readable is never empty */
+  standing(): Promise<readonly Entry[]>
   /** Reads what is ours, leases in it, with the warnings of {@link Backend.removal}. @throws {Fault} likewise */
   show(warn: (message: string) => void): Promise<readonly Section[]>
 }

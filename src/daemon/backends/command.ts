@@ -1,7 +1,7 @@
 import { type Fault, keepFault } from '../../system/fault'
 import { ProgramTable } from '../command/command'
 import type { CommandConfig } from '../command/config'
-import { keptPath } from '../command/kept'
+import { entriesOf, keptPath, readKept } from '../command/kept'
 import { networkObstacle } from '../command/network'
 import { findProgram, RUNNERS } from '../command/program'
 import { NOTHING } from '../exposure/text'
@@ -44,6 +44,7 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
     },
 
     leftOut: async () => ({ isInstalled: true, isOutdated: false, lines: [] }),
+    isInPlace: async () => null,
     strangers: async () => NOTHING,
     plan: async () => ({
       changes: [],
@@ -53,6 +54,7 @@ export function commandBackend(config: CommandConfig | null, ledger: string): Ba
     removal: async () => [],
     atBoot: async () => [],
     counted: async () => [],
+    standing: async () => entriesOf(await readKept(keptPath(ledger))),
     show: async () => [],
   }
 }

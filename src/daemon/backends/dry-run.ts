@@ -11,6 +11,7 @@ export const dryRun: Backend = {
   commands: [],
   rehearse: async () => [],
   counted: async () => [],
+  standing: async () => [],
   open: async () => ({ firewall: dryRunFirewall(), logged: null, follow: () => {} }),
 }
 

@@ -1,5 +1,5 @@
 import { lookForBlocked } from '../exposure/blocked'
-import { countedIn } from '../iptables/counted'
+import { countedIn, standingIn } from '../iptables/counted'
 import { followTables } from '../iptables/follow'
 import {
   closeFailOpen,
@@ -57,6 +57,8 @@ export const iptablesGuard: Backend = {
     return { isInstalled: tables.every(isGuarding), isOutdated: !isKnown, lines: [] }
   },
 
+  isInPlace: async () => (await readMangles(() => {})).every(isGuarding),
+
   strangers: (services, guard) => lookForBlocked(services, guard, async () => (await readMangles(() => {})).every(isGuarding)),
 
   async plan(rules, { isPreview, isUnattended }, warn) {
@@ -88,6 +90,8 @@ export const iptablesGuard: Backend = {
   },
 
   counted: async () => countedIn(await readMangles(() => {})),
+
+  standing: async () => standingIn(await readMangles(() => {})),
 
   async show(warn) {
     const tables = await readMangles(warn)

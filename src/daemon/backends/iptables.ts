@@ -1,6 +1,6 @@
 import { lookForStrangers } from '../exposure/look'
-import { isInstalled, show } from '../iptables/chains'
-import { countedIn } from '../iptables/counted'
+import { isConnected, isInstalled, show } from '../iptables/chains'
+import { countedIn, standingIn } from '../iptables/counted'
 import { FILTER, followTables } from '../iptables/follow'
 import { planChains, planRemoval } from '../iptables/installation'
 import { iptablesFirewall } from '../iptables/iptables'
@@ -50,6 +50,9 @@ export const iptables: Backend = {
     return { isInstalled: installed.length === tables.length, isOutdated: false, lines: leftOut(installed, keys, config) }
   },
 
+  isInPlace: async () =>
+    (await readTables(() => {})).every((table) => isInstalled(table) && isConnected(table) && table.taps.length > 0),
+
   strangers: lookForStrangers,
 
   async plan({ taps }, request, warn) {
@@ -67,6 +70,8 @@ export const iptables: Backend = {
   removal: planRemoval,
 
   counted: async () => countedIn(await readTables(() => {})),
+
+  standing: async () => standingIn(await readTables(() => {})),
 
   show: async (warn) => (await readTables(warn)).map((table) => ({ name: table.family, lines: show(table) })),
 }

@@ -3,7 +3,7 @@ import { lookForBlocked } from '../exposure/blocked'
 import { countedLeases } from '../nftables/counted'
 import { MAX_LEASES, TABLE } from '../nftables/elements'
 import { planTable, planTableRemoval, showTable } from '../nftables/installation'
-import { isCurrent, isWhole, readTable } from '../nftables/listing'
+import { isCurrent, isWhole, readListedEntries, readTable } from '../nftables/listing'
 import { loggedPackets } from '../nftables/logged'
 import { followRuleset, OURS, OwnChanges } from '../nftables/monitor'
 import { load, scriptOf } from '../nftables/nft'
@@ -58,6 +58,8 @@ export const nftables: Backend = {
     return { isInstalled: isWhole(table), isOutdated: !isKnown, lines: [] }
   },
 
+  isInPlace: async () => isWhole(await readTable()),
+
   strangers: (services, guard) => lookForBlocked(services, guard, async () => isWhole(await readTable())),
   plan: planTable,
   atBoot: async (rules) => [
@@ -66,5 +68,6 @@ export const nftables: Backend = {
   ],
   removal: planTableRemoval,
   counted: countedLeases,
+  standing: async () => readListedEntries(await readTable()),
   show: showTable,
 }

@@ -1,6 +1,7 @@
 import { type FileHandle, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import * as v from 'valibot'
+import type { Entry } from '../../gate/firewall'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { MAX_PORT } from '../../protocol/ports'
 import { Fault } from '../../system/fault'
@@ -56,6 +57,14 @@ export async function readKept(path: string): Promise<Kept> {
     const hint = 'close what your program has opened, then delete the file'
     throw new Fault(`${path}: the list of what may be open is damaged`, { hint })
   }
+}
+
+/** What is written down, as leases and locks: also what nobody knows whether it is still open. */
+export function entriesOf({ ways, locks }: Kept): Entry[] {
+  const leases = ways.flatMap(({ leases, address, protocol, port }) =>
+    leases.map((lease) => ({ ...lease, address, protocol, port, once: false })),
+  )
+  return [...leases, ...locks]
 }
 
 /** Writes it anew, whole and durable or not at all. @throws {Error} where the disk does not take it */

@@ -1,4 +1,4 @@
-import { isLease } from '../../gate/firewall'
+import { type Entry, isLease } from '../../gate/firewall'
 import type { Counted } from '../backends/backend'
 import { readRule } from './rules'
 import type { FilterTable } from './table'
@@ -11,4 +11,9 @@ export function countedIn(tables: readonly FilterTable[]): Counted[] {
       return lease && isLease(lease) ? { lease, packets: Number(/^\[(\d+):/.exec(counters[i] ?? '')?.[1] ?? 0) } : []
     }),
   )
+}
+
+/** The leases and locks of tables that were read. */
+export function standingIn(tables: readonly FilterTable[]): Entry[] {
+  return tables.flatMap(({ leases }) => leases.flatMap((line) => readRule(line) ?? []))
 }

@@ -1,7 +1,7 @@
 import { existsSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import { readKept, writeKept } from '../../../src/daemon/command/kept'
+import { entriesOf, readKept, writeKept } from '../../../src/daemon/command/kept'
 import { inOneLine } from '../../../src/system/fault'
 import { put, scratch } from '../../system/scratch'
 
@@ -34,6 +34,15 @@ describe('what may be open', () => {
     await writeKept(path, KEPT)
     expect(await readKept(path)).toEqual(KEPT)
     expect([statSync(path).mode & 0o777, existsSync(`${path}.new`)]).toEqual([0o600, false])
+  })
+
+  it('is each lease of each way, and each lock, as a firewall would say it', () => {
+    const door = { address: '198.51.100.2', protocol: 'tcp', port: 22, once: false }
+    expect(entriesOf(KEPT)).toEqual([
+      { ...lease, ...door },
+      { ...lease, ...door, id: 'ab12cd35.0', until: null },
+      { ...lease, address: '2001:db8::7' },
+    ])
   })
 
   it('is nothing where there is no file', async () => {

@@ -1,0 +1,59 @@
+import { constants } from 'node:fs'
+import { lstat, readFile, realpath } from 'node:fs/promises'
+import { basename } from 'node:path'
+import type { Config } from '../daemon/config'
+import { isHeld } from '../daemon/ledger/lock'
+import { FRESH, readState, type State } from '../daemon/state/state'
+import { errorCode, Fault, keepFault, reason } from '../system/fault'
+
+/**
+ * How it stands with a daemon. `silent`: one holds the ledger and keeps no state, since it hangs or is of an earlier version; `unknown`: it can't
+ * be looked at.
+ */
+export type Life = 'alive' | 'silent' | 'dead' | 'unknown'
+
+/** What there is to see of a daemon, from outside. */
+export interface Sight {
+  readonly life: Life
+  /** What it says of itself, or has said last; null where it has said nothing. */
+  readonly state: State | null
+  /** When it last said so, in Unix milliseconds; null with no state. */
+  readonly written: number | null
+  /** Why the rest can't be seen. */
+  readonly faults: readonly Fault[]
+}
+
+/**
+ * Looks how it stands with the daemon of a config: a state that is fresh, and a process that goes by its number. Else whoever holds the ledger
+ * decides.
+ * @param now Unix milliseconds
+ */
+export async function lookAtDaemon(config: Config, now: number): Promise<Sight> {
+  const faults: Fault[] = []
+  const read = await keepFault(faults, () => readState(config))
+  const { state, written } = read ?? { state: null, written: null }
+  // A clock that was set back makes a file one of the future.
+  const isFresh = written !== null && Math.abs(now - written) < FRESH
+  if (isFresh && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
+  const held = await keepFault(faults, () => holdsLedger(config.ledger.path))
+  const life = held === undefined ? 'unknown' : held ? (isFresh ? 'alive' : 'silent') : 'dead'
+  return { life, state, written, faults }
+}
+
+/** Whether a process is a daemon of ours: another one may have its number by now. */
+async function isDaemon(pid: number): Promise<boolean> {
+  const words = (await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).split('\0')
+  return words.some((word) => basename(word) === 'knockdaemon')
+}
+
+/** No link of the daemon's user is followed: to open a device may do anything. @returns false where there is no ledger @throws {Fault} where it can't be known */
+async function holdsLedger(path: string): Promise<boolean> {
+  try {
+    const stats = await lstat(path)
+    return await isHeld(stats.isSymbolicLink() && stats.uid === 0 ? await realpath(path) : path, constants.O_NOFOLLOW)
+  } catch (error) {
+    if (errorCode(error) === 'ENOENT') return false
+    if (error instanceof Fault) throw error
+    throw new Fault(`cannot tell whether a daemon is running: ${path}: ${reason(error)}`, { hint: 'run this as root' })
+  }
+}
