@@ -10,8 +10,9 @@ const ALONE = ['test/e2e/attacks/flood.test.ts', 'test/e2e/attacks/scan.test.ts'
 
 /** Milliseconds after which a test hangs, on the busiest machine. */
 const LIMITS = { testTimeout: 300_000, hookTimeout: 300_000 }
-/** Files of e2e at a time, on two cores: mostly they wait. */
+/** Files of e2e at a time, and of machines that boot, on two cores: mostly they wait. */
 const SIDE_BY_SIDE = 4
+const MACHINES = 3
 
 /**
  * Attempts at a test after one that has failed. Many have real processes, packets and clocks, and a machine that others share may stand still for
@@ -36,7 +37,7 @@ export default defineConfig({
       project('e2e', E2E, ALONE, SIDE_BY_SIDE),
       project('alone', ALONE, [], 1),
       // Its machines go through one life each: no step can be taken twice.
-      project('full', FULL, [], 2, 0),
+      project('full', FULL, [], MACHINES, 0),
     ],
   },
 })

@@ -149,9 +149,11 @@ describe('a daemon that has become deaf is restarted and hears again, and leases
   })
 
   it('since another program has taken its log group, as soon as that gives it back', async () => {
+    // Before another one has its name, which comes and goes.
+    const ears = await pidOf('tcpdump')
     const taker = machine.start(['sh', '-c', 'until tcpdump -i nflog:5 -w /dev/null; do :; done'])
     await heals(async () => {
-      await signal('KILL', await pidOf('tcpdump'))
+      await signal('KILL', ears)
       await taker.line((line) => line.includes('listening on'))
       await journal.line((line) => line.includes('no packet has arrived'), journal.lines.length, RESTARTED)
       await journal.line((line) => line.includes('cannot read NFLOG group 5'), journal.lines.length, RESTARTED)

@@ -66,9 +66,12 @@ function isOursAlone(path: string, stats: Stats): boolean {
 async function pasted(): Promise<Uint8Array> {
   process.stderr.write('paste the line that the server printed, "knockclient add kt1...", and press Enter:\n')
   let text = ''
-  for await (const line of createInterface({ input: process.stdin })) {
+  const reader = createInterface({ input: process.stdin })
+  for await (const line of reader) {
     text += `${line}\n`
     if (isWholeLine(text) || text.length > MAX_FILE) break
   }
+  // It would read on, and take away what is typed next: the passphrase.
+  reader.close()
   return Buffer.from(text)
 }
