@@ -88,17 +88,20 @@ export class Chronicle {
     this.#since = wall
   }
 
-  /** Takes over what an earlier run has left. What it says of times to come is left out: the clock has been set back. @param wall Unix milliseconds */
+  /**
+   * Takes over what an earlier run has left. Last uses may seem to be of times to come: machines without a clock of their own boot some minutes
+   * behind. Hours that do are left out.
+   * @param wall Unix milliseconds
+   */
   restore({ lastTap, lastKnock, uses, opened, since, hours }: Memory, wall: number): void {
-    const isPast = (at: number) => at <= wall
-    this.#lastTap = lastTap !== null && isPast(lastTap) ? lastTap : null
-    this.#lastKnock = lastKnock && isPast(lastKnock.at) ? lastKnock : null
-    const oldestFirst = [...uses].filter(([, { at }]) => isPast(at)).sort(([, a], [, b]) => a.at - b.at)
+    this.#lastTap = lastTap
+    this.#lastKnock = lastKnock
+    const oldestFirst = [...uses].sort(([, a], [, b]) => a.at - b.at)
     this.#uses = new Map(oldestFirst.slice(-MAX_USES))
-    this.#opened = new Map([...opened].filter(([, at]) => isPast(at)).slice(-MAX_OPENED))
+    this.#opened = new Map([...opened].slice(-MAX_OPENED))
     const known = new Map(hours.map((hour) => [hour.at, hour]))
     this.#hours = [...known.values()].filter(({ at }) => at % HOUR === 0 && isOfDay(at, wall)).sort((a, b) => a.at - b.at)
-    if (isPast(since)) this.#since = since
+    this.#since = since
     this.#revision++
   }
 

@@ -64,6 +64,34 @@ async function begun(more: Partial<PulseSetup> = {}) {
   }
 }
 
+describe('of its hearing a daemon says', () => {
+  it('that it does not hear yet, before it does', () => {
+    const manager = { folder, watchdog: MINUTE, notify: async () => {} }
+    const pulse = new Pulse({ manager, taps: { counters }, isProbed: true, isSure: true, pool: () => pool, log })
+    expect(pulse.hearing).toBe('waiting')
+  })
+
+  it('that it is not known, until a probe has arrived', async () => {
+    const { pulse, looks } = await begun()
+    const before = pulse.hearing
+    await looks(2)
+    expect([before, pulse.hearing]).toEqual(['unknown', 'well'])
+  })
+
+  it('that it is not known, where no probes are sent', async () => {
+    const { pulse, looks } = await begun({ isProbed: false })
+    await looks(2)
+    expect(pulse.hearing).toBe('unknown')
+  })
+
+  it('that it is deaf, where they no longer arrive', async () => {
+    const { pulse, looks } = await begun()
+    await looks(2)
+    await looks(20, { isHeard: false })
+    expect(pulse.hearing).toBe('deaf')
+  })
+})
+
 describe('a daemon that hears', () => {
   it('tells systemd that it is ready, once it has shown that it is alive', async () => {
     await begun()

@@ -345,6 +345,7 @@ describe.each([
     // While it runs, all of what is theirs leads elsewhere.
     await place.sh(`
       rm -r /etc/knockturn/keys/*; ln -s /etc/precious /var/lib/knockturn/ledger; ln -s /etc/precious/file /var/lib/knockturn/ledger.new
+      ln -s /etc/precious/file /var/lib/knockturn/state.json; ln -s /etc/precious /var/lib/knockturn/answers; mkdir /var/lib/knockturn-orders
       rmdir /etc/knockturn/keys && ln -s /etc/precious /etc/knockturn/keys; ln -s /etc/precious /etc/knockturn/more`)
     expect(await trial('revert')).toMatchObject({ code: 0 })
     expect(await place.sh('cat /etc/precious/file; ls /etc/precious; stat -c "%U %a" /etc/precious')).toBe(

@@ -19,7 +19,7 @@ export const FRESH = 15_000
 /** Hours that are read of what a day is made of: one more than it has. */
 const MAX_HOURS = 25
 
-/** How it stands with a daemon's hearing. `waiting`: for a clock that can be true. `unknown`: no probe has arrived yet, or none is sent. */
+/** How it stands with a daemon's hearing. `waiting`: it does not hear yet. `unknown`: no probe has arrived yet, or none is sent. */
 export type StateHearing = 'waiting' | 'well' | 'alone' | 'deaf' | 'unknown'
 
 /**
