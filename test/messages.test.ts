@@ -39,7 +39,9 @@ const PROGRAMS: readonly Documented[] = [
       'cli/knockdaemon.ts',
       ...['begin-again', 'commands', 'core-dumps', 'files', 'time', 'toml'].map((name) => `system/${name}.ts`),
     ],
-    but: ['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase'].map((name) => `daemon/${name}.ts`),
+    but: ['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase', 'state/state'].map(
+      (name) => `daemon/${name}.ts`,
+    ),
     pages: {
       'knockdaemon.8': { log: 'LOG', fault: 'DIAGNOSTICS' },
       'knockturn.toml.5': { fault: 'DIAGNOSTICS' },
@@ -51,6 +53,7 @@ const PROGRAMS: readonly Documented[] = [
       'daemon/config.ts: error.message',
       'daemon/doors/ends.ts: why',
       'daemon/exposure/watch.ts: line',
+      'daemon/orders/orders.ts: message',
       'daemon/reload.ts: line',
       'daemon/reload.ts: reason(error)',
       'daemon/serve.ts: reason(error)',
@@ -83,8 +86,10 @@ const PROGRAMS: readonly Documented[] = [
       'cli/admin',
       'keys',
       'cli/meant.ts',
-      ...['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase'].map((name) => `daemon/${name}.ts`),
-      ...['begin-again', 'commands', 'core-dumps', 'files', 'terminal', 'time'].map((name) => `system/${name}.ts`),
+      ...['iptables/installation', 'sockets', 'nftables/installation', 'ledger/rebase', 'state/state'].map(
+        (name) => `daemon/${name}.ts`,
+      ),
+      ...['begin-again', 'commands', 'core-dumps', 'files', 'sure-folder', 'terminal', 'time'].map((name) => `system/${name}.ts`),
     ],
     // Only a client reads a key under a passphrase, or a line.
     but: ['keys/sealed-key.ts', 'keys/key-line.ts'],
@@ -107,6 +112,8 @@ const PROGRAMS: readonly Documented[] = [
       'daemon/iptables/installation.ts: await whoIsCutOff(taps.ranges, (peer) => remedyFor(tables, isConnected, peer), isUnattended)',
       'daemon/iptables/installation.ts: await shutByPool(tables, taps)',
       'daemon/sockets.ts: risks[0]',
+      'daemon/state/state.ts: error.message',
+      'daemon/state/state.ts: folder',
       'daemon/nftables/installation.ts: await whoIsCutOff(rules.taps?.ranges ?? [], () => (isTracked ? null : TRACK), isUnattended)',
       'keys/keyring.ts: `{path}: {reason(error)}`',
       'keys/keyring.ts: `{unseen}: {message}`',
@@ -114,6 +121,7 @@ const PROGRAMS: readonly Documented[] = [
       'keys/keyring.ts: reason(error)',
       "system/commands.ts: `{command} {args.slice(0, SHOWN_ARGS).join(' ')}: {line || 'it failed'}`",
       'system/files.ts: path',
+      'system/sure-folder.ts: path',
     ],
     chosen: {
       log: [

@@ -8,8 +8,8 @@ import { isHeld } from '../daemon/ledger/lock'
 import {
   type Answer,
   answersFolder,
-  checkOrder,
   formatOrder,
+  isOrder,
   MAX_ANSWER,
   MAX_ORDERS,
   type Order,
@@ -43,7 +43,7 @@ const FILE_MODE = 0o644
  * @throws {Fault} where the caller may give no orders, somebody else could lead them astray, or whether a daemon lives can't be known
  */
 export async function giveOrder(config: Pick<Config, 'ledger'>, order: Order): Promise<Answer | 'dead' | 'silent'> {
-  checkOrder(order)
+  if (!isOrder(order)) throw new Fault('expected an address, a key id or a lease id in their usual form')
   const ledger = config.ledger.path
   const folder = await ownFolder(ordersFolder(ledger))
   const id = randomBytes(8).toString('hex')

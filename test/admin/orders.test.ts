@@ -88,7 +88,7 @@ describe('an order', () => {
   })
 
   it('to close nothing is none', async () => {
-    await expect(give({ kind: 'close' })).rejects.toThrow(/this is no order that a daemon knows/)
+    await expect(give({ kind: 'close' })).rejects.toThrow(/expected an address, a key id or a lease id/)
   })
 })
 

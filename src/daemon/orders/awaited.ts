@@ -13,11 +13,11 @@ export class Awaited {
   wait(source: string): Promise<boolean> {
     return new Promise((resolve) => {
       const timer = setTimeout(() => this.#tell(source, false), AWAIT_LIMIT)
-      const tell = (heard: boolean) => {
+      const settle = (heard: boolean) => {
         clearTimeout(timer)
         resolve(heard)
       }
-      this.#waiting.set(source, [...(this.#waiting.get(source) ?? []), tell])
+      this.#waiting.set(source, [...(this.#waiting.get(source) ?? []), settle])
     })
   }
 
@@ -31,7 +31,7 @@ export class Awaited {
   }
 
   #tell(source: string, heard: boolean): void {
-    for (const tell of this.#waiting.get(source) ?? []) tell(heard)
+    for (const settle of this.#waiting.get(source) ?? []) settle(heard)
     this.#waiting.delete(source)
   }
 }

@@ -1,4 +1,4 @@
-import { Fault, inOneLine } from '../../system/fault'
+import { inOneLine } from '../../system/fault'
 import { ReadFault } from '../../system/files'
 import { SureFolder } from '../../system/sure-folder'
 import { type GivenOrder, MAX_ORDER, MAX_ORDERS, ORDER_LIFE, orderFile, orderOfFile, parseOrder } from './order'
@@ -57,7 +57,7 @@ export class Inbox {
     }
     try {
       const names = await folder.names(MAX_ORDERS)
-      if (names === null) throw new Fault(`${this.#path}: holds more than ${MAX_ORDERS} files`, { hint: 'delete them' })
+      if (names === null) throw new Error(`${this.#path}: holds more than ${MAX_ORDERS} files`)
       const ids = names.flatMap((name) => orderOfFile(name) ?? [])
       const before = this.#there
       this.#there = new Set(ids)
@@ -81,7 +81,7 @@ export class Inbox {
     try {
       const given = parseOrder(await folder.read(orderFile(id), MAX_ORDER))
       const why = given ? faultOf(given, id, this.#began, wall()) : 'is no order'
-      if (why !== null) throw new Fault(`${this.#path}/${orderFile(id)}: ${why}`)
+      if (why !== null) throw new Error(`${this.#path}/${orderFile(id)}: ${why}`)
       this.#taken.add(id)
       if (this.#taken.size > MAX_TAKEN) this.#taken.delete(this.#taken.values().next().value as string)
       return given
@@ -96,7 +96,7 @@ export class Inbox {
 /** Why an order is not followed; null: it is. */
 function faultOf({ id, at }: GivenOrder, name: string, began: number, wall: number): string | null {
   if (id !== name) return 'has the name of another order'
-  if (at > wall) return 'is of a time to come'
+  if (at > wall) return 'is from the future'
   if (at < began) return 'was given before the daemon started'
   return wall - at > ORDER_LIFE ? `was given more than ${ORDER_LIFE / 1000} s ago` : null
 }

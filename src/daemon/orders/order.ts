@@ -2,7 +2,6 @@ import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { canonicalAddress, formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../../protocol/key'
-import { Fault } from '../../system/fault'
 import { leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
 
 /* What an administrator tells a daemon that runs: a file in a folder that root alone may write, and its answer in the daemon's own folder. */
@@ -116,11 +115,8 @@ export const orderFile = (id: string): string => `${id}.json`
 /** The order of which a file has the name; null: of none. */
 export const orderOfFile = (name: string): string | null => ORDER_FILE.exec(name)?.[1] ?? null
 
-/** @throws {Fault} where it is no order that a daemon would carry out */
-export function checkOrder(order: Order): void {
-  if (!v.is(orderSchema, order))
-    throw new Fault('this is no order that a daemon knows: expected addresses and ids as "status" shows them')
-}
+/** Whether a daemon would carry an order out: ids and addresses are as its state has them. */
+export const isOrder = (order: Order): boolean => v.is(orderSchema, order)
 
 /** Writes an order, as {@link parseOrder} reads it. */
 export function formatOrder({ id, at, order }: GivenOrder): string {

@@ -7,7 +7,7 @@ import type { Now } from '../../gate/clock'
 import { isLease, type Lease, type Lock } from '../../gate/firewall'
 import type { Leases } from '../../gate/leases'
 import type { ServerKey } from '../../gate/server-key'
-import { errorCode, inOneLine, reason } from '../../system/fault'
+import { errorCode, explained, reason } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import type { Config } from '../config'
 import { formatGuarded } from '../guard'
@@ -66,7 +66,7 @@ export class StateKeeper {
       const memory = await readMemory(config.ledger.path)
       if (memory) chronicle.restore(memory, now().wall)
     } catch (error) {
-      log.warn(`what an earlier daemon has left of its state is not used: ${inOneLine(error)}`)
+      log.warn(explained(error), 'the state of an earlier daemon is not used')
     }
     await this.#look()
     this.#running = this.#keep()

@@ -101,7 +101,7 @@ describe('an order', () => {
 
   it.each([
     ['of more than ten seconds ago', NOW - 10_001, /was given more than 10 s ago/],
-    ['of a time to come', NOW + 1, /is of a time to come/],
+    ['from the future', NOW + 1, /is from the future/],
     ['of a time before the daemon started', NOW - 5_001, /was given before the daemon started/],
   ])('%s is ignored', async (_, at, why) => {
     make()
