@@ -3,7 +3,9 @@ import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLedger } from './admin/ledger'
+import { addListen } from './admin/listen'
 import { addPage } from './admin/page'
+import { addReplay } from './admin/replay'
 import { addSetup } from './admin/setup'
 import { addUninstall } from './admin/uninstall'
 import { NAME, warn } from './admin/voice'
@@ -18,6 +20,8 @@ addFirewall(command)
 addGuard(command)
 addLedger(command)
 addPage(command)
+addReplay(command)
+addListen(command)
 addUninstall(command)
 withCompletion(command)
 
