@@ -9,7 +9,10 @@ import { EXIT } from '../src/cli/voice'
 import { type Finding, findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
 import type { Evidence } from '../src/client/evidence'
 import { type Config, readConfig } from '../src/daemon/config'
-import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
+import { formatKeyFile, type KeyFile, parseKeyFile } from '../src/keys/key-file'
+import { windowAt } from '../src/protocol/key'
+import { compose } from '../src/protocol/knock'
+import { packetsTo, pcap } from './admin/replay/recordings'
 import { type Program, run } from './cli/programs'
 import { SILENCE } from './client/silence'
 import { plain, section, tags } from './man'
@@ -255,6 +258,13 @@ const calls = (text: string) =>
     .map((call) => call.trim().split(/\s+/))
     .filter(([name]) => PROGRAMS.includes(name as Program))
 
+/** A capture of a knock that is sent now. @param text of its key's file */
+function recordedKnock(text: string): Uint8Array {
+  const key = (parseKeyFile('', text).value as KeyFile).key
+  const request = { action: 'open', protocol: 'tcp', once: false, salt: 0, port: 22, seconds: 60, address: '0.0.0.0' } as const
+  return pcap(packetsTo(compose(key, windowAt(Date.now() / 1000, key.period), request), Date.now()))
+}
+
 /** Runs an example, or as much of it as changes nothing, where all is as the example takes it to be. */
 function attempt([program, ...args]: string[]) {
   const folder = scratch()
@@ -269,12 +279,14 @@ function attempt([program, ...args]: string[]) {
   if (action !== 'export') make('alice.key', text)
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   if (action !== 'new') make('ledger', 'knockturn-ledger 1 0000000000000036\n')
+  if (command === 'replay') put(folder, 'knocks.pcap', recordedKnock(text))
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   make('guarded.toml', 'server = "gate.example"\nkeys = "keys"\n[firewall]\nguard = ["22/tcp"]\n')
   const more = {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
+    replay: ['--config', 'knockturn.toml'],
     guard: ['--config', 'guarded.toml', ...(action === 'save' ? ['--print'] : [])],
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
   }
@@ -293,7 +305,7 @@ function attempt([program, ...args]: string[]) {
   return run(program as Program, given, { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
-const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try)/
+const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try|listen)/
 
 describe('an example', () => {
   it.each(HELPS)('ends the help of $name', ({ name, text }) => {
@@ -310,7 +322,7 @@ describe('an example', () => {
     const { code, stderr } = await attempt(call)
     expect([code, stderr]).toEqual(
       LOOKS_AT_FIREWALL.test(call.join(' '))
-        ? [1, expect.stringMatching(/^knockturn: error: (iptables|nft|only root) /)]
+        ? [1, expect.stringMatching(/^knockturn: error: (iptables|nft|only root|tcpdump) /)]
         : [0, expect.any(String)],
     )
   })

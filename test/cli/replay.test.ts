@@ -56,7 +56,7 @@ describe('a replay', () => {
     [
       'loss',
       portsOf().slice(4, 28),
-      /alice: not opened: 4 of 8 rendezvous ports \(4 are needed\) and 20 of the 28 symbols needed arrived: 8 are missing$/,
+      /alice: not opened: 4 of 8 rendezvous ports \(4 are needed\) and 20 symbols \(28 are needed\) arrived: 8 are missing$/,
     ],
     [
       'a clock that is far off',

@@ -15,11 +15,13 @@ import type { Line, Verdict } from './pipeline'
 
 /** Verdicts that are kept. */
 const MAX_VERDICTS = 65_536
-/** Keys and windows that are computed for all bursts together, some ten seconds of work; and that are tried for one: with ten keys, a day. */
-const MAX_COMPUTED = 500_000
+/** Keys and windows that are computed for all bursts together, some seconds of work; and that are tried for one: with ten keys, a day. */
+const MAX_COMPUTED = 200_000
 const MAX_TRIED = 50_000
 /** Milliseconds for which what a tap was part of may be told later: a session ends ten seconds after it, and those of past windows wait for their turn. */
 const LATER = 15_000
+/** Ports of a knock and some noise, at most. */
+const A_KNOCK = 80
 /** Milliseconds for which a tap counts. */
 const TAP_LIFE = 10_000
 
@@ -116,6 +118,8 @@ export class Findings {
     const left = kept.filter((burst) => !this.#isExplained(burst, burst.first, burst.last))
     const lone = datagrams.filter((datagram) => !this.#isExplained(datagram, datagram.at, datagram.at))
     const searches = new Searches(MAX_COMPUTED, MAX_TRIED, left.length + lone.length)
+    // A knock and some noise first: what scans touch more ports, and where there is much of it each search gets less far.
+    left.sort((a, b) => Number(a.ports.size > A_KNOCK) - Number(b.ports.size > A_KNOCK))
     for (const burst of left) this.#keep(this.#ofBurst(burst, keys, searches))
     for (const datagram of lone) this.#keep(this.#ofDatagram(datagram, keys, searches))
     for (const code of said) if (!this.#isExplained(code, code.first, code.last)) this.#keep(this.#ofCode(code))

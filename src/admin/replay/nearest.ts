@@ -13,19 +13,21 @@ import { SEALED_LENGTHS } from '../../protocol/seal'
 const TAP_LIFE = 10_000
 /** Fewest rendezvous ports that say anything. */
 const MIN_HITS = 3
-/** A key and window is named only where chance would hit so many of its ports in fewer than one of so many searches. */
+/** A key and window is named only where chance would hit so many of its ports in fewer than one of so many recordings. */
 const MAX_CHANCE = 1 / 1_000
 /** A quorum this unlikely to be chance ends the search. */
 const SURE = 1e-9
 
 /** What it costs to look at rendezvous ports that have been computed, where to compute them costs 1. */
-const LOOK_COST = 1 / 32
+const LOOK_COST = 1 / 8
 
 /** Searches of one recording, which share their room and what they have computed: sources that knock at one time are looked for in the same windows. */
 export class Searches {
   /** Keys and windows that may still be computed. */
   #room: number
   readonly #most: number
+  /** How many there are in all: each of them may hit by chance. */
+  readonly count: number
   #left: number
   readonly #rendezvous = new Map<Key, Map<number, Uint16Array>>()
 
@@ -37,6 +39,7 @@ export class Searches {
   constructor(room: number, most: number, searches: number) {
     this.#room = room
     this.#most = most
+    this.count = searches
     this.#left = searches
   }
 
@@ -104,7 +107,7 @@ export function nearest(ports: ReadonlyMap<number, number>, keys: readonly Key[]
     let hits = 0
     for (const port of searches.rendezvous(key, window)) if (ports.has(port)) hits++
     if (hits < MIN_HITS || (best && hits < best.hits)) continue
-    const chance = tried * chanceOf(hits, (within.get(key.pool) ?? 0) / key.pool.length)
+    const chance = searches.count * tried * chanceOf(hits, (within.get(key.pool) ?? 0) / key.pool.length)
     if (best && hits === best.hits && chance >= best.chance) continue
     best = { key, window, hits, chance }
     if (hits >= QUORUM && chance < SURE) break

@@ -29,14 +29,14 @@ export function addListen(parent: Command): void {
     'show what arrives from an address, port by port, in front of the firewall: what a network lets through',
     'listen --from 203.0.113.7 --for 1m',
   )
-    .addOption(fromOption('whose packets; required'))
+    .addOption(fromOption('whose packets are shown'))
     .addOption(
-      reading('--for <duration>', `how long (default: ${USUAL})`, parseLifetime, 'a duration such as 90s or 2m').default(
+      reading('--for <duration>', 'how long to listen', parseLifetime, 'a duration such as 90s or 2m').default(
         parseLifetime(USUAL),
         USUAL,
       ),
     )
-    .option('--json', 'print JSON, at the end')
+    .option('--json', 'print JSON')
     .action(run)
 }
 

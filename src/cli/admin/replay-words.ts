@@ -82,7 +82,7 @@ function ofIncomplete({
   isAccepted,
   request,
 }: Of<'incomplete'>): string {
-  const heard = `${rendezvous} of ${RENDEZVOUS} rendezvous ports (${QUORUM} are needed) and ${symbols} of the ${needed} symbols needed`
+  const heard = `${rendezvous} of ${RENDEZVOUS} rendezvous ports (${QUORUM} are needed) and ${symbols} symbols (${needed} are needed)`
   const short = missing > 0 ? `: ${missing} are missing` : ''
   const clock = isAccepted ? '' : `; ${clockOff(seconds)}, or it is old and was played again`
   switch (why) {

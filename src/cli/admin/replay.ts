@@ -11,11 +11,12 @@ import { paint } from '../paint'
 import { EXIT } from '../voice'
 import { configOption } from './places'
 import { isOfKey, sentenceOf } from './replay-words'
-import { print, warn } from './voice'
+import { print, warn, warnEach } from './voice'
 
 /** Sources, and things heard of one, that are shown to people; --json has all. */
 const MAX_SHOWN = 50
 const MAX_HEARD = 20
+const OF_KEYS = 'run "knockdaemon --check" to see them'
 
 interface Options {
   config: string
@@ -53,7 +54,8 @@ export const fromOption = (description: string) =>
   reading('--from <address>', description, parseCidr, 'an address such as 203.0.113.7, or a block such as 203.0.113.0/24')
 
 async function run(file: string, { json, ...options }: Options): Promise<void> {
-  const replayed = await replay(file, options, warn, Date.now())
+  const faults: string[] = []
+  const replayed = await replay(file, options, (fault) => faults.push(fault), Date.now()).finally(() => warnEach(faults, OF_KEYS))
   if (json) printDocument(documentOf(file, replayed))
   else show(file, replayed)
   const isGranted = replayed.sources.some(({ heard }) =>
