@@ -73,15 +73,9 @@ interface Heard {
   line?: Record<string, unknown>
   [field: string]: unknown
 }
-interface Source {
-  source: string
-  destination: string
-  taps: number
-  heard: Heard[]
-}
 interface Document {
   taps: number
-  sources: Source[]
+  sources: { source: string; destination: string; taps: number; heard: Heard[] }[]
 }
 
 async function replayed(file: string, ...options: string[]): Promise<{ code: number | null; document: Document }> {

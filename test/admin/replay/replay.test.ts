@@ -9,7 +9,6 @@ import type { Request } from '../../../src/protocol/request'
 import { passcode } from '../../../src/protocol/totp'
 import { isoTime } from '../../../src/system/time'
 import { seededRandom } from '../../random'
-import { scratch } from '../../system/scratch'
 import { CLIENT, packetsTo, pcap, SERVER, Server } from './recordings'
 
 const WINDOW = 59_000_000
@@ -293,14 +292,7 @@ describe('whose taps are heard', () => {
     ])
   })
 
-  it.each([
-    ['a keyring without keys', () => new Server(), /contains no usable key/],
-    [
-      'a recording that is not there',
-      () => ({ replay: () => new Server().replay('', { config: `${scratch()}/none` }) }),
-      /cannot be read/,
-    ],
-  ])('are nobody’s with %s', async (_, make, message) => {
-    await expect(make().replay(pcap([]))).rejects.toThrow(message)
+  it('are nobody’s with a keyring without keys', async () => {
+    await expect(new Server().replay(pcap([]))).rejects.toThrow(/contains no usable key/)
   })
 })
