@@ -9,8 +9,11 @@ import { EXIT } from '../src/cli/voice'
 import { findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
 import type { Evidence, Finding } from '../src/client/evidence'
 import { type Config, readConfig } from '../src/daemon/config'
-import { formatKeyFile, parseKeyFile } from '../src/keys/key-file'
+import { formatKeyFile, type KeyFile, parseKeyFile } from '../src/keys/key-file'
+import { windowAt } from '../src/protocol/key'
+import { compose } from '../src/protocol/knock'
 import { stateWith } from './admin/explain/daemon-state'
+import { packetsTo, pcap } from './admin/replay/recordings'
 import { type Program, run } from './cli/programs'
 import { SILENCE } from './client/silence'
 import { plain, section, tags } from './man'
@@ -256,6 +259,13 @@ const calls = (text: string) =>
     .map((call) => call.trim().split(/\s+/))
     .filter(([name]) => PROGRAMS.includes(name as Program))
 
+/** A capture of a knock that is sent now. @param text of its key's file */
+function recordedKnock(text: string): Uint8Array {
+  const key = (parseKeyFile('', text).value as KeyFile).key
+  const request = { action: 'open', protocol: 'tcp', once: false, salt: 0, port: 22, seconds: 60, address: '0.0.0.0' } as const
+  return pcap(packetsTo(compose(key, windowAt(Date.now() / 1000, key.period), request), Date.now()))
+}
+
 /** Runs an example, or as much of it as changes nothing, where all is as the example takes it to be. */
 function attempt([program, ...args]: string[]) {
   const folder = scratch()
@@ -272,6 +282,7 @@ function attempt([program, ...args]: string[]) {
   if (action !== 'new') make('ledger', 'knockturn-ledger 1 0000000000000036\n')
   make('daemon.log', '')
   if (command === 'explain') make('state.json', JSON.stringify(stateWith(text, join(folder, 'ledger'))))
+  if (command === 'replay') put(folder, 'knocks.pcap', recordedKnock(text))
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   // Where no daemon has ever been, and nothing that could be open.
   const alone =
@@ -284,6 +295,7 @@ function attempt([program, ...args]: string[]) {
     ledger: ['--config', 'knockturn.toml'],
     log: ['--file', 'daemon.log'],
     explain: ['--config', 'knockturn.toml'],
+    replay: ['--config', 'knockturn.toml'],
     guard: ['--config', 'guarded.toml', ...(action === 'save' ? ['--print'] : [])],
     ...Object.fromEntries(['status', 'lease', 'lock'].map((name) => [name, ['--config', 'alone/knockturn.toml']])),
     firewall: { install: ['--config', 'knockturn.toml', '--print'], remove: ['--print'] }[action ?? ''] ?? [],
@@ -305,7 +317,7 @@ function attempt([program, ...args]: string[]) {
   return run(program as Program, given, { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
-const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try)/
+const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try|listen)/
 /** What these say where no daemon has ever been. */
 const FINDS_NOTHING = /^knockturn (status|lease close|lock remove)/
 const NOTHING = /^knockturn: error: (no daemon is running|no lease that is in force fits|\S+ is not locked out)/
@@ -326,7 +338,7 @@ describe('an example', () => {
     if (FINDS_NOTHING.test(call.join(' '))) return expect([code, stderr]).toEqual([1, expect.stringMatching(NOTHING)])
     expect([code, stderr]).toEqual(
       LOOKS_AT_FIREWALL.test(call.join(' '))
-        ? [1, expect.stringMatching(/^knockturn: error: (iptables|nft|only root) /)]
+        ? [1, expect.stringMatching(/^knockturn: error: (iptables|nft|only root|tcpdump) /)]
         : [0, expect.any(String)],
     )
   })

@@ -98,6 +98,8 @@ const PROGRAMS: readonly Documented[] = [
     passed: [
       'admin/firewall.ts: [message]',
       'admin/firewall.ts: await servicesInPool(taps)',
+      'admin/replay/recording.ts: `{name}: {reason(error)}`',
+      'admin/replay/replay.ts: inOneLine(fault)',
       'admin/setup/decide.ts: found.why',
       'admin/setup/setup.ts: inOneLine(error)',
       'admin/setup/setup.ts: note',
@@ -107,6 +109,7 @@ const PROGRAMS: readonly Documented[] = [
       'cli/admin/firewall.ts: notes',
       'cli/admin/lease.ts: left',
       'cli/admin/lease.ts: spared',
+      'cli/admin/replay.ts: faults',
       'cli/admin/voice.ts: line',
       'daemon/iptables/installation.ts: [message]',
       'daemon/iptables/installation.ts: await whoIsCutOff(taps.ranges, (peer) => remedyFor(tables, isConnected, peer), isUnattended)',

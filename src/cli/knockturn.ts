@@ -5,9 +5,11 @@ import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLease } from './admin/lease'
 import { addLedger } from './admin/ledger'
-import { addLog } from './admin/log'
+import { addListen } from './admin/listen'
 import { addLock } from './admin/lock'
+import { addLog } from './admin/log'
 import { addPage } from './admin/page'
+import { addReplay } from './admin/replay'
 import { addSetup } from './admin/setup'
 import { addStatus } from './admin/status'
 import { addUninstall } from './admin/uninstall'
@@ -28,6 +30,8 @@ addLedger(command)
 addLog(command)
 addExplain(command)
 addPage(command)
+addReplay(command)
+addListen(command)
 addUninstall(command)
 withCompletion(command)
 

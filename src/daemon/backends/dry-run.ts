@@ -15,17 +15,14 @@ export const dryRun: Backend = {
   open: async () => ({ firewall: dryRunFirewall(), logged: null, follow: () => {} }),
 }
 
-/** Says on standard output what it would do, one JSON line each, written before the call returns. */
-export function dryRunFirewall(): Firewall {
-  // It goes on where whoever reads is slower than we are, and an output that is gone is nobody's business.
-  const output = pino.destination({ fd: 1, sync: true })
-  output.on('error', () => {})
+/** Says what it would do, one JSON line each. @param write told each line, before the call returns; standard output where nobody is named */
+export function dryRunFirewall(write = onStandardOutput()): Firewall {
   const standing = new Map<string, Entry>()
   const say = (act: string, entry: Entry) => {
     const { id, key, address, until, ...rest } = entry
     const { protocol, port, once } = { protocol: 'any', port: 0, once: false, ...rest }
     const line = { do: act, lease: id, key, address, protocol, port, until: until === null ? null : isoTime(until * 1000), once }
-    output.write(`${JSON.stringify(line)}\n`)
+    write(`${JSON.stringify(line)}\n`)
   }
   const add = (entry: Entry) => {
     standing.set(nameOf(entry), entry)
@@ -50,4 +47,11 @@ export function dryRunFirewall(): Firewall {
       rewrite: async () => {},
     },
   ]
+}
+
+function onStandardOutput(): (line: string) => void {
+  // It goes on where whoever reads is slower than we are, and an output that is gone is nobody's business.
+  const output = pino.destination({ fd: 1, sync: true })
+  output.on('error', () => {})
+  return (line) => output.write(line)
 }

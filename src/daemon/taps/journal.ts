@@ -8,7 +8,7 @@ import type { TapCounters, TapSource } from './source'
  * Longest entry that is read. journalctl gives no field of more than 4,096 bytes, and writes one that is no text as numbers, up to four
  * characters for each of them.
  */
-const MAX_ENTRY = 32 * 1024
+export const MAX_ENTRY = 32 * 1024
 /** journalctl says nothing before the first entry: it hears when it has lived for this many milliseconds. */
 const SETTLE = 1_000
 /** The id of journald's message that it has missed some of the kernel's (systemd/sd-messages.h), and that message. */
@@ -74,16 +74,23 @@ export function journalReader(
   }
 }
 
-/** Of an entry in journalctl's JSON what concerns us; empty where it is none, or is not as journald itself writes it. */
-function readEntry(text: string): { transport: string; message: string } {
-  let entry: { _TRANSPORT?: unknown; MESSAGE?: unknown } | null = null
+/**
+ * Of an entry in journalctl's JSON what concerns us; empty where it is none, or is not as journald itself writes it. `at`: when it was written, in
+ * Unix milliseconds; null where it does not say.
+ */
+export function readEntry(text: string): { transport: string; message: string; at: number | null } {
+  let entry: { _TRANSPORT?: unknown; MESSAGE?: unknown; __REALTIME_TIMESTAMP?: unknown } | null = null
   try {
     // A line that was cut off is no JSON any more.
     entry = JSON.parse(text)
   } catch {}
-  const { _TRANSPORT: transport, MESSAGE: message } = entry ?? {}
+  const { _TRANSPORT: transport, MESSAGE: message, __REALTIME_TIMESTAMP: at } = entry ?? {}
   // A field that came more than once is a list of strings: the kernel writes none.
-  return { transport: typeof transport === 'string' ? transport : '', message: readMessage(message) }
+  return {
+    transport: typeof transport === 'string' ? transport : '',
+    message: readMessage(message),
+    at: typeof at === 'string' && /^\d{1,17}$/.test(at) ? Number(at) / 1000 : null,
+  }
 }
 
 /** A message is a string, or the list of its bytes where it is no plain text. */

@@ -64,6 +64,16 @@ export function packetReader(
   }
 }
 
+/**
+ * Makes a reader of packets that no log rule has chosen, of a capture: IPv4 or IPv6, nothing in front.
+ * @param datagrams as {@link packetReader} has them
+ * @returns takes bytes of which those from `from` to `to` (exclusive) are a packet; gives a tap for a new packet, null for anything else
+ */
+export function ipReader(datagrams: readonly number[]): (bytes: Uint8Array, from: number, to: number) => Tap | null {
+  const how = { readAddress: addressReader(), datagrams: new Set(datagrams) }
+  return (bytes, from, to) => readIp(bytes, from, to, how)
+}
+
 function holds(bytes: Uint8Array, at: number, wanted: Uint8Array, length = wanted.length): boolean {
   for (let i = 0; i < length; i++) if (bytes[at + i] !== wanted[i]) return false
   return true
