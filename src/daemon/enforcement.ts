@@ -145,7 +145,7 @@ export class Enforcement {
   /** Leaves running leases to the kernel, before the process ends; those that it can't end are ended now, since nobody else would. */
   async leave(): Promise<void> {
     const isOurs = (lease: Lease) => lease.until !== null && !this.#doors.endsByItself(lease)
-    if (!this.#stages.leases.endAll(isOurs)) return
+    if (this.#stages.leases.endAll(isOurs).length === 0) return
     this.#doors.follow()
     await this.#doors.settle()
   }
