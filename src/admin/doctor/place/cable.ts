@@ -126,6 +126,12 @@ export async function unplug({ name }: Cable): Promise<void> {
   await here(`link delete ${name}\n`).catch(() => {})
 }
 
+/** How many packets have come by this machine's end of a cable. @throws {Fault} where that can't be read */
+export async function arrivedBy({ name }: Cable): Promise<number> {
+  const [row] = JSON.parse(await run('ip', ['-j', '-s', 'link', 'show', name])) as { stats64?: { rx?: { packets?: number } } }[]
+  return row?.stats64?.rx?.packets ?? 0
+}
+
 /** Packets that are sent before an interface is up are lost. */
 async function untilUp(place: Place): Promise<void> {
   const began = performance.now()
