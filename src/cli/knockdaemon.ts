@@ -6,6 +6,7 @@ import { forbidCoreDumps } from '../system/core-dumps'
 import { explained } from '../system/fault'
 import { refuseWord } from './meant'
 import { oneOf, program } from './options'
+import { VERSION } from './version'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockdaemon'
@@ -66,5 +67,5 @@ async function check(file: string): Promise<number> {
 /** What the command line has beside the config. */
 function serveOptions({ config: file, newLedger = false, allowRoot = false }: Options): ServeOptions {
   const words = process.argv.slice(1).filter((word) => word !== '--allow-root')
-  return { file, newLedger, allowRoot, command: words.join(' ') }
+  return { file, newLedger, allowRoot, command: words.join(' '), program: VERSION }
 }

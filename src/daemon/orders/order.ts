@@ -3,7 +3,7 @@ import * as v from 'valibot'
 import { canonicalAddress, formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../../protocol/key'
 import { Fault } from '../../system/fault'
-import { leaseSchema, lockSchema, type StateLease, type StateLock } from '../state/state'
+import { leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
 
 /* What an administrator tells a daemon that runs: a file in a folder that root alone may write, and its answer in the daemon's own folder. */
 
@@ -91,13 +91,13 @@ const orderSchema = v.variant('kind', [
 const fileSchema = v.strictObject({
   version: v.literal(ORDER_VERSION),
   id: v.pipe(v.string(), v.regex(ORDER_ID)),
-  at: v.pipe(v.string(), v.isoTimestamp()),
+  at: time,
   order: orderSchema,
 })
 
 const answerSchema = v.object({
   id: v.pipe(v.string(), v.regex(ORDER_ID)),
-  at: v.pipe(v.string(), v.isoTimestamp()),
+  at: time,
   closed: v.optional(v.array(leaseSchema)),
   unlocked: v.optional(v.array(lockSchema)),
   heard: v.optional(v.boolean()),

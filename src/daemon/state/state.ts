@@ -16,6 +16,9 @@ export const MAX_STATE = 64 * 1024 * 1024
 /** A daemon touches its state every five seconds: one whose file is older than so many milliseconds has hung or ended. */
 export const FRESH = 15_000
 
+/** Hours that are read of what a day is made of: one more than it has. */
+const MAX_HOURS = 25
+
 /** How it stands with a daemon's hearing. `waiting`: for a clock that can be true. `unknown`: no probe has arrived yet, or none is sent. */
 export type StateHearing = 'waiting' | 'well' | 'alone' | 'deaf' | 'unknown'
 
@@ -107,7 +110,11 @@ export interface StateDay {
 }
 
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
-const time = v.pipe(v.string(), v.isoTimestamp())
+/** As isoTime writes it, of years beyond 9999, too. */
+export const time = v.pipe(
+  v.string(),
+  v.check((text) => /^\S+Z$/.test(text) && !Number.isNaN(Date.parse(text))),
+)
 const moment = v.nullable(time)
 
 const lease = v.object({
@@ -137,6 +144,14 @@ const refusedCounts = v.object(
     [refusal in Refusal]: v.OptionalSchema<typeof count, undefined>
   },
 )
+
+const hour = {
+  accepted: count,
+  refused: refusedCounts,
+  taps: count,
+  dropped: count,
+  busiest: v.nullable(v.object({ at: time, taps: count })),
+}
 
 /** Entries that a later program adds without another version are left out. */
 const schema = v.object({
@@ -175,15 +190,11 @@ const schema = v.object({
   ),
   leases: v.array(lease),
   locks: v.array(lock),
-  day: v.object({
-    since: time,
-    accepted: count,
-    refused: refusedCounts,
-    taps: count,
-    dropped: count,
-    busiest: v.nullable(v.object({ at: time, taps: count })),
-  }),
+  day: v.object({ since: time, ...hour }),
 })
+
+/** Of what a day is made. Only the next daemon wants it. */
+const hoursSchema = v.object({ hours: v.pipe(v.array(v.object({ at: time, ...hour })), v.maxLength(MAX_HOURS)) })
 
 /** What reads leases and locks in an answer, too. */
 export const leaseSchema = lease
@@ -200,15 +211,29 @@ export const statePath = (ledger: string): string => join(dirname(ledger), 'stat
 export async function readState(
   config: Pick<Config, 'ledger'>,
 ): Promise<{ readonly state: State; readonly written: number } | null> {
-  const path = statePath(config.ledger.path)
-  const found = await readGiven(path, MAX_STATE)
-  if (found === null) return null
-  const { text, stats } = found
-  const state = parseState(path, text)
-  return state.ledger === config.ledger.path ? { state, written: stats.mtimeMs } : null
+  const found = await readAll(config.ledger.path)
+  return found && { state: found.state, written: found.written }
 }
 
-function parseState(path: string, text: string): State {
+/** Reads a state as {@link readState}, and the hours of its day; none where they can't be told. */
+export async function readAll(ledger: string): Promise<Found | null> {
+  const path = statePath(ledger)
+  const found = await readGiven(path, MAX_STATE)
+  if (found === null) return null
+  const { state, json } = parseState(path, found.text)
+  if (state.ledger !== ledger) return null
+  const hours = v.safeParse(hoursSchema, json)
+  return { state, written: found.stats.mtimeMs, hours: hours.success ? hours.output.hours : [] }
+}
+
+/** A state with what only the next daemon wants. */
+interface Found {
+  readonly state: State
+  readonly written: number
+  readonly hours: readonly (Omit<StateDay, 'since'> & { readonly at: string })[]
+}
+
+function parseState(path: string, text: string): { state: State; json: unknown } {
   const hint = 'delete the file: a daemon that runs writes it anew'
   let json: unknown
   try {
@@ -221,7 +246,7 @@ function parseState(path: string, text: string): State {
     throw new Fault(`${path}: is of a later version of Knockturn (${version})`, { hint: 'use the program that the daemon is of' })
   const read = v.safeParse(schema, json)
   if (!read.success) throw new Fault(`${path}: is damaged`, { hint })
-  return read.output
+  return { state: read.output, json }
 }
 
 /**
