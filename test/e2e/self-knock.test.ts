@@ -23,7 +23,7 @@ describe('a self-knock', () => {
         name: 'self-knock',
         verdict: 'ok',
         evidence: expect.stringMatching(
-          /^place, key, firewall, daemon, shut, knock, tap, ledger, rule, open, expiry, shut again: in \d+\.\d s$/,
+          /^place, key, firewall, daemon, closed, knock, tap, ledger, rule, open, expiry, closed again: in \d+\.\d s$/,
         ),
       },
     ])
@@ -73,7 +73,7 @@ describe('a self-knock', () => {
       {
         name: 'self-knock',
         verdict: 'fault',
-        evidence: 'the door is shut before the knock: expected silence, saw open',
+        evidence: 'the door is closed before the knock: expected silence, saw open',
         remedy: expect.stringContaining('dmesg'),
       },
     ])
