@@ -1,4 +1,5 @@
 import { forbidCoreDumps } from '../system/core-dumps'
+import { addDoctor } from './admin/doctor'
 import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
@@ -18,6 +19,7 @@ addFirewall(command)
 addGuard(command)
 addLedger(command)
 addPage(command)
+addDoctor(command)
 addUninstall(command)
 withCompletion(command)
 

@@ -9,7 +9,7 @@ import { parseService, type Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault } from '../../system/fault'
 import { checkOwned, exists, readText } from '../../system/files'
-import { printedFiles } from '../guard'
+import { notSaved, printedFiles } from '../guard'
 import { hasSystemd } from './machine'
 import { CONFIG_FOLDER, OWN_UNITS, PACKAGED_UNITS, STATE_FOLDER, USER } from './places'
 
@@ -110,8 +110,7 @@ async function isGuarded(config: Config, keys: readonly KnownKey[], itself: Itse
   const { isInstalled, isOutdated } = await backendOf(config).leftOut(keys, config)
   if (!isInstalled || isOutdated) return false
   const files = printedFiles(await itself('guard', 'save', '--print', '--config', SERVER_CONFIG), CONFIG_FOLDER)
-  const saved = await Promise.all(files.map(async ({ path, text }) => (await readFile(path, 'utf8').catch(() => null)) === text))
-  return saved.every(Boolean)
+  return (await notSaved(files)).length === 0
 }
 
 async function readUnit(name: string): Promise<[string, string | null][]> {

@@ -8,9 +8,14 @@ export class Finding {
   /** @param name of the check */
   constructor(readonly name: string) {}
 
-  /** What can't be as it is. */
+  /** What can't be as it is, as somebody else has said it. */
   fault(...faults: readonly Fault[]): void {
     for (const { message, hint } of faults) this.#add('fault', message, hint)
+  }
+
+  /** What can't be as it is, by evidence and remedy. */
+  wrong(evidence: string, remedy: string): void {
+    this.#add('fault', evidence, remedy)
   }
 
   /** What is no fault, but will be felt. */

@@ -9,7 +9,7 @@ import { ledgerRemedy, MAX_LEDGER, tooLarge } from '../ledger/held-file'
 import { findHolder, isHeld } from '../ledger/lock'
 import { readLedger } from '../ledger/record'
 import type { Check } from './check'
-import type { Finding } from './finding'
+import { Finding } from './finding'
 
 /**
  * Looks at the ledger as its daemon would, and changes nothing.
@@ -58,7 +58,9 @@ export async function checkHolder(path: string): Promise<{ readonly check: Check
     const evidence = `a daemon is running (process ${holder.pid}): it uses the ledger and the source of taps`
     return { check: { name, verdict: 'note', evidence }, mayBeDaemon: true }
   }
-  const evidence = `${path}: the ledger is in use by process ${holder.pid} (${holder.name}), which is not a daemon`
-  const remedy = 'stop that process, or set [ledger] path to another file'
-  return { check: { name, verdict: 'fault', evidence, remedy }, mayBeDaemon: false }
+  const hint = 'stop that process, or set [ledger] path to another file'
+  const { pid, name: program } = holder
+  const found = new Finding(name)
+  found.fault(new Fault(`${path}: the ledger is in use by process ${pid} (${program}), which is not a daemon`, { hint }))
+  return { check: found.end('')[0], mayBeDaemon: false }
 }
