@@ -48,7 +48,15 @@ export async function askOwnProgram(name: string, args: readonly string[]): Prom
   const { exitCode, stdout, stderr, shortMessage } = await execa(
     process.execPath,
     [...process.execArgv, join(programFolder(), 'bin', name), ...args],
-    { stdin: 'ignore', reject: false, timeout: SAYING_TIME, maxBuffer: MAX_SAID, env: { PATH: commandPath() }, extendEnv: false },
+    {
+      stdin: 'ignore',
+      reject: false,
+      stripFinalNewline: false,
+      timeout: SAYING_TIME,
+      maxBuffer: MAX_SAID,
+      env: { PATH: commandPath() },
+      extendEnv: false,
+    },
   )
   return { exitCode, stdout, stderr, shortMessage }
 }

@@ -15,7 +15,7 @@ import { checkUnits } from './units'
 const BY_CONFIG = ['daemon', 'guard', 'units', 'other firewalls', 'key ends', 'listeners']
 
 /**
- * Checks all that a server needs, one thing after the other, and changes nothing that stays. Root sees all of it.
+ * Checks all that a server needs, and changes nothing that stays. Root sees all of it.
  * @param file the daemon's config
  * @param say told what each check has found, as soon as it is known
  */
@@ -24,23 +24,22 @@ export async function examine(file: string, say: (checks: readonly Check[]) => v
   say(half.filter(({ name }) => name !== 'daemon'))
   const { value: config } = await readConfig(file)
   const booted = await hasSystemd()
-  say(await checkClockKept())
   const isKernelWell = half.some(({ name, verdict }) => name === 'kernel' && verdict === 'ok')
-  say(await checkThisMachine(config?.ledger.path ?? null, isKernelWell))
+  const looks = [checkClockKept(), checkThisMachine(config?.ledger.path ?? null, isKernelWell)]
   if (!config) {
+    for (const look of await Promise.all(looks)) say(look)
     say(BY_CONFIG.map((name) => ({ name, verdict: 'unknown', evidence: 'not checked: the config has to be right first' })))
     return
   }
-  say(
-    await checkAlive(
-      config.ledger.path,
-      half.filter(({ name }) => name === 'daemon'),
-      booted,
-    ),
-  )
-  say(await checkGuard(file, config, booted))
-  say(await checkUnits(config, booted))
-  say(await checkFirewalls(config, booted))
-  say(await checkKeyEnds(file, config.server))
-  say(await checkListeners(config.firewall.guard.ports))
+  const holder = half.filter(({ name }) => name === 'daemon')
+  const all = await Promise.all([
+    ...looks,
+    checkAlive(config.ledger.path, holder, booted),
+    checkGuard(file, config, booted),
+    checkUnits(config, booted),
+    checkFirewalls(config, booted),
+    checkKeyEnds(file, config.server),
+    checkListeners(config.firewall.guard.ports),
+  ])
+  for (const checks of all) say(checks)
 }

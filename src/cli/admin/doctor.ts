@@ -1,9 +1,9 @@
-import { styleText } from 'node:util'
 import type { Command } from 'commander'
 import { examine } from '../../admin/doctor/doctor'
 import type { Check, Verdict } from '../../daemon/checks/check'
 import { Fault, printable } from '../../system/fault'
 import { subcommand } from '../options'
+import { paint } from '../paint'
 import { EXIT } from '../voice'
 import { configOption } from './places'
 import { print } from './voice'
@@ -38,12 +38,12 @@ async function doctor({ config, json = false }: Options): Promise<void> {
   if (all.some(({ verdict }) => verdict === 'fault')) process.exitCode = EXIT.failure
 }
 
-const COLOURS = { ok: 'green', note: 'yellow', unknown: 'magenta', fault: 'red' } as const
+const STYLES = { ok: 'good', note: 'warn', unknown: 'head', fault: 'bad' } as const
 /** Of the longest verdict, and of the longest name of a check. */
 const WIDTHS = { verdict: 7, name: 15 } as const
 
 function printCheck({ verdict, name, evidence, remedy }: Check): void {
-  const shown = styleText(COLOURS[verdict], verdict.padEnd(WIDTHS.verdict), { stream: process.stdout })
+  const shown = paint(STYLES[verdict], verdict.padEnd(WIDTHS.verdict))
   print(`${shown}  ${name.padEnd(WIDTHS.name)}  ${printable(evidence)}`)
   if (remedy !== undefined) print(`${' '.repeat(WIDTHS.verdict)}  hint: ${printable(remedy)}`)
 }
