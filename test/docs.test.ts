@@ -293,7 +293,7 @@ function attempt([program, ...args]: string[]) {
   return run(program as Program, given, { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
-const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try)/
+const LOOKS_AT_FIREWALL = /^knockturn (setup|doctor|firewall (show|remove)|guard try)/
 
 describe('an example', () => {
   it.each(HELPS)('ends the help of $name', ({ name, text }) => {

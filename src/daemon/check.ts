@@ -84,7 +84,7 @@ async function checkServices(config: Config, keys: readonly ServerKey[]): Promis
   return found.end(
     services.length === 0
       ? 'no key opens any'
-      : `${count} shut to strangers by the rules, over all that this machine has of IPv4 and IPv6`,
+      : `${count} closed to strangers by the rules, over all that this machine has of IPv4 and IPv6`,
   )
 }
 

@@ -177,8 +177,8 @@ export function judgeFirewalls(
 
 /** What a program means beside a guard. */
 const GUARDED: Readonly<Record<Program, string>> = {
-  ufw: 'what it does not allow stays shut under a lease, too ("services" names it)',
-  firewalld: 'what it does not allow stays shut under a lease, too ("services" names it)',
+  ufw: 'what it does not allow stays closed under a lease, too ("services" names it)',
+  firewalld: 'what it does not allow stays closed under a lease, too ("services" names it)',
   docker: 'a port that it publishes is guarded like any other, if guard has it',
   podman: 'a port that it publishes is guarded like any other, if guard has it',
   fail2ban: 'a ban also holds against a lease',

@@ -114,7 +114,7 @@ async function checkSaved(file: string, hasSystemd: boolean): Promise<readonly C
   const files = printedFiles(stdout, dirname(file))
   if (exitCode !== 0 || files.length === 0) {
     const said = stderr.split('\n').find((line) => line.includes('error: ')) ?? shortMessage ?? 'it printed nothing'
-    found.unknown(`not checked: "knockturn guard save --print" failed: ${said}`, 'run it, and mend what it says')
+    found.unknown(`not checked: "knockturn guard save --print" failed: ${said}`, 'run it, and fix what it prints')
     return found.end('')
   }
   return judgeSaved(

@@ -48,8 +48,8 @@ export function judgeNode(version: string, path: string): readonly Check[] {
     found.felt(`${is} is none of those that are tested: ${TESTED.join(', ')}`, 'install one of these for all users')
   else if (major === OLD)
     found.felt(
-      `${is}: the Node project mends nothing in it any more`,
-      'keep it only if your distribution mends it, as Debian 13 does; or install a newer one for all users',
+      `${is}: the Node project fixes nothing in it any more`,
+      'keep it only if your distribution fixes it, as Debian 13 does; or install a newer one for all users',
     )
   return found.end(is)
 }

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { examine } from '../../admin/doctor/doctor'
+import { mayTry } from '../../admin/guard'
 import type { Check, Verdict } from '../../daemon/checks/check'
 import { Fault, printable } from '../../system/fault'
 import { subcommand } from '../options'
@@ -27,8 +28,8 @@ export function addDoctor(parent: Command): void {
 }
 
 async function doctor({ config, json = false }: Options): Promise<void> {
-  if (process.geteuid?.() !== 0)
-    throw new Fault('only root sees all that is to be checked', { hint: 'run this as root, or with sudo' })
+  if (process.geteuid?.() !== 0 || !(await mayTry()))
+    throw new Fault('only root sees all that is to be checked, with CAP_NET_ADMIN', { hint: 'run this as root, or with sudo' })
   const all: Check[] = []
   await examine(config, (checks) => {
     all.push(...checks)
