@@ -8,6 +8,7 @@ import { forbidCoreDumps } from '../system/core-dumps'
 import { explained, Fault } from '../system/fault'
 import { refuseWord } from './meant'
 import { oneOf, program, refuseIdle } from './options'
+import { VERSION } from './version'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
 const NAME = 'knockdaemon'
@@ -82,5 +83,5 @@ async function check(file: string, isJson: boolean): Promise<number> {
 /** What the command line has beside the config. */
 function serveOptions({ config: file, newLedger = false, allowRoot = false }: Options): ServeOptions {
   const words = process.argv.slice(1).filter((word) => word !== '--allow-root')
-  return { file, newLedger, allowRoot, command: words.join(' ') }
+  return { file, newLedger, allowRoot, command: words.join(' '), program: VERSION }
 }

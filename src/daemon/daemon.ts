@@ -1,4 +1,6 @@
 import { ClockWatch } from '../gate/clock-watch'
+import type { Lease, Lock } from '../gate/firewall'
+import type { Named } from '../gate/fitting'
 import type { Knock } from '../gate/knock'
 import { boundAddress, decide } from '../gate/policy'
 import { passcodeKey, type ServerKey } from '../gate/server-key'
@@ -7,7 +9,7 @@ import type { Cidr } from '../protocol/address'
 import { explained, inOneLine } from '../system/fault'
 import { clockJumped } from './ahead'
 import { CurrentKeys } from './current-keys'
-import { Enforcement } from './enforcement'
+import { type Ended, Enforcement } from './enforcement'
 import { BUSY, LookTimer } from './look-timer'
 import { Refusals } from './refusals'
 import type { Stages } from './stages'
@@ -25,6 +27,8 @@ export class Daemon {
   /** Knocks that are on their way. */
   readonly #running = new Set<Promise<void>>()
   readonly #looks = new LookTimer(() => this.tick())
+  /** Taps that were heard so far. */
+  heard = 0
 
   constructor(stages: Stages) {
     this.#stages = stages
@@ -34,6 +38,7 @@ export class Daemon {
 
   /** Tap source → listener or passcodes, which open what they can. */
   hear(tap: Tap): void {
+    this.heard++
     const { leases, listener, passcodes, now } = this.#stages
     const at = now()
     // A tap that ends a rest finds windows and clock as if there had been none.
@@ -95,7 +100,24 @@ export class Daemon {
 
     const enforced = this.#enforcement.enforce(knock, granting, grant)
     if ('refused' in enforced) return refusals.ofKnock(knock, granting, 'not-granted', enforced.refused)
-    await enforced.told
+    if (await enforced.told) this.#noteUse(knock, granting)
+  }
+
+  /** Notes a knock that has come into force, and how far off its sender's clock was. */
+  #noteUse({ key, window, source, request: { action }, heard }: Knock, { id, fingerprint }: ServerKey): void {
+    const { wall, steady } = this.#stages.now()
+    const windowsOff = window - Math.floor((wall - (steady - heard)) / 1000 / key.period)
+    this.#stages.chronicle?.accepted(fingerprint, { at: wall, key: id, source, action, windowsOff })
+  }
+
+  /** Closes leases by an administrator's order. */
+  closeNamed(named: Named): Promise<Ended<Lease>> {
+    return this.#enforcement.closeNamed(named)
+  }
+
+  /** Takes the locks off an address by an administrator's order. */
+  unlock(address: string): Promise<Ended<Lock>> {
+    return this.#enforcement.unlock(address)
   }
 
   /** Knocks that their own source has said again. */

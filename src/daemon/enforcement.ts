@@ -1,6 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
-import { isLease, type Lease, type Lock } from '../gate/firewall'
+import { type Entry, isLease, type Lease, type Lock } from '../gate/firewall'
+import { fitting, type Named } from '../gate/fitting'
 import type { Knock } from '../gate/knock'
 import type { Grant } from '../gate/policy'
 import type { ServerKey } from '../gate/server-key'
@@ -13,8 +14,14 @@ import { Doors } from './doors/doors'
 import type { Outcome } from './doors/waiting'
 import type { Stages } from './stages'
 
-/** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed. */
-type Enforced = { readonly refused: string } | { readonly told: Promise<void> }
+/** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed: true where it has come into force. */
+type Enforced = { readonly refused: string } | { readonly told: Promise<boolean> }
+
+/** What has come of an order: what is gone from the firewall, and why the rest is not. */
+export interface Ended<One extends Entry> {
+  readonly ended: readonly One[]
+  readonly failed?: string
+}
 
 /** What every line of the log about a grant says. */
 interface About {
@@ -28,7 +35,7 @@ interface About {
 
 /** Grants in force: puts them there, tells of it, and ends them. It decides nothing but each key's share. */
 export class Enforcement {
-  readonly #stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now'>
+  readonly #stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now' | 'chronicle'>
   readonly #keys: CurrentKeys
   readonly #doors: Doors
   /** What each key may have opened, and closed or locked. */
@@ -36,7 +43,7 @@ export class Enforcement {
   readonly #ends = new Shares(SHARE, SHARE_RATE)
 
   /** @param keys whose leases live */
-  constructor(stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now'>, keys: CurrentKeys) {
+  constructor(stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now' | 'chronicle'>, keys: CurrentKeys) {
     this.#stages = stages
     this.#keys = keys
     this.#doors = new Doors(stages)
@@ -69,8 +76,8 @@ export class Enforcement {
     return { told: this.#tellOpened(opened, about, grant.once) }
   }
 
-  async #tellOpened(leases: readonly Lease[], about: About, once: boolean): Promise<void> {
-    const { log } = this.#stages
+  async #tellOpened(leases: readonly Lease[], about: About, once: boolean): Promise<boolean> {
+    const { log, now, chronicle } = this.#stages
     const outcomes = await Promise.all(leases.map((lease) => this.#doors.opened(lease)))
     const all = (fits: (outcome: Outcome) => boolean) => leases.filter((_, i) => fits(outcomes[i]))
     const failed = all((outcome) => typeof outcome === 'object')
@@ -80,7 +87,9 @@ export class Enforcement {
     const failure = outcomes.find((outcome) => typeof outcome === 'object')
     if (failure) log.error({ ...about, ...listed(failed), reason: failure.failed }, 'cannot change the firewall rules')
     if (open.length > 0) log.info({ ...about, ...listed(open), once }, 'accepted')
+    for (const lease of open) chronicle?.opened(lease, now().wall)
     if (ended.length > 0) log.info({ ...about, ...listed(ended) }, 'closed before it was open')
+    return open.length > 0
   }
 
   /** Closes what the key has open for the address; a lock then keeps it shut. */
@@ -99,14 +108,45 @@ export class Enforcement {
     return { told: this.#tellShut(ended, lock, { ...about, ...what }) }
   }
 
-  async #tellShut(ended: readonly Lease[], lock: Lock | undefined, about: About): Promise<void> {
+  async #tellShut(ended: readonly Lease[], lock: Lock | undefined, about: About): Promise<boolean> {
     const { log } = this.#stages
-    const awaited = [...(lock ? [this.#doors.opened(lock)] : []), ...ended.map((lease) => this.#doors.shut(lease))]
-    const failure = (await Promise.all(awaited)).find((outcome) => typeof outcome === 'object')
+    const awaited = [...(lock ? [this.#doors.opened(lock)] : []), this.#doors.shut(ended)]
+    const failure = (await Promise.all(awaited)).flat().find((outcome) => typeof outcome === 'object')
     const until = lock ? isoTime(lock.until * 1000) : null
     // It is tried again. A lock holds all the same, since it is we who ignore the taps: only a restart would forget it.
     if (failure) log.error({ ...about, until, reason: failure.failed }, 'cannot change the firewall rules')
     else log.info({ ...about, until }, 'accepted')
+    return !failure
+  }
+
+  /** Closes leases by an administrator's order, whoever's they are. Resolves when the firewall has followed, or could not. */
+  async closeNamed(named: Named): Promise<Ended<Lease>> {
+    const ended = await this.#followed(this.#stages.leases.endAll(fitting(named)))
+    this.#tellOrder({ order: 'close', ...named }, ended)
+    return ended
+  }
+
+  /** Takes the locks off an address by an administrator's order, likewise. */
+  async unlock(address: string): Promise<Ended<Lock>> {
+    const ended = await this.#followed(this.#stages.leases.unlock(address))
+    this.#tellOrder({ order: 'unlock', address }, ended)
+    return ended
+  }
+
+  /** Has the firewall follow what has ended. */
+  async #followed<One extends Entry>(entries: readonly One[]): Promise<Ended<One>> {
+    this.#doors.follow()
+    const outcomes = await this.#doors.shut(entries)
+    const failure = outcomes.find((outcome) => typeof outcome === 'object')
+    const ended = entries.filter((_, i) => typeof outcomes[i] !== 'object')
+    return { ended, ...(failure ? { failed: failure.failed } : {}) }
+  }
+
+  /** One line in the log for each order; each lease that it has ended has one of its own. */
+  #tellOrder(about: object, { ended, failed }: Ended<Entry>): void {
+    const { log } = this.#stages
+    if (failed !== undefined) log.error({ ...about, reason: failed }, 'cannot change the firewall rules')
+    log.info({ ...about, ended: ended.length }, 'carried out an order')
   }
 
   /** Reads back what an earlier run left in force, keeps what is valid and sweeps the rest. */
@@ -145,7 +185,7 @@ export class Enforcement {
   /** Leaves running leases to the kernel, before the process ends; those that it can't end are ended now, since nobody else would. */
   async leave(): Promise<void> {
     const isOurs = (lease: Lease) => lease.until !== null && !this.#doors.endsByItself(lease)
-    if (!this.#stages.leases.endAll(isOurs)) return
+    if (this.#stages.leases.endAll(isOurs).length === 0) return
     this.#doors.follow()
     await this.#doors.settle()
   }

@@ -39,6 +39,11 @@ export function parseGuarded(text: string): Guarded | null {
   return { protocol: last.protocol, ports: [first.port, last.port] }
 }
 
+/** Ports as {@link parseGuarded} reads them. */
+export function formatGuarded({ protocol, ports: [first, last] }: Guarded): string {
+  return `${first === last ? '' : `${first}-`}${last}/${protocol}`
+}
+
 /** The same ports by both protocols. */
 export function byBoth(ranges: readonly Ports[]): Guarded[] {
   return (['tcp', 'udp'] as const).flatMap((protocol) => ranges.map((ports) => ({ protocol, ports })))

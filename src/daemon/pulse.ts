@@ -8,6 +8,7 @@ import type { Tap } from '../gate/tap'
 import { reason } from '../system/fault'
 import { readHead } from '../system/files'
 import type { ServiceManager } from '../system/service-manager'
+import type { StateHearing } from './state/state'
 import type { TapSource } from './taps/source'
 
 /** Milliseconds between two looks. */
@@ -58,10 +59,20 @@ export class Pulse {
   /** The port that is probed; null: there is none. */
   #port: number | null = null
   #isWarned = false
+  /** Whether it has begun to hear: before that it waits for the clock. */
+  #isHearing = false
 
   constructor(setup: PulseSetup) {
     this.#setup = setup
     this.#watch = new ProbeWatch(setup.isSure)
+  }
+
+  /** What is known of the daemon's hearing. */
+  get hearing(): StateHearing {
+    if (!this.#isHearing) return 'waiting'
+    if (this.#setup.manager.folder === null || this.#port === null) return 'unknown'
+    // Until the first probe arrives, nothing proves that taps do.
+    return this.#hearing === 'well' && !this.#watch.hasHeard ? 'unknown' : this.#hearing
   }
 
   /** Whether a tap is a probe, and no part of a knock. */
@@ -79,6 +90,7 @@ export class Pulse {
 
   /** The daemon hears: shows that from now on, until it is aborted. */
   async begin(signal: AbortSignal): Promise<void> {
+    this.#isHearing = true
     this.#lives = Number((await this.#read('unheard')) ?? 0) || 0
     this.#watch = new ProbeWatch(this.#setup.isSure, this.#lives)
     await this.look(performance.now())

@@ -1,4 +1,5 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
+import type { Told } from '../gate/chronicle'
 import type { Now } from '../gate/clock'
 import type { Lock } from '../gate/firewall'
 import type { Knock } from '../gate/knock'
@@ -20,7 +21,7 @@ const QUIET = 60_000
 
 /** Tells the log what is refused, and keeps it from being filled: nobody's refusals take the place of what others should read. */
 export class Refusals {
-  readonly #stages: Pick<Stages, 'listener' | 'ledger' | 'log' | 'now'>
+  readonly #stages: Pick<Stages, 'listener' | 'ledger' | 'log' | 'now' | 'chronicle'>
   readonly #quiet = new Quiet(QUIET)
   /** How many of each key's refusals are said. */
   readonly #shares = new Shares(REFUSALS, REFUSAL_RATE)
@@ -29,7 +30,7 @@ export class Refusals {
   /** Knocks that their own source has said again. */
   retransmits = 0
 
-  constructor(stages: Pick<Stages, 'listener' | 'ledger' | 'log' | 'now'>) {
+  constructor(stages: Pick<Stages, 'listener' | 'ledger' | 'log' | 'now' | 'chronicle'>) {
     this.#stages = stages
   }
 
@@ -69,7 +70,7 @@ export class Refusals {
     }
     // A disk that fails refuses every knock alike: each key is told of it once in a while.
     const name = refusal === 'ledger-unavailable' ? key.fingerprint : `${key.fingerprint} ${v} ${window}`
-    this.#say(refusal, about, `${refusal} ${name}`)
+    this.#say(refusal, about, `${refusal} ${name}`, { key: key.id, source, action: request.action })
   }
 
   /** A knock that could not be claimed; its own source saying it again is no news, and is counted. */
@@ -87,11 +88,17 @@ export class Refusals {
     this.#unsaid.clear()
   }
 
-  /** @param name of what is said once in a while only */
-  #say(refusal: Refusal, about: { readonly key: string; readonly [field: string]: unknown }, name: string): void {
-    const { log, now } = this.#stages
-    const { steady } = now()
+  /** @param name of what is said once in a while only @param knock absent where a tap alone was refused */
+  #say(
+    refusal: Refusal,
+    about: { readonly key: string; readonly [field: string]: unknown },
+    name: string,
+    knock?: Omit<Told, 'at' | 'outcome'>,
+  ): void {
+    const { log, now, chronicle } = this.#stages
+    const { steady, wall } = now()
     if (!this.#quiet.may(name, steady)) return
+    chronicle?.refused(refusal, wall, knock)
     if (!this.#shares.take(about.key, 1, steady)) this.#unsaid.set(about.key, 1 + (this.#unsaid.get(about.key) ?? 0))
     else if (refusal === 'ledger-unavailable') log.error({ refusal, ...about }, 'refused')
     else log.warn({ refusal, ...about }, 'refused')

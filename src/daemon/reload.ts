@@ -9,7 +9,7 @@ import { inTurn } from './in-turn'
 import { KeyringLog } from './keyring-log'
 import { judgePasscodes } from './passcode-rules'
 import { loadServerKeys, readAgainAt, type ServerKeys } from './server-keys'
-import { watchKeys } from './watch-keys'
+import { watchFolder } from './watch-folder'
 
 const NOTHING: ServerKeys = { keys: [], faults: [], held: [], unread: [], ignored: [] }
 
@@ -47,7 +47,7 @@ export class Reloader {
     this.#keyringLog = new KeyringLog(log)
     this.#neverLock = config.neverLock
     const changed = () => this.#ask()
-    this.#isWatched = watchKeys(config.keys, changed, (message) => log.warn(message))
+    this.#isWatched = watchFolder(config.keys, changed, (message) => log.warn(message))
   }
 
   /** The keys as they were loaded last: another list where they have changed. */

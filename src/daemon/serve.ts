@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import { Chronicle } from '../gate/chronicle'
 import { Leases } from '../gate/leases'
 import { Listener } from '../gate/listener/listener'
 import { Passcodes } from '../gate/passcodes/passcodes'
@@ -17,9 +18,11 @@ import { Daemon } from './daemon'
 import { watchExposure } from './exposure/watch'
 import { FailOpenWatch } from './fail-open-watch'
 import { openLedger } from './ledger/disk'
+import { Orders } from './orders/orders'
 import { checkPrivileges } from './privileges'
 import { Pulse } from './pulse'
 import { Reloader } from './reload'
+import { StateKeeper } from './state/keeper'
 import { poolOf, tapRulesOf } from './tap-rules'
 import { openTaps } from './taps/open'
 import type { TapSource } from './taps/source'
@@ -37,6 +40,8 @@ export interface ServeOptions {
   readonly allowRoot: boolean
   /** How the daemon was called: what to do about its privileges names it. */
   readonly command: string
+  /** Version and commit: its state names them. */
+  readonly program: string
 }
 
 /** Both clocks, in milliseconds. */
@@ -69,7 +74,19 @@ export async function serve(
   const taps = openTaps(config.taps, warn, config.datagram.ports)
   const pulse = pulseOf(taps, config, backend, reloader, log)
   await untilClockIsRight(log, now, (status) => pulse.wait(status, now().steady))
-  const { daemon, disk, open, unknown } = await begin(options, config, backend, reloader, log)
+  const chronicle = new Chronicle(now().wall)
+  const { daemon, disk, open, unknown, leases } = await begin(options, config, backend, reloader, chronicle, log)
+  const keeper = new StateKeeper({
+    program: options.program,
+    file: options.file,
+    ...{ config, leases, chronicle, taps, log, now },
+    keys: () => reloader.judged,
+    heard: () => daemon.heard,
+    hearing: () => pulse.hearing,
+  })
+  await keeper.begin()
+  const orders = new Orders({ ledger: config.ledger.path, daemon, chronicle, log, now })
+  await orders.begin()
   reloader.follow()
   const ending = new AbortController()
   const failOpen = new FailOpenWatch(open, log)
@@ -85,7 +102,10 @@ export async function serve(
     process.on('SIGTERM', end).on('SIGINT', end)
     taps
       .start(
-        (tap) => pulse.isProbe(tap) || daemon.hear(tap),
+        (tap) => {
+          orders.hear(tap)
+          if (!pulse.isProbe(tap)) daemon.hear(tap)
+        },
         () => daemon.finish().then(end),
       )
       .then(async () => {
@@ -108,6 +128,8 @@ export async function serve(
   ending.abort()
   await taps.stop()
   await daemon.settle()
+  await orders.end()
+  await keeper.end()
   await disk.close()
   log.info({ ...taps.counters, retransmits: daemon.retransmits }, 'ended')
   return isInOrder
@@ -126,7 +148,14 @@ function pulseOf(taps: TapSource, config: Config, backend: Backend, reloader: Re
 }
 
 /** Joins the stages, and has the daemon take over the keys and what an earlier run has left in force. */
-async function begin({ newLedger }: ServeOptions, config: Config, backend: Backend, reloader: Reloader, log: Logger) {
+async function begin(
+  { newLedger }: ServeOptions,
+  config: Config,
+  backend: Backend,
+  reloader: Reloader,
+  chronicle: Chronicle,
+  log: Logger,
+) {
   const warn = (message: string) => log.warn(message)
   const { ledger, disk, isFresh } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
   const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
@@ -145,13 +174,13 @@ async function begin({ newLedger }: ServeOptions, config: Config, backend: Backe
     log,
   )
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
-  const daemon = new Daemon({ listener, passcodes, ledger, leases, firewall: open.firewall, log, now })
+  const daemon = new Daemon({ listener, passcodes, ledger, leases, firewall: open.firewall, chronicle, log, now })
   await reloader.handTo(daemon)
   await daemon.restore()
   if (!listener.namesWrongClocks) log.info('too many keys to diagnose clients whose clock is wrong')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)
-  return { daemon, disk, open, unknown }
+  return { daemon, disk, open, unknown, leases }
 }
 
 /** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */

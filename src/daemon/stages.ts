@@ -1,4 +1,5 @@
 import type { Logger } from 'pino'
+import type { Chronicle } from '../gate/chronicle'
 import type { Now } from '../gate/clock'
 import type { Firewall } from '../gate/firewall'
 import type { Leases } from '../gate/leases'
@@ -14,6 +15,8 @@ export interface Stages {
   readonly ledger: Ledger
   readonly leases: Leases
   readonly firewall: Firewall
+  /** Absent where nobody wants to be told afterwards. */
+  readonly chronicle?: Chronicle
   readonly log: Logger
   readonly now: () => Now
 }

@@ -2,6 +2,7 @@ import { type Cidr, inCidr, parseCidr } from '../protocol/address'
 import type { Service } from '../protocol/service'
 import type { Now } from './clock'
 import { type Entry, isLease, type Lease, type Lock } from './firewall'
+import { InForce } from './in-force'
 import type { Grant } from './policy'
 
 /** Leases in force, of all keys, and of one key so that none can use up the room of the others, where nothing else is said. */
@@ -26,14 +27,7 @@ export interface Change {
  * nobody more time.
  */
 export class Leases {
-  /** slot → lease */
-  readonly #leases = new Map<string, Lease>()
-  /** The leases of each key by its fingerprint: there may be 65,536 of all keys, and no more is looked at than has to be. */
-  readonly #ofKey = new Map<string, OfKey>()
-  /** slot → lock */
-  readonly #locks = new Map<string, Lock>()
-  /** address → the locks on it, one of a key at most */
-  readonly #lockedBy = new Map<string, readonly Lock[]>()
+  readonly #inForce = new InForce((entry) => this.#endOf(entry))
   /** When an entry ends on the monotonic clock, in milliseconds; Infinity: until closed */
   readonly #ends = new WeakMap<Entry, number>()
   /** What has stood in the firewall, and what an entry that has not is to take the place of. */
@@ -64,22 +58,27 @@ export class Leases {
       if (!isAlive(entry.fingerprint)) this.#change(entry, 'closed')
       else if (entry.until !== null && entry.until * 1000 <= now.wall) this.#change(entry, 'expired')
       else if (this.current(entry)) this.#change(entry, 'replaced')
-      else this.#set(entry)
+      else this.#inForce.set(entry)
       this.stands(entry)
     }
   }
 
   get size(): number {
-    return this.#leases.size
+    return this.#inForce.leases.size
   }
 
   get locks(): number {
-    return this.#locks.size
+    return this.#inForce.locks.size
+  }
+
+  /** Another number after each change of what should be in force. */
+  get revision(): number {
+    return this.#inForce.revision
   }
 
   /** Everything that should be in force. */
   all(): Entry[] {
-    return [...this.#leases.values(), ...this.#locks.values()]
+    return [...this.#inForce.leases.values(), ...this.#inForce.locks.values()]
   }
 
   /** Whether just this should be in force: an entry that has been made longer is another one. */
@@ -90,7 +89,7 @@ export class Leases {
 
   /** What is wanted in the place of an entry: itself, itself made longer, or another one; undefined where nothing is. */
   current(entry: Entry): Entry | undefined {
-    return (isLease(entry) ? this.#leases : this.#locks).get(slotOf(entry))
+    return isLease(entry) ? this.#inForce.lease(entry) : this.#inForce.lock(entry)
   }
 
   /** What may have to be changed in the firewall, since the last call. */
@@ -116,11 +115,11 @@ export class Leases {
       once: grant.once,
       until: grant.until,
     }))
-    const added = asked.filter((lease) => !this.#leases.has(slotOf(lease))).length
-    if (this.#leases.size + added > this.#most.all) return null
+    const added = asked.filter((lease) => !this.#inForce.lease(lease)).length
+    if (this.size + added > this.#most.all) return null
     if (this.count(fingerprint, []) + added > this.#most.key) return null
     return asked.map((lease) => {
-      const before = this.#leases.get(slotOf(lease))
+      const before = this.#inForce.lease(lease)
       const next = before && !lease.once ? this.#extended(before, lease, now) : lease
       if (next === before) return before
       this.#ends.set(next, Math.max(endOf(next.until, now), before && !lease.once ? this.#endOf(before) : 0))
@@ -128,7 +127,7 @@ export class Leases {
         this.#before.set(next, before)
         this.#change(before, 'replaced')
       }
-      this.#set(next)
+      this.#inForce.set(next)
       this.#change(next, 'wanted')
       return next
     })
@@ -143,11 +142,11 @@ export class Leases {
 
   /** How many leases a key has for these services, whatever their addresses. @param services none: all of them */
   count(fingerprint: string, services: readonly Service[]): number {
-    return services.length === 0 ? (this.#ofKey.get(fingerprint)?.leases.size ?? 0) : this.#of(fingerprint, services).length
+    return services.length === 0 ? (this.#inForce.of(fingerprint)?.leases.size ?? 0) : this.#of(fingerprint, services).length
   }
 
   #of(fingerprint: string, services: readonly Service[]): Lease[] {
-    return [...(this.#ofKey.get(fingerprint)?.leases ?? [])].filter(
+    return [...(this.#inForce.of(fingerprint)?.leases ?? [])].filter(
       (lease) =>
         services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol),
     )
@@ -158,7 +157,7 @@ export class Leases {
    * that no lock may name any more.
    */
   expire(isAlive: (fingerprint: string) => boolean, isSpared: (address: string) => boolean, now: Now): void {
-    for (const [fingerprint, own] of this.#ofKey) {
+    for (const [fingerprint, own] of this.#inForce.keys()) {
       const isKept = isAlive(fingerprint)
       // The bounds may be too early, since what ends leaves them as they are, and never too late.
       if (isKept && own.steady > now.steady && own.wall > now.wall) continue
@@ -166,10 +165,10 @@ export class Leases {
       for (const lease of own.leases) {
         if (this.#hasEnded(lease, now)) this.#end(lease, 'expired')
         else if (!isKept) this.#end(lease, 'closed')
-        else this.#bound(own, lease)
+        else this.#inForce.bound(own, lease)
       }
     }
-    for (const lock of this.#locks.values()) {
+    for (const lock of this.#inForce.locks.values()) {
       if (this.#hasEnded(lock, now)) this.#end(lock, 'expired')
       else if (!isAlive(lock.fingerprint) || isSpared(lock.address)) this.#end(lock, 'closed')
     }
@@ -179,17 +178,11 @@ export class Leases {
     return this.isOver(entry, now, 'steady') || this.isOver(entry, now, 'wall')
   }
 
-  /** Has the leases of a key looked at when this one ends. */
-  #bound(own: OfKey, lease: Lease): void {
-    own.steady = Math.min(own.steady, this.#endOf(lease))
-    own.wall = Math.min(own.wall, lease.until === null ? Infinity : lease.until * 1000)
-  }
-
-  /** Ends the leases of which this holds, whoever's they are. @returns whether there are any */
-  endAll(isMeant: (lease: Lease) => boolean): boolean {
-    const ended = [...this.#leases.values()].filter(isMeant)
+  /** Ends the leases of which this holds, whoever's they are; returns them. */
+  endAll(isMeant: (lease: Lease) => boolean): Lease[] {
+    const ended = [...this.#inForce.leases.values()].filter(isMeant)
     for (const lease of ended) this.#end(lease, 'closed')
-    return ended.length > 0
+    return ended
   }
 
   /** Whether an entry's time is over by one of the clocks, whatever has become of it. */
@@ -221,18 +214,18 @@ export class Leases {
    */
   giveUp(lease: Lease, isThere: (entry: Entry) => boolean, now: Now): void {
     if (!this.wants(lease)) return
-    this.#unset(lease)
+    this.#inForce.unset(lease)
     let before = this.#before.get(lease)
     while (before && !this.#stood.has(before)) before = this.#before.get(before)
     // One connection that may have been used is not put back.
     if (!before || (before.once && !isThere(before))) return
-    if (this.#endOf(before) > now.steady) this.#set(before)
+    if (this.#endOf(before) > now.steady) this.#inForce.set(before)
     else this.#change(before, 'expired')
   }
 
   /** Notes that a lease for one connection has ended with its rule, which is gone from the firewall: nobody knows whether it was used. */
   lose(lease: Lease): void {
-    if (this.wants(lease)) this.#unset(lease)
+    if (this.wants(lease)) this.#inForce.unset(lease)
   }
 
   /**
@@ -241,20 +234,28 @@ export class Leases {
    * @returns the key's lock; null when there are too many
    */
   lock(lock: Lock, now: Now): Lock | null {
-    const before = this.#locks.get(slotOf(lock))
+    const before = this.#inForce.lock(lock)
     if (before && before.until >= lock.until) return before
-    const ofKey = () => [...this.#locks.values()].filter(({ fingerprint }) => fingerprint === lock.fingerprint).length
-    if (!before && (this.#locks.size >= MAX_LOCKS || ofKey() >= MAX_KEY_LOCKS)) return null
+    const ofKey = () => [...this.#inForce.locks.values()].filter(({ fingerprint }) => fingerprint === lock.fingerprint).length
+    if (!before && (this.locks >= MAX_LOCKS || ofKey() >= MAX_KEY_LOCKS)) return null
     if (before) this.#end(before, 'replaced')
     this.#ends.set(lock, endOf(lock.until, now))
-    this.#set(lock)
+    this.#inForce.set(lock)
     this.#change(lock, 'wanted')
     return lock
   }
 
   /** The lock on an address, the longest of them, or undefined. */
   locked(address: string): Lock | undefined {
-    return this.#lockedBy.get(address)?.reduce((longest, lock) => (lock.until > longest.until ? lock : longest))
+    const [first, ...others] = this.#inForce.locksOn(address)
+    return first && others.reduce((longest, lock) => (lock.until > longest.until ? lock : longest), first)
+  }
+
+  /** Ends the locks on an address, whoever's they are; returns them. */
+  unlock(address: string): readonly Lock[] {
+    const ended = this.#inForce.locksOn(address)
+    for (const lock of ended) this.#end(lock, 'closed')
+    return ended
   }
 
   /**
@@ -277,46 +278,9 @@ export class Leases {
   }
 
   #end(entry: Entry, why: Why): void {
-    this.#unset(entry)
+    this.#inForce.unset(entry)
     this.#change(entry, why)
   }
-
-  #set(entry: Entry): void {
-    if (isLease(entry)) {
-      const own = this.#ofKey.get(entry.fingerprint) ?? { leases: new Set(), steady: Infinity, wall: Infinity }
-      this.#ofKey.set(entry.fingerprint, own)
-      const before = this.#leases.get(slotOf(entry))
-      if (before) own.leases.delete(before)
-      own.leases.add(entry)
-      this.#bound(own, entry)
-      this.#leases.set(slotOf(entry), entry)
-      return
-    }
-    this.#locks.set(slotOf(entry), entry)
-    this.#lockedBy.set(entry.address, [...(this.#lockedBy.get(entry.address) ?? []), entry])
-  }
-
-  #unset(entry: Entry): void {
-    if (isLease(entry)) {
-      const standing = this.#leases.get(slotOf(entry))
-      const own = this.#ofKey.get(entry.fingerprint)
-      if (standing) own?.leases.delete(standing)
-      if (own?.leases.size === 0) this.#ofKey.delete(entry.fingerprint)
-      this.#leases.delete(slotOf(entry))
-      return
-    }
-    this.#locks.delete(slotOf(entry))
-    const others = this.#lockedBy.get(entry.address)?.filter((lock) => lock !== entry) ?? []
-    if (others.length > 0) this.#lockedBy.set(entry.address, others)
-    else this.#lockedBy.delete(entry.address)
-  }
-}
-
-/** The leases of a key, and no later than when the first of them ends: in steady and in Unix milliseconds. */
-interface OfKey {
-  readonly leases: Set<Lease>
-  steady: number
-  wall: number
 }
 
 function endOf(until: number | null, now: Now): number {
@@ -326,14 +290,4 @@ function endOf(until: number | null, now: Now): number {
 /** Whether a lease lets an address in. */
 function opensFor(lease: Lease, address: string): boolean {
   return lease.address === address || (lease.address.includes('/') && inCidr(parseCidr(lease.address) as Cidr, address))
-}
-
-/**
- * What there can be one of: leases of one key for one door are one lease, but one that admits one connection is another than one that admits
- * all; and a key has one lock on an address.
- */
-function slotOf(entry: Entry): string {
-  if (!isLease(entry)) return `${entry.fingerprint} ${entry.address}`
-  const { fingerprint, address, protocol, port, once } = entry
-  return `${fingerprint} ${address} ${port}/${protocol} ${once}`
 }

@@ -83,13 +83,14 @@ export const tooLong = (path: string, max: number, size: number): Fault =>
 /**
  * Reads the beginning of a file, whatever its length, mode and owner; never a device or a pipe.
  * @param most bytes at most
+ * @param flags more of those of open(2), such as O_NOFOLLOW
  * @throws {ReadFault} where it can't be read
  * @throws {Fault} where it is no file
  */
-export async function readHead(path: string, most: number): Promise<{ bytes: Uint8Array; stats: Stats }> {
+export async function readHead(path: string, most: number, flags = 0): Promise<{ bytes: Uint8Array; stats: Stats }> {
   const unreadable = (error: unknown) => Promise.reject(new ReadFault(path, error))
   // Not blocking, so that a pipe in the place of a file can't hold us up; it is refused below.
-  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK).catch(unreadable)
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK | flags).catch(unreadable)
   try {
     const stats = await file.stat().catch(unreadable)
     if (!stats.isFile()) throw new Fault(`${path}: is not a regular file`)

@@ -3,6 +3,7 @@ import { warnOfFloors } from '../../src/daemon/ahead'
 import { Daemon } from '../../src/daemon/daemon'
 import { startingRecords } from '../../src/daemon/ledger/disk'
 import { formatRecord, readLedger } from '../../src/daemon/ledger/record'
+import { Chronicle } from '../../src/gate/chronicle'
 import type { Now } from '../../src/gate/clock'
 import type { Batch, Entry, Lease } from '../../src/gate/firewall'
 import { Leases } from '../../src/gate/leases'
@@ -139,6 +140,8 @@ export class World {
   readonly disk = new Disk()
   readonly openings: Opening[] = []
   readonly log: Said[] = []
+  /** What the daemon remembers, and the next one, too. */
+  readonly chronicle: Chronicle
   /** The kernel's rules, which outlive the daemon. */
   readonly rules = new Set<Entry>()
   /** What a change of the rules waits for: the kernel, or whoever has its lock, may be slow. */
@@ -159,6 +162,7 @@ export class World {
     this.skew = skew
     this.random = seededRandom(seed)
     this.wall = seconds * 1000
+    this.chronicle = new Chronicle(this.wall)
     this.#neverLock = cidrs(...neverLock)
   }
 
@@ -215,6 +219,7 @@ export class World {
           },
         },
       ],
+      chronicle: this.chronicle,
       log,
       now: () => this.now,
     })

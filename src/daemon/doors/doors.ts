@@ -47,15 +47,23 @@ export class Doors {
 
   /** Resolves when an entry is in force, has ended before it was, or could not be put there. */
   opened(entry: Entry): Promise<Outcome> {
-    return (
-      this.#workerOf(entry)?.wait({ entry, for: 'in force' }) ??
-      Promise.resolve({ failed: 'the firewall has no table for this address' })
-    )
+    const [outcome] = this.#workerOf(entry)?.wait([{ entry, for: 'in force' }]) ?? []
+    return outcome ?? Promise.resolve({ failed: 'the firewall has no table for this address' })
   }
 
-  /** Resolves when an entry that has ended stands there no more, or when it could not be taken away, which is tried again. */
-  shut(entry: Entry): Promise<Outcome> {
-    return this.#workerOf(entry)?.wait({ entry, for: 'gone' }) ?? Promise.resolve('ended')
+  /**
+   * Resolves when entries that have ended stand there no more, or could not be taken away, which is tried again.
+   * @returns what has become of each, in their order
+   */
+  async shut(entries: readonly Entry[]): Promise<Outcome[]> {
+    const outcomes = new Map<Entry, Outcome>()
+    const waitIn = async (worker: TableWorker) => {
+      const own = entries.filter(({ address }) => worker.table.holds(address))
+      const all = await Promise.all(worker.wait(own.map((entry) => ({ entry, for: 'gone' }))))
+      for (const [i, entry] of own.entries()) outcomes.set(entry, all[i])
+    }
+    await Promise.all(this.#workers.map(waitIn))
+    return entries.map((entry) => outcomes.get(entry) ?? 'ended')
   }
 
   /** Whether the firewall shuts a door when its time comes, without us. */

@@ -110,11 +110,11 @@ export class TableWorker {
     this.#running = null
   }
 
-  /** Resolves when it is known what has become of an entry. */
-  wait(waiter: Waiter): Promise<Outcome> {
-    const outcome = this.#waiting.add(waiter)
+  /** Resolve when it is known what has become of each entry. */
+  wait(waiters: readonly Waiter[]): Promise<Outcome>[] {
+    const outcomes = waiters.map((waiter) => this.#waiting.add(waiter))
     this.#tell()
-    return outcome
+    return outcomes
   }
 
   /** Resolves when nothing is being changed; whoever still waits is told that it could not be done. */
@@ -256,7 +256,7 @@ export class TableWorker {
   #failToRemove(entry: Entry, why: string): boolean {
     const due = this.#plan.dueOf(entry)
     if (!due) return false
-    const isTold = this.#waiting.fail((one) => nameOf(one.entry) === nameOf(entry), why)
+    const isTold = this.#waiting.failOf(entry, why)
     if (this.#plan.stands(entry)) {
       this.#plan.putOff(due, this.#now().steady + RETRY)
       return !isTold

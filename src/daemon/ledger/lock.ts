@@ -40,9 +40,13 @@ export async function hold(path: string, file: FileHandle): Promise<void> {
   }
 }
 
-/** Looks whether a ledger is held, by taking its lock for a moment. @throws {Fault} where that can't be known */
-export async function isHeld(path: string): Promise<boolean> {
-  const file = await open(path, constants.O_RDWR | constants.O_NONBLOCK)
+/**
+ * Looks whether a ledger is held, by taking its lock for a moment.
+ * @param flags more of those of open(2), such as O_NOFOLLOW
+ * @throws {Fault} where that can't be known
+ */
+export async function isHeld(path: string, flags = 0): Promise<boolean> {
+  const file = await open(path, constants.O_RDWR | constants.O_NONBLOCK | flags)
   try {
     await hold(path, file)
     return false

@@ -164,6 +164,11 @@ class Stage {
     return { leases, outcome: Promise.all(leases.map(opened)) }
   }
 
+  /** What becomes of the end of one lease. */
+  async shut(lease: Lease): Promise<Outcome> {
+    return (await this.doors.shut([lease]))[0]
+  }
+
   close(key: string, services: readonly Service[] = [], address = HOME): Lease[] {
     const ended = this.leases.close(key, address, services)
     this.doors.follow()
@@ -326,7 +331,7 @@ describe('a door', () => {
     const [call] = stage.kernel.calls.splice(0) as [Call]
     call.end('not made, and nobody knows')
     await stage.rest()
-    expect([await outcome, await stage.doors.shut(closed as Lease), stage.ports]).toEqual([['ended'], 'ended', []])
+    expect([await outcome, await stage.shut(closed as Lease), stage.ports]).toEqual([['ended'], 'ended', []])
     expect(stage.said().filter((msg) => msg === 'closed')).toHaveLength(1)
   })
 
@@ -387,7 +392,7 @@ describe('a door', () => {
     stage.open('alice', stage.grant(60))
     await stage.run()
     const [ended] = stage.close('alice')
-    const shut = stage.doors.shut(ended as Lease)
+    const shut = stage.shut(ended as Lease)
     await stage.run('not made, and nobody knows', 'change')
     expect([await shut, stage.ports]).toEqual([{ failed: DESCRIBED.lost }, [22]])
     stage.tick(1_000)
@@ -527,7 +532,7 @@ describe('a rule that the firewall refuses', () => {
     const good = stage.open('bob', stage.grant(60))
     const [ended] = stage.close('bob', [], '10.0.0.9')
     await stage.run()
-    expect([await bad.outcome, await good.outcome, await stage.doors.shut(ended as Lease)]).toEqual([
+    expect([await bad.outcome, await good.outcome, await stage.shut(ended as Lease)]).toEqual([
       [{ failed: DESCRIBED.refused }],
       ['in force'],
       'ended',
@@ -541,7 +546,7 @@ describe('a rule that the firewall refuses', () => {
     await stage.run()
     stage.open(POISON, stage.grant(60))
     const [ended] = stage.close('bob')
-    const shut = stage.doors.shut(ended as Lease)
+    const shut = stage.shut(ended as Lease)
     await stage.run()
     expect([await shut, stage.ports]).toEqual(['ended', []])
   })
@@ -691,7 +696,7 @@ describe('what another program', () => {
     stage.kernel.rules = []
     const [ended] = stage.close('alice')
     await stage.run()
-    expect([await stage.doors.shut(ended as Lease), stage.said()]).toEqual(['ended', ['closed']])
+    expect([await stage.shut(ended as Lease), stage.said()]).toEqual(['ended', ['closed']])
   })
 
   it('has taken away before it was closed has all that is wanted written anew in one step, however many wait', async () => {

@@ -1,17 +1,17 @@
 import { type FSWatcher, type Stats, statSync, watch } from 'node:fs'
 import { reason } from '../system/fault'
 
-/** Changes in the keyring's folder come in bursts; they are taken together after this many milliseconds. */
+/** Changes in a folder come in bursts; they are taken together after this many milliseconds. */
 const WATCH_DELAY = 30
 /** Milliseconds between two looks at the folder itself. */
 const LOOK = 1_000
 
 /**
- * Keys that are added or revoked are seen at once. What no watch sees (another folder in the place of this one, a filesystem that
- * can't be watched) is seen by looking, but for what is changed in its place.
+ * Files that are added or taken away are seen at once. What no watch sees (another folder in the place of this one, one that is not there yet,
+ * a filesystem that can't be watched) is seen by looking, but for what is changed in its place.
  * @returns tells whether there is a watch
  */
-export function watchKeys(folder: string, changed: () => void, warn: (message: string) => void): () => boolean {
+export function watchFolder(folder: string, changed: () => void, warn: (message: string) => void): () => boolean {
   let isDue = false
   const tell = () => {
     isDue = false
