@@ -1,0 +1,106 @@
+import { randomInt } from 'node:crypto'
+import type { Check } from '../../daemon/checks/check'
+import type { Config } from '../../daemon/config'
+import { loadServerKeys } from '../../daemon/server-keys'
+import { poolOf } from '../../daemon/tap-rules'
+import { Fault, inOneLine } from '../../system/fault'
+import { asOwner } from '../../system/files'
+import { giveOrder } from '../orders'
+import { type Ends, plugIn, unplug } from './place/cable'
+import { inPlace, type Place } from './place/place'
+
+/* Whether the daemon hears what comes from outside: a packet is sent to it by a private network, and it says whether it has seen it. */
+
+/** The name of each of these checks, behind it the family. */
+const NAME = 'packets heard'
+/** Milliseconds between two packets to the daemon, which may look at what it is asked a second later only. */
+const AGAIN = 400
+/** How many: more than it takes for any daemon that answers. */
+const MOST = 40
+
+/** What the daemon says: whether it has heard a tap from there; it does not run; or it does, and has not answered. */
+export type HeardAnswer = { readonly heard?: boolean | undefined; readonly failed?: string | undefined } | 'dead' | 'silent'
+/** Asks the running daemon to say when it hears a tap of a source. */
+export type AskHeard = (source: string) => Promise<HeardAnswer>
+
+/**
+ * Sends packets to a port of the pools from a private network, over each family that this machine has, and asks the running daemon whether it has
+ * heard them. Nothing is opened, and nothing of it stays.
+ * @param ask asks the daemon: by an order, unless it is told otherwise
+ * @returns one check for each family; where it can't be known at all, one
+ */
+export async function heardChecks(
+  config: Config,
+  ask: AskHeard = (source) => giveOrder(config, { kind: 'await-tap', source }),
+): Promise<Check[]> {
+  try {
+    const { keys } = await asOwner(config.keys, () => loadServerKeys(config.keys, config.server))
+    const pool = poolOf(keys)
+    if (pool.length === 0)
+      return [unknown('there is no key, and so no port at which knocks are heard', 'make one with "knockturn key new"')]
+    const port = pool[randomInt(pool.length)]
+    return await inPlace({}, async (place) => {
+      const cable = await plugIn(place, config.firewall.guard)
+      try {
+        return await Promise.all(cable.ends.map((ends) => heardOver(ends, place, port, config, ask)))
+      } finally {
+        await unplug(cable)
+      }
+    })
+  } catch (error) {
+    if (!(error instanceof Fault)) throw error
+    return [unknown(`cannot be tried: ${error.message}`, error.hint)]
+  }
+}
+
+const unknown = (evidence: string, remedy?: string): Check => ({
+  name: NAME,
+  verdict: 'unknown',
+  evidence,
+  ...(remedy === undefined ? {} : { remedy }),
+})
+
+async function heardOver(
+  { family, host, strangers }: Ends,
+  place: Place,
+  port: number,
+  { taps }: Config,
+  ask: AskHeard,
+): Promise<Check> {
+  const name = `${NAME} over ${family}`
+  const [source] = strangers
+  let isAnswered = false
+  const asked = ask(source)
+    .catch((error): HeardAnswer => ({ failed: inOneLine(error) }))
+    .finally(() => (isAnswered = true))
+  for (let i = 0; i < MOST && !isAnswered; i++)
+    await place.ask('touch', [[{ protocol: 'tcp', address: host, port }], AGAIN], AGAIN)
+  const answer = await asked
+  const sent = `a packet from ${source} to port ${port} of the pool, by a private network`
+  if (answer === 'dead')
+    return {
+      name,
+      verdict: 'unknown',
+      evidence: 'no daemon runs that could hear',
+      remedy: 'start it: "systemctl start knockdaemon"',
+    }
+  if (answer !== 'silent' && answer.failed !== undefined)
+    return { name, verdict: 'unknown', evidence: `the daemon was asked in vain: ${answer.failed}` }
+  if (answer !== 'silent' && answer.heard) return { name, verdict: 'ok', evidence: `${sent}, has come to the daemon` }
+  return {
+    name,
+    verdict: 'fault',
+    evidence: `${sent}, has not come to the daemon (source "${taps.source}")`,
+    remedy: REMEDIES[taps.source],
+  }
+}
+
+/** What to do where nothing is heard, by the source of taps. */
+const REMEDIES: Readonly<Record<Config['taps']['source'], string>> = {
+  nflog:
+    'run "knockturn firewall install" and restart the daemon; if that does not help, a rule in front of the log rules drops it: look for ' +
+    'it with "nft list ruleset" and "iptables-save"',
+  file: 'run "knockturn firewall install", and look whether the log rules write to the file of [taps]: "knockturn firewall show"',
+  journal: 'run "knockturn firewall install", and look whether "journalctl -k" shows lines with the prefix of [taps]',
+  stdin: 'look whether what feeds the daemon’s standard input has the log rules’ lines',
+}
