@@ -12,6 +12,7 @@ import { print } from './voice'
 interface Options {
   readonly config: string
   readonly json?: boolean
+  readonly try: boolean
 }
 
 /** Gives knockturn the command that checks a server. */
@@ -24,14 +25,15 @@ export function addDoctor(parent: Command): void {
   )
     .addOption(configOption())
     .option('--json', 'print what was found as JSON')
+    .option('--no-try', 'only look: send no packets, and start no daemon to try a whole knock')
     .action(doctor)
 }
 
-async function doctor({ config, json = false }: Options): Promise<void> {
+async function doctor({ config, json = false, try: isToTry }: Options): Promise<void> {
   if (process.geteuid?.() !== 0 || !(await mayTry()))
     throw new Fault('only root sees all that is to be checked, with CAP_NET_ADMIN', { hint: 'run this as root, or with sudo' })
   const all: Check[] = []
-  await examine(config, (checks) => {
+  await examine(config, isToTry, (checks) => {
     all.push(...checks)
     if (!json) for (const check of checks) printCheck(check)
   })

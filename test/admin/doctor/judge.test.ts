@@ -4,10 +4,11 @@ import { judgeLimits } from '../../../src/admin/doctor/daemon'
 import { leftOpen, readReport } from '../../../src/admin/doctor/daemon-half'
 import { type FirewallFacts, judgeFirewalls } from '../../../src/admin/doctor/firewalls'
 import { judgeFront, judgeSaved } from '../../../src/admin/doctor/guard'
-import { judgeKeyEnds, readKeyList } from '../../../src/admin/doctor/key-ends'
+import { judgeKeyEnds } from '../../../src/admin/doctor/key-ends'
 import { judgeListeners } from '../../../src/admin/doctor/listeners'
 import { judgeConntrack, judgeDisk, judgeModules, judgeNode } from '../../../src/admin/doctor/machine'
 import { judgeUnits, readUnit } from '../../../src/admin/doctor/units'
+import { readKeyList } from '../../../src/admin/key-list'
 import type { Listener } from '../../../src/admin/setup/listeners'
 import type { Check } from '../../../src/daemon/checks/check'
 import { Fault } from '../../../src/system/fault'
@@ -314,25 +315,43 @@ describe('what listens', () => {
 
 describe('the ends of keys', () => {
   const NOW = Date.parse('2026-11-30T12:00:00Z')
-  const key = (expires: string | null, isRevoked = false) => ({ id: 'alice', expires, isRevoked })
+  const LABEL = 'gate.example'
+  const listed = (id: string, more: object = {}) => ({
+    id,
+    server: LABEL,
+    pool: '50000-50100',
+    expires: null,
+    revoked: null,
+    grant: null,
+    ...more,
+  })
+  const judged = (...keys: object[]) => judgeKeyEnds(readKeyList(JSON.stringify(keys)), LABEL, NOW)
   it.each([
-    ['none ends', [key(null)], ['ok']],
-    ['one ends in a year', [key('2027-11-30T00:00:00Z')], ['ok']],
-    ['one ends in a week', [key('2026-12-07T00:00:00Z'), key(null)], ['note']],
-    ['one has ended', [key('2026-11-29T00:00:00Z'), key(null)], ['ok']],
-    ['all have ended', [key('2026-11-29T00:00:00Z'), key(null, true)], ['fault']],
+    ['none ends', [listed('a')], ['ok']],
+    ['one ends in a year', [listed('a', { expires: '2027-11-30T00:00:00Z' })], ['ok']],
+    ['one ends in a week', [listed('a', { expires: '2026-12-07T00:00:00Z' }), listed('b')], ['note']],
+    ['one has ended', [listed('a', { expires: '2026-11-29T00:00:00Z' }), listed('b')], ['ok']],
+    [
+      'all have ended',
+      [listed('a', { expires: '2026-11-29T00:00:00Z' }), listed('b', { revoked: '2026-01-01T00:00:00Z' })],
+      ['fault'],
+    ],
+    [
+      'the only valid one is another server’s',
+      [listed('a', { revoked: '2026-01-01T00:00:00Z' }), listed('b', { server: 'other' })],
+      ['fault'],
+    ],
     ['there is no key, which another check says', [], ['ok']],
   ])('%s', (_, keys, wanted) => {
-    expect(verdicts(judgeKeyEnds(keys, NOW))).toEqual(wanted)
+    expect(verdicts(judged(...keys))).toEqual(wanted)
   })
-  it('are those of this server', () => {
-    const list = [
-      { id: 'a', server: 'gate.example', expires: null, revoked: null },
-      { id: 'b', server: 'other', expires: null, revoked: null },
-    ]
-    expect(readKeyList(JSON.stringify(list), 'gate.example')).toEqual([{ id: 'a', expires: null, isRevoked: false }])
-    expect(readKeyList('', 'gate.example')).toBeNull()
-    expect(readKeyList('{}', 'gate.example')).toBeNull()
+  it('are unknown where there is no list', () => {
+    for (const text of ['', '{}']) expect(verdicts(judgeKeyEnds(readKeyList(text), LABEL, NOW))).toEqual(['unknown'])
+  })
+  it('are said in days', () => {
+    expect(judged(listed('alice', { expires: '2026-12-02T13:00:00Z' }))).toEqual(
+      found('note', /alice \(2 days\)/, /knockturn key new/),
+    )
   })
 })
 
