@@ -5,7 +5,6 @@ import { Fault } from '../../system/fault'
 import type { Saw } from './place/agent'
 import { type Ends, join as plug } from './place/cable'
 import type { Place } from './place/place'
-import { Program } from './place/program'
 
 /*
  * One knock from its beginning to its end in private places: a server with a daemon, a guard and a service, and a client, who is a stranger, too, by
@@ -91,13 +90,12 @@ export class SelfKnock {
     }
     await step('key', () => this.#makeKey(host))
     await step('firewall', () => this.#knockturn('firewall', 'install', '--config', this.#path('knockturn.toml')))
-    const daemon = this.#daemon()
     const isReal = this.#backend !== 'dry-run'
-    await step('daemon', () => daemon.line('"msg":"ready"', PATIENCE))
+    await step('daemon', () => this.#startDaemon())
     if (isReal) await step('shut', async () => expect(await sees(ours, SILENCE), 'silence'))
     const before = await this.#ledgerSize()
     await step('knock', () => this.#knock())
-    await step('tap', () => daemon.line('"msg":"accepted"', PATIENCE))
+    await step('tap', () => this.#server.line('"msg":"accepted"', PATIENCE))
     await step('ledger', async () => {
       if ((await this.#ledgerSize()) <= before) throw new Fault('nothing has been written to it')
     })
@@ -107,7 +105,7 @@ export class SelfKnock {
       expect(await sees(ours, ANSWER), 'open')
       expect(await sees(others, SILENCE), 'silence')
     })
-    await step('expiry', () => daemon.line('"msg":"expired"', LEASE * 1_000 + PATIENCE))
+    await step('expiry', () => this.#server.line('"msg":"expired"', LEASE * 1_000 + PATIENCE))
     await step('shut again', async () => expect(await sees(ours, SILENCE), 'silence'))
     return ''
   }
@@ -126,13 +124,14 @@ export class SelfKnock {
     return { HOME: this.#folder, XDG_STATE_HOME: this.#path('state') }
   }
 
-  /** Makes folder, config, cable and service. */
+  /** Makes folders, config, cable and service. */
   async #furnish(): Promise<Ends> {
     const [server, folder] = [this.#server, this.#folder]
-    await must(server, ['mount', '-t', 'tmpfs', '-o', 'size=16m,mode=0700', 'knockturn', folder])
-    await must(server, ['mkdir', '-m', '700', this.#path('keys')])
+    for (const place of [server, this.#client])
+      await place.run(['mount', '-t', 'tmpfs', '-o', 'size=16m,mode=0700', 'knockturn', folder])
+    await server.run(['mkdir', '-m', '700', this.#path('keys')])
     const cable = await plug(server, this.#client)
-    await must(server, ['sh', '-c', 'umask 077; cat > "$0"', this.#path('knockturn.toml')], this.#configText())
+    await write(server, this.#path('knockturn.toml'), this.#configText())
     await server.ask('serve', [PORT])
     if (this.#backend === 'iptables' && !this.#isGuarded) await this.#shutByPolicy()
     return cable.ends[0]
@@ -171,53 +170,47 @@ export class SelfKnock {
         '-A INPUT -m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT',
         '-P INPUT DROP',
       ])
-        await must(this.#server, [iptables, ...rule.split(' ')])
+        await this.#server.run([iptables, ...rule.split(' ')])
   }
 
   async #makeKey(host: string): Promise<void> {
     const options = ['--server', LABEL, '--host', host, '--services', `${PORT}/tcp`, '--max', '1m', '--keys', this.#path('keys')]
     await this.#knockturn('key', 'new', KEY, ...options)
-    await this.#knockturn('key', 'export', KEY, '--out', this.#path('client.key'), '--keys', this.#path('keys'))
+    const copy = this.#path('client.key')
+    await this.#knockturn('key', 'export', KEY, '--out', copy, '--keys', this.#path('keys'))
+    await write(this.#client, copy, await this.#server.run(['cat', copy]))
   }
 
   #knockturn(...args: string[]): Promise<string> {
-    return must(this.#server, this.#program('knockturn', ...args), '', { env: this.#env })
+    return this.#server.run(this.#program('knockturn', ...args), '', this.#env)
   }
 
-  #daemon(): Program {
+  async #startDaemon(): Promise<void> {
     const options = ['--config', this.#path('knockturn.toml'), '--new-ledger', '--allow-root']
-    return new Program(this.#server, this.#program('knockdaemon', ...options), this.#env)
+    await this.#server.start(this.#program('knockdaemon', ...options), this.#env)
+    await this.#server.line('"msg":"ready"', PATIENCE)
   }
 
   async #knock(): Promise<void> {
     const options = ['-k', this.#path('client.key'), '-p', `${PORT}`, '-t', `${LEASE}s`, '-4', '--passes', '1']
-    await must(this.#server, this.#program('knockclient', ...options), '', { env: this.#env, network: this.#client })
+    await this.#client.run(this.#program('knockclient', ...options), '', this.#env)
   }
 
   async #ledgerSize(): Promise<number> {
-    return Number(await must(this.#server, ['stat', '-c', '%s', this.#path('ledger')]))
+    return Number(await this.#server.run(['stat', '-c', '%s', this.#path('ledger')]))
   }
 
   /** Looks for the lease where the kernel has it. */
   async #findLease(address: string): Promise<void> {
     const words = this.#backend === 'nftables' ? ['nft', 'list', 'table', 'inet', 'knockturn'] : ['iptables-save']
-    const rules = await must(this.#server, words)
+    const rules = await this.#server.run(words)
     if (!rules.includes(address)) throw new Fault(`"${words.join(' ')}" does not show ${address}`)
   }
 }
 
-/** Runs a command that has to succeed. @returns its output @throws {Fault} with what it complains of, and its hint */
-async function must(
-  place: Place,
-  command: readonly string[],
-  input = '',
-  { env = {}, network }: { env?: NodeJS.ProcessEnv; network?: Place } = {},
-): Promise<string> {
-  const { exitCode, stdout, stderr } = await place.run(command, { input, env }, network)
-  if (exitCode === 0) return stdout
-  const [line, hint] = stderr.trim().split('\n')
-  const said = line === '' ? `${command[0]}: it failed` : line
-  throw new Fault(said, { hint: hint?.startsWith('hint: ') ? hint.slice('hint: '.length) : undefined })
+/** Writes a file that nobody else may read; its text is in no arguments. */
+async function write(place: Place, path: string, text: string): Promise<void> {
+  await place.run(['sh', '-c', 'umask 077; cat > "$0"', path], text)
 }
 
 function expect(saw: Saw, wanted: Saw): void {

@@ -51,7 +51,7 @@ export async function selfKnockChecks(config: Like, programs = programFolder()):
   }
   try {
     const left = await inPlace({ hasMounts: true }, (server) =>
-      inPlace({}, (client) => within(LIMIT, new SelfKnock(server, client, config, programs, step).play())),
+      inPlace({ hasMounts: true }, (client) => within(LIMIT, new SelfKnock(server, client, config, programs, step).play())),
     )
     const seconds = ((performance.now() - began) / 1000).toFixed(1)
     return [{ name: NAME, verdict: 'ok', evidence: `${done.join(', ')}: in ${seconds} s${left}` }]

@@ -8,7 +8,7 @@ import { formatService, type Service } from '../../protocol/service'
 import { Fault, listed } from '../../system/fault'
 import { findListeners } from '../setup/listeners'
 import type { Saw, Touch } from './place/agent'
-import { arrivedBy, type Cable, type Ends, plugIn, unplug } from './place/cable'
+import { arrivedBy, type Cable, type Ends, plugIn, type Sparing, unplug } from './place/cable'
 import { inPlace, type Place } from './place/place'
 import { type Tracked, trackedFrom } from './place/tracked'
 
@@ -28,6 +28,9 @@ const NAMED = 12
 const AT_ONCE = 200
 /** Milliseconds for an answer. A SYN that is lost is said again after one second. */
 const PATIENCE = 1_400
+
+/** Draws of addresses before we give up: some hundred are free. */
+const DRAWS = 8
 
 /** What became of a service over a family. */
 export interface Tried {
@@ -57,7 +60,7 @@ export async function strangerChecks(config: Config, services: readonly Service[
   const more = rest > 0 ? [unknown(`${rest} more services are not tried: keys grant more than ${MAX_SERVICES}`)] : []
   try {
     const { found, strangers } = await inPlace({}, async (place) => {
-      const cable = await plugIn(place, config.firewall.guard)
+      const cable = await plugInAnew(place, config.firewall.guard)
       try {
         return {
           found: await tryAll(place, cable, tried, config.firewall.guard),
@@ -80,6 +83,17 @@ const unknown = (evidence: string, remedy?: string): Check => ({
   evidence,
   ...(remedy === undefined ? {} : { remedy }),
 })
+
+/** Plugs a place in by addresses of which the kernel keeps no track from an earlier time. */
+async function plugInAnew(place: Place, sparing: Sparing): Promise<Cable> {
+  for (let left = DRAWS; ; left--) {
+    const cable = await plugIn(place, sparing)
+    const before = await Promise.all(cable.ends.map(({ strangers: [source] }) => trackedFrom(source)))
+    if (before.every((tracked) => tracked === null || tracked.size === 0)) return cable
+    await unplug(cable)
+    if (left === 0) throw new Fault('the kernel keeps track of all addresses for a private network: try again in two minutes')
+  }
+}
 
 /** Has the place try each service over each family, at the address of the cable and at those that strangers name. */
 async function tryAll(place: Place, cable: Cable, services: readonly Service[], guard: Pick<Guard, 'ports'>): Promise<Tried[]> {

@@ -1,4 +1,7 @@
-/* What runs in a private place: it makes connections there, and the place lives as long as it does. */
+/*
+ * What runs in a private place: it makes connections and starts programs there, and the place lives as long as it does. It is the first process of the
+ * place, so that all others are its children: one whose parent is outside would keep the place from its end until that one has seen it end.
+ */
 
 /** A port that the agent is to try. */
 export interface Touch {
@@ -19,7 +22,36 @@ export interface Work {
   touch(touches: readonly Touch[], limit: number): Saw[]
   /** Serves a TCP port, in both families where there are two, until its end. */
   serve(port: number): null
+  /** Runs a command to its end. @param limit milliseconds after which it is killed */
+  run(command: readonly string[], env: NodeJS.ProcessEnv, input: string, limit: number): Ended
+  /** Starts a program that goes on, of which there is one. */
+  start(command: readonly string[], env: NodeJS.ProcessEnv): null
+  /** Waits for a line of that program with this text in it. @param limit milliseconds */
+  line(text: string, limit: number): Waited
 }
+
+/** How a command has ended. */
+export interface Ended {
+  /** Null where it was killed, or could not be started. */
+  readonly exitCode: number | null
+  readonly stdout: string
+  readonly stderr: string
+}
+
+/** How waiting for a line has ended. */
+export interface Waited {
+  /** Null where none has come. */
+  readonly line: string | null
+  /** Why not. */
+  readonly why: string
+  /** The last lines that have come. */
+  readonly last: readonly string[]
+}
+
+/** Most that is kept of an output of a command, in characters, and of the lines of a program. */
+const MAX_OUTPUT = 1024 * 1024
+const MAX_LINES = 500
+const MAX_LINE = 2_000
 
 /** Milliseconds that a place lives at most, whatever has become of those who made it: more than all checks together take. */
 const LIFE = 120_000
@@ -28,10 +60,11 @@ const LIFE = 120_000
  * The whole of the agent. It is handed to another Node as text ({@link AGENT_PROGRAM}), so it names nothing outside of itself. It takes requests on
  * standard input, one JSON line each, and ends with it: a pipe ends with whoever holds its other end, however that dies.
  */
-function agent(life: number): void {
+function agent(life: number, maxOutput: number, maxLines: number, maxLine: number): void {
   const { connect, createServer } = process.getBuiltinModule('node:net')
   const { createSocket } = process.getBuiltinModule('node:dgram')
   const { createInterface } = process.getBuiltinModule('node:readline')
+  const { spawn } = process.getBuiltinModule('node:child_process')
 
   const nameOf = (error: NodeJS.ErrnoException) => (error.code === 'ECONNREFUSED' ? 'refused' : (error.code ?? 'failed'))
 
@@ -72,9 +105,67 @@ function agent(life: number): void {
       )
     })
 
+  const run = ([program = '', ...args]: string[], env: NodeJS.ProcessEnv, input: string, limit: number) =>
+    new Promise<Ended>((resolve) => {
+      const child = spawn(program, args, { env, timeout: limit, killSignal: 'SIGKILL' })
+      let [stdout, stderr] = ['', '']
+      child.stdout.setEncoding('utf8').on('data', (text) => {
+        if (stdout.length < maxOutput) stdout += text
+      })
+      child.stderr.setEncoding('utf8').on('data', (text) => {
+        if (stderr.length < maxOutput) stderr += text
+      })
+      // It may end without having read all of it, and says why.
+      child.stdin.on('error', () => {}).end(input)
+      child.on('error', (error) => resolve({ exitCode: null, stdout, stderr: error.message }))
+      child.on('close', (exitCode) => resolve({ exitCode, stdout, stderr }))
+    })
+
+  const lines: string[] = []
+  const waiting = new Set<() => void>()
+  let over = ''
+  const lookAll = () => {
+    for (const look of [...waiting]) look()
+  }
+
+  const start = ([program = '', ...args]: string[], env: NodeJS.ProcessEnv) => {
+    const child = spawn(program, args, { stdio: ['ignore', 'pipe', 'pipe'], env })
+    for (const input of [child.stdout, child.stderr])
+      createInterface({ input }).on('line', (line) => {
+        if (lines.length < maxLines) lines.push(line.slice(0, maxLine))
+        lookAll()
+      })
+    const end = (why: string) => {
+      over = why
+      lookAll()
+    }
+    child.on('error', (error) => end(error.message)).on('close', (code, signal) => end(`it has ended with ${signal ?? code}`))
+    return null
+  }
+
+  const waitFor = (text: string, limit: number) =>
+    new Promise<Waited>((resolve) => {
+      const finish = (line: string | null, why: string) => {
+        clearTimeout(timer)
+        waiting.delete(look)
+        resolve({ line, why, last: lines.slice(-2) })
+      }
+      const look = () => {
+        const line = lines.find((one) => one.includes(text))
+        if (line !== undefined) finish(line, '')
+        else if (over !== '') finish(null, over)
+      }
+      const timer = setTimeout(() => finish(null, `not within ${limit / 1000} s`), limit)
+      waiting.add(look)
+      look()
+    })
+
   // biome-ignore lint/suspicious/noExplicitAny: whoever asks knows what each takes
   const work: Record<string, (...args: any[]) => unknown> = {
     ready: () => null,
+    run,
+    start,
+    line: waitFor,
     touch: (touches: Touch[], limit: number) =>
       Promise.all(touches.map((one) => (one.protocol === 'tcp' ? tryTcp : tryUdp)(one, limit))),
     serve: (port: number) =>
@@ -101,4 +192,4 @@ function agent(life: number): void {
 }
 
 /** The agent as a program for `node -e`. */
-export const AGENT_PROGRAM = `(${agent})(${LIFE})`
+export const AGENT_PROGRAM = `(${agent})(${[LIFE, MAX_OUTPUT, MAX_LINES, MAX_LINE].join(', ')})`

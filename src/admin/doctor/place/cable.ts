@@ -136,8 +136,7 @@ export async function arrivedBy({ name }: Cable): Promise<number> {
 async function untilUp(place: Place): Promise<void> {
   const began = performance.now()
   for (;;) {
-    const { stdout } = await place.run(['ip', 'link', 'show', 'eth0'])
-    if (stdout.includes(' state UP ')) return
+    if ((await place.run(['ip', 'link', 'show', 'eth0'])).includes(' state UP ')) return
     if (performance.now() - began > UP_LIMIT) throw new Fault('the interface of the private network does not come up')
     await sleep(LOOK)
   }

@@ -1,7 +1,6 @@
 import type { ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
 import { createInterface } from 'node:readline'
-import { execa } from 'execa'
 import { spawn } from '../../../system/child-process'
 import { commandPath, findCommand, WHEREVER } from '../../../system/commands'
 import { Fault, reason } from '../../../system/fault'
@@ -15,7 +14,7 @@ import { AGENT_PROGRAM, type Work } from './agent'
 
 /** Milliseconds for a place to be there: it starts a Node. */
 const START_LIMIT = 15_000
-/** Milliseconds for a command in a place, unless it is told otherwise. */
+/** Milliseconds for a command in a place. */
 const COMMAND_LIMIT = 15_000
 /** Milliseconds for an answer of the agent beyond what the work itself may take. */
 const ANSWER_LIMIT = 10_000
@@ -23,24 +22,12 @@ const ANSWER_LIMIT = 10_000
 const END_LIMIT = 3_000
 /** Most of what is kept of a complaint, in characters. */
 const MAX_COMPLAINT = 4_096
-/** Most output of a command in a place, in bytes. */
-const MAX_OUTPUT = 1024 * 1024
 
-/** How a command in a place has ended. */
-export interface Ended {
-  /** Undefined where it was ended by its limit or a signal. */
-  readonly exitCode: number | undefined
-  readonly stdout: string
-  readonly stderr: string
-}
+/** What is in front of a remedy, in what our programs say. */
+const HINT = 'hint: '
 
-/** How a command is to run. */
-export interface RunOptions {
-  readonly input?: string
-  /** Milliseconds. */
-  readonly limit?: number
-  readonly env?: NodeJS.ProcessEnv
-}
+/** What a command finds in its environment. */
+const around = (more: NodeJS.ProcessEnv = {}): NodeJS.ProcessEnv => ({ PATH: commandPath(), LC_ALL: 'C', TZ: 'UTC', ...more })
 
 /** A private place, held by a child. */
 export class Place {
@@ -54,7 +41,7 @@ export class Place {
     const namespaces = ['--net', '--pid', '--fork', '--kill-child', ...(hasMounts ? ['--mount-proc'] : [])]
     this.#child = spawn('unshare', [...namespaces, process.execPath, '-e', AGENT_PROGRAM], {
       stdio: ['pipe', 'pipe', 'pipe'],
-      env: { PATH: commandPath(), LC_ALL: 'C' },
+      env: around(),
       cwd: WHEREVER,
       // Ctrl-C is for us: the place ends with us, and says nothing.
       detached: true,
@@ -75,7 +62,7 @@ export class Place {
    */
   static async open({ hasMounts = false } = {}): Promise<Place> {
     if (process.geteuid?.() !== 0) throw new Fault('a private network requires root', { hint: 'run this as root' })
-    for (const command of ['unshare', 'nsenter', 'ip']) await findCommand(command)
+    for (const command of ['unshare', 'ip']) await findCommand(command)
     const place = new Place(hasMounts)
     try {
       await place.#ask('ready', [], START_LIMIT)
@@ -87,48 +74,48 @@ export class Place {
     return place
   }
 
-  /** The process in whose namespaces the place is, but for its processes'. */
+  /** A process in whose network and mounts the place is. */
   get pid(): number {
     return this.#child.pid ?? 0
   }
 
-  /** Has the agent do something. @param limit milliseconds that the work itself may take */
+  /** Has the agent do something. @param limit milliseconds that the work itself may take @throws {Fault} where it can't, or does not answer */
   ask<Name extends keyof Work>(name: Name, args: Parameters<Work[Name]>, limit = 0): Promise<ReturnType<Work[Name]>> {
     return this.#ask(name, args, limit + ANSWER_LIMIT)
   }
 
   /**
-   * The words in front of a command that is to run here: in this place's processes, so that it ends with the place.
-   * @param network another place, in whose network it is to run
+   * Runs a command here that has to succeed.
+   * @param input its standard input
+   * @param env what it finds in its environment beside what every command does
+   * @returns its standard output
+   * @throws {Fault} with what it complains of, and its hint
    */
-  words(network: Place = this): string[] {
-    const [ours, theirs] = [`/proc/${this.pid}/ns`, `/proc/${network.pid}/ns`]
-    return ['nsenter', `--net=${theirs}/net`, `--mount=${ours}/mnt`, `--pid=${ours}/pid_for_children`, '--']
+  async run(command: readonly string[], input = '', env: NodeJS.ProcessEnv = {}): Promise<string> {
+    const { exitCode, stdout, stderr } = await this.ask('run', [command, around(env), input, COMMAND_LIMIT], COMMAND_LIMIT)
+    if (exitCode === 0) return stdout
+    const [line, hint] = stderr.trim().split('\n')
+    const why = exitCode === null ? 'it was ended' : 'it failed'
+    throw new Fault(line || `${command[0]}: ${why}`, { hint: hint?.startsWith(HINT) ? hint.slice(HINT.length) : undefined })
   }
 
-  /** Runs a command here to its end. @param network as of {@link words} @throws {Fault} where it can't be started */
-  async run(
-    command: readonly string[],
-    { input = '', limit = COMMAND_LIMIT, env = {} }: RunOptions = {},
-    network?: Place,
-  ): Promise<Ended> {
-    const [program, ...args] = [...this.words(network), ...command]
-    const { exitCode, stdout, stderr } = await execa(program, args, {
-      input,
-      timeout: limit,
-      maxBuffer: MAX_OUTPUT,
-      reject: false,
-      env: { PATH: commandPath(), LC_ALL: 'C', TZ: 'UTC', ...env },
-      extendEnv: false,
-      cwd: WHEREVER,
-    })
-    return { exitCode, stdout, stderr }
+  /** Starts a program here that goes on until the place ends. */
+  async start(command: readonly string[], env: NodeJS.ProcessEnv): Promise<void> {
+    await this.ask('start', [command, around(env)])
+  }
+
+  /** Waits for a line of that program that has this text in it. @throws {Fault} where none comes in so many milliseconds, with what came instead */
+  async line(text: string, limit: number): Promise<void> {
+    const { line, why, last } = await this.ask('line', [text, limit], limit)
+    if (line !== null) return
+    const said = last.findLast((one) => !one.startsWith(HINT))
+    const hint = last.findLast((one) => one.startsWith(HINT))?.slice(HINT.length)
+    throw new Fault(said === undefined ? why : `${why}; its last line: ${said}`, { hint })
   }
 
   /** Has ip do what its lines say. @throws {Fault} with what it complains of */
   async batch(lines: string): Promise<void> {
-    const { exitCode, stderr } = await this.run(['ip', '-batch', '-'], { input: lines })
-    if (exitCode !== 0) throw new Fault(`ip: ${stderr.trim().split('\n')[0] || 'it failed'}`)
+    await this.run(['ip', '-batch', '-'], lines)
   }
 
   /** Ends the place, and with it all that is in it. */
