@@ -78,7 +78,7 @@ async function heardOver(
     .catch((error): HeardAnswer => ({ failed: inOneLine(error) }))
     .finally(() => (isAnswered = true))
   for (let i = 0; i < MOST && !isAnswered; i++)
-    await place.ask('touch', [[{ protocol: 'tcp', address: host, port }], AGAIN], AGAIN)
+    await place.ask('touch', [[{ protocol: 'tcp', address: host, port, from: source }], AGAIN], AGAIN)
   const answer = await asked
   const sent = `a packet from ${source} to port ${port} of the pool, by a private network`
   if (answer === 'dead')

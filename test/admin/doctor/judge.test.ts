@@ -7,10 +7,12 @@ import { judgeFront, judgeSaved } from '../../../src/admin/doctor/guard'
 import { judgeKeyEnds } from '../../../src/admin/doctor/key-ends'
 import { judgeListeners } from '../../../src/admin/doctor/listeners'
 import { judgeConntrack, judgeDisk, judgeModules, judgeNode } from '../../../src/admin/doctor/machine'
+import { judgeState } from '../../../src/admin/doctor/state'
 import { judgeUnits, readUnit } from '../../../src/admin/doctor/units'
 import { readKeyList } from '../../../src/admin/key-list'
 import type { Listener } from '../../../src/admin/setup/listeners'
 import type { Check } from '../../../src/daemon/checks/check'
+import type { State } from '../../../src/daemon/state/state'
 import { Fault } from '../../../src/system/fault'
 
 /* What doctor makes of what was seen: of each check a healthy one, a planted fault, and where it can be so, that nobody knows. */
@@ -310,6 +312,32 @@ describe('what listens', () => {
     ])
     const denied = ['not checked whether the services are open to everyone: reading the firewall requires CAP_NET_ADMIN']
     expect(verdicts(judgeListeners(all(listener(80)), [listener(80)], { ...none, unknown: denied }))).toEqual(['unknown'])
+  })
+})
+
+describe('what the daemon says of its hearing', () => {
+  const NOW = Date.parse('2026-11-30T12:00:00Z')
+  const around = { file: '/etc/knockturn/knockturn.toml', path: '/var/lib/knockturn/state.json', now: NOW, hasSystemd: true }
+  const judged = (hearing: State['hearing'], age = 3_000, config = around.file) =>
+    judgeState({ state: { hearing, lastTap: null, source: 'nflog', config }, written: NOW - age }, around)
+  it.each([
+    ['well', ['ok']],
+    ['deaf', ['fault']],
+    ['waiting', ['note']],
+    ['alone', ['unknown']],
+    ['unknown', ['unknown']],
+  ] as const)('%s', (hearing, wanted) => {
+    expect(verdicts(judged(hearing))).toEqual(wanted)
+  })
+  it('counts for nothing where it is old', () => {
+    expect(judged('well', 15_001)).toEqual(found('fault', /state\.json: was last written 15 s ago/, /journalctl -eu knockdaemon/))
+    expect(verdicts(judged('well', 15_000))).toEqual(['ok'])
+  })
+  it('is unknown where there is none', () => {
+    expect(judgeState(null, around)).toEqual(found('unknown', /has written none/, /systemctl restart knockdaemon/))
+  })
+  it('is of another config, which is noted', () => {
+    expect(judged('well', 0, '/tmp/other.toml')).toEqual(found('note', /another config: \/tmp\/other\.toml/))
   })
 })
 
