@@ -374,6 +374,21 @@ describe('knockturn doctor, with rules of the administrator’s own', () => {
     expect(verdicts(await patient.of('log rules'))).toEqual(['ok'])
   })
 
+  it('finds a daemon that is deaf to what the firewall logs, and its remedy mends it', async () => {
+    const text = readFileSync(gate.config, 'utf8')
+    writeFileSync(gate.config, text.replace('group = 5', 'group = 6'))
+    await gate.knockturn('firewall', 'install', '--config', gate.config)
+    writeFileSync(gate.config, text)
+    gate.daemon = await gate.startDaemon()
+    const heard = async () => (await patient.checks(undefined, true)).filter(({ name }) => name.startsWith('packets heard'))
+    const [over4, over6] = await heard()
+    for (const check of [over4, over6])
+      expect(check).toMatchObject(fault(/has not come to the daemon/, /knockturn firewall install/))
+    await patient.follow(over4 as Check)
+    expect(verdicts(await heard())).toEqual(['ok', 'ok'])
+    await gate.daemon.end()
+  })
+
   it('finds a ledger that lies in memory, on a disk that is nearly full', async () => {
     expect(await patient.of('disk')).toMatchObject([
       fault(/lies in memory \(tmpfs\)/, /set \[ledger\] path/),
