@@ -347,7 +347,7 @@ describe('the ends of keys', () => {
   const listed = (id: string, more: object = {}) => ({
     id,
     server: LABEL,
-    pool: '50000-50100',
+    pool: '49152-65535',
     expires: null,
     revoked: null,
     grant: null,
