@@ -9,7 +9,7 @@ const MOUNT = `
   mount -t overlay -o lowerdir=/var/lib,upperdir=/mnt/lib,workdir=/mnt/lib-work overlay /var/lib || exit
   mount -t tmpfs knockturn /run && mkdir /run/lock || exit
   # Nothing of Knockturn's that this machine may have.
-  rm -rf /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/systemd/system/*.wants/knock* /etc/systemd/system/knock*
+  rm -rf /etc/knockturn /var/lib/knockturn /var/lib/knockturn-orders /var/lib/knockturn-trial /etc/systemd/system/*.wants/knock* /etc/systemd/system/knock*
   ! grep -q ^knockturn: /etc/passwd || userdel knockturn || exit
   # A user's number of its own: no user is deleted who has a process, and those of the other worlds are seen from here.
   sed -i '/^SYS_[UG]ID_M/d' /etc/login.defs
@@ -27,16 +27,18 @@ const ALTERNATIVE = `
 const SNAPSHOT = `
   { nft -s list ruleset | sed '/^[^@]* limit rate over /d'
     for name in iptables ip6tables iptables-legacy ip6tables-legacy; do echo "# $name"; "$name-save" | sed '/^#/d; s/ \\[[0-9]*:[0-9]*\\]$//'; done
-    find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/.knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | sort
-    find /etc/knockturn /var/lib/knockturn -type f -exec sha256sum {} + | sort
+    find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-orders /var/lib/knockturn-trial /etc/.knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | sort
+    find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-orders -type f -exec sha256sum {} + | sort
     grep ^knockturn: /etc/passwd /etc/group /etc/shadow
   } 2> /dev/null`
 
-/** What a set-up does, but for its words. $0: node, $1: the programs, $2: the backend */
+/** What a set-up does, but for its words, and what the first order leaves. $0: node, $1: the programs, $2: the backend */
 export const SET_UP = `
   set -e
   useradd --system --user-group --shell /usr/sbin/nologin knockturn
-  install -d -m 700 /etc/knockturn/keys /var/lib/knockturn
+  install -d -m 700 /etc/knockturn/keys /var/lib/knockturn /var/lib/knockturn/answers
+  install -d -m 755 /var/lib/knockturn-orders
+  echo '{}' > /var/lib/knockturn/state.json
   printf '%s\\n' 'server = "gate.example"' '[firewall]' "backend = \\"$2\\"" 'guard = ["22/tcp"]' > /etc/knockturn/knockturn.toml
   [ -e /etc/knockturn/keys/alice.key ] || "$0" "$1/knockturn" key new alice --host 198.51.100.1 --services 22/tcp
   "$0" "$1/knockturn" guard save

@@ -61,6 +61,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn uninstall, with %s',
     for (const step of [
       'rm -rf -- /etc/knockturn',
       'rm -rf -- /var/lib/knockturn',
+      'rm -rf -- /var/lib/knockturn-orders',
       'userdel knockturn',
       join(BIN, 'knockturn-unguard'),
     ])

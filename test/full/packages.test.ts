@@ -179,7 +179,7 @@ describe('the package of Debian, on a bare machine', () => {
 
   it('is removed: no unit, no rule, an open port; keys, ledger and config stay', async () => {
     const kept =
-      "find /etc/knockturn /var/lib/knockturn -type f -printf '%M %u %g %p\\n' -exec sha256sum {} + | grep -v guard.nft | sort"
+      "find /etc/knockturn /var/lib/knockturn -type f -printf '%M %u %g %p\\n' -exec sha256sum {} + | grep -vE 'guard.nft|state.json' | sort"
     await systemctl('stop', 'knockdaemon')
     const files = await sh(kept)
     await start('start', 'knockdaemon')

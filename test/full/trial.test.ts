@@ -37,7 +37,7 @@ const setUpOf = (backend: string) => `
 const SNAPSHOT = `
   ! command -v nft > /dev/null || nft -s list ruleset | sed '/elements = .* limit rate/d'
   { iptables-save; ip6tables-save; } | grep -e ^-A -e KNOCK | sed 's/ .[0-9]*:[0-9]*.$//'
-  find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/.knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | grep -v /ledger | sort
+  find /etc/knockturn /var/lib/knockturn /var/lib/knockturn-trial /etc/.knockturn-trial /etc/systemd/system -printf '%p %y %m %U %G %T@ %l\\n' | grep knock | grep -vE '/(ledger|state.json)' | sort
   find /etc/knockturn -type f -exec sha256sum {} + | sort
   grep ^knockturn: /etc/passwd /etc/group
   for unit in ${UNITS.join(' ')}; do systemctl is-enabled $unit; systemctl is-active $unit; done
