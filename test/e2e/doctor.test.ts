@@ -1,9 +1,20 @@
-import { chmodSync, existsSync, mkdtempSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs'
 import { dirname, join } from 'node:path'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
 import type { Check } from '../../src/daemon/checks/check'
 import type { Gate } from '../lab/gate'
 import type { Host } from '../lab/host'
+import { must } from '../lab/processes'
 import { useGate } from './use-gate'
 
 /* knockturn doctor on real servers: it finds each fault that is planted, names its remedy, and the remedy mends it. */
@@ -342,7 +353,6 @@ describe('knockturn doctor, with rules of the administrator’s own', () => {
     guard: null,
     serve: [SSH],
     keyOptions: ['--services', '22/tcp'],
-    disk: '4m',
   })
   let patient: Patient
   beforeAll(() => {
@@ -375,6 +385,7 @@ describe('knockturn doctor, with rules of the administrator’s own', () => {
   })
 
   it('finds a daemon that is deaf to what the firewall logs, and its remedy mends it', async () => {
+    await gate.daemon.end()
     const text = readFileSync(gate.config, 'utf8')
     writeFileSync(gate.config, text.replace('group = 5', 'group = 6'))
     await gate.knockturn('firewall', 'install', '--config', gate.config)
@@ -390,10 +401,20 @@ describe('knockturn doctor, with rules of the administrator’s own', () => {
   })
 
   it('finds a ledger that lies in memory, on a disk that is nearly full', async () => {
-    expect(await patient.of('disk')).toMatchObject([
-      fault(/lies in memory \(tmpfs\)/, /set \[ledger\] path/),
-      fault(/MiB are left, 16 MiB are needed/, /make room/),
-    ])
+    const text = readFileSync(gate.config, 'utf8')
+    const folder = join(gate.folder, 'memory')
+    mkdirSync(folder)
+    await must(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'memory', folder])
+    writeFileSync(gate.config, text.replace(/^path = .*$/m, `path = "${join(folder, 'ledger')}"`))
+    try {
+      expect(await patient.of('disk')).toMatchObject([
+        fault(/lies in memory \(tmpfs\)/, /set \[ledger\] path/),
+        fault(/MiB are left, 16 MiB are needed/, /make room/),
+      ])
+    } finally {
+      writeFileSync(gate.config, text)
+      await must(['umount', folder])
+    }
   })
 
   it('finds another program that has the NFLOG group, or the ledger', async () => {
