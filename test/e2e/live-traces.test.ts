@@ -14,10 +14,13 @@ beforeAll(async () => {
   await server.run(liveChecks(gate, 'strangers'))
   before = await traces(server)
 })
+const PATIENCE = 5_000
 afterEach(async () => {
-  await until(async () => (await traces(server)).join('\n') === before.join('\n'), 'nothing is left').catch(async () => {
-    expect(await traces(server)).toEqual(before)
-  })
+  await until(async () => (await traces(server)).join('\n') === before.join('\n'), 'nothing is left', PATIENCE).catch(
+    async () => {
+      expect(await traces(server)).toEqual(before)
+    },
+  )
 })
 
 const interfaces = async () => (await server.must(['ip', '-o', 'link'])).split('\n').length
@@ -47,12 +50,13 @@ describe.each(['strangers', 'self-knock'] as const)('of the checks %s', (which) 
     'nothing is left at %s when %s',
     async (signal, stage) => {
       // On a busy machine they may have ended before they are killed: that is no attempt.
-      for (;;) {
+      for (let left = 5; left > 0; left--) {
         const child = await begin(stage)
         child.child.kill(signal)
         const ended = await child.exited
         if (ended.code !== 0) return expect(ended).toEqual({ code: null, signal })
       }
+      throw new Error('they always end before they are killed')
     },
   )
 })

@@ -13,11 +13,11 @@ const SERVICES = `${SSH}/tcp,${WEB}/tcp,${DNS}/udp,${MUTE}/udp`
 const ALL = `${SSH}/tcp, ${WEB}/tcp, ${DNS}/udp, ${MUTE}/udp`
 const PRIVATE = 'a private network \\([\\d.]+, [\\da-f:]+\\) that has no lease gets no answer and nothing through$'
 
-const name = 'granted services shut'
+const name = 'granted services closed'
 const shut = (...over: string[]) => ({
   name,
   verdict: 'ok',
-  evidence: expect.stringMatching(new RegExp(`^shut to strangers ${over.join(', ')}: ${PRIVATE}`)),
+  evidence: expect.stringMatching(new RegExp(`^closed to strangers ${over.join(', ')}: ${PRIVATE}`)),
 })
 const everythingShut = shut(`over IPv4 ${ALL}`, `over IPv6 ${ALL}`)
 const ANSWERS = 'it answers a private network that has no lease'
@@ -26,7 +26,7 @@ const REFUSES = 'it refuses a private network that has no lease, where the guard
 const open = (service: string, family: string, how: string, remedy: unknown = expect.any(String)) => ({
   name,
   verdict: 'fault',
-  evidence: `${service} is open to strangers over ${family}: ${how}`,
+  evidence: `${service} is open to everyone over ${family}: ${how}`,
   remedy,
 })
 
@@ -49,7 +49,7 @@ describe.each(['nftables', 'iptables'] as const)('with a guard of %s', (backend)
     const unknown = (service: string, family: string) => ({
       name,
       verdict: 'unknown',
-      evidence: `cannot tell whether ${service} is shut over ${family}: nothing has come back, as from many services that are open, and the kernel does not tell what comes through`,
+      evidence: `cannot tell whether ${service} is closed over ${family}: nothing has come back, as from many services that are open, and the kernel does not tell what comes through`,
       remedy: 'see what "knockdaemon --check" says of it, by the rules',
     })
     const checks = await check(server, gate, 'strangers')
@@ -139,7 +139,7 @@ describe("by the administrator's own rules, without a guard", () => {
       {
         name,
         verdict: 'unknown',
-        evidence: `cannot tell whether ${WEB}/tcp is shut over IPv4: it is refused, by a rule or because nothing is there`,
+        evidence: `cannot tell whether ${WEB}/tcp is closed over IPv4: it is refused, by a rule or because nothing is there`,
         remedy: 'start the service and try again, or see what "knockdaemon --check" says of it, by the rules',
       },
       shut(`over IPv4 ${but(`${WEB}/tcp`)}`, `over IPv6 ${ALL}`),

@@ -7,6 +7,7 @@ import { Fault, inOneLine } from '../../system/fault'
 import { asOwner } from '../../system/files'
 import { giveOrder } from '../orders'
 import { type Ends, plugIn, unplug } from './place/cable'
+import { Hindrance } from './place/hindrance'
 import { inPlace, type Place } from './place/place'
 
 /* Whether the daemon hears what comes from outside: a packet is sent to it by a private network, and it says whether it has seen it. */
@@ -52,7 +53,7 @@ export async function heardChecks(
       }
     })
   } catch (error) {
-    if (!(error instanceof Fault)) throw error
+    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
     return [unknown(`cannot be tried: ${error.message}`, error.hint)]
   }
 }

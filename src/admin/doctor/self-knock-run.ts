@@ -1,9 +1,9 @@
 import { existsSync } from 'node:fs'
 import { join } from 'node:path'
 import type { Config } from '../../daemon/config'
-import { Fault } from '../../system/fault'
 import type { Saw } from './place/agent'
 import { type Ends, join as plug } from './place/cable'
+import { Hindrance } from './place/hindrance'
 import type { Place } from './place/place'
 
 /*
@@ -20,14 +20,14 @@ export type Step =
   | 'key'
   | 'firewall'
   | 'daemon'
-  | 'shut'
+  | 'closed'
   | 'knock'
   | 'tap'
   | 'ledger'
   | 'rule'
   | 'open'
   | 'expiry'
-  | 'shut again'
+  | 'closed again'
 
 /** Does a step, and notes which it is. */
 type Steps = <T>(name: Step, act: () => Promise<T>) => Promise<T>
@@ -78,7 +78,7 @@ export class SelfKnock {
   /**
    * Does all steps.
    * @returns what else to say: what could not be tried; empty where that is nothing
-   * @throws {Fault} of the step that fails
+   * @throws {Fault | Hindrance} of the step that fails
    */
   async play(): Promise<string> {
     const step = this.#step
@@ -92,12 +92,12 @@ export class SelfKnock {
     await step('firewall', () => this.#knockturn('firewall', 'install', '--config', this.#path('knockturn.toml')))
     const isReal = this.#backend !== 'dry-run'
     await step('daemon', () => this.#startDaemon())
-    if (isReal) await step('shut', async () => expect(await sees(ours, SILENCE), 'silence'))
+    if (isReal) await step('closed', async () => expect(await sees(ours, SILENCE), 'silence'))
     const before = await this.#ledgerSize()
     await step('knock', () => this.#knock())
     await step('tap', () => this.#server.line('"msg":"accepted"', PATIENCE))
     await step('ledger', async () => {
-      if ((await this.#ledgerSize()) <= before) throw new Fault('nothing has been written to it')
+      if ((await this.#ledgerSize()) <= before) throw new Hindrance('nothing has been written to it')
     })
     if (!isReal) return `; not tried: the firewall, since backend = "${this.#like.firewall.backend}"`
     await step('rule', () => this.#findLease(ours))
@@ -106,7 +106,7 @@ export class SelfKnock {
       expect(await sees(others, SILENCE), 'silence')
     })
     await step('expiry', () => this.#server.line('"msg":"expired"', LEASE * 1_000 + PATIENCE))
-    await step('shut again', async () => expect(await sees(ours, SILENCE), 'silence'))
+    await step('closed again', async () => expect(await sees(ours, SILENCE), 'silence'))
     return ''
   }
 
@@ -204,7 +204,7 @@ export class SelfKnock {
   async #findLease(address: string): Promise<void> {
     const words = this.#backend === 'nftables' ? ['nft', 'list', 'table', 'inet', 'knockturn'] : ['iptables-save']
     const rules = await this.#server.run(words)
-    if (!rules.includes(address)) throw new Fault(`"${words.join(' ')}" does not show ${address}`)
+    if (!rules.includes(address)) throw new Hindrance(`"${words.join(' ')}" does not show ${address}`)
   }
 }
 
@@ -214,5 +214,5 @@ async function write(place: Place, path: string, text: string): Promise<void> {
 }
 
 function expect(saw: Saw, wanted: Saw): void {
-  if (saw !== wanted) throw new Fault(`expected ${wanted}, saw ${saw}`)
+  if (saw !== wanted) throw new Hindrance(`expected ${wanted}, saw ${saw}`)
 }

@@ -2,6 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Check } from '../../daemon/checks/check'
 import { Fault, printable } from '../../system/fault'
 import { programFolder } from '../own-script'
+import { Hindrance } from './place/hindrance'
 import { inPlace } from './place/place'
 import { type Like, SelfKnock, type Step } from './self-knock-run'
 
@@ -19,7 +20,7 @@ const STEPS: Readonly<Record<Step, readonly [string, string]>> = {
   key: ['make a key', INSTALL],
   firewall: ['install the guard and the log rules', CHECK],
   daemon: ['start a daemon', CHECK],
-  shut: ['the door is shut before the knock', KERNEL],
+  closed: ['the door is closed before the knock', KERNEL],
   knock: ['send a knock', INSTALL],
   tap: [
     'the daemon hears the knock and accepts it',
@@ -29,7 +30,7 @@ const STEPS: Readonly<Record<Step, readonly [string, string]>> = {
   rule: ['the lease is in the firewall', CHECK],
   open: ['the door is open to who has knocked, and to nobody else', KERNEL],
   expiry: ['the lease ends by itself', 'look whether the clock of this machine goes, by "timedatectl"'],
-  'shut again': ['the door is shut again', KERNEL],
+  'closed again': ['the door is closed again', KERNEL],
 }
 
 /**
@@ -56,7 +57,7 @@ export async function selfKnockChecks(config: Like, programs = programFolder()):
     const seconds = ((performance.now() - began) / 1000).toFixed(1)
     return [{ name: NAME, verdict: 'ok', evidence: `${done.join(', ')}: in ${seconds} s${left}` }]
   } catch (error) {
-    if (!(error instanceof Fault)) throw error
+    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
     const [what, usual] = STEPS[at]
     const remedy = error.hint ?? usual
     // Without a place nothing has been tried.
@@ -66,11 +67,11 @@ export async function selfKnockChecks(config: Like, programs = programFolder()):
   }
 }
 
-/** @throws {Fault} where something takes longer than so many milliseconds; what it goes on with ends with its place */
+/** @throws {Fault | Hindrance} where something takes longer than so many milliseconds; what it goes on with ends with its place */
 async function within<T>(limit: number, work: Promise<T>): Promise<T> {
   const waiting = new AbortController()
   const late = sleep(limit, undefined, { signal: waiting.signal }).then(() => {
-    throw new Fault(`not done after ${limit / 1000} s`)
+    throw new Hindrance(`not done after ${limit / 1000} s`)
   })
   for (const one of [late, work]) one.catch(() => {})
   try {

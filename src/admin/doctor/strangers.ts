@@ -9,6 +9,7 @@ import { Fault, listed } from '../../system/fault'
 import { findListeners } from '../setup/listeners'
 import type { Saw, Touch } from './place/agent'
 import { arrivedBy, type Cable, type Ends, plugIn, type Sparing, unplug } from './place/cable'
+import { Hindrance } from './place/hindrance'
 import { inPlace, type Place } from './place/place'
 import { type Tracked, trackedFrom } from './place/tracked'
 
@@ -17,7 +18,7 @@ import { type Tracked, trackedFrom } from './place/tracked'
  * containers publish too, and nothing of this machine's firewall is changed for it.
  */
 
-const NAME = 'granted services shut'
+const NAME = 'granted services closed'
 /** Services that are tried: more than anybody grants, and each is a socket or two for each address. */
 const MAX_SERVICES = 256
 /** Addresses of this machine that are tried in each family, beside that of the private network. */
@@ -72,7 +73,7 @@ export async function strangerChecks(config: Config, services: readonly Service[
     })
     return [...found.flatMap((one) => judge(one) ?? []), ...summary(found, strangers), ...more]
   } catch (error) {
-    if (!(error instanceof Fault)) throw error
+    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
     return [unknown(`cannot be tried: ${error.message}`, error.hint)]
   }
 }
@@ -91,7 +92,7 @@ async function plugInAnew(place: Place, sparing: Sparing): Promise<Cable> {
     const before = await Promise.all(cable.ends.map(({ strangers: [source] }) => trackedFrom(source)))
     if (before.every((tracked) => tracked === null || tracked.size === 0)) return cable
     await unplug(cable)
-    if (left === 0) throw new Fault('the kernel keeps track of all addresses for a private network: try again in two minutes')
+    if (left === 0) throw new Hindrance('the kernel keeps track of all addresses for a private network: try again in two minutes')
   }
 }
 
@@ -108,7 +109,8 @@ async function tryAll(place: Place, cable: Cable, services: readonly Service[], 
   const saw: Saw[] = []
   for (let i = 0; i < touches.length; i += AT_ONCE)
     saw.push(...(await place.ask('touch', [touches.slice(i, i + AT_ONCE), PATIENCE], PATIENCE)))
-  if ((await arrivedBy(cable)) < touches.length) throw new Fault('not all packets of the private network arrive at this machine')
+  if ((await arrivedBy(cable)) < touches.length)
+    throw new Hindrance('not all packets of the private network arrive at this machine')
   const tracked = new Map<string, Tracked | null>()
   for (const { strangers } of cable.ends) tracked.set(strangers[0], await trackedFrom(strangers[0]))
   return wanted.map(({ service, family, from, touches: own }) => {
@@ -181,13 +183,13 @@ function judge(tried: Tried): Check | null {
       : saw.every((one) => one === 'silence')
         ? SILENT
         : [listed([...new Set(saw)], NAMED)]
-    return unknown(`cannot tell whether ${name} is shut over ${family}: ${came}`, remedy)
+    return unknown(`cannot tell whether ${name} is closed over ${family}: ${came}`, remedy)
   }
   const how = saw.includes('open') ? ANSWERS : tried.isThrough ? COMES : REFUSES
   return {
     name: NAME,
     verdict: 'fault',
-    evidence: `${name} is open to strangers over ${family}: ${how}`,
+    evidence: `${name} is open to everyone over ${family}: ${how}`,
     remedy: tried.isGuarded
       ? 'run "knockturn firewall install": it puts the guard in place'
       : `add "${name}" to guard in [firewall], run "knockturn firewall install" and restart the daemon; "knockdaemon --check" names the rule that lets strangers in`,
@@ -203,5 +205,5 @@ function summary(found: readonly Tried[], strangers: readonly string[]): Check[]
     return names.length > 0 ? `over ${family} ${listed(names, NAMED)}` : []
   })
   const how = `a private network (${strangers.join(', ')}) that has no lease gets no answer and nothing through`
-  return [{ name: NAME, verdict: 'ok', evidence: `shut to strangers ${families.join(', ')}: ${how}` }]
+  return [{ name: NAME, verdict: 'ok', evidence: `closed to strangers ${families.join(', ')}: ${how}` }]
 }

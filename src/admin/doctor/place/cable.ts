@@ -5,7 +5,7 @@ import type { Guard } from '../../../daemon/guard'
 import { interfaceAddresses } from '../../../daemon/iptables/table'
 import { blockAround, type Cidr, overlap, parseCidr } from '../../../protocol/address'
 import { feed, run } from '../../../system/commands'
-import { Fault } from '../../../system/fault'
+import { Hindrance } from './hindrance'
 import type { Place } from './place'
 
 /*
@@ -56,7 +56,7 @@ const here: Batch = (lines) => feed('ip', ['-batch', '-'], lines)
 /**
  * Plugs a place into this machine, which is its way to everywhere.
  * @param sparing the other end is none of these
- * @throws {Fault} where no address is free that the guard does not spare, or the kernel can't
+ * @throws {Fault | Hindrance} where no address is free that the guard does not spare, or the kernel can't
  */
 export async function plugIn(place: Place, sparing: Sparing): Promise<Cable> {
   const taken = [...(await readRoutes()), ...sparing.blocks, ...(sparing.failOpen?.blocks ?? [])]
@@ -69,7 +69,7 @@ export async function plugIn(place: Place, sparing: Sparing): Promise<Cable> {
   const ends = [draw(drawEnds, isFree)]
   if (interfaceAddresses().some(({ family }) => family === 'IPv6')) ends.push(draw(drawEnds6, isFree))
   if (name === null || ends.includes(null))
-    throw new Fault('no address is free for a private network that the guard does not spare')
+    throw new Hindrance('no address is free for a private network that the guard does not spare')
   return lay(
     name,
     here,
@@ -79,7 +79,7 @@ export async function plugIn(place: Place, sparing: Sparing): Promise<Cable> {
   )
 }
 
-/** Plugs a place into another one, which has every address to choose from. @throws {Fault} where the kernel can't */
+/** Plugs a place into another one, which has every address to choose from. @throws {Fault | Hindrance} where the kernel can't */
 export const join = (host: Place, place: Place): Promise<Cable> =>
   lay('eth0', (lines) => host.batch(lines), ` netns ${host.pid}`, place, [drawEnds()])
 
@@ -126,7 +126,7 @@ export async function unplug({ name }: Cable): Promise<void> {
   await here(`link delete ${name}\n`).catch(() => {})
 }
 
-/** How many packets have come by this machine's end of a cable. @throws {Fault} where that can't be read */
+/** How many packets have come by this machine's end of a cable. @throws {Fault | Hindrance} where that can't be read */
 export async function arrivedBy({ name }: Cable): Promise<number> {
   const [row] = JSON.parse(await run('ip', ['-j', '-s', 'link', 'show', name])) as { stats64?: { rx?: { packets?: number } } }[]
   return row?.stats64?.rx?.packets ?? 0
@@ -137,7 +137,7 @@ async function untilUp(place: Place): Promise<void> {
   const began = performance.now()
   for (;;) {
     if ((await place.run(['ip', 'link', 'show', 'eth0'])).includes(' state UP ')) return
-    if (performance.now() - began > UP_LIMIT) throw new Fault('the interface of the private network does not come up')
+    if (performance.now() - began > UP_LIMIT) throw new Hindrance('the interface of the private network does not come up')
     await sleep(LOOK)
   }
 }
@@ -153,7 +153,7 @@ async function readRoutes(): Promise<Cidr[]> {
 /** The blocks in what `ip route show table all` prints; none for ways out. */
 export function routesIn(text: string): Cidr[] {
   return text.split('\n').flatMap((line) => {
-    const [, to = ''] = /^(?:[a-z]+ )?([\d.]+\S*|[\da-f:]+:\S*) /.exec(line) ?? []
+    const [, to = ''] = /^(?:[a-z]+ )?([\d.]+\S*|[\da-f:]+:\S*)(?: |$)/.exec(line) ?? []
     const block = parseCidr(to)
     return block && block.bits >= MIN_BITS ? block : []
   })

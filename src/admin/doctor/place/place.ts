@@ -3,8 +3,9 @@ import { once } from 'node:events'
 import { createInterface } from 'node:readline'
 import { spawn } from '../../../system/child-process'
 import { commandPath, findCommand, WHEREVER } from '../../../system/commands'
-import { Fault, reason } from '../../../system/fault'
+import { reason } from '../../../system/fault'
 import { AGENT_PROGRAM, type Work } from './agent'
+import { Hindrance } from './hindrance'
 
 /*
  * A private place: namespaces of the kernel that have no name anywhere. They are there as long as a process in them is, and that is an agent
@@ -58,10 +59,10 @@ export class Place {
   /**
    * Makes a place with a network of its own in which there is nothing but an interface lo, and processes of its own.
    * @param hasMounts whether it has mounts of its own, too
-   * @throws {Fault} where that can't be made: it takes root, and a kernel or container that allows it
+   * @throws {Fault | Hindrance} where that can't be made: it takes root, and a kernel or container that allows it
    */
   static async open({ hasMounts = false } = {}): Promise<Place> {
-    if (process.geteuid?.() !== 0) throw new Fault('a private network requires root', { hint: 'run this as root' })
+    if (process.geteuid?.() !== 0) throw new Hindrance('a private network requires root', { hint: 'run this as root' })
     for (const command of ['unshare', 'ip']) await findCommand(command)
     const place = new Place(hasMounts)
     try {
@@ -69,7 +70,7 @@ export class Place {
       await place.batch('link set lo up\n')
     } catch (error) {
       await place.close()
-      throw new Fault(`cannot make a private network: ${place.#complaint.trim().split('\n')[0] || reason(error)}`)
+      throw new Hindrance(`cannot make a private network: ${place.#complaint.trim().split('\n')[0] || reason(error)}`)
     }
     return place
   }
@@ -79,7 +80,7 @@ export class Place {
     return this.#child.pid ?? 0
   }
 
-  /** Has the agent do something. @param limit milliseconds that the work itself may take @throws {Fault} where it can't, or does not answer */
+  /** Has the agent do something. @param limit milliseconds that the work itself may take @throws {Fault | Hindrance} where it can't, or does not answer */
   ask<Name extends keyof Work>(name: Name, args: Parameters<Work[Name]>, limit = 0): Promise<ReturnType<Work[Name]>> {
     return this.#ask(name, args, limit + ANSWER_LIMIT)
   }
@@ -89,14 +90,14 @@ export class Place {
    * @param input its standard input
    * @param env what it finds in its environment beside what every command does
    * @returns its standard output
-   * @throws {Fault} with what it complains of, and its hint
+   * @throws {Fault | Hindrance} with what it complains of, and its hint
    */
   async run(command: readonly string[], input = '', env: NodeJS.ProcessEnv = {}): Promise<string> {
     const { exitCode, stdout, stderr } = await this.ask('run', [command, around(env), input, COMMAND_LIMIT], COMMAND_LIMIT)
     if (exitCode === 0) return stdout
     const [line, hint] = stderr.trim().split('\n')
     const why = exitCode === null ? 'it was ended' : 'it failed'
-    throw new Fault(line || `${command[0]}: ${why}`, { hint: hint?.startsWith(HINT) ? hint.slice(HINT.length) : undefined })
+    throw new Hindrance(line || `${command[0]}: ${why}`, { hint: hint?.startsWith(HINT) ? hint.slice(HINT.length) : undefined })
   }
 
   /** Starts a program here that goes on until the place ends. */
@@ -104,16 +105,16 @@ export class Place {
     await this.ask('start', [command, around(env)])
   }
 
-  /** Waits for a line of that program that has this text in it. @throws {Fault} where none comes in so many milliseconds, with what came instead */
+  /** Waits for a line of that program that has this text in it. @throws {Fault | Hindrance} where none comes in so many milliseconds, with what came instead */
   async line(text: string, limit: number): Promise<void> {
     const { line, why, last } = await this.ask('line', [text, limit], limit)
     if (line !== null) return
     const said = last.findLast((one) => !one.startsWith(HINT))
     const hint = last.findLast((one) => one.startsWith(HINT))?.slice(HINT.length)
-    throw new Fault(said === undefined ? why : `${why}; its last line: ${said}`, { hint })
+    throw new Hindrance(said === undefined ? why : `${why}; its last line: ${said}`, { hint })
   }
 
-  /** Has ip do what its lines say. @throws {Fault} with what it complains of */
+  /** Has ip do what its lines say. @throws {Fault | Hindrance} with what it complains of */
   async batch(lines: string): Promise<void> {
     await this.run(['ip', '-batch', '-'], lines)
   }
@@ -129,7 +130,7 @@ export class Place {
 
   #ask<Result>(name: string, args: readonly unknown[], limit: number): Promise<Result> {
     return new Promise((resolve, reject) => {
-      if (this.#isOver) return reject(new Fault('the private network has ended'))
+      if (this.#isOver) return reject(new Hindrance('the private network has ended'))
       const id = ++this.#asked
       const done = () => {
         clearTimeout(timer)
@@ -137,7 +138,7 @@ export class Place {
       }
       const timer = setTimeout(() => {
         done()
-        reject(new Fault(`no answer from the private network within ${limit} ms`))
+        reject(new Hindrance(`no answer from the private network within ${limit} ms`))
       }, limit)
       this.#calls.set(id, {
         resolve: (result) => {
@@ -157,16 +158,16 @@ export class Place {
     const { id, result, error } = JSON.parse(line) as { id: number; result?: unknown; error?: string }
     const call = this.#calls.get(id)
     if (error === undefined) call?.resolve(result)
-    else call?.reject(new Fault(error))
+    else call?.reject(new Hindrance(error))
   }
 
   #end(why: string): void {
     this.#isOver = true
-    for (const { reject } of [...this.#calls.values()]) reject(new Fault(`the private network has ended: ${why}`))
+    for (const { reject } of [...this.#calls.values()]) reject(new Hindrance(`the private network has ended: ${why}`))
   }
 }
 
-/** Does something in a place, and ends the place whatever comes of it. @throws {Fault} where there can't be one, and what `work` throws */
+/** Does something in a place, and ends the place whatever comes of it. @throws {Fault | Hindrance} where there can't be one, and what `work` throws */
 export async function inPlace<T>(options: { readonly hasMounts?: boolean }, work: (place: Place) => Promise<T>): Promise<T> {
   const place = await Place.open(options)
   try {
