@@ -18,10 +18,10 @@ import { checkState } from './state'
 import { strangerChecks } from './strangers'
 import { checkUnits } from './units'
 
-/** What cannot be asked without a config. */
-const BY_CONFIG = [...['daemon', 'hearing', 'guard', 'units', 'other firewalls', 'key ends', 'listeners']] as const
-/** What is tried by packets. */
-const TRIED = ['packets heard', 'granted services shut', 'self-knock'] as const
+/** The checks that cannot be made without a config. */
+export const BY_CONFIG = ['daemon', 'hearing', 'guard', 'units', 'other firewalls', 'key ends', 'listeners'] as const
+/** Those that try something by packets. */
+export const TRIED = ['packets heard', 'granted services closed', 'self-knock'] as const
 
 /**
  * Checks all that a server needs, and changes nothing that stays. Root sees all of it.
@@ -71,7 +71,7 @@ async function tryIt(config: Config, keys: readonly ListedKey[] | null, say: (ch
     say(await heardChecks(config, undefined, async () => own))
     say(await strangerChecks(config, [...distinct.values()]))
   } else {
-    say(unknown(['packets heard', 'granted services shut'], 'not tried: the keys cannot be listed'))
+    say(unknown(['packets heard', 'granted services closed'], 'not tried: the keys cannot be listed'))
   }
   say(await selfKnockChecks(config))
 }

@@ -43,7 +43,7 @@ async function doctor({ config, json = false, try: isToTry }: Options): Promise<
 
 const STYLES = { ok: 'good', note: 'warn', unknown: 'head', fault: 'bad' } as const
 /** Of the longest verdict, and of the longest name of a check. */
-const WIDTHS = { verdict: 7, name: 21 } as const
+const WIDTHS = { verdict: 7, name: 23 } as const
 
 function printCheck({ verdict, name, evidence, remedy }: Check): void {
   const shown = paint(STYLES[verdict], verdict.padEnd(WIDTHS.verdict))
