@@ -1,87 +1,13 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
-import { dirname, join } from 'node:path'
-import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { beforeAll, describe, expect, it } from 'vitest'
 import type { Check } from '../../src/daemon/checks/check'
-import type { Gate } from '../lab/gate'
-import type { Host } from '../lab/host'
-import { must } from '../lab/processes'
+import { fault, PATIENCE, Patient, verdicts } from './patient'
 import { useGate } from './use-gate'
 
 /* knockturn doctor on real servers: it finds each fault that is planted, names its remedy, and the remedy mends it. */
 
 const SSH = 22
-/** It starts a hundred programs, also where the machine is busy. */
-const PATIENCE = 90_000
-
-/** What doctor says on a server. */
-class Patient {
-  constructor(
-    readonly server: Host,
-    readonly gate: Gate,
-  ) {}
-
-  /** The installed program, with its Node: only root can change them. */
-  get knockturn(): string[] {
-    const place = dirname(this.gate.folder)
-    return [join(place, 'node'), join(place, 'bin/knockturn')]
-  }
-
-  run(argv: string[], env = this.shadow({})) {
-    return this.server.run([...this.knockturn, 'doctor', '--config', this.gate.config, ...argv], { timeoutMs: PATIENCE, env })
-  }
-
-  /** What it finds; without sending packets, unless it is to. */
-  async checks(env?: NodeJS.ProcessEnv, tries = false): Promise<Check[]> {
-    const { stdout, stderr, code } = await this.run(['--json', ...(tries ? [] : ['--no-try'])], env)
-    expect(stderr).toBe('')
-    const checks = JSON.parse(stdout) as Check[]
-    expect(code).toBe(checks.some(({ verdict }) => verdict === 'fault') ? 1 : 0)
-    return checks
-  }
-
-  /** What it says of one thing. */
-  async of(name: string, env?: NodeJS.ProcessEnv): Promise<Check[]> {
-    return (await this.checks(env)).filter((check) => check.name === name)
-  }
-
-  /** Runs the commands that a remedy has in quotes, as the reader would. */
-  async follow({ remedy = '' }: Check) {
-    const [, commands = ''] = /run "([^"]+)"/.exec(remedy) ?? []
-    expect(commands).not.toBe('')
-    for (const command of commands.split(' && ')) {
-      const [program, ...args] = command.split(' ')
-      const own = [...this.knockturn, ...args, '--config', this.gate.config]
-      await this.server.must(program === 'knockturn' ? own : [String(program), ...args])
-    }
-  }
-
-  /** A folder of programs that come before the system's. */
-  shadow(programs: Record<string, string>): NodeJS.ProcessEnv {
-    const folder = mkdtempSync(join(dirname(this.gate.folder), 'shadow-'))
-    // This machine's containers are none of the server's.
-    for (const [name, script] of Object.entries({ docker: '', podman: '', ...programs }))
-      writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`, { mode: 0o755 })
-    chmodSync(folder, 0o755)
-    return { PATH: `${folder}:${process.env.PATH}:/usr/sbin:/sbin` }
-  }
-}
-
-const verdicts = (checks: readonly Check[]) => checks.map(({ verdict }) => verdict)
-const fault = (evidence: RegExp, remedy: RegExp) => ({
-  verdict: 'fault',
-  evidence: expect.stringMatching(evidence),
-  remedy: expect.stringMatching(remedy),
-})
 
 /** What no test can have healthy: who keeps this machine's clock, and its systemd; and what is not of this server. */
 const SURROUNDINGS = ['clock kept', 'node', 'units', 'other firewalls', 'modules', 'hearing']
@@ -344,89 +270,5 @@ describe.each(['nftables', 'iptables'] as const)('knockturn doctor, with a guard
     const before = await state()
     await patient.checks(undefined, true)
     expect(await state()).toEqual(before)
-  })
-})
-
-describe('knockturn doctor, with rules of the administrator’s own', () => {
-  const { server, gate } = useGate(['client'], {
-    backend: 'iptables',
-    guard: null,
-    serve: [SSH],
-    keyOptions: ['--services', '22/tcp'],
-  })
-  let patient: Patient
-  beforeAll(() => {
-    patient = new Patient(server, gate)
-  })
-  afterEach(() => server.must(['iptables', '-P', 'INPUT', 'DROP']))
-
-  it('says that there is no guard, and what to do', async () => {
-    expect(await patient.of('guard')).toMatchObject([{ verdict: 'note', remedy: expect.stringContaining('knockturn guard try') }])
-    expect(verdicts(await patient.of('services'))).toEqual(['ok'])
-  })
-
-  it('finds a service that is open to everyone, and its remedy shuts it', async () => {
-    await server.must(['iptables', '-I', 'INPUT', '-p', 'tcp', '--dport', '22', '-j', 'ACCEPT'])
-    const [check] = await patient.of('services')
-    expect(check).toMatchObject(
-      fault(/22\/tcp is open to everyone over IPv4: this rule lets everyone in: -A INPUT/, /iptables -D INPUT/),
-    )
-    await patient.follow(check as Check)
-    expect(verdicts(await patient.of('services'))).toEqual(['ok'])
-  })
-
-  it('finds log rules that are not there, and its remedy makes them', async () => {
-    await gate.daemon.end()
-    await gate.knockturn('firewall', 'remove')
-    const [check] = await patient.of('log rules')
-    expect(check).toMatchObject({ verdict: 'note', evidence: 'the log rules are not installed' })
-    await patient.follow(check as Check)
-    expect(verdicts(await patient.of('log rules'))).toEqual(['ok'])
-  })
-
-  it('finds a daemon that is deaf to what the firewall logs, and its remedy mends it', async () => {
-    await gate.daemon.end()
-    const text = readFileSync(gate.config, 'utf8')
-    writeFileSync(gate.config, text.replace('group = 5', 'group = 6'))
-    await gate.knockturn('firewall', 'install', '--config', gate.config)
-    writeFileSync(gate.config, text)
-    gate.daemon = await gate.startDaemon()
-    const heard = async () => (await patient.checks(undefined, true)).filter(({ name }) => name.startsWith('packets heard'))
-    const [over4, over6] = await heard()
-    for (const check of [over4, over6])
-      expect(check).toMatchObject(fault(/has not come to the daemon/, /knockturn firewall install/))
-    await patient.follow(over4 as Check)
-    expect(verdicts(await heard())).toEqual(['ok', 'ok'])
-    await gate.daemon.end()
-  })
-
-  it('finds a ledger that lies in memory, on a disk that is nearly full', async () => {
-    const text = readFileSync(gate.config, 'utf8')
-    const folder = join(gate.folder, 'memory')
-    mkdirSync(folder)
-    await must(['mount', '-t', 'tmpfs', '-o', 'size=4m', 'memory', folder])
-    writeFileSync(gate.config, text.replace(/^path = .*$/m, `path = "${join(folder, 'ledger')}"`))
-    try {
-      expect(await patient.of('disk')).toMatchObject([
-        fault(/lies in memory \(tmpfs\)/, /set \[ledger\] path/),
-        fault(/MiB are left, 16 MiB are needed/, /make room/),
-      ])
-    } finally {
-      writeFileSync(gate.config, text)
-      await must(['umount', folder])
-    }
-  })
-
-  it('finds another program that has the NFLOG group, or the ledger', async () => {
-    const other = server.start(['tcpdump', '-Z', 'root', '-i', 'nflog:5', '-w', '/dev/null'])
-    await other.line((line) => line.includes('listening on'))
-    expect(await patient.of('tap source')).toMatchObject([fault(/tcpdump cannot read NFLOG group 5/, /\[taps\] group/)])
-    await other.end()
-    const holder = server.start(['flock', '--exclusive', '--no-fork', gate.ledger, 'sh', '-c', 'echo there; exec sleep 600'])
-    await holder.line((line) => line === 'there')
-    expect(await patient.of('daemon')).toMatchObject([
-      fault(/in use by process \d+ \(sleep\), which is not a daemon/, /stop that process/),
-    ])
-    await holder.end()
   })
 })
