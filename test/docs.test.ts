@@ -317,7 +317,7 @@ function attempt([program, ...args]: string[]) {
   return run(program as Program, given, { cwd: folder, env: { HOME: folder }, input })
 }
 /** Without privileges, these may not even look. */
-const LOOKS_AT_FIREWALL = /^knockturn (setup|firewall (show|remove)|guard try|listen)/
+const LOOKS_AT_FIREWALL = /^knockturn (setup|doctor|firewall (show|remove)|guard try|listen)/
 /** What these say where no daemon has ever been. */
 const FINDS_NOTHING = /^knockturn (status|lease close|lock remove)/
 const NOTHING = /^knockturn: error: (no daemon is running|no lease that is in force fits|\S+ is not locked out)/

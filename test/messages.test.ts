@@ -47,6 +47,7 @@ const PROGRAMS: readonly Documented[] = [
       'knockturn.toml.5': { fault: 'DIAGNOSTICS' },
     },
     passed: [
+      'cli/knockdaemon.ts: evidence',
       'daemon/ahead.ts: message',
       'daemon/backends/iptables-guard.ts: [message]',
       'daemon/backends/iptables-guard.ts: await whoIsCutOff(rules.taps?.ranges ?? [], (peer) => remedyFor(tables, isGuarding, peer), isUnattended)',

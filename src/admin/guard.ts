@@ -1,4 +1,4 @@
-import { unlink } from 'node:fs/promises'
+import { readFile, unlink } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { backendOf } from '../daemon/backends/all'
 import type { BootFile } from '../daemon/backends/backend'
@@ -46,6 +46,16 @@ export function printedFiles(printed: string, folder: string): BootFile[] {
     const name = ALL_SAVED.find((one) => one === basename(path))
     return i % 2 === 0 && name ? { path: join(folder, name), text: parts[i + 1] ?? '' } : []
   })
+}
+
+/** Finds which files of a guard are not there as they should be, and whether anything is there. */
+export async function notSaved(
+  files: readonly BootFile[],
+): Promise<readonly { readonly path: string; readonly isThere: boolean }[]> {
+  const found = await Promise.all(
+    files.map(async ({ path, text }) => ({ path, wanted: text, is: await readFile(path, 'utf8').catch(() => null) })),
+  )
+  return found.filter(({ wanted, is }) => is !== wanted).map(({ path, is }) => ({ path, isThere: is !== null }))
 }
 
 /** Whether we may have the kernel try rules. */

@@ -33,3 +33,30 @@ export async function runOwnScript(name: string, args: readonly string[], output
   })
   return { exitCode, stdout: String(stdout ?? ''), stderr: String(stderr ?? ''), shortMessage }
 }
+
+/** Most that a program of ours may say, in bytes: a list of 100,000 keys, at some 600 bytes each. */
+const MAX_SAID = 64 * 1024 * 1024
+/** Milliseconds that it may take: --check runs dozens of other programs, each of which has its own limit. */
+const SAYING_TIME = 120_000
+
+/**
+ * Has a program of ours say something, as a process of its own by this very Node: it may begin again as the keyring's owner (see asOwner), which this one
+ * must not.
+ * @param name such as `knockdaemon`
+ */
+export async function askOwnProgram(name: string, args: readonly string[]): Promise<ScriptResult> {
+  const { exitCode, stdout, stderr, shortMessage } = await execa(
+    process.execPath,
+    [...process.execArgv, join(programFolder(), 'bin', name), ...args],
+    {
+      stdin: 'ignore',
+      reject: false,
+      stripFinalNewline: false,
+      timeout: SAYING_TIME,
+      maxBuffer: MAX_SAID,
+      env: { PATH: commandPath() },
+      extendEnv: false,
+    },
+  )
+  return { exitCode, stdout, stderr, shortMessage }
+}

@@ -1,11 +1,13 @@
 import { checkDaemon } from '../daemon/check'
+import type { Verdict } from '../daemon/checks/check'
+import { inLine } from '../daemon/checks/finding'
 import { readConfig, SERVER_CONFIG } from '../daemon/config'
 import { openLog } from '../daemon/log'
 import { type ServeOptions, serve } from '../daemon/serve'
 import { forbidCoreDumps } from '../system/core-dumps'
-import { explained } from '../system/fault'
+import { explained, Fault } from '../system/fault'
 import { refuseWord } from './meant'
-import { oneOf, program } from './options'
+import { oneOf, program, refuseIdle } from './options'
 import { VERSION } from './version'
 import { EXIT, failWith, runProgram, warnOf } from './voice'
 
@@ -16,6 +18,7 @@ interface Options {
   newLedger?: boolean
   allowRoot?: boolean
   check?: boolean
+  json?: boolean
   logLevel: string
 }
 
@@ -29,6 +32,7 @@ const command = program(
   .option('--new-ledger', 'first start: create the ledger without the one-minute wait')
   .option('--allow-root', 'run even with more privileges than needed, such as root, and log a warning')
   .option('--check', 'report every fault in config, keys and ledger, change nothing, and exit')
+  .option('--json', 'with --check: print what was found as JSON')
   .addOption(oneOf('--log-level <level>', 'least level to log', ['error', 'warn', 'info', 'debug']).default('info'))
 
 let isToServe = false
@@ -42,7 +46,8 @@ runProgram(NAME, async () => {
   const options = command.parse().opts<Options>()
   if (!isToServe) return EXIT.ok
   forbidCoreDumps((message) => warnOf(NAME, message))
-  if (options.check) return check(options.config)
+  if (!options.check) refuseIdle(command, ['json'], '--check')
+  if (options.check) return check(options.config, options.json === true)
   const read = await readConfig(options.config)
   if (read.faults) return failWith(NAME, read.faults)
   const log = openLog(options.logLevel)
@@ -55,12 +60,23 @@ runProgram(NAME, async () => {
   return isInOrder ? EXIT.ok : EXIT.failure
 })
 
-async function check(file: string): Promise<number> {
-  const { faults, warnings, unchecked } = await checkDaemon(file)
-  for (const warning of warnings) process.stdout.write(`note: ${warning}\n`)
-  for (const what of unchecked) process.stdout.write(`note: not checked: ${what}\n`)
-  if (faults.length > 0) return failWith(NAME, faults)
-  process.stdout.write(`${file}: no fault${unchecked.length > 0 ? ' in what was checked' : ''}\n`)
+/** Prints what was found, in the order of what is to be done about it. */
+async function check(file: string, isJson: boolean): Promise<number> {
+  const checks = await checkDaemon(file)
+  const faults = checks.filter(({ verdict }) => verdict === 'fault')
+  if (isJson) {
+    process.stdout.write(`${JSON.stringify(checks, null, 2)}\n`)
+    return faults.length > 0 ? EXIT.failure : EXIT.ok
+  }
+  const lines = (wanted: Verdict) => checks.filter(({ verdict }) => verdict === wanted).map(inLine)
+  const unknown = lines('unknown')
+  for (const line of [...lines('note'), ...unknown]) process.stdout.write(`note: ${line}\n`)
+  if (faults.length > 0)
+    return failWith(
+      NAME,
+      faults.map(({ evidence, remedy }) => new Fault(evidence, { hint: remedy })),
+    )
+  process.stdout.write(`${file}: no fault${unknown.length > 0 ? ' in what was checked' : ''}\n`)
   return EXIT.ok
 }
 

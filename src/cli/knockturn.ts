@@ -1,4 +1,5 @@
 import { forbidCoreDumps } from '../system/core-dumps'
+import { addDoctor } from './admin/doctor'
 import { addExplain } from './admin/explain'
 import { addFirewall } from './admin/firewall'
 import { addGuard } from './admin/guard'
@@ -32,6 +33,7 @@ addExplain(command)
 addPage(command)
 addReplay(command)
 addListen(command)
+addDoctor(command)
 addUninstall(command)
 withCompletion(command)
 

@@ -2,7 +2,8 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checkDaemon } from '../../src/daemon/check'
-import { inOneLine } from '../../src/system/fault'
+import type { Verdict } from '../../src/daemon/checks/check'
+import { inLine } from '../../src/daemon/checks/finding'
 import { keyText, put, scratch } from '../system/scratch'
 
 /** What --check says of a server whose taps come from a file, which `make` may put there. */
@@ -15,8 +16,9 @@ async function checked(make: (path: string, folder: string) => void) {
   const config = put(folder, 'knockturn.toml', `server = "gate.example"\nkeys = "keys"\n${taps}`)
   const path = join(folder, 'knocks.log')
   make(path, folder)
-  const { faults, warnings } = await checkDaemon(config)
-  return { path, faults: faults.map(inOneLine), notes: warnings.filter((line) => line.startsWith(path)) }
+  const checks = await checkDaemon(config)
+  const of = (wanted: Verdict) => checks.filter(({ verdict }) => verdict === wanted).map(inLine)
+  return { path, faults: of('fault'), notes: of('note').filter((line) => line.startsWith(path)) }
 }
 
 describe('the file of taps', () => {

@@ -1,4 +1,14 @@
-import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { logged, PRIVILEGES } from '../lab/gate'
@@ -38,8 +48,7 @@ const XTABLES = readdirSync('/usr/lib')
 
 /** A folder of programs that come before the system's. @returns the environment in which they do */
 function shadow(programs: Record<string, string>) {
-  const folder = join(gate.folder, `bin-${readdirSync(gate.folder).length}`)
-  mkdirSync(folder)
+  const folder = mkdtempSync(join(gate.folder, 'bin-'))
   for (const [name, script] of Object.entries(programs)) {
     writeFileSync(join(folder, name), `#!/bin/sh\n${script}\n`)
     chmodSync(join(folder, name), 0o755)

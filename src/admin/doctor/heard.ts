@@ -24,19 +24,23 @@ export type HeardAnswer = { readonly heard?: boolean | undefined; readonly faile
 /** Asks the running daemon to say when it hears a tap of a source. */
 export type AskHeard = (source: string) => Promise<HeardAnswer>
 
+/** Gives the keys, as far as they say where knocks are heard. */
+export type ListKeys = () => Promise<Parameters<typeof poolOf>[0]>
+
 /**
  * Sends packets to a port of the pools from a private network, over each family that this machine has, and asks the running daemon whether it has
  * heard them. Nothing is opened, and nothing of it stays.
  * @param ask asks the daemon: by an order, unless it is told otherwise
+ * @param listKeys gives the keys; unless it is told otherwise, by reading them as their owner
  * @returns one check for each family; where it can't be known at all, one
  */
 export async function heardChecks(
   config: Config,
   ask: AskHeard = (source) => giveOrder(config, { kind: 'await-tap', source }),
+  listKeys: ListKeys = async () => (await asOwner(config.keys, () => loadServerKeys(config.keys, config.server))).keys,
 ): Promise<Check[]> {
   try {
-    const { keys } = await asOwner(config.keys, () => loadServerKeys(config.keys, config.server))
-    const pool = poolOf(keys)
+    const pool = poolOf(await listKeys())
     if (pool.length === 0)
       return [unknown('there is no key, and so no port at which knocks are heard', 'make one with "knockturn key new"')]
     const port = pool[randomInt(pool.length)]

@@ -4,12 +4,12 @@ import { backendOf } from '../../daemon/backends/all'
 import { type Config, MAX_CONFIG, parseConfig, SERVER_CONFIG } from '../../daemon/config'
 import { findHolder } from '../../daemon/ledger/lock'
 import { SERVER_KEYS } from '../../keys/keyring'
-import { parsePool } from '../../protocol/pool'
-import { parseService, type Service } from '../../protocol/service'
+import type { Service } from '../../protocol/service'
 import { CommandFault, run } from '../../system/commands'
 import { errorCode, Fault } from '../../system/fault'
 import { checkOwned, exists, readText } from '../../system/files'
-import { printedFiles } from '../guard'
+import { notSaved, printedFiles } from '../guard'
+import { isValid, readKeyList } from '../key-list'
 import { hasSystemd } from './machine'
 import { CONFIG_FOLDER, OWN_UNITS, PACKAGED_UNITS, STATE_FOLDER, USER } from './places'
 
@@ -92,16 +92,9 @@ async function readOwnConfig(): Promise<There['config']> {
 /** The keyring's keys, without secrets. @param label the server's: the daemon refuses a key that is another's */
 async function readOwnKeys(label: string, itself: Itself): Promise<KnownKey[]> {
   const now = Date.now()
-  const keys: Record<string, unknown>[] = JSON.parse(await itself('key', 'list', '--json', '--config', SERVER_CONFIG))
-  const isOver = (at: unknown) => typeof at === 'string' && Date.parse(at) <= now
-  return keys.map(({ id, server, host, pool, expires, revoked, passcode, grant }) => ({
-    id: String(id),
-    host: typeof host === 'string' ? host : null,
-    isValid: server === label && !isOver(expires) && revoked === null,
-    services: ((grant as { services?: string[] } | null)?.services ?? []).flatMap((service) => parseService(service) ?? []),
-    key: { pool: parsePool(String(pool)) },
-    ...(passcode ? { passcode } : {}),
-  }))
+  const keys = readKeyList(await itself('key', 'list', '--json', '--config', SERVER_CONFIG))
+  if (keys === null) throw new Error('"knockturn key list" has printed no list')
+  return keys.map((key) => ({ ...key, isValid: isValid(key, label, now) }))
 }
 
 /** Whether the guard in force, and the one that is loaded at boot, are those of a config and its keys. */
@@ -110,8 +103,7 @@ async function isGuarded(config: Config, keys: readonly KnownKey[], itself: Itse
   const { isInstalled, isOutdated } = await backendOf(config).leftOut(keys, config)
   if (!isInstalled || isOutdated) return false
   const files = printedFiles(await itself('guard', 'save', '--print', '--config', SERVER_CONFIG), CONFIG_FOLDER)
-  const saved = await Promise.all(files.map(async ({ path, text }) => (await readFile(path, 'utf8').catch(() => null)) === text))
-  return saved.every(Boolean)
+  return (await notSaved(files)).length === 0
 }
 
 async function readUnit(name: string): Promise<[string, string | null][]> {

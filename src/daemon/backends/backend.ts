@@ -38,7 +38,8 @@ export interface Counted {
 
 /** What the log rules lack. */
 export interface LeftOut {
-  readonly isInstalled: boolean
+  /** Null where they can't be read, so that nobody knows. */
+  readonly isInstalled: boolean | null
   /** Whether they, or the guard, are of another config, keyring or version. A daemon that runs mends that by itself where only keys have changed. */
   readonly isOutdated: boolean
   /** Lines for a warning. */

@@ -42,12 +42,17 @@ export const iptables: Backend = {
   },
 
   async leftOut(keys, config) {
+    let isUnread = false
     const tables = await readTables(
       () => {},
-      () => null,
+      () => {
+        isUnread = true
+        return null
+      },
     )
     const installed = tables.filter(isInstalled)
-    return { isInstalled: installed.length === tables.length, isOutdated: false, lines: leftOut(installed, keys, config) }
+    const isThere = installed.length === tables.length
+    return { isInstalled: isThere && isUnread ? null : isThere, isOutdated: false, lines: leftOut(installed, keys, config) }
   },
 
   isInPlace: async () =>

@@ -53,7 +53,7 @@ export const nftables: Backend = {
       if (error instanceof Fault) return null
       throw error
     })
-    if (table === null) return { isInstalled: true, isOutdated: false, lines: [] }
+    if (table === null) return { isInstalled: null, isOutdated: false, lines: [] }
     const isKnown = eitherGuard(keys, config).some((rules) => isCurrent(table, rules))
     return { isInstalled: isWhole(table), isOutdated: !isKnown, lines: [] }
   },

@@ -68,7 +68,7 @@ export function nflogSource(
 }
 
 /** The inodes of a process's sockets; none where it can't be looked at. */
-async function socketsOf(pid: number | undefined): Promise<string[]> {
+export async function socketsOf(pid: number | undefined): Promise<string[]> {
   const folder = `/proc/${pid}/fd`
   const names = await readdir(folder).catch(() => [])
   const links = await Promise.all(names.map((name) => readlink(`${folder}/${name}`).catch(() => '')))

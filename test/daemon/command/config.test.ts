@@ -2,6 +2,7 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checkDaemon } from '../../../src/daemon/check'
+import { inLine } from '../../../src/daemon/checks/finding'
 import { readConfig } from '../../../src/daemon/config'
 import { inOneLine } from '../../../src/system/fault'
 import { keyText, put, scratch } from '../../system/scratch'
@@ -84,10 +85,8 @@ describe('--check', () => {
     put(folder, 'plain', '', 0o644)
     const taps = '[taps]\nsource = "file"\nfile = "knocks.log"\n[ledger]\npath = "ledger"\n[firewall]\nbackend = "command"\n'
     const program = `[firewall.command]\nopen = ["${open.replace('FOLDER', folder)}", "{address}"]\nclose = ["true", "{address}"]\n`
-    const { faults } = await checkDaemon(
-      put(folder, 'knockturn.toml', `server = "gate.example"\nkeys = "keys"\n${taps}${program}`),
-    )
-    return faults.map((fault) => inOneLine(fault).replaceAll(folder, ''))
+    const checks = await checkDaemon(put(folder, 'knockturn.toml', `server = "gate.example"\nkeys = "keys"\n${taps}${program}`))
+    return checks.flatMap((check) => (check.verdict === 'fault' ? inLine(check).replaceAll(folder, '') : []))
   }
 
   it('finds no fault in a program that is there', async () => {

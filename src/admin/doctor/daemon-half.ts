@@ -1,0 +1,55 @@
+import * as v from 'valibot'
+import type { Check } from '../../daemon/checks/check'
+import { askOwnProgram } from '../own-script'
+
+/* What knockdaemon --check finds, which looks as the daemon's user: keys, ledger, rules and taps. */
+
+/** How `knockdaemon --check --json` prints it. */
+const REPORT = v.array(
+  v.object({
+    name: v.string(),
+    verdict: v.picklist(['ok', 'note', 'fault', 'unknown']),
+    evidence: v.string(),
+    remedy: v.optional(v.string()),
+  }),
+)
+
+/** What it looks at where nothing keeps it from that. */
+const WHOLE = ['clock', 'config', 'keys', 'services', 'ledger', 'programs', 'kernel', 'tap source', 'log rules'] as const
+
+/** Has the daemon's program check itself. @param config the daemon's config */
+export async function daemonHalf(config: string): Promise<readonly Check[]> {
+  const { stdout, stderr, shortMessage } = await askOwnProgram('knockdaemon', ['--check', '--json', '--config', config])
+  const said = stderr.split('\n').find((line) => line.trim() !== '') ?? shortMessage ?? 'it said nothing'
+  const checks = readReport(stdout)
+  if (checks === null)
+    return [
+      {
+        name: 'daemon',
+        verdict: 'unknown',
+        evidence: `knockdaemon --check failed: ${said}`,
+        remedy: 'run "knockdaemon --check"',
+      },
+    ]
+  return [...checks, ...leftOpen(checks)]
+}
+
+/** Reads what `knockdaemon --check --json` has printed; null where that is no report. */
+export function readReport(text: string): Check[] | null {
+  try {
+    const read = v.safeParse(REPORT, JSON.parse(text))
+    return read.success ? read.output.map(({ remedy, ...check }) => (remedy === undefined ? check : { ...check, remedy })) : null
+  } catch {
+    return null
+  }
+}
+
+/** What a report says nothing of: nobody knows whether it is well. */
+export function leftOpen(checks: readonly Check[]): Check[] {
+  const missing = WHOLE.filter((name) => !checks.some((check) => check.name === name))
+  const isConfigFaulty = checks.some(({ name, verdict }) => name === 'config' && verdict === 'fault')
+  const why = isConfigFaulty
+    ? 'the config has to be right first'
+    : 'with these [firewall] backend and [taps] source it cannot be seen from here'
+  return missing.map((name) => ({ name, verdict: 'unknown', evidence: `not checked: ${why}` }))
+}
