@@ -1,4 +1,4 @@
-import type { Check, Verdict } from '../client/doctor/check'
+import type { Check, Verdict } from '../system/check'
 import { printable } from '../system/fault'
 import { paint } from './paint'
 

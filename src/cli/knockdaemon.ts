@@ -1,9 +1,9 @@
 import { checkDaemon } from '../daemon/check'
-import type { Verdict } from '../daemon/checks/check'
 import { inLine } from '../daemon/checks/finding'
 import { readConfig, SERVER_CONFIG } from '../daemon/config'
 import { openLog } from '../daemon/log'
 import { type ServeOptions, serve } from '../daemon/serve'
+import type { Verdict } from '../system/check'
 import { forbidCoreDumps } from '../system/core-dumps'
 import { explained, Fault } from '../system/fault'
 import { refuseWord } from './meant'
@@ -65,7 +65,7 @@ async function check(file: string, isJson: boolean): Promise<number> {
   const checks = await checkDaemon(file)
   const faults = checks.filter(({ verdict }) => verdict === 'fault')
   if (isJson) {
-    process.stdout.write(`${JSON.stringify(checks, null, 2)}\n`)
+    process.stdout.write(`${JSON.stringify({ checks }, null, 2)}\n`)
     return faults.length > 0 ? EXIT.failure : EXIT.ok
   }
   const lines = (wanted: Verdict) => checks.filter(({ verdict }) => verdict === wanted).map(inLine)

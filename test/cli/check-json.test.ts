@@ -1,7 +1,7 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
-import type { Check } from '../../src/daemon/checks/check'
+import type { Check } from '../../src/system/check'
 import { keyText, put, scratch, secretOf } from '../system/scratch'
 import { run } from './programs'
 
@@ -21,7 +21,7 @@ function server(key: string, mode = 0o600) {
 
 const checked = async (config: string) => {
   const { code, stdout, stderr } = await run('knockdaemon', ['--check', '--json', '--config', config])
-  return { code, stderr, checks: JSON.parse(stdout) as Check[] }
+  return { code, stderr, checks: (JSON.parse(stdout) as { checks: Check[] }).checks }
 }
 
 describe('knockdaemon --check --json', () => {

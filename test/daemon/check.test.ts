@@ -2,8 +2,8 @@ import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { checkDaemon } from '../../src/daemon/check'
-import type { Verdict } from '../../src/daemon/checks/check'
 import { inLine } from '../../src/daemon/checks/finding'
+import type { Verdict } from '../../src/system/check'
 import { keyText, put, scratch } from '../system/scratch'
 
 /** What --check says of a server whose taps come from a file, which `make` may put there. */

@@ -1,6 +1,6 @@
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, it } from 'vitest'
-import type { Check } from '../../src/daemon/checks/check'
+import type { Check } from '../../src/system/check'
 import type { Host } from '../lab/host'
 import { Lab } from '../lab/lab'
 import { BIN } from '../root'
@@ -45,7 +45,7 @@ async function of(name: string): Promise<Check[]> {
     env: path,
     timeoutMs: 90_000,
   })
-  return (JSON.parse(stdout) as Check[]).filter((check) => check.name === name)
+  return (JSON.parse(stdout) as { checks: Check[] }).checks.filter((check) => check.name === name)
 }
 const enable = (...units: string[]) => place.sh(`printf '%s\\n' ${units.join(' ')} > /mnt/enabled`)
 

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
-import type { Check } from '../../src/daemon/checks/check'
+import type { Check } from '../../src/system/check'
 import { must } from '../lab/processes'
 import { fault, Patient, verdicts } from './patient'
 import { useGate } from './use-gate'

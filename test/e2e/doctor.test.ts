@@ -1,7 +1,7 @@
 import { chmodSync, existsSync, readdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { beforeAll, describe, expect, it } from 'vitest'
-import type { Check } from '../../src/daemon/checks/check'
+import type { Check } from '../../src/system/check'
 import { fault, PATIENCE, Patient, verdicts } from './patient'
 import { useGate } from './use-gate'
 
@@ -231,7 +231,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn doctor, with a guard
     const { stdout } = await server.run(hidden([...patient.knockturn, 'doctor', '--json', '--no-try', '--config', gate.config]), {
       timeoutMs: PATIENCE,
     })
-    const checks = (JSON.parse(stdout) as Check[]).filter(({ name }) => name === 'programs')
+    const checks = (JSON.parse(stdout) as { checks: Check[] }).checks.filter(({ name }) => name === 'programs')
     expect(checks).toMatchObject([fault(/^tcpdump is not installed$/, /apt-get install tcpdump/)])
     expect(readFileSync(gate.config, 'utf8')).toBe(text)
   })

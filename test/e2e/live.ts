@@ -1,6 +1,6 @@
 import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
 import { join } from 'node:path'
-import type { Check } from '../../src/daemon/checks/check'
+import type { Check } from '../../src/system/check'
 import type { Gate } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { ROOT } from '../root'

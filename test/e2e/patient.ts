@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, writeFileSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { expect } from 'vitest'
-import type { Check } from '../../src/daemon/checks/check'
+import type { Check } from '../../src/system/check'
 import type { Gate } from '../lab/gate'
 import type { Host } from '../lab/host'
 
@@ -31,7 +31,7 @@ export class Patient {
   async checks(env?: NodeJS.ProcessEnv, tries = false): Promise<Check[]> {
     const { stdout, stderr, code } = await this.run(['--json', ...(tries ? [] : ['--no-try'])], env)
     expect(stderr).toBe('')
-    const checks = JSON.parse(stdout) as Check[]
+    const { checks } = JSON.parse(stdout) as { checks: Check[] }
     expect(code).toBe(checks.some(({ verdict }) => verdict === 'fault') ? 1 : 0)
     return checks
   }

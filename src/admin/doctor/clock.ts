@@ -1,5 +1,5 @@
-import type { Check } from '../../daemon/checks/check'
 import { Finding } from '../../daemon/checks/finding'
+import type { Check } from '../../system/check'
 import { hasCommand, run } from '../../system/commands'
 import { Fault } from '../../system/fault'
 

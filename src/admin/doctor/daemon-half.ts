@@ -1,18 +1,20 @@
 import * as v from 'valibot'
-import type { Check } from '../../daemon/checks/check'
+import type { Check } from '../../system/check'
 import { askOwnProgram } from '../own-script'
 
 /* What knockdaemon --check finds, which looks as the daemon's user: keys, ledger, rules and taps. */
 
 /** How `knockdaemon --check --json` prints it. */
-const REPORT = v.array(
-  v.object({
-    name: v.string(),
-    verdict: v.picklist(['ok', 'note', 'fault', 'unknown']),
-    evidence: v.string(),
-    remedy: v.optional(v.string()),
-  }),
-)
+const REPORT = v.object({
+  checks: v.array(
+    v.object({
+      name: v.string(),
+      verdict: v.picklist(['ok', 'note', 'fault', 'unknown']),
+      evidence: v.string(),
+      remedy: v.optional(v.string()),
+    }),
+  ),
+})
 
 /** What it looks at where nothing keeps it from that. */
 const WHOLE = ['clock', 'config', 'keys', 'services', 'ledger', 'programs', 'kernel', 'tap source', 'log rules'] as const
@@ -38,7 +40,8 @@ export async function daemonHalf(config: string): Promise<readonly Check[]> {
 export function readReport(text: string): Check[] | null {
   try {
     const read = v.safeParse(REPORT, JSON.parse(text))
-    return read.success ? read.output.map(({ remedy, ...check }) => (remedy === undefined ? check : { ...check, remedy })) : null
+    if (!read.success) return null
+    return read.output.checks.map(({ remedy, ...check }) => (remedy === undefined ? check : { ...check, remedy }))
   } catch {
     return null
   }

@@ -1,8 +1,8 @@
 import { readdir, readFile } from 'node:fs/promises'
-import type { Check } from '../../daemon/checks/check'
 import { Finding } from '../../daemon/checks/finding'
 import { findHolder } from '../../daemon/ledger/lock'
 import { netlinkDrops, socketsOf } from '../../daemon/taps/nflog'
+import type { Check } from '../../system/check'
 import { errorCode, reason } from '../../system/fault'
 
 /* Whether a daemon is alive, and whether it runs into a limit. */

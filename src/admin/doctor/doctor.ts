@@ -1,6 +1,6 @@
-import type { Check } from '../../daemon/checks/check'
 import { type Config, readConfig } from '../../daemon/config'
 import { formatService } from '../../protocol/service'
+import type { Check } from '../../system/check'
 import { isValid, type ListedKey, readKeyList } from '../key-list'
 import { askOwnProgram } from '../own-script'
 import { hasSystemd } from '../setup/machine'

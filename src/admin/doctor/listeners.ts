@@ -1,9 +1,9 @@
-import type { Check } from '../../daemon/checks/check'
 import { Finding } from '../../daemon/checks/finding'
 import { lookForStrangers } from '../../daemon/exposure/look'
 import type { Exposure } from '../../daemon/exposure/text'
 import { type Guarded, guards } from '../../daemon/guard'
 import { formatService } from '../../protocol/service'
+import type { Check } from '../../system/check'
 import { listed } from '../../system/fault'
 import { findListeners, holderOf, type Listener, type Listeners } from '../setup/listeners'
 

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Check } from '../../daemon/checks/check'
+import type { Check } from '../../system/check'
 import { Fault, printable } from '../../system/fault'
 import { programFolder } from '../own-script'
 import { Hindrance } from './place/hindrance'

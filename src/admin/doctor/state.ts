@@ -1,7 +1,7 @@
-import type { Check } from '../../daemon/checks/check'
 import { Finding } from '../../daemon/checks/finding'
 import type { Config } from '../../daemon/config'
 import { FRESH, readState, type State, statePath } from '../../daemon/state/state'
+import type { Check } from '../../system/check'
 
 /* What the daemon itself says of its hearing. */
 

@@ -1,6 +1,6 @@
-import type { Check } from '../../daemon/checks/check'
 import { Finding } from '../../daemon/checks/finding'
 import type { Config } from '../../daemon/config'
+import type { Check } from '../../system/check'
 import { run } from '../../system/commands'
 
 /* Whether systemd starts at boot what has to run. */

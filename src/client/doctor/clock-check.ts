@@ -1,6 +1,6 @@
+import { type Check, remedyOf } from '../../system/check'
 import { isClockPossible, isoTime } from '../../system/time'
 import { type OfClock, ofUsableClock, ofWrongClock } from '../clock-findings'
-import { type Check, remedyOf } from './check'
 
 /* Whether this machine's clock is right: pure. */
 

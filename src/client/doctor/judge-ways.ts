@@ -1,6 +1,6 @@
+import { type Check, remedyOf } from '../../system/check'
 import { listed } from '../../system/fault'
 import { OTHER_WAYS, ofTouches } from '../diagnosis'
-import { type Check, remedyOf } from './check'
 import { isPrivate } from './name-check'
 import { isRejection, type Shown } from './probes'
 

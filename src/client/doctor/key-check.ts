@@ -1,9 +1,9 @@
 import { hasEnded } from '../../keys/grant-hint'
 import { hintOf, type KeyFile } from '../../keys/key-file'
 import { formatService } from '../../protocol/service'
+import type { Check } from '../../system/check'
 import { listed } from '../../system/fault'
 import { formatDuration, isoTime } from '../../system/time'
-import type { Check } from './check'
 
 /* Whether a key that could be read is in order, as far as its file tells: pure. */
 

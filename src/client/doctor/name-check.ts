@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { type Cidr, inCidr, parseCidr } from '../../protocol/address'
+import type { Check } from '../../system/check'
 import type { Place } from '../place'
-import type { Check } from './check'
 
 /* What a server's name has led to: pure. */
 

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
+import { type Check, remedyOf } from '../../system/check'
 import { errorCode, quoted, reason } from '../../system/fault'
 import { isSameName } from '../host'
-import { type Check, remedyOf } from './check'
 
 /* Whether this network answers for the server at port 80, where login pages show themselves. Only the server's address is asked. */
 

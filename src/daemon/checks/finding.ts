@@ -1,5 +1,5 @@
+import type { Check } from '../../system/check'
 import { type Fault, keepFault } from '../../system/fault'
-import type { Check } from './check'
 
 /** Gathers what one check finds: only where that is nothing, all is well. */
 export class Finding {

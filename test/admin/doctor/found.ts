@@ -1,5 +1,5 @@
 import { expect } from 'vitest'
-import type { Check } from '../../../src/daemon/checks/check'
+import type { Check } from '../../../src/system/check'
 
 export const verdicts = (checks: readonly Check[]) => checks.map(({ verdict }) => verdict)
 export const first = (checks: readonly Check[]) => checks[0] as Check

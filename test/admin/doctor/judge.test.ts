@@ -8,8 +8,8 @@ import { judgeState } from '../../../src/admin/doctor/state'
 import { judgeUnits, readUnit } from '../../../src/admin/doctor/units'
 import { readKeyList } from '../../../src/admin/key-list'
 import type { Listener } from '../../../src/admin/setup/listeners'
-import type { Check } from '../../../src/daemon/checks/check'
 import type { State } from '../../../src/daemon/state/state'
+import type { Check } from '../../../src/system/check'
 import { Fault } from '../../../src/system/fault'
 import { first, found, verdicts } from './found'
 
@@ -233,7 +233,7 @@ describe('the report of knockdaemon --check', () => {
   const ok = (name: string): Check => ({ name, verdict: 'ok', evidence: 'x' })
   it('is read as it was printed, and nothing else', () => {
     const report: Check[] = [ok('clock'), { name: 'config', verdict: 'fault', evidence: 'x', remedy: 'y' }]
-    expect(readReport(JSON.stringify(report))).toEqual(report)
+    expect(readReport(JSON.stringify({ checks: report }))).toEqual(report)
     for (const text of ['', 'no fault', '{}', '[{"name":"clock","verdict":"fine","evidence":"x"}]'])
       expect(readReport(text)).toBeNull()
   })

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
-import type { Check } from '../../../src/client/doctor/check'
 import { judgeWays, type Tried } from '../../../src/client/doctor/judge-ways'
 import type { Shown } from '../../../src/client/doctor/probes'
+import type { Check } from '../../../src/system/check'
 
 type Saw = string | readonly [saw: string, ms: number]
 const shownOf = (protocol: Shown['protocol'], port: number, isHigh: boolean, what: Saw): Shown => {

@@ -1,16 +1,18 @@
-import { Fault } from '../../system/fault'
+import { Fault } from './fault'
 
-/** How a check has ended: all is well; it is no fault, but may be felt; it is a fault; nobody here can know, which is never taken for "all is well". */
+/**
+ * How a check has ended: all is well; it is no fault, but will be felt; it is a fault; nobody can know, which is never taken for "all is well".
+ */
 export type Verdict = 'ok' | 'note' | 'fault' | 'unknown'
 
-/** What one check has found. Its texts are one line each, and have no secrets. */
+/** What one check of a server or a client has found. Its texts are one line each, and have no secrets. */
 export interface Check {
   /** What was checked, in a few words that stay the same: programs may go by them. */
   readonly name: string
   readonly verdict: Verdict
-  /** What was seen. */
+  /** What was seen: the file, rule or figure. */
   readonly evidence: string
-  /** What to do about it. */
+  /** What to do about it: commands that can be run as they are. */
   readonly remedy?: string
 }
 
