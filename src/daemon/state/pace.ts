@@ -3,6 +3,8 @@ const COUNTERS = 10_000
 const TOUCH = 5_000
 /** After a write it rests for so many times as long as that took: with 65,536 leases, it takes a tenth of a second. */
 const REST = 20
+/** It rests no longer than that, in milliseconds: on a busy machine, too, a list of leases is of now. */
+const LONGEST_REST = 2_000
 
 /** By what it is told that a state has changed: another number where it has. */
 export interface Mark {
@@ -29,7 +31,7 @@ export class Pace {
   wrote(mark: Mark, began: number, ended: number): void {
     this.#mark = mark
     this.#wrote = this.#touched = ended
-    this.#notBefore = ended + REST * (ended - began)
+    this.#notBefore = ended + Math.min(REST * (ended - began), LONGEST_REST)
   }
 
   touched(steady: number): void {

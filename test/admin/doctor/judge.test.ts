@@ -234,7 +234,7 @@ describe('the report of knockdaemon --check', () => {
   it('is read as it was printed, and nothing else', () => {
     const report: Check[] = [ok('clock'), { name: 'config', verdict: 'fault', evidence: 'x', remedy: 'y' }]
     expect(readReport(JSON.stringify({ checks: report }))).toEqual(report)
-    for (const text of ['', 'no fault', '{}', '[{"name":"clock","verdict":"fine","evidence":"x"}]'])
+    for (const text of ['', 'no fault', '{}', '{"checks":[{"name":"clock","verdict":"fine","evidence":"x"}]}'])
       expect(readReport(text)).toBeNull()
   })
   it('leaves open what it says nothing of', () => {
