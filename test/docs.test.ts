@@ -12,7 +12,7 @@ import { type Config, readConfig } from '../src/daemon/config'
 import { formatKeyFile, type KeyFile, parseKeyFile } from '../src/keys/key-file'
 import { windowAt } from '../src/protocol/key'
 import { compose } from '../src/protocol/knock'
-import { stateWith } from './admin/explain/daemon-state'
+import { holdLedger, stateWith } from './admin/explain/daemon-state'
 import { packetsTo, pcap } from './admin/replay/recordings'
 import { type Program, run } from './cli/programs'
 import { SILENCE } from './client/silence'
@@ -281,7 +281,10 @@ function attempt([program, ...args]: string[]) {
   if (action === 'rm') make('.config/knockturn/config.toml', '[profile.gate]\nservices = 22\n')
   if (action !== 'new') make('ledger', 'knockturn-ledger 1 0000000000000036\n')
   make('daemon.log', '')
-  if (command === 'explain') make('state.json', JSON.stringify(stateWith(text, join(folder, 'ledger'))))
+  if (command === 'explain') {
+    make('state.json', JSON.stringify(stateWith(text, join(folder, 'ledger'))))
+    holdLedger(join(folder, 'ledger'))
+  }
   if (command === 'replay') put(folder, 'knocks.pcap', recordedKnock(text))
   make('knockturn.toml', 'server = "gate.example"\nkeys = "keys"\n[ledger]\npath = "ledger"\n')
   // Where no daemon has ever been, and nothing that could be open.

@@ -36,8 +36,8 @@ export interface Case {
   readonly neverLock: readonly Cidr[]
   /** This machine's addresses, in their canonical form: for none of them may a lease be opened from elsewhere. */
   readonly own: readonly string[]
-  /** What the daemon says of itself; or why that is not known. */
-  readonly daemon: State | { readonly unknown: string }
+  /** What the daemon says of itself; or that there is none; or why that is not known. */
+  readonly daemon: State | { readonly dead: string } | { readonly unknown: string }
   /** Why the key opens nothing yet, by the ledger; null: nothing stands in its way; or why that is not known. */
   readonly floor: string | null | { readonly unknown: string }
   /** Whether leases for one connection can be had. */

@@ -7,7 +7,6 @@ import { familyOf, IP_NAMES, interfaceAddresses } from '../../daemon/iptables/ta
 import { MAX_LEDGER, tooLarge } from '../../daemon/ledger/held-file'
 import { readLedger } from '../../daemon/ledger/record'
 import { loadServerKeys } from '../../daemon/server-keys'
-import { FRESH, readState, type State } from '../../daemon/state/state'
 import { Ledger } from '../../gate/ledger'
 import type { GrantRule } from '../../gate/policy'
 import type { ServerKey } from '../../gate/server-key'
@@ -15,9 +14,11 @@ import { MAX_KEY_FILE } from '../../keys/key-file'
 import { findKey, keyPath } from '../../keys/keyring'
 import { canonicalAddress } from '../../protocol/address'
 import type { Service } from '../../protocol/service'
-import { Fault, inOneLine, reason } from '../../system/fault'
+import { type Fault, inOneLine, reason } from '../../system/fault'
 import { asOwner, checkOwned, checkSecret, readText } from '../../system/files'
+import { formatDuration } from '../../system/time'
 import { lineAt } from '../../system/toml'
+import { lookAtDaemon } from '../alive'
 import { wholeConfig } from '../config'
 import type { Asked, Case, Explanation, Places, Row } from './case'
 import { weigh, wouldOf } from './weigh'
@@ -108,19 +109,15 @@ const PLACELESS: Readonly<Partial<Record<GrantRule, true>>> = {
   passcode: true,
 }
 
-/** The daemon's state, where it is fresh. */
-async function daemonOf(config: Config, now: number): Promise<State | { unknown: string }> {
-  try {
-    const found = await readState(config)
-    if (!found) return { unknown: 'no daemon has written its state: without one nothing opens' }
-    // A clock that was set back makes a state no older.
-    const age = Math.abs(now - found.written)
-    if (age <= FRESH) return found.state
-    return { unknown: `the daemon last wrote its state ${Math.round(age / 1000)} s ago: if it is dead, nothing opens` }
-  } catch (error) {
-    if (!(error instanceof Fault)) throw error
-    return { unknown: inOneLine(error) }
-  }
+/** The state of a daemon that is alive; else what is known of it. A state may be fresh, and its daemon has just died. */
+async function daemonOf(config: Config, now: number): Promise<Case['daemon']> {
+  const { life, state, written, faults } = await lookAtDaemon(config, now)
+  if (life === 'alive' && state) return state
+  if (life === 'dead') return { dead: 'no daemon is running: nothing opens' }
+  const [fault] = faults
+  if (fault) return { unknown: inOneLine(fault) }
+  const since = written === null ? '' : ` for ${formatDuration(Math.round(Math.abs(now - written) / 1000))}`
+  return { unknown: `a daemon is running, and has said nothing of itself${since}: if it hangs, nothing opens` }
 }
 
 /** Why the ledger has the key open nothing yet. It is only asked: nothing is claimed. */

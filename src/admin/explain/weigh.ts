@@ -61,7 +61,7 @@ function ownAddress({ own, key }: Case, address: string): string {
   return own.find((one) => one === address) ?? own.find((one) => block && inCidr(block, one)) ?? own[0] ?? ''
 }
 
-const isKnown = (daemon: Case['daemon']): daemon is State => !('unknown' in daemon)
+const isKnown = (daemon: Case['daemon']): daemon is State => 'hearing' in daemon
 
 function row(rule: string, isMet: boolean, where: string | null, says: string, refusal: Refusal | null): Row {
   return { rule, verdict: isMet ? 'met' : 'refuses', where, says, refusal: isMet ? null : refusal }
@@ -75,7 +75,8 @@ const unknownRow = (rule: string, where: string | null, says: string): Row => ({
 
 /** Whether a daemon hears, has the key, and hears its source. */
 function daemonRows({ daemon, key, asked }: Case): Row[] {
-  if (!isKnown(daemon)) return [unknownRow('daemon', null, daemon.unknown)]
+  if ('dead' in daemon) return [row('daemon', false, null, daemon.dead, null)]
+  if ('unknown' in daemon) return [unknownRow('daemon', null, daemon.unknown)]
   const has = daemon.keys.some(({ fingerprint }) => fingerprint === key.fingerprint)
   const lock = daemon.locks.find(({ address }) => address === asked.source)
   const { hearing } = daemon
@@ -118,7 +119,7 @@ const MET: Readonly<Partial<Record<GrantRule, string>>> = {
   expires: 'never',
   nobody: 'packets may come from that address',
   server_address: "it is not the server's own address, or knocks for itself",
-  loopback: "it is not the server's own address, or knocks for itself",
+  loopback: 'it is no loopback address, or knocks for itself',
 }
 
 function onceRow({ countsConnections }: Case): Row {

@@ -114,6 +114,9 @@ function inJson(key: string, asked: Asked, { would, seconds, grant, rows }: Expl
 
 const VERBS: Readonly<Record<Action, string>> = { open: 'open', close: 'close', lock: 'ban' }
 
+/** Where the daemon itself is the reason. */
+const LOOK = 'look at it with "knockturn status"'
+
 function printWords(id: string, asked: Asked, explanation: Explanation): void {
   print(printable(`a knock of ${id} from ${asked.source}, to ${inWords({ ...asked, seconds: explanation.seconds })}`))
   printRows(explanation.rows)
@@ -124,9 +127,11 @@ function printWords(id: string, asked: Asked, explanation: Explanation): void {
     const { rule, where, says, refusal } = refusing
     print(paint('bad', printable(`would not ${verb}${refusal ? ` (${refusal})` : ''}: ${says}`)))
     if (where) hintAt(`see ${rule} in ${where}`)
-  } else if (explanation.would === null)
+    else if (rule === 'daemon') hintAt(LOOK)
+  } else if (explanation.would === null) {
     print(paint('warn', printable(`cannot tell whether it would ${verb}: ${first('unknown')?.says}`)))
-  else print(paint('good', printable(`would ${outcome(asked, explanation)}`)))
+    if (first('unknown')?.rule === 'daemon') hintAt(LOOK)
+  } else print(paint('good', printable(`would ${outcome(asked, explanation)}`)))
 }
 
 function printRows(rows: readonly Row[]): void {

@@ -1,3 +1,6 @@
+import { spawnSync } from 'node:child_process'
+import { closeSync, openSync } from 'node:fs'
+import { expect, onTestFinished } from 'vitest'
 import type { State } from '../../../src/daemon/state/state'
 import { parseKeyFile } from '../../../src/keys/key-file'
 
@@ -17,3 +20,11 @@ export function stateWith(key: string, ledger: string): State {
 /** The fingerprint of a key, in hex. @param key the text of its file */
 export const fingerprintOf = (key: string): string =>
   Buffer.from(parseKeyFile('', key).value?.key.fingerprint ?? []).toString('hex')
+
+/** Holds a ledger until the test ends, as a daemon that is alive does: the lock is the open file's. */
+export function holdLedger(path: string): void {
+  const fd = openSync(path, 'r+')
+  onTestFinished(() => closeSync(fd))
+  const { status } = spawnSync('flock', ['--exclusive', '--nonblock', '3'], { stdio: ['ignore', 'ignore', 'inherit', fd] })
+  expect(status).toBe(0)
+}

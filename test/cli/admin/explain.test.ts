@@ -2,7 +2,7 @@ import { mkdirSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { formatHeader, formatRecord, HEADER } from '../../../src/daemon/ledger/record'
-import { fingerprintOf, stateWith } from '../../admin/explain/daemon-state'
+import { fingerprintOf, holdLedger, stateWith } from '../../admin/explain/daemon-state'
 import { keyText, put, scratch, secretOf } from '../../system/scratch'
 import { run } from '../programs'
 
@@ -24,17 +24,20 @@ interface Setting {
   readonly state?: object | null
   /** Seconds. */
   readonly age?: number
+  /** Whether a daemon is alive, as the ledger's lock shows. */
+  readonly isHeld?: boolean
   readonly key?: string
   readonly config?: string
 }
 
 /** A config, a keyring, a ledger and the state of a daemon. */
-function setting({ state = {}, age = 0, key = keyText({ grant: GRANT }), config = CONFIG }: Setting = {}) {
+function setting({ state = {}, age = 0, isHeld = true, key = keyText({ grant: GRANT }), config = CONFIG }: Setting = {}) {
   const folder = scratch()
   const file = put(folder, 'knockturn.toml', config)
   mkdirSync(join(folder, 'keys'), { mode: 0o700 })
   const keyFile = put(join(folder, 'keys'), 'alice.key', key)
   const ledger = put(folder, 'ledger', 'knockturn-ledger 1 0000000000000036\n')
+  if (isHeld) holdLedger(ledger)
   const whole = { ...stateWith(keyText({ grant: GRANT }), ledger), ...state }
   if (state) {
     const path = put(folder, 'state.json', JSON.stringify(whole), 0o640)
@@ -110,18 +113,24 @@ describe('knockturn explain', () => {
   })
 
   it.each<[string, Setting, RegExp]>([
-    ['that is not there', { state: null }, /no daemon has written its state: without one nothing opens/],
+    ['that is not there', { state: null }, /a daemon is running, and has said nothing of itself: if it hangs, nothing opens\n/],
     [
       'that is older than a daemon leaves it',
       { age: 60 },
-      /the daemon last wrote its state \d+ s ago: if it is dead, nothing opens/,
+      /a daemon is running, and has said nothing of itself for 1m\d?s?: if it hangs, nothing opens\n/,
     ],
-    ['of a clock that is ahead', { age: -60 }, /the daemon last wrote its state/],
+    ['of a clock that is ahead', { age: -60 }, /a daemon is running, and has said nothing of itself/],
     ['that is damaged', { state: { hearing: 'perfectly' } }, /state\.json: is damaged/],
   ])('does not say "would open" by a state %s', async (_, its, says) => {
     const { code, stdout } = await setting(its).explain('-p', '22')
     expect(stdout).toMatch(new RegExp(`\\ncannot tell whether it would open: .*${says.source}`))
     expect(code).toBe(1)
+  })
+
+  it.each([0, 60])('does not say "would open" where no daemon runs, %d s after it last wrote its state', async (age) => {
+    const { code, stdout, stderr } = await setting({ isHeld: false, age }).explain('-p', '22')
+    expect(stdout).toMatch(/\nwould not open: no daemon is running: nothing opens\n$/)
+    expect([code, stderr]).toEqual([1, 'hint: look at it with "knockturn status"\n'])
   })
 
   it.each<[string, Setting, RegExp]>([
