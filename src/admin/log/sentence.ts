@@ -29,8 +29,18 @@ export const SENTENCES: Readonly<Record<string, (fields: Fields) => string | nul
   ready: (f) => `the daemon is ready: server ${text(f.server)}, ${count(f.keys, 'key')}, taps by ${text(f.source)}`,
   restored: (f) => `the daemon found leases of an earlier run: it has kept ${text(f.kept)} and removed ${text(f.swept)}`,
   reloaded: (f) => `keys and config were read again: ${count(f.keys, 'key')}`,
+  'carried out an order': (f) =>
+    f.order === 'unlock'
+      ? `by order of root, lifted ${count(f.ended, 'ban')} of ${text(f.address)}`
+      : `by order of root, closed ${count(f.ended, 'lease')}${leasesMeant(f)}`,
   ended: (f) =>
     `the daemon ended: ${count(f.seen, 'packet or line', 'packets or lines')} seen, ${text(f.ignored)} of them no taps, ${text(f.unreadable)} unreadable, ${f.dropped === null ? 'unknown how many' : text(f.dropped)} dropped by the kernel, ${count(f.retransmits, 'knock')} sent again by their own source`,
+}
+
+/** Which leases root has named: all that fit each of these. */
+function leasesMeant({ id, key, address }: Fields): string {
+  const meant = Object.entries({ lease: id, key, address }).filter(([, value]) => value !== undefined)
+  return meant.length > 0 ? ` (${meant.map(([name, value]) => `${name} ${text(value)}`).join(', ')})` : ''
 }
 
 function accepted(f: Fields): string | null {

@@ -157,6 +157,13 @@ it.each<[string, string, object]>([
     'ended',
     { seen: 7, ignored: 2, unreadable: 0, dropped: null, retransmits: 1 },
   ],
+  [
+    'by order of root, closed 2 leases (key alice, address 10.0.0.1)',
+    'carried out an order',
+    { order: 'close', kind: 'close', key: 'alice', address: '10.0.0.1', ended: 2 },
+  ],
+  ['by order of root, closed 1 lease (lease 0a1b2c3d)', 'carried out an order', { order: 'close', id: '0a1b2c3d', ended: 1 }],
+  ['by order of root, lifted 1 ban of 10.0.0.1', 'carried out an order', { order: 'unlock', address: '10.0.0.1', ended: 1 }],
   ['refused (refusal of a later version, key alice)', 'refused', { refusal: 'of a later version', key: 'alice' }],
   ['accepted (action of a later version)', 'accepted', { action: 'of a later version' }],
 ])('%s', (sentence, msg, fields) => {
