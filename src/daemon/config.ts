@@ -237,6 +237,8 @@ export async function readPlaces(file: string): Promise<{ server?: string; keys?
   return { server, keys: resolve(from, keys), ledger: { path: resolve(from, ledger.path) } }
 }
 
+const NO_CONFIG = 'name the right one with --config, or write one with at least this line: server = "a name for this server"'
+
 /**
  * Reads the daemon's config; relative paths in it start from its folder.
  * @returns the config, or every fault in it with file and line
@@ -248,7 +250,7 @@ export async function readConfig(file: string): Promise<Read<Config>> {
   } catch (error) {
     if (error instanceof ReadFault && error.code === 'ENOENT')
       return {
-        faults: [new Fault(error.message, { hint: 'write one with at least this line: server = "a name for this server"' })],
+        faults: [new Fault(error.message, { hint: NO_CONFIG })],
       }
     if (error instanceof Fault) return { faults: [error] }
     throw error

@@ -11,7 +11,8 @@ export class ReadFault extends Fault {
   readonly code: string | undefined
 
   constructor(path: string, error: unknown) {
-    const hint = errorCode(error) === 'EACCES' ? `as root, run "chown ${process.geteuid?.()} ${path}"` : undefined
+    const ours = `run this as its owner or as root; or, to make it yours, run as root "chown ${process.geteuid?.()} ${path}"`
+    const hint = errorCode(error) === 'EACCES' ? ours : undefined
     super(`${path}: cannot be read: ${reason(error)}`, { hint })
     this.code = errorCode(error)
   }

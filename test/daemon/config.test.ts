@@ -384,7 +384,9 @@ describe('a config file', () => {
   it('that is missing is one fault', async () => {
     const path = join(scratch(), 'knockturn.toml')
     expect(await refused(path)).toEqual([
-      expect.stringMatching(`^${path}: cannot be read: ENOENT.*: write one with at least this line: server = "`),
+      expect.stringMatching(
+        `^${path}: cannot be read: ENOENT.*: name the right one with --config, or write one with at least this line: server = "`,
+      ),
     ])
   })
 
