@@ -112,7 +112,7 @@ async function answerOf(config: Config, order: Order): Promise<Answer | null> {
   const answer = await giveOrder(config, order)
   if (answer === 'dead') return null
   if (answer === 'silent')
-    throw new Fault('the daemon has not answered: nothing is known to be closed', {
+    throw new Fault('the daemon has not answered: nothing is known to be done', {
       hint: 'look at it with "knockturn status"; restart it, and run this again',
     })
   if (answer.failed !== undefined)

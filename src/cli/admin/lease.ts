@@ -138,9 +138,11 @@ const counted = (count: number, what: string): string => `${count} ${what}${coun
 async function tellGoingOn(doors: readonly Door[]): Promise<void> {
   const going = await connectionsThrough(doors)
   if (going.length === 0) return
-  const [first] = going.map(
-    ({ protocol, localPort, peer }: Connection) => `${peer} to ${formatService({ protocol, port: localPort })}`,
-  )
+  const [first] = going.map(({ protocol, localPort, peer }: Connection) => ({
+    text: `${peer} to ${formatService({ protocol, port: localPort })}`,
+    // The lease is gone: --kill finds it no more.
+    end: `ss -K ${protocol === 'udp' ? '-u' : '-t'} dst ${peer.includes(':') ? `[${peer}]` : peer} sport = :${localPort}`,
+  }))
   const count = `${counted(going.length, 'connection')} that came in by it ${going.length === 1 ? 'is' : 'are'} still open`
-  print(`${count}, such as from ${first}: --kill would have ended them`)
+  print(`${count}, such as from ${first?.text}: --kill would have ended them, and now "${first?.end}" ends those`)
 }
