@@ -60,9 +60,12 @@ export async function lookAtServer(file: string, now: number): Promise<Status> {
     by: inForce?.by ?? null,
     leases: soonestFirst(inForce?.leases ?? []),
     locks: soonestFirst(inForce?.locks ?? []),
-    faults: [...wrongWith(sight, guard), ...sight.faults, ...faults],
+    faults: distinct([...wrongWith(sight, guard), ...sight.faults, ...faults]),
   }
 }
+
+/** What stands in the way of two looks is said once. */
+const distinct = (faults: readonly Fault[]): Fault[] => [...new Map(faults.map((fault) => [fault.message, fault])).values()]
 
 /** @param faults told why it can't be seen */
 async function lookAtGuard(file: string, config: Config, faults: Fault[]): Promise<GuardSight> {

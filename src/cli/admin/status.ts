@@ -136,7 +136,7 @@ function hearingOf(hearing: NonNullable<Status['state']>['hearing']): string {
     case 'alone':
       return `${paint('warn', 'not known')}: nobody sends probes`
     case 'unknown':
-      return `${paint('warn', 'not known')}: no probe has arrived`
+      return `${paint('warn', 'not known')}: no probe has arrived ("knockturn doctor" sends one)`
   }
 }
 
@@ -144,7 +144,7 @@ function hearingOf(hearing: NonNullable<Status['state']>['hearing']): string {
 function hearingIn({ life, state }: Status, now: number): string {
   if (!state) return ''
   const { hearing, lastTap, lastKnock, taps } = state
-  const how = life === 'alive' ? hearingOf(hearing) : paint('warn', 'not known: this is of before')
+  const how = life === 'alive' ? hearingOf(hearing) : paint('warn', 'not known: no daemon answers')
   const tap = lastTap ? `last tap ${told(lastTap, now)}` : 'no tap yet'
   const knock = lastKnock
     ? `last knock ${told(lastKnock.at, now)}: ${lastKnock.action} by ${lastKnock.key} from ${lastKnock.source}, ${lastKnock.outcome}`

@@ -87,7 +87,7 @@ describe('what status says', () => {
   })
 
   it('says of a dead daemon’s hearing nothing that was so once', () => {
-    expect(starting(text({ life: 'dead' }), 'hearing')).toMatch(/^hearing {3}not known: this is of before; /)
+    expect(starting(text({ life: 'dead' }), 'hearing')).toMatch(/^hearing {3}not known: no daemon answers; /)
   })
 })
 
