@@ -1,10 +1,12 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import type { Config } from '../../daemon/config'
 import { acceptedWindows } from '../../gate/clock'
+import type { Knock } from '../../gate/knock'
 import type { Refusal } from '../../gate/policy'
 import type { ServerKey } from '../../gate/server-key'
 import { QUORUM } from '../../protocol/codebook'
 import type { Key } from '../../protocol/key'
+import { compose } from '../../protocol/knock'
 import type { Request } from '../../protocol/request'
 import type { Burst, Bursts, Datagram } from './bursts'
 import { judgeCode, type Said } from './codes'
@@ -20,8 +22,11 @@ const MAX_COMPUTED = 200_000
 const MAX_TRIED = 50_000
 /** Milliseconds for which what a tap was part of may be told later: a session ends ten seconds after it, and those of past windows wait for their turn. */
 const LATER = 15_000
-/** Ports of a knock and some noise, at most. */
+/** Ports of a knock, and of one with some noise, at most. */
+const KNOCK = 52
 const A_KNOCK = 80
+/** Knocks of one burst whose ports are computed, each some milliseconds of work: a burst without a rest may have any number. */
+const MAX_BESIDE = 16
 /** Milliseconds for which a tap counts. */
 const TAP_LIFE = 10_000
 
@@ -79,7 +84,7 @@ export class Findings {
   readonly #byKey: ReadonlyMap<Key, ServerKey>
   readonly #found: Found[] = []
   /** `source destination` → when a knock of it was opened. */
-  readonly #opened = new Map<string, number[]>()
+  readonly #opened = new Map<string, { readonly at: number; readonly knock: Knock }[]>()
   readonly #locked = new Map<string, number[]>()
   lost = 0
 
@@ -98,7 +103,7 @@ export class Findings {
       return
     }
     const { source, destination, key, window, request, by } = knock
-    add(this.#opened, `${source} ${destination}`, at)
+    add(this.#opened, `${source} ${destination}`, { at, knock })
     const outcome = !line
       ? isRetransmitted
         ? 'retransmitted'
@@ -115,7 +120,7 @@ export class Findings {
   /** All that was found, when there is no more to come. */
   all({ kept, datagrams }: Bursts, said: readonly Said[]): readonly Found[] {
     const keys = this.#keys.map(({ key }) => key)
-    const left = kept.filter((burst) => !this.#isExplained(burst, burst.first, burst.last))
+    const left = kept.flatMap((burst) => this.#unexplained(burst))
     const lone = datagrams.filter((datagram) => !this.#isExplained(datagram, datagram.at, datagram.at))
     const searches = new Searches(MAX_COMPUTED, MAX_TRIED, left.length + lone.length)
     // A knock and some noise first: what scans touch more ports, and where there is much of it each search gets less far.
@@ -133,8 +138,29 @@ export class Findings {
 
   /** Whether the daemon has opened a knock of these taps, or has not looked at them. */
   #isExplained({ source, destination }: { source: string; destination: string }, first: number, last: number): boolean {
-    const isWithin = (at: number) => at >= first && at <= last + LATER
-    return (this.#opened.get(`${source} ${destination}`) ?? []).some(isWithin) || (this.#locked.get(source) ?? []).some(isWithin)
+    const opened = this.#opened.get(`${source} ${destination}`) ?? []
+    const locked = this.#locked.get(source) ?? []
+    return opened.some(({ at }) => isWithin(at, first, last)) || locked.some((at) => isWithin(at, first, last))
+  }
+
+  /** What of a burst no knock explains: all of it, or what is left without the ports of those that were opened, if they are not nearly all. */
+  #unexplained(burst: Burst): readonly Burst[] {
+    const { source, destination, first, last, ports } = burst
+    if (!this.#isExplained(burst, first, last)) return [burst]
+    if (ports.size <= A_KNOCK || (this.#locked.get(source) ?? []).some((at) => isWithin(at, first, last))) return []
+    const within = (this.#opened.get(`${source} ${destination}`) ?? []).filter(({ at }) => isWithin(at, first, last))
+    const knocks = [
+      ...new Map(
+        within.map(({ knock }) => [`${knock.key.fingerprint} ${knock.window} ${JSON.stringify(knock.request)}`, knock]),
+      ).values(),
+    ]
+    if (knocks.length > MAX_BESIDE) return []
+    const known = new Set(knocks.flatMap(({ by, key, window, request }) => (by ? [] : compose(key, window, request))))
+    const left = [...ports].filter(([port]) => !known.has(port))
+    if (left.length < A_KNOCK - KNOCK) return []
+    return [
+      { ...burst, first: left.reduce((least, [, at]) => Math.min(least, at), last), taps: left.length, ports: new Map(left) },
+    ]
   }
 
   #ofBurst({ source, destination, ports, first, last }: Burst, keys: readonly Key[], searches: Searches): Found {
@@ -184,10 +210,13 @@ export class Findings {
   }
 }
 
-function add(times: Map<string, number[]>, name: string, at: number): void {
-  const known = times.get(name)
-  if (known) known.push(at)
-  else times.set(name, [at])
+/** Whether taps from `first` to `last` may be what was told of at that time. */
+const isWithin = (at: number, first: number, last: number): boolean => at >= first && at <= last + LATER
+
+function add<T>(lists: Map<string, T[]>, name: string, one: T): void {
+  const known = lists.get(name)
+  if (known) known.push(one)
+  else lists.set(name, [one])
 }
 
 /** What kept a knock from being opened, the first that would have had to be otherwise. */
