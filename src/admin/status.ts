@@ -84,17 +84,17 @@ async function isSaved(file: string, { firewall }: Config): Promise<boolean> {
   return (await Promise.all(names.map((name) => exists(join(dirname(file), name))))).includes(true)
 }
 
-/** What is wrong by what was seen. */
+/** What is wrong by what was seen. A state that can't be read is no silence: what says so is a fault of its own. */
 export function wrongWith(
-  { life, state, written }: Omit<Sight, 'faults'>,
+  { life, state, written, faults: unseen }: Sight,
   { ports, isLoaded, isPermanent }: GuardSight,
 ): Fault[] {
   const faults: Fault[] = []
   if (life === 'dead') faults.push(new Fault('no daemon is running: nothing opens', { hint: START }))
-  if (life === 'silent' && written === null)
+  if (life === 'silent' && written === null && unseen.length === 0)
     faults.push(new Fault('a daemon is running and says nothing of itself: it may be of an earlier version', { hint: RESTART }))
-  else if (life === 'silent')
-    faults.push(new Fault(`the daemon hangs: it has said nothing of itself since ${isoTime(written ?? 0)}`, { hint: RESTART }))
+  if (life === 'silent' && written !== null)
+    faults.push(new Fault(`the daemon hangs: it has said nothing of itself since ${isoTime(written)}`, { hint: RESTART }))
   if (life === 'alive' && state?.hearing === 'deaf')
     faults.push(new Fault('the daemon hears nothing of what the firewall logs: nothing opens', { hint: CHECK }))
   if (life === 'alive' && state?.hearing === 'waiting')

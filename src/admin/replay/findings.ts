@@ -149,11 +149,9 @@ export class Findings {
     if (!this.#isExplained(burst, first, last)) return [burst]
     if (ports.size <= A_KNOCK || (this.#locked.get(source) ?? []).some((at) => isWithin(at, first, last))) return []
     const within = (this.#opened.get(`${source} ${destination}`) ?? []).filter(({ at }) => isWithin(at, first, last))
-    const knocks = [
-      ...new Map(
-        within.map(({ knock }) => [`${knock.key.fingerprint} ${knock.window} ${JSON.stringify(knock.request)}`, knock]),
-      ).values(),
-    ]
+    // The v of a knock is its own within key and window.
+    const named = within.map(({ knock }) => [`${bytesToHex(knock.key.fingerprint)} ${knock.window} ${knock.v}`, knock] as const)
+    const knocks = [...new Map(named).values()]
     if (knocks.length > MAX_BESIDE) return []
     const known = new Set(knocks.flatMap(({ by, key, window, request }) => (by ? [] : compose(key, window, request))))
     const left = [...ports].filter(([port]) => !known.has(port))

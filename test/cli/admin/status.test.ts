@@ -1,9 +1,11 @@
 import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
+import type { Sight } from '../../../src/admin/alive'
 import { type GuardSight, type Status, wrongWith } from '../../../src/admin/status'
 import { documentOf, linesOf } from '../../../src/cli/admin/status'
 import type { State, StateKey, StateLease } from '../../../src/daemon/state/state'
+import { Fault } from '../../../src/system/fault'
 import { put, scratch } from '../../system/scratch'
 import { run } from '../programs'
 
@@ -92,8 +94,8 @@ describe('what status says', () => {
 })
 
 describe('what is wrong', () => {
-  const of = (sight: Partial<Pick<Status, 'life' | 'state' | 'written'>>, guard: Partial<GuardSight> = {}) =>
-    wrongWith({ life: 'alive', state: STATE, written: NOW, ...sight }, { ...GUARD, ...guard })
+  const of = (sight: Partial<Sight>, guard: Partial<GuardSight> = {}) =>
+    wrongWith({ life: 'alive', state: STATE, written: NOW, faults: [], ...sight }, { ...GUARD, ...guard })
 
   it('is nothing where all is well, nor where nobody can know what is at boot', () => {
     expect([of({}), of({}, { isPermanent: null })]).toEqual([[], []])
@@ -112,6 +114,10 @@ describe('what is wrong', () => {
     expect(of(...seen)).toEqual([expect.objectContaining({ message: expect.stringMatching(message), hint: expect.any(String) })])
   })
 
+  it('is no earlier version where what the daemon says cannot be read', () => {
+    expect(of({ life: 'silent', state: null, written: null, faults: [new Fault('is not JSON')] })).toEqual([])
+  })
+
   it('is not what a dead daemon has said of its hearing', () => {
     expect(of({ life: 'dead', state: { ...STATE, hearing: 'deaf' } })).toHaveLength(1)
   })
@@ -119,7 +125,7 @@ describe('what is wrong', () => {
 
 it('a document of JSON has every row, and what is wrong', () => {
   const leases = Array.from({ length: 20 }, (_, n) => lease(n))
-  const faults = wrongWith({ life: 'dead', state: null, written: null }, GUARD)
+  const faults = wrongWith({ life: 'dead', state: null, written: null, faults: [] }, GUARD)
   expect(documentOf(status({ life: 'dead', state: null, written: null, by: 'firewall', leases, faults }), NOW)).toEqual({
     ...{ version: 1, at: at(0), well: false, faults: [{ message: faults[0]?.message, hint: faults[0]?.hint }] },
     ...{ file: '/etc/knockturn/knockturn.toml', server: 'gate.example', backend: 'nftables', source: 'nflog' },
