@@ -22,7 +22,7 @@ const STATUS: Readonly<Record<string, string>> = {
 const ANOTHERS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
   knockclient: [
     'knockturn',
-    ['key', 'lease', 'lock', 'log', 'explain', 'replay', 'listen', 'firewall', 'guard', 'ledger', 'page', 'setup', 'uninstall'],
+    ['key', 'lease', 'log', 'explain', 'replay', 'listen', 'firewall', 'guard', 'ledger', 'page', 'setup', 'uninstall'],
   ],
   knockturn: ['knockclient', ['add', 'connect', 'exec', 'profile']],
 }
@@ -48,8 +48,20 @@ export function meantByWord(command: Command, word: string, of?: string): string
   if (topic) return meantByWord(topic, word)
   const below = walk(command).filter((one) => one !== command && one.name() === word)
   const options = [...command.options.flatMap(({ long }) => long ?? []), '--help'].filter((long) => long === `--${word}`)
-  const lines = [...below.map(pathOf), ...options.map((long) => `${pathOf(command)} ${long}`)]
+  const exact = [...below.map(pathOf), ...options.map((long) => `${pathOf(command)} ${long}`)]
+  // A word to knockclient may be a host, and is then no slip.
+  const lines =
+    exact.length > 0 || program === 'knockclient' ? exact : command.commands.filter((one) => isSlip(word, one.name())).map(pathOf)
   return lines.length > 0 ? `run ${lines.map((line) => `"${line}"`).join(' or ')}` : undefined
+}
+
+/** Whether one letter too many, too few or another one, or two in the wrong order, make a word of a name. */
+function isSlip(word: string, name: string): boolean {
+  let same = 0
+  while (same < name.length && word[same] === name[same]) same++
+  const [typed, meant] = [word.slice(same), name.slice(same)]
+  const isSwapped = typed.slice(0, 2) === `${meant[1]}${meant[0]}` && typed.slice(2) === meant.slice(2)
+  return isSwapped || typed.slice(1) === meant || typed === meant.slice(1) || typed.slice(1) === meant.slice(1)
 }
 
 /**
