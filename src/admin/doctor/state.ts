@@ -59,7 +59,10 @@ export function judgeState(
       'look at "log rules", "tap source" and "packets heard", and run "knockturn firewall install"',
     )
   if (hearing === 'waiting')
-    found.felt('the daemon waits for a clock that can be true: it hears nothing until then', 'set the clock')
+    found.felt(
+      `the daemon has not begun to hear (source "${source}"): it starts, or its source does not`,
+      `look again in a moment; then ${log} to see why`,
+    )
   if (hearing === 'alone')
     found.unknown(
       'nobody sends the daemon probes, so that it does not know whether it hears ("packets heard" tries it)',
