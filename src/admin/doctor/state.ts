@@ -45,9 +45,10 @@ export function judgeState(
   }
   const { hearing, lastTap, source, config } = read.state
   const age = Math.round((now - read.written) / 1_000)
-  if (now - read.written > FRESH) {
+  // A clock that was set back makes an old file one of the future.
+  if (Math.abs(now - read.written) > FRESH) {
     found.wrong(
-      `${path}: was last written ${age} s ago: the daemon hangs, or cannot write there`,
+      `${path}: was last written ${age < 0 ? `${-age} s from now` : `${age} s ago`}: the daemon hangs, or cannot write there`,
       `${log} to see why; then ${restart}`,
     )
     return found.end('')
