@@ -5,6 +5,7 @@ import type { Config } from '../daemon/config'
 import { isHeld } from '../daemon/ledger/lock'
 import { FRESH, readState, type State } from '../daemon/state/state'
 import { errorCode, Fault, keepFault, reason } from '../system/fault'
+import { isClockPossible, isoTime } from '../system/time'
 
 /**
  * How it stands with a daemon. `silent`: one holds the ledger and keeps no state, since it hangs or is of an earlier version; `unknown`: it can't
@@ -36,6 +37,12 @@ export async function lookAtDaemon(config: Config, now: number): Promise<Sight> 
   const isFresh = written !== null && Math.abs(now - written) < FRESH
   if (isFresh && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
   const held = await keepFault(faults, () => holdsLedger(config.ledger.path))
+  if (held === false && !isClockPossible(now)) {
+    faults.push(
+      new Fault(`the clock is wrong, ${isoTime(now)}: a daemon that runs waits until it is set`, { hint: 'set the clock' }),
+    )
+    return { life: 'unknown', state, written, faults }
+  }
   const life = held === undefined ? 'unknown' : held ? (isFresh ? 'alive' : 'silent') : 'dead'
   return { life, state, written, faults }
 }

@@ -66,7 +66,8 @@ async function answerTo(id: string, ledger: string): Promise<Answer | 'dead' | '
   const path = join(answersFolder(ledger), orderFile(id))
   let isDead = false
   let failure: unknown
-  const looked = isAlive(ledger).then(
+  const looking = new AbortController()
+  const looked = isAlive(ledger, looking.signal).then(
     (alive) => {
       isDead = !alive
     },
@@ -79,7 +80,11 @@ async function answerTo(id: string, ledger: string): Promise<Answer | 'dead' | '
     const isLast = isDead || failure !== undefined || performance.now() >= end
     const given = await readGiven(path, MAX_ANSWER)
     const answer = given && parseAnswer(given.text)
-    if (answer?.id === id) return answer
+    if (answer?.id === id) {
+      // A daemon that lives holds its ledger: this program would not end for the second in which that is waited for.
+      looking.abort()
+      return answer
+    }
     if (isLast) break
     await sleep(LOOK)
   }
@@ -89,7 +94,7 @@ async function answerTo(id: string, ledger: string): Promise<Answer | 'dead' | '
 }
 
 /** Whether a daemon holds a ledger. Its folder is the daemon's, and no link of theirs is followed: opening a device may do anything. */
-async function isAlive(ledger: string): Promise<boolean> {
+async function isAlive(ledger: string, signal: AbortSignal): Promise<boolean> {
   const cannotTell = (error: unknown) => {
     const hint = hintOf(error) ?? (errorCode(error) === 'EACCES' ? 'run this as root' : undefined)
     return new Fault(`${ledger}: cannot tell whether a daemon holds the ledger: ${reason(error)}`, { hint })
@@ -98,7 +103,7 @@ async function isAlive(ledger: string): Promise<boolean> {
     const stats = await lstat(ledger)
     const isRoots = stats.uid === 0 || stats.uid === process.geteuid?.()
     const path = stats.isSymbolicLink() && isRoots ? await realpath(ledger) : ledger
-    return await isHeld(path, constants.O_NOFOLLOW)
+    return await isHeld(path, constants.O_NOFOLLOW, signal)
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return false
     throw cannotTell(error)

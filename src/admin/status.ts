@@ -98,7 +98,7 @@ export function wrongWith(
   if (life === 'alive' && state?.hearing === 'deaf')
     faults.push(new Fault('the daemon hears nothing of what the firewall logs: nothing opens', { hint: CHECK }))
   if (life === 'alive' && state?.hearing === 'waiting')
-    faults.push(new Fault('the daemon waits for a clock that can be true: nothing opens', { hint: 'set the clock' }))
+    faults.push(new Fault('the daemon has not begun to hear: nothing opens yet', { hint: BEGINNING }))
   if (isLoaded === false && ports.length > 0)
     faults.push(
       new Fault('the guard is not in the firewall, or not all of it: the guarded ports may be open to everyone', {
@@ -121,5 +121,6 @@ export function wrongWith(
 const START = 'start it: "systemctl start knockdaemon"; look why it has ended with "journalctl -u knockdaemon -n 30"'
 const RESTART = 'restart it: "systemctl restart knockdaemon"'
 const INSTALL = 'run "knockturn firewall install", and look whether the daemon runs, which puts them back'
+const BEGINNING = 'look again in a moment; then look with "journalctl -u knockdaemon -n 30" why its source of taps does not start'
 const CHECK = 'run "knockdaemon --check", and look at its log'
 const MAKE_PERMANENT = 'run "knockturn guard save", and "systemctl enable knockturn-guard knockdaemon"'

@@ -59,7 +59,7 @@ export class Pulse {
   /** The port that is probed; null: there is none. */
   #port: number | null = null
   #isWarned = false
-  /** Whether it has begun to hear: before that it waits for the clock. */
+  /** Whether it has begun to hear: before that it waits for the clock, and for its source. */
   #isHearing = false
 
   constructor(setup: PulseSetup) {

@@ -3,15 +3,16 @@ import { reason } from '../system/fault'
 
 /** Changes in a folder come in bursts; they are taken together after this many milliseconds. */
 const WATCH_DELAY = 30
-/** Milliseconds between two looks at the folder itself. */
+/** Milliseconds between two looks at the folder itself, unless it is told otherwise. */
 const LOOK = 1_000
 
 /**
  * Files that are added or taken away are seen at once. What no watch sees (another folder in the place of this one, one that is not there yet,
  * a filesystem that can't be watched) is seen by looking, but for what is changed in its place.
+ * @param every milliseconds between two looks
  * @returns tells whether there is a watch
  */
-export function watchFolder(folder: string, changed: () => void, warn: (message: string) => void): () => boolean {
+export function watchFolder(folder: string, changed: () => void, warn: (message: string) => void, every = LOOK): () => boolean {
   let isDue = false
   const tell = () => {
     isDue = false
@@ -56,7 +57,7 @@ export function watchFolder(folder: string, changed: () => void, warn: (message:
     // The time of any change: of its mode, too.
     if (isAnother || after?.ctimeMs !== before?.ctimeMs) soon()
     before = after
-  }, LOOK).unref()
+  }, every).unref()
   return () => watcher !== undefined
 }
 

@@ -45,6 +45,12 @@ const config = () => ({ ledger: { path: ledger } })
 const folder = () => join(parent, 'state-orders')
 const give = (order: Order = CLOSE) => giveOrder(config(), order)
 
+/** Processes of a name that this one has started. */
+const childrenNamed = (name: string) =>
+  readdirSync('/proc/self/task')
+    .flatMap((task) => readFileSync(`/proc/self/task/${task}/children`, 'latin1').split(' '))
+    .filter((pid) => /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, 'latin1').trim() === name)
+
 /** A daemon that holds the ledger. */
 async function daemon() {
   const file = await open(ledger, constants.O_RDWR)
@@ -69,6 +75,18 @@ describe('an order', () => {
     const closeNamed = await daemon()
     expect(await give()).toMatchObject({ closed: [] })
     expect([closeNamed.mock.calls, readdirSync(folder())]).toEqual([[[CLOSE]], []])
+  })
+
+  it('that is answered waits for no lock: whoever gives it would wait with it', async () => {
+    await daemon()
+    const bin = scratch()
+    put(bin, 'flock', '#!/bin/sh\nexec sleep 600\n', 0o755)
+    const before = process.env.PATH
+    process.env.PATH = `${bin}:${before}`
+    const answer = await give().finally(() => (process.env.PATH = before))
+    expect(answer).toMatchObject({ closed: [] })
+    // By itself it would be ended after five seconds.
+    await vi.waitFor(() => expect(childrenNamed('sleep')).toEqual([]), 3_000)
   })
 
   it('has its folder made, which all may see and its owner alone may write, whatever the umask', async () => {

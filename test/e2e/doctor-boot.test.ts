@@ -38,14 +38,17 @@ beforeAll(async () => {
 })
 afterAll(() => lab?.end())
 
-/** What doctor says of some checks. */
-async function of(name: string): Promise<Check[]> {
+/** What a program there prints as JSON. @param node what Node is told */
+async function asked(words: readonly string[], node: readonly string[] = []) {
   const path = { PATH: `/mnt/bin:${process.env.PATH}:/usr/sbin:/sbin` }
-  const { stdout } = await place.run([process.execPath, join(BIN, 'knockturn'), 'doctor', '--json', '--no-try'], {
-    env: path,
-    timeoutMs: 90_000,
-  })
-  return (JSON.parse(stdout) as { checks: Check[] }).checks.filter((check) => check.name === name)
+  const argv = [process.execPath, ...node, join(BIN, 'knockturn'), ...words, '--json']
+  const { stdout } = await place.run(argv, { env: path, timeoutMs: 90_000 })
+  return JSON.parse(stdout)
+}
+/** What doctor says of some checks. */
+async function of(name: string, node: readonly string[] = []): Promise<Check[]> {
+  const { checks } = (await asked(['doctor', '--no-try'], node)) as { checks: Check[] }
+  return checks.filter((check) => check.name === name)
 }
 const enable = (...units: string[]) => place.sh(`printf '%s\\n' ${units.join(' ')} > /mnt/enabled`)
 
@@ -80,4 +83,61 @@ it('finds a config of nftables.service that flushes the guard, and rules of ours
     { verdict: 'note', evidence: expect.stringContaining("/etc/iptables/rules.v4 has rules of Knockturn's") },
   ])
   await place.sh('rm -r /etc/iptables && echo > /etc/nftables.conf')
+})
+
+it('finds that the timer of fail_open_to is not enabled', async () => {
+  const config = '/etc/knockturn/knockturn.toml'
+  await enable('knockdaemon.service', 'knockturn-guard.service')
+  await place.sh(`cp ${config} /mnt/config && printf '%s\\n' 'fail_open_to = ["198.51.100.0/24"]' >> ${config}`)
+  const disabled = await of('units')
+  await enable('knockdaemon.service', 'knockturn-guard.service', 'knockturn-fail-open.timer')
+  const enabled = await of('units')
+  await place.sh(`cp /mnt/config ${config}`)
+  expect([disabled, enabled]).toMatchObject([
+    [
+      {
+        verdict: 'fault',
+        evidence: expect.stringMatching(/^knockturn-fail-open\.timer is disabled: fail_open_to opens nothing/),
+        remedy: 'run "systemctl enable --now knockturn-fail-open.timer"',
+      },
+    ],
+    [{ verdict: 'ok' }],
+  ])
+})
+
+it('finds a clock that cannot be true, and does not say of a daemon that waits for it that none runs', async () => {
+  await place.sh(`echo 'const now = Date.now; Date.now = () => now() % 1e9' > /mnt/1970.cjs`)
+  const in1970 = ['--require', '/mnt/1970.cjs']
+  expect(await of('clock')).toMatchObject([{ verdict: 'ok' }])
+  expect(await of('clock', in1970)).toMatchObject([
+    {
+      verdict: 'fault',
+      evidence: expect.stringMatching(/^the clock is wrong: .* got 1970-/),
+      remedy: expect.stringContaining('set the clock'),
+    },
+  ])
+  expect(await of('daemon')).toMatchObject([{ verdict: 'fault' }])
+  expect(await of('daemon', in1970)).toMatchObject([
+    { verdict: 'unknown', evidence: expect.stringContaining('a daemon that runs waits until the clock is set') },
+  ])
+  const { daemon, faults } = await asked(['status'], in1970)
+  expect([daemon.life, faults.map(({ hint }: { hint: string }) => hint)]).toEqual([
+    'unknown',
+    expect.arrayContaining(['set the clock']),
+  ])
+})
+
+it('finds a trial that is not permanent', async () => {
+  expect(await of('trial')).toMatchObject([{ verdict: 'ok' }])
+  const plant =
+    'mkdir -m 700 "$0" "$0/trial" && cat /proc/sys/kernel/random/boot_id > "$0/trial/boot" && echo 1000000000 > "$0/trial/end"'
+  await place.sh(plant, '/var/lib/knockturn-trial')
+  expect(await of('trial')).toMatchObject([
+    {
+      verdict: 'note',
+      evidence: expect.stringMatching(/^a set-up is tried and not permanent \(trial, \d+ s are left\)$/),
+      remedy: expect.stringContaining('knockturn setup --confirm'),
+    },
+  ])
+  await place.sh('rm -r /var/lib/knockturn-trial')
 })

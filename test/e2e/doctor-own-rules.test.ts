@@ -1,6 +1,7 @@
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { chmodSync, mkdirSync, readFileSync, rmdirSync, statSync, writeFileSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { afterEach, beforeAll, describe, expect, it } from 'vitest'
+import { formatHeader, formatRecord, HEADER } from '../../src/daemon/ledger/record'
 import type { Check } from '../../src/system/check'
 import { must } from '../lab/processes'
 import { fault, Patient, verdicts } from './patient'
@@ -78,6 +79,48 @@ describe('knockturn doctor, with rules of the administrator’s own', () => {
       writeFileSync(gate.config, text)
       await must(['umount', folder])
     }
+  })
+
+  it('finds a file of taps that is not there yet, or is none', async () => {
+    const text = readFileSync(gate.config, 'utf8')
+    const file = join(gate.folder, 'taps.log')
+    writeFileSync(gate.config, text.replace(/\[taps\][^[]*/, `[taps]\nsource = "file"\nfile = "${file}"\n`))
+    try {
+      expect(await patient.of('tap file')).toMatchObject([
+        { verdict: 'note', evidence: expect.stringContaining(`${file}: does not exist yet`) },
+      ])
+      mkdirSync(file)
+      expect(await patient.of('tap file')).toMatchObject([{ verdict: 'fault', evidence: `${file}: is not a regular file` }])
+      rmdirSync(file)
+      writeFileSync(file, '', { mode: 0o644 })
+      expect(verdicts(await patient.of('tap file'))).toEqual(['ok'])
+    } finally {
+      writeFileSync(gate.config, text)
+    }
+  })
+
+  it('finds a ledger that others may read, and one that is ahead of the clock', async () => {
+    chmodSync(gate.ledger, 0o644)
+    const [check] = await patient.of('ledger')
+    expect(check).toMatchObject(fault(/ledger: expected mode 0600, got 0644/, /chmod 600/))
+    await patient.follow(check as Check)
+    expect(verdicts(await patient.of('ledger'))).toEqual(['ok'])
+    // As of a daemon that was started while the clock was ahead.
+    const text = readFileSync(gate.ledger)
+    const line = `${formatRecord({ kind: 'base', seconds: Math.floor(Date.now() / 1_000) + 86_400, ahead: 2 })}\n`
+    writeFileSync(gate.ledger, Buffer.concat([formatHeader(HEADER + line.length), Buffer.from(line)]))
+    const ahead = await patient.of('ledger').finally(() => writeFileSync(gate.ledger, text))
+    expect(ahead).toMatchObject([{ verdict: 'note', evidence: expect.stringMatching(/is ahead of the clock: .*ledger rebase/) }])
+  })
+
+  it('finds a program that others may change, and its remedy mends it', async () => {
+    const program = join(dirname(gate.folder), 'bin/knockdaemon')
+    const { mode } = statSync(program)
+    chmodSync(program, mode | 0o002)
+    const [check] = await patient.of('installation')
+    expect(check).toMatchObject(fault(/bin\/knockdaemon: another user than root could change it/, /chmod o-w/))
+    await patient.follow(check as Check)
+    expect(verdicts(await patient.of('installation'))).toEqual(['ok'])
   })
 
   it('finds another program that has the NFLOG group, or the ledger', async () => {

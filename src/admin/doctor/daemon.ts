@@ -4,6 +4,7 @@ import { findHolder } from '../../daemon/ledger/lock'
 import { netlinkDrops, socketsOf } from '../../daemon/taps/nflog'
 import type { Check } from '../../system/check'
 import { errorCode, reason } from '../../system/fault'
+import { isClockPossible } from '../../system/time'
 
 /* Whether a daemon is alive, and whether it runs into a limit. */
 
@@ -14,8 +15,14 @@ const MANY = 0.8
  * Checks the daemon that is alive.
  * @param ledger the ledger's path
  * @param half what knockdaemon --check has said of who holds the ledger
+ * @param now Unix milliseconds
  */
-export async function checkAlive(ledger: string, half: readonly Check[], hasSystemd: boolean): Promise<readonly Check[]> {
+export async function checkAlive(
+  ledger: string,
+  half: readonly Check[],
+  hasSystemd: boolean,
+  now: number,
+): Promise<readonly Check[]> {
   const doubted = half.filter(({ verdict }) => verdict !== 'note')
   if (doubted.length > 0) return doubted
   const found = new Finding('daemon')
@@ -26,6 +33,10 @@ export async function checkAlive(ledger: string, half: readonly Check[], hasSyst
   if (!found.isWell) return found.end('')
   if (holder?.isDaemon)
     return [...found.end(`process ${holder.pid} runs, and holds ${ledger}`), ...(await checkLimits(holder.pid))]
+  if (!isClockPossible(now)) {
+    found.unknown(`nobody holds ${ledger}: a daemon that runs waits until the clock is set`, 'set the clock, and look again')
+    return found.end('')
+  }
   found.wrong(
     `no daemon runs: nobody holds ${ledger}, and nobody new gets in`,
     hasSystemd

@@ -43,7 +43,7 @@ export async function examine(file: string, isToTry: boolean, say: (checks: read
   }
   const keys = readKeyList((await askOwnProgram('knockturn', ['key', 'list', '--json', '--config', file])).stdout)
   const holder = half.filter(({ name }) => name === 'daemon')
-  const alive = await checkAlive(config.ledger.path, holder, booted)
+  const alive = await checkAlive(config.ledger.path, holder, booted, Date.now())
   const isAlive = alive.some(({ name, verdict }) => name === 'daemon' && verdict === 'ok')
   const all = await Promise.all([
     ...looks,

@@ -45,9 +45,10 @@ export function judgeState(
   }
   const { hearing, lastTap, source, config } = read.state
   const age = Math.round((now - read.written) / 1_000)
-  if (now - read.written > FRESH) {
+  // A clock that was set back makes an old file one of the future.
+  if (Math.abs(now - read.written) > FRESH) {
     found.wrong(
-      `${path}: was last written ${age} s ago: the daemon hangs, or cannot write there`,
+      `${path}: was last written ${age < 0 ? `${-age} s from now` : `${age} s ago`}: the daemon hangs, or cannot write there`,
       `${log} to see why; then ${restart}`,
     )
     return found.end('')
@@ -59,7 +60,10 @@ export function judgeState(
       'look at "log rules", "tap source" and "packets heard", and run "knockturn firewall install"',
     )
   if (hearing === 'waiting')
-    found.felt('the daemon waits for a clock that can be true: it hears nothing until then', 'set the clock')
+    found.felt(
+      `the daemon has not begun to hear (source "${source}"): it starts, or its source does not`,
+      `look again in a moment; then ${log} to see why`,
+    )
   if (hearing === 'alone')
     found.unknown(
       'nobody sends the daemon probes, so that it does not know whether it hears ("packets heard" tries it)',

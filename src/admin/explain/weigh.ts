@@ -99,7 +99,7 @@ const HEARING: Readonly<Record<State['hearing'], string>> = {
   alone: 'it runs; whether it hears is not known, as nobody sends probes',
   unknown: 'it runs; whether it hears is not known, as no probe is sent or has come yet',
   deaf: 'it runs, and hears nothing',
-  waiting: 'it waits for the clock to be set',
+  waiting: 'it runs, and has not begun to hear',
 }
 
 function floorRow({ floor, places }: Case): Row {

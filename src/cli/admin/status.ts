@@ -132,7 +132,7 @@ function hearingOf(hearing: NonNullable<Status['state']>['hearing']): string {
     case 'deaf':
       return paint('bad', 'deaf')
     case 'waiting':
-      return paint('bad', 'waits for a clock that can be true')
+      return paint('bad', 'not begun yet')
     case 'alone':
       return `${paint('warn', 'not known')}: nobody sends probes`
     case 'unknown':

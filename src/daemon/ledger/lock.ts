@@ -17,9 +17,10 @@ export class HeldFault extends Fault {}
 /**
  * Takes an exclusive lock on an open file. Node has no flock(2), but the lock belongs to the open file, not to the process that
  * asked for it: flock(1) takes it on our descriptor and is gone, and the kernel lets go of it when we end, by kill -9 too.
+ * @param signal ends the wait for it; then it throws
  * @throws {HeldFault} where somebody else has it
  */
-export async function hold(path: string, file: FileHandle): Promise<void> {
+export async function hold(path: string, file: FileHandle, signal?: AbortSignal): Promise<void> {
   try {
     await execa('flock', ['--wait', PATIENCE, '--exclusive', '3'], {
       stdio: ['ignore', 'ignore', 'pipe', file.fd as 3],
@@ -28,6 +29,7 @@ export async function hold(path: string, file: FileHandle): Promise<void> {
       cwd: WHEREVER,
       timeout: FLOCK_LIMIT,
       maxBuffer: FLOCK_OUTPUT,
+      ...(signal ? { cancelSignal: signal } : {}),
     })
   } catch (error) {
     if (errorCode(error) === 'ENOENT') throw missing('flock')
@@ -43,12 +45,13 @@ export async function hold(path: string, file: FileHandle): Promise<void> {
 /**
  * Looks whether a ledger is held, by taking its lock for a moment.
  * @param flags more of those of open(2), such as O_NOFOLLOW
+ * @param signal ends the look, for whom it does not matter any more; then it throws
  * @throws {Fault} where that can't be known
  */
-export async function isHeld(path: string, flags = 0): Promise<boolean> {
+export async function isHeld(path: string, flags = 0, signal?: AbortSignal): Promise<boolean> {
   const file = await open(path, constants.O_RDWR | constants.O_NONBLOCK | flags)
   try {
-    await hold(path, file)
+    await hold(path, file, signal)
     return false
   } catch (error) {
     if (error instanceof HeldFault) return true

@@ -29,6 +29,9 @@ const QUIET = 60_000
 /** An answer that nobody wants any more, in milliseconds: who has asked waits for seconds. */
 const ANSWER_LIFE = 60_000
 
+/** Milliseconds between two looks where no watch sees: whoever gives the first order, which makes the folder, has their answer within a second. */
+const LOOK = 400
+
 /** What orders are carried out by. */
 export interface OrdersSetup {
   /** The ledger's path. */
@@ -60,8 +63,8 @@ export class Orders {
   async begin(): Promise<void> {
     await this.#inbox.begin(this.#wall)
     await this.#tidy().catch(() => {})
-    // What can't be watched is looked at once a second all the same.
-    watchFolder(ordersFolder(this.#setup.ledger), this.#look, () => {})
+    // What can't be watched is looked at all the same.
+    watchFolder(ordersFolder(this.#setup.ledger), this.#look, () => {}, LOOK)
     this.#look()
   }
 

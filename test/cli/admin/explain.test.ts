@@ -78,6 +78,32 @@ describe('knockturn explain', () => {
     expect(refused).toMatchObject([{ rule, where: join(folder, 'keys', where) }])
   })
 
+  it('finds an entry between comments and lists of several lines, where it counts', async () => {
+    const grant = [
+      '# services = ["80/tcp"]',
+      'services = [',
+      '  "22/tcp", # max = "1h"',
+      '  # "80/tcp",',
+      '  "53/udp",',
+      ']',
+      'addresses = [ "198.51.100.0/24",',
+      '  "2001:db8::/32" ]',
+      '# max = "2h"',
+      '  max  =  "15m" # max = "3h"',
+    ]
+    const key = keyText({ grant: grant.join('\n') })
+    const line = (text: string) => key.split('\n').indexOf(text) + 1
+    const { explain, keyFile } = setting({ key })
+    const { stdout } = await explain('-p', '80', '-t', '1h', '--json')
+    const refused = JSON.parse(stdout).rules.filter(({ verdict }: { verdict: string }) => verdict === 'refuses')
+    const wheres = refused.map(({ rule, where }: { rule: string; where: string }) => [rule, where])
+    expect(wheres).toEqual([
+      ['addresses', `${keyFile}:${line('addresses = [ "198.51.100.0/24",')}`],
+      ['services', `${keyFile}:${line('services = [')}`],
+      ['max', `${keyFile}:${line('  max  =  "15m" # max = "3h"')}`],
+    ])
+  })
+
   it.each([
     ['a ban that never_lock forbids', ['--from', '10.1.2.3', '--lock'], {}, 'never_lock', 'knockturn.toml:3'],
     [

@@ -106,7 +106,7 @@ describe('what is wrong', () => {
     ['one that says nothing of itself', [{ life: 'silent', state: null, written: null }], /earlier version$/],
     ['one that hangs', [{ life: 'silent' }], /^the daemon hangs: .* since 2026-11-30T12:00:00Z$/],
     ['one that is deaf', [{ state: { ...STATE, hearing: 'deaf' } }], /^the daemon hears nothing/],
-    ['one that waits for its clock', [{ state: { ...STATE, hearing: 'waiting' } }], /^the daemon waits for a clock/],
+    ['one that does not hear yet', [{ state: { ...STATE, hearing: 'waiting' } }], /^the daemon has not begun to hear/],
     ['a guard that is gone', [{}, { isLoaded: false }], /^the guard is not in the firewall/],
     ['rules that are gone', [{}, { isLoaded: false, ports: [] }], /^the rules of Knockturn are not in the firewall/],
     ['a guard that no boot loads', [{}, { isPermanent: false }], /^the guard is not loaded at boot/],
