@@ -105,6 +105,7 @@ describe.each(CASES)('setup of $image, with $backend', ({ image, program, backen
     await until(async () => (await show('status')).daemon.hearing === 'well', 'a probe has arrived', PATIENCE)
     await open()
     expect(await sees(client)).toBe('open')
+    await until(async () => (await show('status')).daemon.lastKnock?.source === client.ipv4, 'the state has it', PATIENCE)
     expect(await show('status')).toMatchObject({
       well: true,
       faults: [],
