@@ -44,10 +44,11 @@ export function judgeState(
     return found.end('')
   }
   const { hearing, lastTap, source, config } = read.state
-  const age = Math.round((now - read.written) / 1_000)
-  if (now - read.written > FRESH) {
+  // A clock that was set back makes a file one of the future: that says as little of now.
+  const age = Math.abs(now - read.written)
+  if (age > FRESH) {
     found.wrong(
-      `${path}: was last written ${age} s ago: the daemon hangs, or cannot write there`,
+      `${path}: was last written ${Math.round(age / 1_000)} s ${read.written > now ? 'from now, by this clock' : 'ago'}: the daemon hangs, or cannot write there`,
       `${log} to see why; then ${restart}`,
     )
     return found.end('')

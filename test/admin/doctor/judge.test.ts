@@ -178,6 +178,7 @@ describe('what the daemon says of its hearing', () => {
   it('counts for nothing where it is old', () => {
     expect(judged('well', 15_001)).toEqual(found('fault', /state\.json: was last written 15 s ago/, /journalctl -eu knockdaemon/))
     expect(verdicts(judged('well', 15_000))).toEqual(['ok'])
+    expect(judged('well', -15_001)).toEqual(found('fault', /state\.json: was last written 15 s from now/, /journalctl -eu/))
   })
   it('is unknown where there is none', () => {
     expect(judgeState(null, around)).toEqual(found('unknown', /has written none/, /systemctl restart knockdaemon/))
