@@ -2,7 +2,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { interfaceAddresses } from '../daemon/iptables/table'
 import { ESTABLISHED, eachSocket } from '../daemon/sockets'
 import type { Lease } from '../gate/firewall'
-import { canonicalAddress, isLoopback, overlap, parseCidr } from '../protocol/address'
+import { canonicalAddress, formatCidr, isLoopback, overlap, parseCidr } from '../protocol/address'
 import { formatService, type Service } from '../protocol/service'
 import { CommandFault, hasCommand, run } from '../system/commands'
 import { Fault, inOneLine, listed } from '../system/fault'
@@ -48,6 +48,35 @@ export interface Severed {
 export const isThrough = (door: Door, { protocol, localPort, peer }: Connection): boolean =>
   door.protocol === protocol && door.port === localPort && covers(door, peer)
 
+/** Doors by whom they let in: to ask each of ten thousand about each connection takes minutes, in which who is to be cut off goes on. */
+class Doorways {
+  readonly #single = new Map<string, Door[]>()
+  readonly #blocks: Door[] = []
+
+  constructor(doors: readonly Door[]) {
+    for (const door of doors) {
+      const block = parseCidr(door.address)
+      const whom = block === null ? null : formatCidr(block)
+      if (whom === null || whom.includes('/')) this.#blocks.push(door)
+      else {
+        const name = nameOfWay(door.protocol, door.port, whom)
+        const known = this.#single.get(name)
+        if (known) known.push(door)
+        else this.#single.set(name, [door])
+      }
+    }
+  }
+
+  /** Those that let a connection in. */
+  through(connection: Connection): Door[] {
+    const { protocol, localPort, peer } = connection
+    const blocks = this.#blocks.filter((door) => isThrough(door, connection))
+    return [...(this.#single.get(nameOfWay(protocol, localPort, peer)) ?? []), ...blocks]
+  }
+}
+
+const nameOfWay = (protocol: string, port: number, address: string): string => `${protocol} ${port} ${address}`
+
 /** Finds this host's connections that doors let in. @throws {Fault} where they can't be read */
 export async function connectionsThrough(doors: readonly Door[]): Promise<Connection[]> {
   const found: Connection[] = []
@@ -55,10 +84,11 @@ export async function connectionsThrough(doors: readonly Door[]): Promise<Connec
     const own = doors.filter((door) => door.protocol === protocol)
     if (own.length === 0) continue
     const ports = new Set(own.map(({ port }) => port))
+    const ways = new Doorways(own)
     await eachSocket(protocol, ({ state, local, port, peer, peerPort }) => {
       if (!ports.has(port) || !TALKING.includes(state)) return
       const connection = { protocol, peer, peerPort, local, localPort: port }
-      if (own.some((door) => isThrough(door, connection))) found.push(connection)
+      if (ways.through(connection).length > 0) found.push(connection)
     })
   }
   return found
@@ -101,8 +131,9 @@ export function sorted(
 ): { own: Connection[]; others: string[] } {
   const own: Connection[] = []
   const others: string[] = []
+  const ways = new Doorways(kept)
   for (const one of found) {
-    const keys = [...new Set(kept.filter((door) => isThrough(door, one)).map(({ key }) => key))]
+    const keys = [...new Set(ways.through(one).map(({ key }) => key))]
     const service = formatService({ protocol: one.protocol, port: one.localPort })
     if (session && one.protocol === 'tcp' && connectionName(session) === connectionName(one))
       others.push(`this session (from ${one.peer} to ${service}) goes on: end it yourself`)

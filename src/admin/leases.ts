@@ -7,7 +7,8 @@ import type { Answer, Order } from '../daemon/orders/order'
 import type { StateLease, StateLock } from '../daemon/state/state'
 import { type Entry, isLease, type Lease, type Lock, type Table } from '../gate/firewall'
 import { fitting, type Named } from '../gate/fitting'
-import { formatService } from '../protocol/service'
+import { parseCidr } from '../protocol/address'
+import { formatService, parseService } from '../protocol/service'
 import { Fault, hintOf, reason } from '../system/fault'
 import { asOwner } from '../system/files'
 import { isoTime } from '../system/time'
@@ -89,11 +90,22 @@ export interface Ended<T> {
  */
 export async function closeLeases(config: Config, meant: Named): Promise<Ended<StateLease>> {
   const answer = await answerOf(config, { kind: 'close', ...meant })
-  if (answer) return { by: 'daemon', ended: answer.closed ?? [] }
   const fits = fitting(meant)
+  if (answer) {
+    const ended = answer.closed ?? []
+    // By these, connections are ended as root: whoever answers for the daemon must not name others'.
+    if (!ended.every((lease) => isWhole(lease) && fits(lease)))
+      throw new Fault('the daemon says that it has closed what nobody has named', {
+        hint: 'look with "knockturn lease list" and at its log, and restart it',
+      })
+    return { by: 'daemon', ended }
+  }
   const isMeant = (entry: Entry): entry is Lease => isLease(entry) && fits(entry)
   return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map(leaseOf) }
 }
+
+/** Whether a lease names a service and whom it opens for. */
+const isWhole = ({ address, service }: StateLease): boolean => parseCidr(address) !== null && parseService(service) !== null
 
 /**
  * Removes the locks on an address, whoever's they are, likewise.

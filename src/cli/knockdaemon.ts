@@ -5,7 +5,7 @@ import { openLog } from '../daemon/log'
 import { type ServeOptions, serve } from '../daemon/serve'
 import type { Verdict } from '../system/check'
 import { forbidCoreDumps } from '../system/core-dumps'
-import { explained, Fault } from '../system/fault'
+import { explained, Fault, printable } from '../system/fault'
 import { refuseWord } from './meant'
 import { oneOf, program, refuseIdle } from './options'
 import { VERSION } from './version'
@@ -65,12 +65,13 @@ async function check(file: string, isJson: boolean): Promise<number> {
   const checks = await checkDaemon(file)
   const faults = checks.filter(({ verdict }) => verdict === 'fault')
   if (isJson) {
-    process.stdout.write(`${JSON.stringify({ checks }, null, 2)}\n`)
+    // Others' names may be in it, and people read it, too.
+    process.stdout.write(`${JSON.stringify({ checks }, null, 2).split('\n').map(printable).join('\n')}\n`)
     return faults.length > 0 ? EXIT.failure : EXIT.ok
   }
   const lines = (wanted: Verdict) => checks.filter(({ verdict }) => verdict === wanted).map(inLine)
   const unknown = lines('unknown')
-  for (const line of [...lines('note'), ...unknown]) process.stdout.write(`note: ${line}\n`)
+  for (const line of [...lines('note'), ...unknown]) process.stdout.write(`note: ${printable(line)}\n`)
   if (faults.length > 0)
     return failWith(
       NAME,

@@ -29,12 +29,12 @@ export function formatDuration(seconds: number): string {
   return `${h ? `${h}h` : ''}${m ? `${m}m` : ''}${s || seconds === 0 ? `${s}s` : ''}`
 }
 
-/** The last moment that a Date can tell, in Unix milliseconds: a file may say anything. */
+/** The last moment that a Date can tell, in Unix milliseconds, and below zero the first: a file may say anything, and be of any time. */
 const LAST_MOMENT = 8.64e15
 
-/** Unix milliseconds as ISO 8601 in UTC, whole seconds; of later ones, the last moment that there is. */
+/** Unix milliseconds as ISO 8601 in UTC, whole seconds; of later ones, the last moment that there is, and of earlier ones the first. */
 export function isoTime(milliseconds: number): string {
-  return `${new Date(Math.min(milliseconds, LAST_MOMENT)).toISOString().slice(0, -5)}Z`
+  return `${new Date(Math.max(-LAST_MOMENT, Math.min(milliseconds, LAST_MOMENT))).toISOString().slice(0, -5)}Z`
 }
 
 /** Whether the clock can be true. @param wall Unix milliseconds */

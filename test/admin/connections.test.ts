@@ -36,6 +36,13 @@ it('spares what another lease in force lets in, and names its key', () => {
   })
 })
 
+it('tells 20,000 connections from those of 10,000 leases without asking each of these about each of those', () => {
+  const kept = Array.from({ length: 10_000 }, (_, n) => door({ key: 'bob', address: `10.0.${n >> 8}.${n & 255}` }))
+  const found = Array.from({ length: 20_000 }, (_, n) => connection({ peerPort: 1_024 + n }))
+  const { own, others } = sorted([...found, connection({ peer: '10.0.39.15' })], kept, null)
+  expect([own.length, others]).toEqual([found.length, [expect.stringContaining('10.0.39.15 to 22/tcp go on: leases of bob')]])
+})
+
 it('spares the session in which it is typed, and no other of the same client', () => {
   const session = { peer: CLIENT, peerPort: 50_000, local: SERVER, localPort: 22 }
   const other = connection({ peerPort: 50_001 })

@@ -16,7 +16,9 @@ import { type FileHandle, open } from 'node:fs/promises'
 import { join } from 'node:path'
 import pino from 'pino'
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { closeLeases } from '../../src/admin/leases'
 import { giveOrder } from '../../src/admin/orders'
+import type { Config } from '../../src/daemon/config'
 import { hold } from '../../src/daemon/ledger/lock'
 import { MAX_ORDERS, type Order } from '../../src/daemon/orders/order'
 import { Orders } from '../../src/daemon/orders/orders'
@@ -171,6 +173,24 @@ describe('root reads', () => {
       writeFileSync(join(answers(), `${id}.json`), JSON.stringify({ id: 'feedfacedeadbeef', at, closed: [] })),
     )
     expect(await give().finally(stop)).toBe('dead')
+  })
+
+  it.each<[string, object]>([
+    ['of another key', { key: 'bob' }],
+    ['for an address that is none', { address: 'everybody' }],
+    ['of no service', { service: 'all' }],
+  ])('no lease %s as one that was closed: its connections would be ended', async (_, more) => {
+    await daemon().then(() => running.splice(0)[0].end())
+    mkdirSync(answers(), { mode: 0o700 })
+    const lease = { id: '0a1b2c3d', key: 'alice', fingerprint: 'f', address: '198.51.100.2', service: '22/tcp', once: false }
+    const named = { key: 'alice', address: '198.51.100.0/24' }
+    const close = (closed: readonly object[]) => {
+      const stop = forge((id) => writeFileSync(join(answers(), `${id}.json`), JSON.stringify({ id, at, closed })))
+      return closeLeases(config() as Config, named).finally(stop)
+    }
+    const whole = { ...lease, opened: null, until: null }
+    expect((await close([whole])).ended).toEqual([whole])
+    await expect(close([whole, { ...whole, ...more }])).rejects.toThrow(/has closed what nobody has named/)
   })
 
   it.runIf(isRoot)('no ledger by a link of the daemon’s user: it might lead to a device', async () => {

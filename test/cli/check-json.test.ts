@@ -31,6 +31,13 @@ describe('knockdaemon --check --json', () => {
     expect(checks.map(({ name }) => name)).toEqual(['clock', 'config', 'keys', 'ledger', 'programs', 'kernel', 'tap source'])
   })
 
+  it.each([['--json'], []])('has nothing in it that a terminal obeys, though a file be named so', async (...more) => {
+    const config = server(keyText())
+    put(join(config, '..', 'keys'), 'a\u009b31m\u001b]0;x\u0007', '')
+    const { stdout } = await run('knockdaemon', ['--check', ...more, '--config', config])
+    expect([stdout.includes('ignored: not named'), stdout.replaceAll('\n', '').match(/\p{Cc}/u)]).toEqual([true, null])
+  })
+
   it('has the faults that --check prints, with their remedies, and exits with 1', async () => {
     const config = server(keyText(), 0o644)
     const { code, stderr, checks } = await checked(config)

@@ -95,6 +95,13 @@ describe('an instant', () => {
   it('is printed in UTC, without the rest of its second', () => {
     expect(isoTime(Date.UTC(2026, 10, 22, 23, 12, 47, 999))).toBe('2026-11-22T23:12:47Z')
   })
+
+  it.each([
+    [1e300, '+275760-09-13T00:00:00Z'],
+    [-1e300, '-271821-04-20T00:00:00Z'],
+  ])('is printed as the last or first that there is where it is %f', (milliseconds, text) => {
+    expect(isoTime(milliseconds)).toBe(text)
+  })
 })
 
 describe('a clock', () => {

@@ -1,4 +1,3 @@
-import { readFile, stat } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { whyAhead } from '../../daemon/ahead'
 import { backendOf } from '../../daemon/backends/all'
@@ -15,7 +14,7 @@ import { findKey, keyPath } from '../../keys/keyring'
 import { canonicalAddress } from '../../protocol/address'
 import type { Service } from '../../protocol/service'
 import { type Fault, inOneLine, reason } from '../../system/fault'
-import { asOwner, checkOwned, checkSecret, readText } from '../../system/files'
+import { asOwner, checkOwned, checkSecret, readHead, readText } from '../../system/files'
 import { formatDuration } from '../../system/time'
 import { lineAt } from '../../system/toml'
 import { lookAtDaemon } from '../alive'
@@ -127,12 +126,10 @@ async function floorOf(
   now: number,
 ): Promise<string | null | { unknown: string }> {
   try {
-    const bytes = await asOwner(dirname(path), async () => {
-      const { size } = await stat(path)
-      if (size > MAX_LEDGER) throw tooLarge(path, size)
-      return readFile(path)
-    })
-    const { state, records } = readLedger(bytes)
+    // Its owner could have put a pipe or a device in its place, which have no end.
+    const { bytes, stats } = await asOwner(dirname(path), () => readHead(path, MAX_LEDGER))
+    if (stats.size > MAX_LEDGER) throw tooLarge(path, stats.size)
+    const { state, records } = readLedger(Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length))
     if (state === 'damaged') return { unknown: 'the ledger is damaged' }
     return whyAhead(new Ledger(records, { append: () => Promise.reject() }, skew), key, now) ?? null
   } catch (error) {

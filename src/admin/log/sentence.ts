@@ -161,8 +161,12 @@ function withRest(msg: string, { reason, hint, ...rest }: Fields): string {
   return `${msg}${behind}${because(reason)}${hint === undefined ? '' : `; hint: ${text(hint)}`}`
 }
 
-/** Any value as text; "?" for one that is not there. */
+/** Any value as text; "?" for one that is not there, or is so deep that it can be read and not be written. */
 function text(value: unknown): string {
   if (typeof value === 'string') return value
-  return value === undefined ? '?' : JSON.stringify(value)
+  try {
+    return value === undefined ? '?' : JSON.stringify(value)
+  } catch {
+    return '?'
+  }
 }

@@ -132,7 +132,8 @@ export class Pipeline {
       const until = isEmpty && !busy ? left : Math.max(0, this.#looked + pace - this.#now.steady)
       const passed = Math.min(until, left)
       this.#now = { wall: this.#now.wall + passed, steady: this.#now.steady + passed }
-      if (this.#now.steady - this.#looked >= pace) await this.#look()
+      // As the sum has it: where that is rounded down, the difference never comes to the whole pace, and nothing would ever pass.
+      if (this.#now.steady >= this.#looked + pace) await this.#look()
     }
     this.#now = { ...this.#now, wall }
   }

@@ -160,14 +160,14 @@ class Run {
     await this.#pipeline?.end()
     this.#bursts.end()
     const found = this.#findings.all(this.#bursts, this.#codes?.kept ?? [])
+    const sources = [...this.#sources.values()]
+    // The last to be set is the first that was seen.
+    const bySource = new Map(sources.toReversed().map((its) => [its.source, its]))
     for (const one of found) {
       // What was refused unread names no address that was touched.
-      const source =
-        this.#sources.get(`${one.source} ${one.destination}`) ??
-        [...this.#sources.values()].find((its) => its.source === one.source && one.destination === null)
+      const source = one.destination === null ? bySource.get(one.source) : this.#sources.get(`${one.source} ${one.destination}`)
       source?.heard.push(one)
     }
-    const sources = [...this.#sources.values()]
     for (const { heard } of sources) heard.sort((a, b) => a.at - b.at)
     const left = this.#left + this.#bursts.lost + (this.#codes?.lost ?? 0) + this.#findings.lost
     return { taps: this.#taps, first: this.#first, last: this.#last, sources, left }

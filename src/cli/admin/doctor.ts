@@ -7,7 +7,7 @@ import { printCheck, summaryOf } from '../checks'
 import { subcommand } from '../options'
 import { EXIT } from '../voice'
 import { configOption } from './places'
-import { jsonOption, print } from './voice'
+import { jsonOption, print, printJson } from './voice'
 
 interface Options {
   readonly config: string
@@ -37,7 +37,8 @@ async function doctor({ config, json = false, try: isToTry }: Options): Promise<
     all.push(...checks)
     if (!json) for (const check of checks) printCheck(check, WIDTH)
   })
-  print(json ? JSON.stringify({ checks: all }, null, 2) : `\n${summaryOf(all)}`)
+  if (json) printJson({ checks: all })
+  else print(`\n${summaryOf(all)}`)
   if (all.some(({ verdict }) => verdict === 'fault')) process.exitCode = EXIT.failure
 }
 

@@ -87,7 +87,12 @@ function showAll(from: Cidr, { arrivals, left }: Listened): void {
 
 function byProtocol(arrivals: readonly Arrival[]): Map<string, Arrival[]> {
   const groups = new Map<string, Arrival[]>()
-  for (const arrival of arrivals) groups.set(arrival.protocol, [...(groups.get(arrival.protocol) ?? []), arrival])
+  // A flood may have made a hundred thousand of them: none is copied again for the next.
+  for (const arrival of arrivals) {
+    const group = groups.get(arrival.protocol)
+    if (group) group.push(arrival)
+    else groups.set(arrival.protocol, [arrival])
+  }
   return groups
 }
 

@@ -213,7 +213,7 @@ function dayIn({ since, accepted, refused, taps, dropped, busiest }: NonNullable
   const of = each.length > 0 ? ` (${each.map(([name, count]) => `${name} ${number(count ?? 0)}`).join(', ')})` : ''
   const most = busiest ? `; the busiest minute at ${busiest.at} had ${number(busiest.taps)}` : ''
   const counts = `${number(accepted)} knocks accepted, ${number(all)} refused${of}; ${number(taps)} taps, ${number(dropped)} dropped${most}`
-  return `${counts}; since ${since}`
+  return printable(`${counts}; since ${since}`)
 }
 
 const number = (count: number): string => count.toLocaleString('en-US')

@@ -9,6 +9,7 @@ import { isSameName } from '../host'
 const LIMIT = 3_000
 /** Longest head of an answer that is read, in bytes: the address of a login page may have much in it. */
 const MAX_HEAD = 8 * 1024
+const PORT = 80
 const STATUS_LOGIN = 511
 const LOG_IN = 'open any page by http:// in a browser, and log in to this network if a login page comes'
 
@@ -23,14 +24,14 @@ export interface PlainAnswer {
  * Asks port 80 of an address for its first page, as a browser would, but that neither a name nor anything else of ours is in the question.
  * @returns what was answered, or why nothing was
  */
-export function askPlain(address: string): Promise<PlainAnswer | string> {
+export function askPlain(address: string, port = PORT): Promise<PlainAnswer | string> {
   const { request } = process.getBuiltinModule('node:http')
   return new Promise((resolve) => {
     const signal = AbortSignal.timeout(LIMIT)
     const host = isIP(address) === 6 ? `[${address.replace(/%.*/, '')}]` : address
     const options = {
       host: address,
-      port: 80,
+      port,
       path: '/',
       agent: false,
       signal,
@@ -42,7 +43,11 @@ export function askPlain(address: string): Promise<PlainAnswer | string> {
       resolve({ status: statusCode, location: headers.location })
       response.destroy()
     })
-    asked.on('error', (error) => resolve(signal.aborted ? 'no answer' : (errorCode(error) ?? reason(error)))).end()
+    asked
+      .on('error', (error) => resolve(signal.aborted ? 'no answer' : (errorCode(error) ?? reason(error))))
+      // What switches to another protocol ends it without an error and without a page, and nothing more would ever come.
+      .on('close', () => resolve('no page'))
+      .end()
   })
 }
 

@@ -2,7 +2,7 @@ import { dirname, join } from 'node:path'
 import * as v from 'valibot'
 import { canonicalAddress, formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../../protocol/key'
-import { leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
+import { EARLY, leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
 
 /* What an administrator tells a daemon that runs: a file in a folder that root alone may write, and its answer in the daemon's own folder. */
 
@@ -133,7 +133,7 @@ export function parseOrder(text: string): GivenOrder | null {
 
 /** Reads the text of an answer's file. @returns null where it is none */
 export function parseAnswer(text: string): Answer | null {
-  const read = v.safeParse(answerSchema, parseJson(text))
+  const read = v.safeParse(answerSchema, parseJson(text), EARLY)
   return read.success ? read.output : null
 }
 

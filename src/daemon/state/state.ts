@@ -109,25 +109,30 @@ export interface StateDay {
   readonly busiest: { readonly at: string; readonly taps: number } | null
 }
 
+/** Longest name, and path, that is believed: one that is longer would make each row of a table as long. */
+const name = v.pipe(v.string(), v.maxLength(255))
+const file = v.pipe(v.string(), v.maxLength(4_096))
 const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
-/** As isoTime writes it, of years beyond 9999, too. */
+/** The form is looked at by itself: Date.parse skips whatever stands in brackets, such as what a terminal obeys. */
+const TIME = /^[+-]?\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z$/
+/** As isoTime and toISOString write it, of years beyond 9999, too. */
 export const time = v.pipe(
   v.string(),
-  v.check((text) => /^\S+Z$/.test(text) && !Number.isNaN(Date.parse(text))),
+  v.check((text) => TIME.test(text) && !Number.isNaN(Date.parse(text))),
 )
 const moment = v.nullable(time)
 
 const lease = v.object({
-  id: v.string(),
-  key: v.string(),
-  fingerprint: v.string(),
-  address: v.string(),
-  service: v.string(),
+  id: name,
+  key: name,
+  fingerprint: name,
+  address: name,
+  service: name,
   once: v.boolean(),
   opened: moment,
   until: moment,
 })
-const lock = v.object({ id: v.string(), key: v.string(), fingerprint: v.string(), address: v.string(), until: time })
+const lock = v.object({ id: name, key: name, fingerprint: name, address: name, until: time })
 
 const REFUSALS = [
   'replayed',
@@ -156,36 +161,34 @@ const hour = {
 /** Entries that a later program adds without another version are left out. */
 const schema = v.object({
   version: v.literal(STATE_VERSION),
-  program: v.string(),
+  program: file,
   pid: count,
   started: time,
-  config: v.string(),
-  ledger: v.string(),
-  server: v.string(),
-  backend: v.string(),
-  source: v.string(),
+  config: file,
+  ledger: file,
+  server: name,
+  backend: name,
+  source: name,
   hearing: v.picklist(['waiting', 'well', 'alone', 'deaf', 'unknown']),
   lastTap: moment,
   lastKnock: v.nullable(
     v.object({
       at: time,
-      key: v.string(),
-      source: v.string(),
-      action: v.string(),
+      key: name,
+      source: name,
+      action: name,
       outcome: v.picklist(['accepted', ...REFUSALS]),
     }),
   ),
   taps: v.object({ seen: count, ignored: count, unreadable: count, dropped: v.nullable(count) }),
-  guard: v.array(v.string()),
+  guard: v.array(name),
   keys: v.array(
     v.object({
-      id: v.string(),
-      fingerprint: v.string(),
+      id: name,
+      fingerprint: name,
       expires: moment,
-      services: v.array(v.string()),
-      lastUse: v.nullable(
-        v.object({ at: time, source: v.string(), action: v.string(), windowsOff: v.pipe(v.number(), v.safeInteger()) }),
-      ),
+      services: v.array(name),
+      lastUse: v.nullable(v.object({ at: time, source: name, action: name, windowsOff: v.pipe(v.number(), v.safeInteger()) })),
     }),
   ),
   leases: v.array(lease),
@@ -195,6 +198,9 @@ const schema = v.object({
 
 /** Of what a day is made. Only the next daemon wants it. */
 const hoursSchema = v.object({ hours: v.pipe(v.array(v.object({ at: time, ...hour })), v.maxLength(MAX_HOURS)) })
+
+/** One fault is enough: to gather those of a list with millions of them takes all memory. */
+export const EARLY = { abortEarly: true } as const
 
 /** What reads leases and locks in an answer, too. */
 export const leaseSchema = lease
@@ -222,7 +228,7 @@ export async function readAll(ledger: string): Promise<Found | null> {
   if (found === null) return null
   const { state, json } = parseState(path, found.text)
   if (state.ledger !== ledger) return null
-  const hours = v.safeParse(hoursSchema, json)
+  const hours = v.safeParse(hoursSchema, json, EARLY)
   return { state, written: found.stats.mtimeMs, hours: hours.success ? hours.output.hours : [] }
 }
 
@@ -244,7 +250,7 @@ function parseState(path: string, text: string): { state: State; json: unknown }
   const version = (json as { version?: unknown } | null)?.version
   if (typeof version === 'number' && version > STATE_VERSION)
     throw new Fault(`${path}: is of a later version of Knockturn (${version})`, { hint: 'use the program that the daemon is of' })
-  const read = v.safeParse(schema, json)
+  const read = v.safeParse(schema, json, EARLY)
   if (!read.success) throw new Fault(`${path}: is damaged`, { hint })
   return { state: read.output, json }
 }

@@ -211,3 +211,9 @@ it('fields of any kind make a sentence and no failure', () => {
           expect(typeof sentenceOf({ msg, fields: { ...fields, action, refusal } })).toBe('string')
     }
 })
+
+it('a field that is nested too deep to be written makes a sentence and no failure', () => {
+  const deep = `${'['.repeat(8_000)}${']'.repeat(8_000)}`
+  const line = readAuditLine(`{"level":30,"time":"2026-11-30T22:00:00.000Z","msg":"something","x":${deep}}`)
+  expect(line && sentenceOf(line)).toBe('something (x ?)')
+})

@@ -296,3 +296,16 @@ describe('whose taps are heard', () => {
     await expect(new Server().replay(pcap([]))).rejects.toThrow(/contains no usable key/)
   })
 })
+
+it('a recording whose times are no whole milliseconds comes to its end', async () => {
+  const server = new Server()
+  const key = server.key('alice', 1)
+  // By a clock that has begun at 1970: the pace of a busy listener later is not quite a pace later, since the sum is rounded.
+  const isRounded = (at: number) => at + 10 - at < 10
+  const moments = [14, 15, 16, 17, 18].flatMap((power) => {
+    const all = Array.from({ length: 8_000 }, (_, n) => Math.round(2 ** power * 1_000 - 9_000 + n) / 1_000)
+    return all.find(isRounded) ?? []
+  })
+  const packets = [0, ...moments].flatMap((at) => packetsTo(knockOf(key, {}, Math.floor(at / 1_000 / PERIOD)), at, {}, 0))
+  expect([moments.length, await server.replay(pcap(packets))]).toMatchObject([5, { taps: packets.length, cut: null }])
+})

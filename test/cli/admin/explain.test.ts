@@ -1,4 +1,5 @@
-import { mkdirSync, utimesSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, rmSync, symlinkSync, utimesSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import { formatHeader, formatRecord, HEADER } from '../../../src/daemon/ledger/record'
@@ -50,6 +51,16 @@ function setting({ state = {}, age = 0, isHeld = true, key = keyText({ grant: GR
 }
 
 describe('knockturn explain', () => {
+  it.each([
+    ['a pipe', (path: string) => execFileSync('mkfifo', ['-m', '600', path])],
+    ['a device', (path: string) => symlinkSync('/dev/zero', path)],
+  ])('comes to its end where the ledger is %s', async (_, make) => {
+    const { ledger, explain } = setting()
+    rmSync(ledger)
+    make(ledger)
+    expect((await explain('-p', '22')).stdout).toContain(`the ledger cannot be read: ${ledger}: is not a regular file`)
+  })
+
   it('says that a knock would open, for whom and until when, and exits with 0', async () => {
     const { explain } = setting()
     const { code, stdout, stderr } = await explain('-p', '22')

@@ -58,6 +58,22 @@ describe('what status says', () => {
     )
   })
 
+  it('has nothing in it that a terminal obeys, whatever the daemon’s user has written', () => {
+    const evil = '\u001b]0;x\u0007'
+    const state: State = {
+      ...STATE,
+      ...{
+        program: evil,
+        lastTap: at(0),
+        lastKnock: { ...STATE.lastKnock, at: at(0), key: evil, source: evil } as State['lastKnock'],
+      },
+      keys: [key(evil, { lastUse: { at: at(0), source: evil, action: evil, windowsOff: 0 } })],
+      day: { ...STATE.day, since: evil, busiest: { at: evil, taps: 1 } },
+    }
+    const lines = text({ state, leases: [lease(1, { key: evil, address: evil })] })
+    expect(lines.join('').match(/\p{Cc}/gu)).toBeNull()
+  })
+
   it('is some rows of many, and how to see the rest', () => {
     const lines = text({ leases: Array.from({ length: 12 }, (_, n) => lease(n + 1)) }, 2)
     expect(lines.filter((line) => line.includes('10.0.0.'))).toHaveLength(2)

@@ -251,6 +251,17 @@ describe('a state is read', () => {
     ['that is no JSON', (text: string) => text.slice(1), /is not JSON/],
     ['that is a number', () => '7', /is damaged/],
     ['with a time that is none', (text: string) => text.replace(/"started":"[^"]+"/, '"started":"now"'), /is damaged/],
+    // Date.parse takes what is in brackets for a remark.
+    [
+      'with a time that a terminal obeys',
+      (text: string) => text.replace(/"since":"[^"]+"/, '"since":"2026-11-30(\\u001b]0;x\\u0007)Z"'),
+      /is damaged/,
+    ],
+    [
+      'with a name that would make each row as long',
+      (text: string) => text.replace(/"server":"[^"]+"/, `"server":"${'x'.repeat(256)}"`),
+      /is damaged/,
+    ],
   ])('not one %s', async (_, change, fault) => {
     const { keeper } = await keep()
     await keeper.end()
@@ -280,6 +291,17 @@ describe('a state is read', () => {
     await keep()
     chmodSync(path(), 0o666)
     await expect(readState(config)).rejects.toThrow(/users other than its owner may write it/)
+  })
+
+  it('with few words said of millions of faults in it', async () => {
+    const { keeper } = await keep()
+    await keeper.end()
+    const text = readFileSync(path(), 'utf8').replace('"leases":[]', () => `"leases":[0${',0'.repeat(1_000_000)}]`)
+    put(folder, 'state.json', text, 0o640)
+    const before = process.memoryUsage().heapTotal
+    await expect(readState(config)).rejects.toThrow(/is damaged/)
+    // A fault of each entry would be some 500 MB.
+    expect(process.memoryUsage().heapTotal - before).toBeLessThan(200 * 1024 * 1024)
   })
 
   it('not where it is longer than one can be', async () => {
