@@ -4,7 +4,7 @@ import { basename } from 'node:path'
 import type { Config } from '../daemon/config'
 import { isHeld } from '../daemon/ledger/lock'
 import { FRESH, readState, type State } from '../daemon/state/state'
-import { errorCode, Fault, keepFault, reason } from '../system/fault'
+import { errorCode, Fault, hintOf, keepFault, reason } from '../system/fault'
 
 /**
  * How it stands with a daemon. `silent`: one holds the ledger and keeps no state, since it hangs or is of an earlier version; `unknown`: it can't
@@ -35,7 +35,7 @@ export async function lookAtDaemon(config: Config, now: number): Promise<Sight> 
   // A clock that was set back makes a file one of the future.
   const isFresh = written !== null && Math.abs(now - written) < FRESH
   if (isFresh && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
-  const held = await keepFault(faults, () => holdsLedger(config.ledger.path))
+  const held = await keepFault(faults, () => isLedgerHeld(config.ledger.path))
   const life = held === undefined ? 'unknown' : held ? (isFresh ? 'alive' : 'silent') : 'dead'
   return { life, state, written, faults }
 }
@@ -46,14 +46,19 @@ async function isDaemon(pid: number): Promise<boolean> {
   return words.some((word) => basename(word) === 'knockdaemon')
 }
 
-/** No link of the daemon's user is followed: to open a device may do anything. @returns false where there is no ledger @throws {Fault} where it can't be known */
-async function holdsLedger(path: string): Promise<boolean> {
+/**
+ * Looks whether a daemon holds a ledger. Its folder is the daemon's, and no link of theirs is followed: to open a device may do anything.
+ * @returns false where there is no ledger
+ * @throws {Fault} where it can't be known
+ */
+export async function isLedgerHeld(ledger: string): Promise<boolean> {
   try {
-    const stats = await lstat(path)
-    return await isHeld(stats.isSymbolicLink() && stats.uid === 0 ? await realpath(path) : path, constants.O_NOFOLLOW)
+    const stats = await lstat(ledger)
+    const isOurs = stats.uid === 0 || stats.uid === process.geteuid?.()
+    return await isHeld(stats.isSymbolicLink() && isOurs ? await realpath(ledger) : ledger, constants.O_NOFOLLOW)
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return false
-    if (error instanceof Fault) throw error
-    throw new Fault(`cannot tell whether a daemon is running: ${path}: ${reason(error)}`, { hint: 'run this as root' })
+    const hint = hintOf(error) ?? (errorCode(error) === 'EACCES' ? 'run this as root' : undefined)
+    throw new Fault(`${ledger}: cannot tell whether a daemon holds the ledger: ${reason(error)}`, { hint })
   }
 }
