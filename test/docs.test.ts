@@ -305,9 +305,10 @@ function attempt([program, ...args]: string[]) {
     knockclient: ['--dry-run'],
     knockdaemon: ['--config', 'knockturn.toml', '--check'],
   }
-  // These change nothing but what is theirs, and have no such options.
   // It would send something to a host of its own, and ask another for the time.
-  if (command === 'doctor') return run('knockclient', ['doctor', '-r', '127.0.0.1'], { cwd: folder, env: { HOME: folder } })
+  if (program === 'knockclient' && command === 'doctor')
+    return run('knockclient', ['doctor', '-r', '127.0.0.1'], { cwd: folder, env: { HOME: folder } })
+  // These change nothing but what is theirs, and have no such options.
   if (command === 'add') return run('knockclient', [...args, '--no-knock'], { cwd: folder, env: { HOME: folder } })
   if (['profile', 'completion'].includes(command)) return run(program as Program, args, { cwd: folder, env: { HOME: folder } })
   const input = args.includes('--passphrase') || command === 'page' ? 'correct horse battery staple\n' : ''

@@ -15,13 +15,15 @@ const HOST_AND_PORT = /^(?:[\w.-]+@)?(?:\[([\da-f:.]+)\]|([\w.-]+)):(\d+)$/i
 /** How to see the state of things, by program. */
 const STATUS: Readonly<Record<string, string>> = {
   knockclient: 'a server never answers: knock with --wait, which tries the port',
-  knockturn: 'run "knockturn firewall show" to see what is open, or "knockdaemon --check" to see what is wrong',
-  knockdaemon: 'run "systemctl status knockdaemon" to see whether it runs, or "knockdaemon --check" to see what is wrong',
+  knockdaemon: 'run "knockturn status" to see whether it runs and hears, or "knockturn doctor" to see what is wrong',
 }
 
 /** The commands of another program that are typed to one, and whose they are. */
 const ANOTHERS: Readonly<Record<string, readonly [string, readonly string[]]>> = {
-  knockclient: ['knockturn', ['key', 'firewall', 'ledger', 'page']],
+  knockclient: [
+    'knockturn',
+    ['key', 'lease', 'lock', 'log', 'explain', 'replay', 'listen', 'firewall', 'guard', 'ledger', 'page', 'setup', 'uninstall'],
+  ],
   knockturn: ['knockclient', ['add', 'connect', 'exec', 'profile']],
 }
 
@@ -37,7 +39,7 @@ export function walk(command: Command): Command[] {
  */
 export function meantByWord(command: Command, word: string, of?: string): string | undefined {
   const program = pathOf(command).split(' ')[0]
-  if (word === 'status') return STATUS[program]
+  if (word === 'status' && STATUS[program]) return STATUS[program]
   if (program === 'knockdaemon' && /^(start|stop|restart|reload)$/.test(word))
     return `run "systemctl ${word} knockdaemon", if its unit is installed${word === 'start' ? ', or knockdaemon without "start"' : ''}`
   const [other, theirs = []] = ANOTHERS[program] ?? []

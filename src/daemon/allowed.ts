@@ -17,8 +17,9 @@ export interface RefusedBy {
 /** Services or blocks of a grant that a line names: it may have 64 and 256 of them, and each refusal is a line. */
 const NAMED = 16
 
-/** What a line says of a request that policy refuses. @param neverLock addresses that no lock may name */
-export function ruledOut({ rule }: Pick<Refused, 'rule'>, key: ServerKey, neverLock: readonly Cidr[]): RefusedBy {
+/** What a line says of a request that policy refuses; nothing where its word says all. @param neverLock addresses that no lock may name */
+export function ruledOut({ refusal, rule }: Refused, key: ServerKey, neverLock: readonly Cidr[]): RefusedBy {
+  if (refusal !== 'not-granted') return {}
   const allowed = allowedBy(rule, key, neverLock)
   return allowed === null ? { rule } : { rule, allowed }
 }

@@ -7,7 +7,7 @@ import { printCheck, summaryOf } from '../checks'
 import { subcommand } from '../options'
 import { EXIT } from '../voice'
 import { configOption } from './places'
-import { print } from './voice'
+import { jsonOption, print } from './voice'
 
 interface Options {
   readonly config: string
@@ -24,7 +24,7 @@ export function addDoctor(parent: Command): void {
     'doctor',
   )
     .addOption(configOption())
-    .option('--json', 'print what was found as JSON')
+    .addOption(jsonOption())
     .option('--no-try', 'only look: send no packets, and start no daemon to try a whole knock')
     .action(doctor)
 }
