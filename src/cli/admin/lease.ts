@@ -10,9 +10,9 @@ import { formatService, parseService } from '../../protocol/service'
 import { Fault, printable, quoted, UsageFault } from '../../system/fault'
 import { readId, reading, subcommand } from '../options'
 import { paint } from '../paint'
-import { EXIT, tableLines } from '../voice'
+import { EXIT, jsonOption, printJson, tableLines } from '../voice'
 import { configOption } from './places'
-import { jsonOption, print, printJson, toldEnd, warn, warnEach } from './voice'
+import { print, toldEnd, warn, warnEach } from './voice'
 
 /** Lines about what was closed, at most: the rest is counted. */
 const MAX_LINES = 50

@@ -6,8 +6,8 @@ import { Fault, UsageFault } from '../../system/fault'
 import { formatDuration, isoTime, parseLifetime } from '../../system/time'
 import { reading, subcommand } from '../options'
 import { paint } from '../paint'
-import { EXIT } from '../voice'
-import { fromOption, printDocument } from './replay'
+import { EXIT, jsonOption, printJson } from '../voice'
+import { fromOption } from './replay'
 import { print, warn } from './voice'
 
 /** Kinds of packets that are shown when they come; the end counts all. */
@@ -36,7 +36,7 @@ export function addListen(parent: Command): void {
         USUAL,
       ),
     )
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(run)
 }
 
@@ -52,7 +52,7 @@ async function run({ from, for: seconds, json }: Options): Promise<void> {
   if (!json) print(paint('dim', `listening for ${formatCidr(from)}, ${formatDuration(seconds)}; Ctrl-C ends it`))
   await untilOver(seconds)
   const listened = await end()
-  if (json) printDocument(documentOf(from, listened))
+  if (json) printJson(documentOf(from, listened))
   else showAll(from, listened)
   process.exitCode = listened.arrivals.length > 0 ? EXIT.ok : EXIT.failure
 }

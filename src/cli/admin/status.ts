@@ -6,11 +6,11 @@ import { printable, UsageFault } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { subcommand } from '../options'
 import { paint } from '../paint'
-import { failWith, tableLines } from '../voice'
+import { failWith, jsonOption, printJson, tableLines } from '../voice'
 import { leaseTable } from './lease'
 import { lockTable } from './lock'
 import { configOption } from './places'
-import { jsonOption, NAME, print, printJson, told } from './voice'
+import { NAME, print, told } from './voice'
 
 /** Rows of each kind that are shown, unless all are asked for: a screen. */
 const MAX_ROWS = 10
