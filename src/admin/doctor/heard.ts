@@ -2,12 +2,11 @@ import { randomInt } from 'node:crypto'
 import type { Config } from '../../daemon/config'
 import { loadServerKeys } from '../../daemon/server-keys'
 import { poolOf } from '../../daemon/tap-rules'
-import type { Check } from '../../system/check'
+import { type Check, unknown } from '../../system/check'
 import { Fault, inOneLine } from '../../system/fault'
 import { asOwner } from '../../system/files'
 import { giveOrder } from '../orders'
 import { type Ends, plugIn, unplug } from './place/cable'
-import { Hindrance } from './place/hindrance'
 import { inPlace, type Place } from './place/place'
 
 /* Whether the daemon hears what comes from outside: a packet is sent to it by a private network, and it says whether it has seen it. */
@@ -42,7 +41,7 @@ export async function heardChecks(
   try {
     const pool = poolOf(await listKeys())
     if (pool.length === 0)
-      return [unknown('there is no key, and so no port at which knocks are heard', 'make one with "knockturn key new"')]
+      return [unknown(NAME, 'there is no key, and so no port at which knocks are heard', 'make one with "knockturn key new"')]
     const port = pool[randomInt(pool.length)]
     return await inPlace({}, async (place) => {
       const cable = await plugIn(place, config.firewall.guard)
@@ -53,17 +52,10 @@ export async function heardChecks(
       }
     })
   } catch (error) {
-    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
-    return [unknown(`cannot be tried: ${error.message}`, error.hint)]
+    if (!(error instanceof Fault)) throw error
+    return [unknown(NAME, `cannot be tried: ${error.message}`, error.hint)]
   }
 }
-
-const unknown = (evidence: string, remedy?: string): Check => ({
-  name: NAME,
-  verdict: 'unknown',
-  evidence,
-  ...(remedy === undefined ? {} : { remedy }),
-})
 
 async function heardOver(
   { family, host, strangers }: Ends,
@@ -82,15 +74,8 @@ async function heardOver(
     await place.ask('touch', [[{ protocol: 'tcp', address: host, port, from: source }], AGAIN], AGAIN)
   const answer = await asked
   const sent = `a packet from ${source} to port ${port} of the pool, by a private network`
-  if (answer === 'dead')
-    return {
-      name,
-      verdict: 'unknown',
-      evidence: 'no daemon runs that could hear',
-      remedy: 'start it: "systemctl start knockdaemon"',
-    }
-  if (answer !== 'silent' && answer.failed !== undefined)
-    return { name, verdict: 'unknown', evidence: `the daemon was asked in vain: ${answer.failed}` }
+  if (answer === 'dead') return unknown(name, 'no daemon runs that could hear', 'start it: "systemctl start knockdaemon"')
+  if (answer !== 'silent' && answer.failed !== undefined) return unknown(name, `the daemon was asked in vain: ${answer.failed}`)
   if (answer !== 'silent' && answer.heard) return { name, verdict: 'ok', evidence: `${sent}, has come to the daemon` }
   return {
     name,
