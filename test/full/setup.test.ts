@@ -99,6 +99,43 @@ describe.each(CASES)('setup of $image, with $backend', ({ image, program, backen
     expect(await traces(machine)).toEqual(there)
   })
 
+  it('shows its administrator how it stands, takes their orders, and tells what has happened', async () => {
+    const show = async (...argv: string[]) => JSON.parse(await machine.must([program, ...argv, '--json']))
+    // Probes are sent by a unit of its own, every few seconds.
+    await until(async () => (await show('status')).daemon.hearing === 'well', 'a probe has arrived', PATIENCE)
+    await open()
+    expect(await sees(client)).toBe('open')
+    expect(await show('status')).toMatchObject({
+      well: true,
+      faults: [],
+      daemon: { life: 'alive', hearing: 'well', lastKnock: { key: 'alice', source: client.ipv4, outcome: 'accepted' } },
+      guard: { loaded: true, permanent: true },
+      by: 'daemon',
+      leases: expect.arrayContaining([expect.objectContaining({ key: 'alice', address: client.ipv4, service: `${SSH}/tcp` })]),
+    })
+    const talking = await client.hold(machine.host.ipv4, SSH)
+    const { closed, by } = await show('lease', 'close', '--address', client.ipv4, '--kill')
+    expect([by, closed.length > 0, (await show('lease', 'list')).leases]).toEqual(['daemon', true, []])
+    await until(async () => !(await talking.isAlive()), 'the connection has ended', PATIENCE)
+    await client.moveOn()
+    expect(await sees(client)).toBe('silence')
+    const told = await machine.must([program, 'log', '--since', '1h', '--key', 'alice'])
+    expect(told).toMatch(/alice opened 22\/tcp/)
+  })
+
+  it('is found in order by doctor, which tries a whole knock and leaves nothing', async () => {
+    // An order has been given, which the daemon has answered and noted.
+    const left = async () => (await traces(machine)).filter((line) => !/knockturn(-orders|\/answers|\/state\.json)/.test(line))
+    const there = await left()
+    const { code, stdout, stderr } = await machine.run([program, 'doctor', '--json'], { timeoutMs: PATIENCE })
+    const checks = JSON.parse(stdout).checks as { name: string; verdict: string; evidence: string }[]
+    expect(checks.filter(({ verdict }) => verdict === 'fault')).toEqual([])
+    for (const name of ['self-knock', 'units', 'hearing', 'guard', 'saved guard'])
+      expect([name, ...checks.filter((check) => check.name === name).map(({ verdict }) => verdict)]).toEqual([name, 'ok'])
+    expect([code, stderr]).toEqual([0, ''])
+    expect(await left()).toEqual(there)
+  })
+
   it('is there after a reboot: guard and daemon, and a knock opens', async () => {
     await machine.reboot(listen)
     expect([await sees(stranger), await states()]).toEqual(['silence', ['active', 'active']])
