@@ -33,8 +33,9 @@ export interface Lock {
 
 export type Entry = Lease | Lock
 
-/** Tells a lease from a lock. */
+/** Tell a lease from a lock. */
 export const isLease = (entry: Entry): entry is Lease => 'port' in entry
+export const isLock = (entry: Entry): entry is Lock => !isLease(entry)
 
 /** What is to be added and taken away in one step: all of it, or nothing. */
 export interface Batch {
