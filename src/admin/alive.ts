@@ -3,7 +3,7 @@ import { lstat, readFile, realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Config } from '../daemon/config'
 import { isHeld } from '../daemon/ledger/lock'
-import { FRESH, readState, type State } from '../daemon/state/state'
+import { isFresh, readState, type State } from '../daemon/state/state'
 import { errorCode, Fault, hintOf, keepFault, reason } from '../system/fault'
 
 /**
@@ -32,11 +32,10 @@ export async function lookAtDaemon(config: Config, now: number): Promise<Sight> 
   const faults: Fault[] = []
   const read = await keepFault(faults, () => readState(config))
   const { state, written } = read ?? { state: null, written: null }
-  // A clock that was set back makes a file one of the future.
-  const isFresh = written !== null && Math.abs(now - written) < FRESH
-  if (isFresh && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
+  const isOfNow = written !== null && isFresh(written, now)
+  if (isOfNow && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
   const held = await keepFault(faults, () => isLedgerHeld(config.ledger.path))
-  const life = held === undefined ? 'unknown' : held ? (isFresh ? 'alive' : 'silent') : 'dead'
+  const life = held === undefined ? 'unknown' : held ? (isOfNow ? 'alive' : 'silent') : 'dead'
   return { life, state, written, faults }
 }
 

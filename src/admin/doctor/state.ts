@@ -1,6 +1,6 @@
 import { Finding } from '../../daemon/checks/finding'
 import type { Config } from '../../daemon/config'
-import { FRESH, readState, type State, statePath } from '../../daemon/state/state'
+import { isFresh, readState, type State, statePath } from '../../daemon/state/state'
 import type { Check } from '../../system/check'
 
 /* What the daemon itself says of its hearing. */
@@ -44,8 +44,8 @@ export function judgeState(
     return found.end('')
   }
   const { hearing, lastTap, source, config } = read.state
-  const age = Math.round((now - read.written) / 1_000)
-  if (now - read.written > FRESH) {
+  const age = Math.round(Math.abs(now - read.written) / 1_000)
+  if (!isFresh(read.written, now)) {
     found.wrong(
       `${path}: was last written ${age} s ago: the daemon hangs, or cannot write there`,
       `${log} to see why; then ${restart}`,

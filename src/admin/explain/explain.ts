@@ -7,7 +7,7 @@ import { familyOf, IP_NAMES, interfaceAddresses } from '../../daemon/iptables/ta
 import { MAX_LEDGER, tooLarge } from '../../daemon/ledger/held-file'
 import { readLedger } from '../../daemon/ledger/record'
 import { loadServerKeys } from '../../daemon/server-keys'
-import { FRESH, readState, type State } from '../../daemon/state/state'
+import { isFresh, readState, type State } from '../../daemon/state/state'
 import { Ledger } from '../../gate/ledger'
 import type { GrantRule } from '../../gate/policy'
 import type { ServerKey } from '../../gate/server-key'
@@ -113,9 +113,8 @@ async function daemonOf(config: Config, now: number): Promise<State | { unknown:
   try {
     const found = await readState(config)
     if (!found) return { unknown: 'no daemon has written its state: without one nothing opens' }
-    // A clock that was set back makes a state no older.
+    if (isFresh(found.written, now)) return found.state
     const age = Math.abs(now - found.written)
-    if (age <= FRESH) return found.state
     return { unknown: `the daemon last wrote its state ${Math.round(age / 1000)} s ago: if it is dead, nothing opens` }
   } catch (error) {
     if (!(error instanceof Fault)) throw error
