@@ -10,7 +10,7 @@ import { isoTime, parseDuration } from '../../system/time'
 import { readId, reading, subcommand } from '../options'
 import { paint } from '../paint'
 import { EXIT, jsonOption, noteOf } from '../voice'
-import { ENDING } from './guard-try'
+import { ENDING } from './ending'
 import { NAME, print, warn } from './voice'
 
 interface LogOptions {

@@ -7,6 +7,7 @@ import { isoTime } from '../../system/time'
 import { subcommand } from '../options'
 import { paint } from '../paint'
 import { failWith, jsonOption, printJson, tableLines } from '../voice'
+import { endingAfter } from './ending'
 import { leaseTable } from './lease'
 import { lockTable } from './lock'
 import { configOption } from './places'
@@ -16,8 +17,6 @@ import { NAME, print, told } from './voice'
 const MAX_ROWS = 10
 /** Milliseconds between two looks: as often as anybody reads. */
 const PACE = 2_000
-/** What ends watching in order. The last comes when the terminal is gone. */
-const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /** Home, and all behind it away. */
 const CLEAR = '\x1b[H\x1b[2J'
 
@@ -57,12 +56,14 @@ async function showStatus({ watch = false, all = false, json = false, config }: 
 
 /** Does something every {@link PACE} milliseconds, until a signal ends it. */
 async function again(act: () => Promise<unknown>): Promise<void> {
-  const ending = new AbortController()
-  const end = () => ending.abort()
-  for (const signal of ENDING) process.on(signal, end)
-  while (!ending.signal.aborted) {
-    await act()
-    await sleep(PACE, undefined, { signal: ending.signal }).catch(() => {})
+  const ending = endingAfter(Infinity)
+  try {
+    while (!ending.signal.aborted) {
+      await act()
+      await sleep(PACE, undefined, { signal: ending.signal }).catch(() => {})
+    }
+  } finally {
+    ending.abort()
   }
 }
 
