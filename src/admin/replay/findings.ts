@@ -1,6 +1,7 @@
 import { bytesToHex } from '@noble/hashes/utils.js'
 import type { Config } from '../../daemon/config'
 import { acceptedWindows } from '../../gate/clock'
+import { TAP_LIFE } from '../../gate/listener/session'
 import type { Refusal } from '../../gate/policy'
 import type { ServerKey } from '../../gate/server-key'
 import { QUORUM } from '../../protocol/codebook'
@@ -22,8 +23,6 @@ const MAX_TRIED = 50_000
 const LATER = 15_000
 /** Ports of a knock and some noise, at most. */
 const A_KNOCK = 80
-/** Milliseconds for which a tap counts. */
-const TAP_LIFE = 10_000
 
 /** Whose knock it is, and by how much the sender's clock is off. */
 interface Whose {
