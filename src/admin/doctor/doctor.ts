@@ -65,7 +65,7 @@ async function tryIt(config: Config, keys: readonly ListedKey[] | null, say: (ch
   const own = keys?.filter((key) => isValid(key, config.server, Date.now()))
   if (own) {
     const distinct = new Map(own.flatMap(({ services }) => services.map((one) => [formatService(one), one] as const)))
-    say(await heardChecks(config, undefined, async () => own))
+    say(await heardChecks(config, own))
     say(await strangerChecks(config, [...distinct.values()]))
   } else {
     say(['packets heard', 'granted services closed'].map((name) => unknown(name, 'not tried: the keys cannot be listed')))
