@@ -6,7 +6,12 @@ const LONG = ['test/replay/**/*.test.ts', 'test/cli/**/*.test.ts']
 const E2E = ['test/e2e/**/*.test.ts']
 const FULL = ['test/full/**/*.test.ts']
 /** Floods: as much as this machine can send; and scans among which users are to be heard. What is beside them loses packets, and so do they. */
-const ALONE = ['test/e2e/attacks/flood.test.ts', 'test/e2e/attacks/scan.test.ts']
+const ALONE = [
+  'test/e2e/attacks/flood.test.ts',
+  'test/e2e/attacks/scan.test.ts',
+  // It looks for what is left of processes, namespaces and files: those of other tests come and go.
+  'test/e2e/live-traces.test.ts',
+]
 
 /** Milliseconds after which a test hangs, on the busiest machine. */
 const LIMITS = { testTimeout: 300_000, hookTimeout: 300_000 }

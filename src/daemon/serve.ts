@@ -85,7 +85,7 @@ export async function serve(
     hearing: () => pulse.hearing,
   })
   await keeper.begin()
-  const orders = new Orders({ ledger: config.ledger.path, daemon, chronicle, log, now })
+  const orders = new Orders({ ledger: config.ledger.path, daemon, chronicle, show: () => keeper.show(), log, now })
   await orders.begin()
   reloader.follow()
   const ending = new AbortController()

@@ -55,6 +55,7 @@ async function daemon() {
     ledger,
     daemon: { closeNamed, unlock: vi.fn(async () => ({ ended: [] })) },
     chronicle: new Chronicle(0),
+    show: async () => {},
     log: pino({ level: 'silent' }),
     now: () => ({ wall: Date.now(), steady: performance.now() }),
   })

@@ -35,6 +35,8 @@ export interface OrdersSetup {
   readonly ledger: string
   readonly daemon: Pick<Daemon, 'closeNamed' | 'unlock'>
   readonly chronicle: Chronicle
+  /** Has the state file show what is now: who has given an order looks there next. */
+  readonly show: () => Promise<void>
   readonly log: Logger
   readonly now: () => Now
 }
@@ -86,6 +88,7 @@ export class Orders {
 
   async #answer({ id, order }: GivenOrder): Promise<void> {
     const outcome = await this.#carryOut(order).catch((error) => ({ failed: inOneLine(error) }))
+    if (order.kind !== 'await-tap') await this.#setup.show()
     const answer: Answer = { id, at: isoTime(this.#setup.now().wall), ...outcome }
     try {
       await this.#tidy()

@@ -52,6 +52,8 @@ export class StateKeeper {
   #keyrings = 0
   #running: Promise<void> = Promise.resolve()
   readonly #ending = new AbortController()
+  /** One write after the other: each has what was there when it began. */
+  #writing: Promise<void> = Promise.resolve()
 
   constructor(setup: KeeperSetup) {
     this.#setup = setup
@@ -72,11 +74,16 @@ export class StateKeeper {
     this.#running = this.#keep()
   }
 
+  /** Writes the state of now, however lately one was written; resolves also where that fails. */
+  show(): Promise<void> {
+    return this.#write()
+  }
+
   /** Writes the last state. */
   async end(): Promise<void> {
     this.#ending.abort()
     await this.#running
-    await this.#write(this.#mark())
+    await this.#write()
   }
 
   async #keep(): Promise<void> {
@@ -94,7 +101,7 @@ export class StateKeeper {
     chronicle.count({ taps: heard(), dropped: taps.counters.dropped ?? 0 }, wall)
     const mark = this.#mark()
     const due = this.#pace.due(mark, steady)
-    if (due === 'write') await this.#write(mark)
+    if (due === 'write') await this.#write()
     else if (due === 'touch') await this.#touch()
   }
 
@@ -108,8 +115,14 @@ export class StateKeeper {
     return { what: `${leases.revision} ${chronicle.revision} ${this.#keyrings} ${hearing()}`, counters: seen + (dropped ?? 0) }
   }
 
-  async #write(mark: Mark): Promise<void> {
+  #write(): Promise<void> {
+    this.#writing = this.#writing.then(() => this.#writeNext())
+    return this.#writing
+  }
+
+  async #writeNext(): Promise<void> {
     const { now } = this.#setup
+    const mark = this.#mark()
     const began = now().steady
     try {
       await this.#replace()
@@ -176,7 +189,7 @@ export class StateKeeper {
       this.#pace.touched(steady)
     } catch (error) {
       // Somebody has deleted it: it is written anew.
-      if (errorCode(error) === 'ENOENT') await this.#write(this.#mark())
+      if (errorCode(error) === 'ENOENT') await this.#write()
       else this.#failed(error)
     }
   }

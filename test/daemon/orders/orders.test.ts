@@ -26,11 +26,13 @@ beforeEach(() => {
 
 async function begin(
   daemon = { closeNamed: vi.fn(async () => ({ ended: [LEASE] })), unlock: vi.fn(async () => ({ ended: [] })) },
+  show = async () => {},
 ) {
   const orders = new Orders({
     ledger: join(parent, 'state', 'ledger'),
     daemon,
     chronicle: new Chronicle(0),
+    show,
     log: pino({ base: null }, { write: (line) => void said.push(JSON.parse(line)) }),
     now: () => ({ wall: Date.now(), steady: performance.now() }),
   })
@@ -51,6 +53,17 @@ describe('an order', () => {
     give({ kind: 'close', key: 'alice' })
     await vi.waitFor(() => expect(answer()).not.toBeNull(), 5_000)
     expect(answer()).toMatchObject({ id: ID, closed: [{ id: 'deadbeef', service: '22/tcp', until: '2026-02-02T02:41:00Z' }] })
+    await orders.end()
+  })
+
+  it('is answered when the state shows what has come of it', async () => {
+    let seen: unknown
+    const orders = await begin(undefined, async () => {
+      seen = answer()
+    })
+    give({ kind: 'close', key: 'alice' })
+    await vi.waitFor(() => expect(answer()).not.toBeNull(), 5_000)
+    expect(seen).toBeNull()
     await orders.end()
   })
 
