@@ -3,8 +3,8 @@ import { lstat, readFile, realpath } from 'node:fs/promises'
 import { basename } from 'node:path'
 import type { Config } from '../daemon/config'
 import { isHeld } from '../daemon/ledger/lock'
-import { FRESH, readState, type State } from '../daemon/state/state'
-import { errorCode, Fault, keepFault, reason } from '../system/fault'
+import { isFresh, readState, type State } from '../daemon/state/state'
+import { errorCode, Fault, hintOf, keepFault, reason } from '../system/fault'
 import { isClockPossible, isoTime } from '../system/time'
 
 /**
@@ -33,17 +33,16 @@ export async function lookAtDaemon(config: Config, now: number): Promise<Sight> 
   const faults: Fault[] = []
   const read = await keepFault(faults, () => readState(config))
   const { state, written } = read ?? { state: null, written: null }
-  // A clock that was set back makes a file one of the future.
-  const isFresh = written !== null && Math.abs(now - written) < FRESH
-  if (isFresh && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
-  const held = await keepFault(faults, () => holdsLedger(config.ledger.path))
+  const isOfNow = written !== null && isFresh(written, now)
+  if (isOfNow && state && (await isDaemon(state.pid))) return { life: 'alive', state, written, faults }
+  const held = await keepFault(faults, () => isLedgerHeld(config.ledger.path))
   if (held === false && !isClockPossible(now)) {
     faults.push(
       new Fault(`the clock is wrong, ${isoTime(now)}: a daemon that runs waits until it is set`, { hint: 'set the clock' }),
     )
     return { life: 'unknown', state, written, faults }
   }
-  const life = held === undefined ? 'unknown' : held ? (isFresh ? 'alive' : 'silent') : 'dead'
+  const life = held === undefined ? 'unknown' : held ? (isOfNow ? 'alive' : 'silent') : 'dead'
   return { life, state, written, faults }
 }
 
@@ -53,14 +52,20 @@ async function isDaemon(pid: number): Promise<boolean> {
   return words.some((word) => basename(word) === 'knockdaemon')
 }
 
-/** No link of the daemon's user is followed: to open a device may do anything. @returns false where there is no ledger @throws {Fault} where it can't be known */
-async function holdsLedger(path: string): Promise<boolean> {
+/**
+ * Looks whether a daemon holds a ledger. Its folder is the daemon's, and no link of theirs is followed: to open a device may do anything.
+ * @param signal ends the look, which may take a second
+ * @returns false where there is no ledger
+ * @throws {Fault} where it can't be known
+ */
+export async function isLedgerHeld(ledger: string, signal?: AbortSignal): Promise<boolean> {
   try {
-    const stats = await lstat(path)
-    return await isHeld(stats.isSymbolicLink() && stats.uid === 0 ? await realpath(path) : path, constants.O_NOFOLLOW)
+    const stats = await lstat(ledger)
+    const isOurs = stats.uid === 0 || stats.uid === process.geteuid?.()
+    return await isHeld(stats.isSymbolicLink() && isOurs ? await realpath(ledger) : ledger, constants.O_NOFOLLOW, signal)
   } catch (error) {
     if (errorCode(error) === 'ENOENT') return false
-    if (error instanceof Fault) throw error
-    throw new Fault(`cannot tell whether a daemon is running: ${path}: ${reason(error)}`, { hint: 'run this as root' })
+    const hint = hintOf(error) ?? (errorCode(error) === 'EACCES' ? 'run this as root' : undefined)
+    throw new Fault(`${ledger}: cannot tell whether a daemon holds the ledger: ${reason(error)}`, { hint })
   }
 }

@@ -4,15 +4,15 @@ import { backendOf } from '../daemon/backends/all'
 import type { Config } from '../daemon/config'
 import { NO_GUARD } from '../daemon/guard'
 import type { Answer, Order } from '../daemon/orders/order'
+import { stateLease, stateLock } from '../daemon/state/compose'
 import type { StateLease, StateLock } from '../daemon/state/state'
-import { type Entry, isLease, type Lease, type Lock, type Table } from '../gate/firewall'
+import { type Entry, isLease, isLock, type Lease, type Lock, type Table } from '../gate/firewall'
 import { fitting, type Named } from '../gate/fitting'
 import { parseCidr } from '../protocol/address'
 import { formatService, parseService } from '../protocol/service'
 import { Fault, hintOf, reason } from '../system/fault'
 import { asOwner } from '../system/files'
-import { isoTime } from '../system/time'
-import { type Life, lookAtDaemon } from './alive'
+import { type Life, lookAtDaemon, type Sight } from './alive'
 import { mayTry } from './guard'
 import { giveOrder } from './orders'
 
@@ -36,16 +36,20 @@ export interface InForce {
  * @throws {Fault} where that can't be known: it is never taken for nothing
  */
 export async function whatIsInForce(config: Config, now: number): Promise<InForce> {
-  const { life, state, faults } = await lookAtDaemon(config, now)
-  if (life === 'alive' && state)
-    return { by: 'daemon', life, leases: soonestFirst(state.leases), locks: soonestFirst(state.locks) }
-  if (life === 'unknown' && faults[0]) throw faults[0]
-  const { leases, locks } = inForceBy(await standing(config), now)
-  return { by: 'firewall', life, leases: soonestFirst(leases), locks: soonestFirst(locks) }
+  const sight = await lookAtDaemon(config, now)
+  if (sight.life === 'unknown' && sight.faults[0]) throw sight.faults[0]
+  return inForceAt(config, sight, now)
+}
+
+/** What is in force, by what was seen of the daemon; likewise. */
+export async function inForceAt(config: Config, { life, state }: Sight, now: number): Promise<InForce> {
+  const isAlive = life === 'alive' && state !== null
+  const { leases, locks } = isAlive ? state : inForceBy(await standing(config), now)
+  return { by: isAlive ? 'daemon' : 'firewall', life, leases: soonestFirst(leases), locks: soonestFirst(locks) }
 }
 
 /** Entries by their ends, which are texts of one form; those without one last. */
-export function soonestFirst<T extends { readonly until: string | null }>(entries: readonly T[]): readonly T[] {
+function soonestFirst<T extends { readonly until: string | null }>(entries: readonly T[]): readonly T[] {
   const end = ({ until }: T) => until ?? '~'
   return [...entries].sort((a, b) => (end(a) < end(b) ? -1 : end(a) > end(b) ? 1 : 0))
 }
@@ -54,21 +58,10 @@ export function soonestFirst<T extends { readonly until: string | null }>(entrie
 export function inForceBy(entries: readonly Entry[], now: number): { leases: StateLease[]; locks: StateLock[] } {
   const alive = entries.filter(({ until }) => until === null || until * 1000 > now)
   return {
-    leases: alive.filter(isLease).map(leaseOf),
-    locks: alive.filter((entry): entry is Lock => !isLease(entry)).map(lockOf),
+    leases: alive.filter(isLease).map((lease) => stateLease(lease)),
+    locks: alive.filter(isLock).map(stateLock),
   }
 }
-
-const leaseOf = (lease: Lease): StateLease => {
-  const { id, key, fingerprint, address, once, until } = lease
-  const end = until === null ? null : isoTime(until * 1000)
-  return { id, key, fingerprint, address, service: formatService(lease), once, opened: null, until: end }
-}
-
-const lockOf = ({ id, key, fingerprint, address, until }: Lock): StateLock => ({
-  ...{ id, key, fingerprint, address },
-  until: isoTime(until * 1000),
-})
 
 /** Reads the firewall. @throws {Fault} where it can't be read */
 export async function standing(config: Config): Promise<readonly Entry[]> {
@@ -101,7 +94,7 @@ export async function closeLeases(config: Config, meant: Named): Promise<Ended<S
     return { by: 'daemon', ended }
   }
   const isMeant = (entry: Entry): entry is Lease => isLease(entry) && fits(entry)
-  return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map(leaseOf) }
+  return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map((lease) => stateLease(lease)) }
 }
 
 /** Whether a lease names a service and whom it opens for. */
@@ -115,8 +108,8 @@ const isWhole = ({ address, service }: StateLease): boolean => parseCidr(address
 export async function removeLocks(config: Config, address: string): Promise<Ended<StateLock>> {
   const answer = await answerOf(config, { kind: 'unlock', address })
   if (answer) return { by: 'daemon', ended: answer.unlocked ?? [] }
-  const isMeant = (entry: Entry): entry is Lock => !isLease(entry) && entry.address === address
-  return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map(lockOf) }
+  const isMeant = (entry: Entry): entry is Lock => isLock(entry) && entry.address === address
+  return { by: 'firewall', ended: (await removeFrom(config, isMeant)).map(stateLock) }
 }
 
 /** Has the daemon do something. @returns null where none is alive @throws {Fault} where it does not answer, or could not do it */

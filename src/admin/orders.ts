@@ -1,10 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { constants } from 'node:fs'
-import { lstat, mkdir, realpath } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../daemon/config'
-import { isHeld } from '../daemon/ledger/lock'
 import {
   type Answer,
   answersFolder,
@@ -22,6 +20,7 @@ import { readGiven } from '../daemon/state/state'
 import { errorCode, Fault, hintOf, reason } from '../system/fault'
 import { ReadFault } from '../system/files'
 import { checkWay, SureFolder } from '../system/sure-folder'
+import { isLedgerHeld } from './alive'
 
 /** How long to wait for an answer, in milliseconds: a firewall with 20,000 leases is read in 3 s, and a daemon awaits a tap for 8. */
 const ANSWER_LIMIT = 15_000
@@ -67,7 +66,7 @@ async function answerTo(id: string, ledger: string): Promise<Answer | 'dead' | '
   let isDead = false
   let failure: unknown
   const looking = new AbortController()
-  const looked = isAlive(ledger, looking.signal).then(
+  const looked = isLedgerHeld(ledger, looking.signal).then(
     (alive) => {
       isDead = !alive
     },
@@ -91,23 +90,6 @@ async function answerTo(id: string, ledger: string): Promise<Answer | 'dead' | '
   await looked
   if (failure !== undefined) throw failure
   return isDead ? 'dead' : 'silent'
-}
-
-/** Whether a daemon holds a ledger. Its folder is the daemon's, and no link of theirs is followed: opening a device may do anything. */
-async function isAlive(ledger: string, signal: AbortSignal): Promise<boolean> {
-  const cannotTell = (error: unknown) => {
-    const hint = hintOf(error) ?? (errorCode(error) === 'EACCES' ? 'run this as root' : undefined)
-    return new Fault(`${ledger}: cannot tell whether a daemon holds the ledger: ${reason(error)}`, { hint })
-  }
-  try {
-    const stats = await lstat(ledger)
-    const isRoots = stats.uid === 0 || stats.uid === process.geteuid?.()
-    const path = stats.isSymbolicLink() && isRoots ? await realpath(ledger) : ledger
-    return await isHeld(path, constants.O_NOFOLLOW, signal)
-  } catch (error) {
-    if (errorCode(error) === 'ENOENT') return false
-    throw cannotTell(error)
-  }
 }
 
 /** Opens the folder of orders, which is made where it is missing. @throws {Fault} where it can't be, or is not as it has to be */

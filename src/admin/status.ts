@@ -9,7 +9,7 @@ import { exists } from '../system/files'
 import { isoTime } from '../system/time'
 import { lookAtDaemon, type Sight } from './alive'
 import { wholeConfig } from './config'
-import { inForceBy, soonestFirst, standing } from './leases'
+import { inForceAt } from './leases'
 import { hasSystemd } from './setup/machine'
 import { areEnabled } from './setup/there'
 
@@ -49,17 +49,14 @@ export async function lookAtServer(file: string, now: number): Promise<Status> {
   const faults: Fault[] = []
   const [sight, guard] = await Promise.all([lookAtDaemon(config, now), lookAtGuard(file, config, faults)])
   const { life, state, written } = sight
-  const inForce =
-    life === 'alive' && state
-      ? { by: 'daemon' as const, leases: state.leases, locks: state.locks }
-      : await keepFault(faults, async () => ({ by: 'firewall' as const, ...inForceBy(await standing(config), now) }))
+  const inForce = await keepFault(faults, () => inForceAt(config, sight, now))
   const { server, taps, firewall } = config
   return {
     ...{ life, state, written, guard },
     config: { file, server, backend: firewall.backend, source: taps.source },
     by: inForce?.by ?? null,
-    leases: soonestFirst(inForce?.leases ?? []),
-    locks: soonestFirst(inForce?.locks ?? []),
+    leases: inForce?.leases ?? [],
+    locks: inForce?.locks ?? [],
     faults: distinct([...wrongWith(sight, guard), ...sight.faults, ...faults]),
   }
 }

@@ -8,9 +8,12 @@ const STYLES = { ok: 'good', note: 'warn', unknown: 'head', fault: 'bad' } as co
 /** Of the longest verdict. */
 const WIDTH = 7
 
-/** Prints a check on standard output. @param width of the longest name */
-export function printCheck({ verdict, name, evidence, remedy }: Check, width: number): void {
-  const line = `${paint(STYLES[verdict], verdict.padEnd(WIDTH))}  ${name.padEnd(width)}  ${printable(evidence)}\n`
+/** Of the longest names that most see: `granted services closed`, `UDP to high ports, IPv4`. */
+const NAME_WIDTH = 23
+
+/** Prints a check on standard output. */
+export function printCheck({ verdict, name, evidence, remedy }: Check): void {
+  const line = `${paint(STYLES[verdict], verdict.padEnd(WIDTH))}  ${name.padEnd(NAME_WIDTH)}  ${printable(evidence)}\n`
   process.stdout.write(remedy === undefined ? line : `${line}${' '.repeat(WIDTH)}  hint: ${printable(remedy)}\n`)
 }
 

@@ -9,7 +9,7 @@ import { explained, Fault, printable } from '../system/fault'
 import { refuseWord } from './meant'
 import { oneOf, program, refuseIdle } from './options'
 import { VERSION } from './version'
-import { EXIT, failWith, runProgram, warnOf } from './voice'
+import { EXIT, failWith, jsonOption, printJson, runProgram, warnOf } from './voice'
 
 const NAME = 'knockdaemon'
 
@@ -32,7 +32,7 @@ const command = program(
   .option('--new-ledger', 'first start: create the ledger without the one-minute wait')
   .option('--allow-root', 'run even with more privileges than needed, such as root, and log a warning')
   .option('--check', 'report every fault in config, keys and ledger, change nothing, and exit')
-  .option('--json', 'with --check: print what was found as JSON')
+  .addOption(jsonOption('with --check: print JSON'))
   .addOption(oneOf('--log-level <level>', 'least level to log', ['error', 'warn', 'info', 'debug']).default('info'))
 
 let isToServe = false
@@ -65,8 +65,7 @@ async function check(file: string, isJson: boolean): Promise<number> {
   const checks = await checkDaemon(file)
   const faults = checks.filter(({ verdict }) => verdict === 'fault')
   if (isJson) {
-    // Others' names may be in it, and people read it, too.
-    process.stdout.write(`${JSON.stringify({ checks }, null, 2).split('\n').map(printable).join('\n')}\n`)
+    printJson({ checks })
     return faults.length > 0 ? EXIT.failure : EXIT.ok
   }
   const lines = (wanted: Verdict) => checks.filter(({ verdict }) => verdict === wanted).map(inLine)

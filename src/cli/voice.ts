@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander'
+import { CommanderError, Option } from 'commander'
 import { Fault, printable, TimeFault, UsageFault } from '../system/fault'
 import { tell } from '../system/tell'
 import { pointer } from './pointer'
@@ -38,6 +38,14 @@ export function noteOf(program: string, message: string): void {
 export function tellAt(milliseconds: number, message: string): void {
   tell(`${String(Math.round(milliseconds)).padStart(6)} ms  ${printable(message)}\n`)
 }
+
+/** Prints a document of JSON, over several lines, without what plays tricks on a terminal. */
+export function printJson(value: unknown): void {
+  process.stdout.write(`${JSON.stringify(value, null, 2).split('\n').map(printable).join('\n')}\n`)
+}
+
+/** The option for a document of JSON in the place of words. */
+export const jsonOption = (description = 'print JSON'): Option => new Option('--json', description)
 
 /** Prints rows as columns of one width each. */
 export function printTable(rows: readonly (readonly string[])[]): void {

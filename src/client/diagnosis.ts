@@ -70,7 +70,7 @@ export function findings(evidence: Evidence): Finding[] {
 const called = (ports: readonly number[]) => `port${ports.length === 1 ? '' : 's'} ${ports.join(', ')}`
 const READ_THE_LOG =
   "read the server's log: if it has no line about this knock, the server did not hear it or does not know the key"
-export const LOG_IN = 'log in to this network first, if it has a login page'
+const LOG_IN = 'log in to this network first, if it has a login page'
 
 /** The ports that have shown something. */
 function showing({ services }: Evidence, shown: string): number[] {

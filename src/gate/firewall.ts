@@ -33,8 +33,9 @@ export interface Lock {
 
 export type Entry = Lease | Lock
 
-/** Tells a lease from a lock. */
+/** Tell a lease from a lock. */
 export const isLease = (entry: Entry): entry is Lease => 'port' in entry
+export const isLock = (entry: Entry): entry is Lock => !isLease(entry)
 
 /** What is to be added and taken away in one step: all of it, or nothing. */
 export interface Batch {
@@ -125,7 +126,7 @@ export interface Said {
 /** Reads back what a firewall says. @returns null where it is no entry of our making */
 export function readEntry({ kind, id, key, fingerprint, address, protocol, port, once, until }: Said): Entry | null {
   const block = parseCidr(address)
-  if (!ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !block) return null
+  if (!LEASE_ID.test(id) || !KEY_ID.test(key) || !FINGERPRINT.test(fingerprint) || !block) return null
   if (until !== null && !Number.isSafeInteger(until)) return null
   const whose = { id, key, fingerprint, address: formatCidr(block) }
   // Who is locked out is one address.
@@ -135,5 +136,6 @@ export function readEntry({ kind, id, key, fingerprint, address, protocol, port,
   return { ...whose, protocol, port, once, until }
 }
 
-const ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
+/** A lease's or a lock's id; without its dot, all leases of one knock. */
+export const LEASE_ID = /^[0-9a-f]{8}(\.\d{1,2})?$/
 const FINGERPRINT = /^[0-9a-f]{32}$/

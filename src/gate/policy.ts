@@ -13,15 +13,17 @@ import type { Service } from '../protocol/service'
 import { askedOf, endOf, type GrantRules, type ServerKey } from './server-key'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
-export type Refusal =
-  | 'replayed'
-  | 'stale'
-  | 'future'
-  | 'not-granted'
-  | 'address-mismatch'
-  | 'locked'
-  | 'revoked'
-  | 'ledger-unavailable'
+export const REFUSALS = [
+  'replayed',
+  'stale',
+  'future',
+  'not-granted',
+  'address-mismatch',
+  'locked',
+  'revoked',
+  'ledger-unavailable',
+] as const
+export type Refusal = (typeof REFUSALS)[number]
 
 /**
  * A rule that a request is judged by, under the name of its entry in the key file or the config where it has one. `nobody`: no packet comes from the
@@ -101,7 +103,7 @@ export function decide(
   wall: number,
 ): Grant | Refused {
   const broken = rulings(request, address, source, destination, key, neverLock, wall).find(({ isMet }) => !isMet)
-  if (broken) return { refusal: OVER.includes(broken.rule) ? 'revoked' : 'not-granted', rule: broken.rule }
+  if (broken) return { refusal: refusalBy(broken.rule), rule: broken.rule }
   switch (request.action) {
     case 'open':
       return opening(request, openBlock(address, destination, key.grant) ?? address, key, wall)
@@ -115,8 +117,8 @@ export function decide(
   }
 }
 
-/** Rules by which a key is over. */
-const OVER: readonly GrantRule[] = ['revoked', 'expires']
+/** How a rule of {@link rulings} refuses: a key that is over is told from a grant that has not enough. */
+export const refusalBy = (rule: GrantRule): Refusal => (rule === 'revoked' || rule === 'expires' ? 'revoked' : 'not-granted')
 
 /** Every rule that a request is judged by, in order, and whether it is met; parameters as of {@link decide}. */
 export function rulings(

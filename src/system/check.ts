@@ -22,5 +22,11 @@ export function faulty(name: string, error: unknown): Check {
   return { name, verdict: 'fault', evidence: error.message, ...remedyOf(error.hint) }
 }
 
+/** A check of which nobody knows how it stands. */
+export const unknown = (name: string, evidence: string, remedy?: string): Check => ({
+  ...{ name, verdict: 'unknown', evidence },
+  ...remedyOf(remedy),
+})
+
 /** A remedy as a check has it; nothing where there is none. */
 export const remedyOf = (remedy: string | undefined): Pick<Check, 'remedy'> => (remedy === undefined ? {} : { remedy })

@@ -14,13 +14,10 @@ import { ROOT } from '../root'
 async function main([what = '', file = '']: string[]) {
   const { value: config, faults } = await readConfig(file)
   if (!config) throw faults?.[0]
-  const services = async () => {
-    const { keys } = await asOwner(config.keys, () => loadServerKeys(config.keys, config.server))
-    return grantedServices(keys, Date.now())
-  }
+  const listKeys = async () => (await asOwner(config.keys, () => loadServerKeys(config.keys, config.server))).keys
   const checks = {
-    strangers: async () => strangerChecks(config, await services()),
-    heard: () => heardChecks(config),
+    strangers: async () => strangerChecks(config, grantedServices(await listKeys(), Date.now())),
+    heard: async () => heardChecks(config, await listKeys()),
     'self-knock': () => selfKnockChecks(config, ROOT),
   }[what]
   process.stdout.write(`${JSON.stringify(await checks?.())}\n`)

@@ -1,5 +1,5 @@
 import * as v from 'valibot'
-import type { Check } from '../../system/check'
+import { type Check, remedyOf, unknown } from '../../system/check'
 import { askOwnProgram } from '../own-script'
 
 /* What knockdaemon --check finds, which looks as the daemon's user: keys, ledger, rules and taps. */
@@ -24,15 +24,7 @@ export async function daemonHalf(config: string): Promise<readonly Check[]> {
   const { stdout, stderr, shortMessage } = await askOwnProgram('knockdaemon', ['--check', '--json', '--config', config])
   const said = stderr.split('\n').find((line) => line.trim() !== '') ?? shortMessage ?? 'it said nothing'
   const checks = readReport(stdout)
-  if (checks === null)
-    return [
-      {
-        name: 'daemon',
-        verdict: 'unknown',
-        evidence: `knockdaemon --check failed: ${said}`,
-        remedy: 'run "knockdaemon --check"',
-      },
-    ]
+  if (checks === null) return [unknown('daemon', `knockdaemon --check failed: ${said}`, 'run "knockdaemon --check"')]
   return [...checks, ...leftOpen(checks)]
 }
 
@@ -41,7 +33,7 @@ export function readReport(text: string): Check[] | null {
   try {
     const read = v.safeParse(REPORT, JSON.parse(text))
     if (!read.success) return null
-    return read.output.checks.map(({ remedy, ...check }) => (remedy === undefined ? check : { ...check, remedy }))
+    return read.output.checks.map(({ remedy, ...check }) => ({ ...check, ...remedyOf(remedy) }))
   } catch {
     return null
   }
@@ -54,5 +46,5 @@ export function leftOpen(checks: readonly Check[]): Check[] {
   const why = isConfigFaulty
     ? 'the config has to be right first'
     : 'with these [firewall] backend and [taps] source it cannot be seen from here'
-  return missing.map((name) => ({ name, verdict: 'unknown', evidence: `not checked: ${why}` }))
+  return missing.map((name) => unknown(name, `not checked: ${why}`))
 }

@@ -1,6 +1,6 @@
 import { type Config, readConfig } from '../../daemon/config'
 import { formatService } from '../../protocol/service'
-import type { Check } from '../../system/check'
+import { type Check, unknown } from '../../system/check'
 import { isValid, type ListedKey, readKeyList } from '../key-list'
 import { askOwnProgram } from '../own-script'
 import { hasSystemd } from '../setup/machine'
@@ -38,7 +38,7 @@ export async function examine(file: string, isToTry: boolean, say: (checks: read
   const looks = [checkClockKept(), checkThisMachine(config?.ledger.path ?? null, isKernelWell)]
   if (!config) {
     for (const look of await Promise.all(looks)) say(look)
-    say(unknown([...BY_CONFIG, ...TRIED], 'not checked: the config has to be right first'))
+    say([...BY_CONFIG, ...TRIED].map((name) => unknown(name, 'not checked: the config has to be right first')))
     return
   }
   const keys = readKeyList((await askOwnProgram('knockturn', ['key', 'list', '--json', '--config', file])).stdout)
@@ -57,21 +57,18 @@ export async function examine(file: string, isToTry: boolean, say: (checks: read
   ])
   for (const checks of all) say(checks)
   if (isToTry) await tryIt(config, keys, say)
-  else say(unknown(TRIED, 'not tried: --no-try'))
+  else say(TRIED.map((name) => unknown(name, 'not tried: --no-try')))
 }
-
-const unknown = (names: readonly string[], evidence: string): Check[] =>
-  names.map((name) => ({ name, verdict: 'unknown', evidence }))
 
 /** Tries with packets what the rules only promise, one thing after the other: all of them take the same addresses. */
 async function tryIt(config: Config, keys: readonly ListedKey[] | null, say: (checks: readonly Check[]) => void): Promise<void> {
   const own = keys?.filter((key) => isValid(key, config.server, Date.now()))
   if (own) {
     const distinct = new Map(own.flatMap(({ services }) => services.map((one) => [formatService(one), one] as const)))
-    say(await heardChecks(config, undefined, async () => own))
+    say(await heardChecks(config, own))
     say(await strangerChecks(config, [...distinct.values()]))
   } else {
-    say(unknown(['packets heard', 'granted services closed'], 'not tried: the keys cannot be listed'))
+    say(['packets heard', 'granted services closed'].map((name) => unknown(name, 'not tried: the keys cannot be listed')))
   }
   say(await selfKnockChecks(config))
 }

@@ -37,9 +37,8 @@ export async function checkGuard(file: string, config: Config, hasSystemd: boole
 
 async function checkLoaded(config: Config, found: Finding): Promise<readonly Check[]> {
   const where = config.firewall.backend === 'nftables' ? 'table inet knockturn' : 'table mangle, chain PREROUTING'
-  const left = await found.look(() => backendOf(config).leftOut([], config))
-  if (left?.isInstalled === null) found.unknown(`${where}: cannot be read`, 'see what "kernel" says; run this as root')
-  if (left?.isInstalled === false)
+  const isInPlace = await found.look(() => backendOf(config).isInPlace())
+  if (isInPlace === false)
     found.wrong(
       `${where}: the guard is not in place, or not whole, or another rule stands before it`,
       'run "knockturn firewall install", and look with "knockturn firewall show"',

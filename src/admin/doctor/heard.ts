@@ -1,13 +1,11 @@
 import { randomInt } from 'node:crypto'
 import type { Config } from '../../daemon/config'
-import { loadServerKeys } from '../../daemon/server-keys'
+import type { Answer } from '../../daemon/orders/order'
 import { poolOf } from '../../daemon/tap-rules'
-import type { Check } from '../../system/check'
+import { type Check, unknown } from '../../system/check'
 import { Fault, inOneLine } from '../../system/fault'
-import { asOwner } from '../../system/files'
 import { giveOrder } from '../orders'
 import { type Ends, plugIn, unplug } from './place/cable'
-import { Hindrance } from './place/hindrance'
 import { inPlace, type Place } from './place/place'
 
 /* Whether the daemon hears what comes from outside: a packet is sent to it by a private network, and it says whether it has seen it. */
@@ -19,78 +17,46 @@ const AGAIN = 400
 /** How many: more than it takes for any daemon that answers. */
 const MOST = 40
 
-/** What the daemon says: whether it has heard a tap from there; it does not run; or it does, and has not answered. */
-export type HeardAnswer = { readonly heard?: boolean | undefined; readonly failed?: string | undefined } | 'dead' | 'silent'
-/** Asks the running daemon to say when it hears a tap of a source. */
-export type AskHeard = (source: string) => Promise<HeardAnswer>
-
-/** Gives the keys, as far as they say where knocks are heard. */
-export type ListKeys = () => Promise<Parameters<typeof poolOf>[0]>
-
 /**
  * Sends packets to a port of the pools from a private network, over each family that this machine has, and asks the running daemon whether it has
  * heard them. Nothing is opened, and nothing of it stays.
- * @param ask asks the daemon: by an order, unless it is told otherwise
- * @param listKeys gives the keys; unless it is told otherwise, by reading them as their owner
+ * @param keys those that the daemon has
  * @returns one check for each family; where it can't be known at all, one
  */
-export async function heardChecks(
-  config: Config,
-  ask: AskHeard = (source) => giveOrder(config, { kind: 'await-tap', source }),
-  listKeys: ListKeys = async () => (await asOwner(config.keys, () => loadServerKeys(config.keys, config.server))).keys,
-): Promise<Check[]> {
+export async function heardChecks(config: Config, keys: Parameters<typeof poolOf>[0]): Promise<Check[]> {
+  const pool = poolOf(keys)
+  if (pool.length === 0)
+    return [unknown(NAME, 'there is no key, and so no port at which knocks are heard', 'make one with "knockturn key new"')]
+  const port = pool[randomInt(pool.length)]
   try {
-    const pool = poolOf(await listKeys())
-    if (pool.length === 0)
-      return [unknown('there is no key, and so no port at which knocks are heard', 'make one with "knockturn key new"')]
-    const port = pool[randomInt(pool.length)]
     return await inPlace({}, async (place) => {
       const cable = await plugIn(place, config.firewall.guard)
       try {
-        return await Promise.all(cable.ends.map((ends) => heardOver(ends, place, port, config, ask)))
+        return await Promise.all(cable.ends.map((ends) => heardOver(ends, place, port, config)))
       } finally {
         await unplug(cable)
       }
     })
   } catch (error) {
-    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
-    return [unknown(`cannot be tried: ${error.message}`, error.hint)]
+    if (!(error instanceof Fault)) throw error
+    return [unknown(NAME, `cannot be tried: ${error.message}`, error.hint)]
   }
 }
 
-const unknown = (evidence: string, remedy?: string): Check => ({
-  name: NAME,
-  verdict: 'unknown',
-  evidence,
-  ...(remedy === undefined ? {} : { remedy }),
-})
-
-async function heardOver(
-  { family, host, strangers }: Ends,
-  place: Place,
-  port: number,
-  { taps }: Config,
-  ask: AskHeard,
-): Promise<Check> {
+async function heardOver({ family, host, strangers }: Ends, place: Place, port: number, config: Config): Promise<Check> {
   const name = `${NAME} over ${family}`
+  const { taps } = config
   const [source] = strangers
   let isAnswered = false
-  const asked = ask(source)
-    .catch((error): HeardAnswer => ({ failed: inOneLine(error) }))
+  const asked = giveOrder(config, { kind: 'await-tap', source })
+    .catch((error): Pick<Answer, 'heard' | 'failed'> => ({ failed: inOneLine(error) }))
     .finally(() => (isAnswered = true))
   for (let i = 0; i < MOST && !isAnswered; i++)
     await place.ask('touch', [[{ protocol: 'tcp', address: host, port, from: source }], AGAIN], AGAIN)
   const answer = await asked
   const sent = `a packet from ${source} to port ${port} of the pool, by a private network`
-  if (answer === 'dead')
-    return {
-      name,
-      verdict: 'unknown',
-      evidence: 'no daemon runs that could hear',
-      remedy: 'start it: "systemctl start knockdaemon"',
-    }
-  if (answer !== 'silent' && answer.failed !== undefined)
-    return { name, verdict: 'unknown', evidence: `the daemon was asked in vain: ${answer.failed}` }
+  if (answer === 'dead') return unknown(name, 'no daemon runs that could hear', 'start it: "systemctl start knockdaemon"')
+  if (answer !== 'silent' && answer.failed !== undefined) return unknown(name, `the daemon was asked in vain: ${answer.failed}`)
   if (answer !== 'silent' && answer.heard) return { name, verdict: 'ok', evidence: `${sent}, has come to the daemon` }
   return {
     name,

@@ -78,7 +78,7 @@ export class SelfKnock {
   /**
    * Does all steps.
    * @returns what else to say: what could not be tried; empty where that is nothing
-   * @throws {Fault | Hindrance} of the step that fails
+   * @throws {Fault} of the step that fails
    */
   async play(): Promise<string> {
     const step = this.#step

@@ -1,5 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Check } from '../../system/check'
+import { type Check, unknown } from '../../system/check'
 import { Fault, printable } from '../../system/fault'
 import { programFolder } from '../own-script'
 import { Hindrance } from './place/hindrance'
@@ -57,17 +57,16 @@ export async function selfKnockChecks(config: Like, programs = programFolder()):
     const seconds = ((performance.now() - began) / 1000).toFixed(1)
     return [{ name: NAME, verdict: 'ok', evidence: `${done.join(', ')}: in ${seconds} s${left}` }]
   } catch (error) {
-    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
+    if (!(error instanceof Fault)) throw error
     const [what, usual] = STEPS[at]
     const remedy = error.hint ?? usual
     // Without a place nothing has been tried.
-    if (at === 'place')
-      return [{ name: NAME, verdict: 'unknown', evidence: `cannot be tried: ${printable(error.message)}`, remedy }]
+    if (at === 'place') return [unknown(NAME, `cannot be tried: ${printable(error.message)}`, remedy)]
     return [{ name: NAME, verdict: 'fault', evidence: `${what}: ${printable(error.message)}`, remedy }]
   }
 }
 
-/** @throws {Fault | Hindrance} where something takes longer than so many milliseconds; what it goes on with ends with its place */
+/** @throws {Fault} where something takes longer than so many milliseconds; what it goes on with ends with its place */
 async function within<T>(limit: number, work: Promise<T>): Promise<T> {
   const waiting = new AbortController()
   const late = sleep(limit, undefined, { signal: waiting.signal }).then(() => {

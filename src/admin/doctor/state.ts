@@ -1,6 +1,6 @@
 import { Finding } from '../../daemon/checks/finding'
 import type { Config } from '../../daemon/config'
-import { FRESH, readState, type State, statePath } from '../../daemon/state/state'
+import { isFresh, readState, type State, statePath } from '../../daemon/state/state'
 import type { Check } from '../../system/check'
 
 /* What the daemon itself says of its hearing. */
@@ -45,8 +45,7 @@ export function judgeState(
   }
   const { hearing, lastTap, source, config } = read.state
   const age = Math.round((now - read.written) / 1_000)
-  // A clock that was set back makes an old file one of the future.
-  if (Math.abs(now - read.written) > FRESH) {
+  if (!isFresh(read.written, now)) {
     found.wrong(
       `${path}: was last written ${age < 0 ? `${-age} s from now` : `${age} s ago`}: the daemon hangs, or cannot write there`,
       `${log} to see why; then ${restart}`,

@@ -4,7 +4,7 @@ import type { Config } from '../../daemon/config'
 import { outerInterfaces } from '../../daemon/exposure/outer'
 import { type Guard, guards } from '../../daemon/guard'
 import { formatService, type Service } from '../../protocol/service'
-import type { Check } from '../../system/check'
+import { type Check, unknown } from '../../system/check'
 import { Fault, listed } from '../../system/fault'
 import { findListeners } from '../setup/listeners'
 import type { Saw, Touch } from './place/agent'
@@ -53,12 +53,12 @@ export interface Tried {
  * @returns a check for each service that is not shut or of which that is not known, and one for all that are
  */
 export async function strangerChecks(config: Config, services: readonly Service[]): Promise<Check[]> {
-  if (services.length === 0) return [unknown('no key grants a service')]
+  if (services.length === 0) return [unknown(NAME, 'no key grants a service')]
   if (!backendOf(config).isReal)
-    return [unknown(`not tried: with backend = "${config.firewall.backend}" the doors are not in this machine’s firewall`)]
+    return [unknown(NAME, `not tried: with backend = "${config.firewall.backend}" the doors are not in this machine’s firewall`)]
   const tried = services.slice(0, MAX_SERVICES)
   const rest = services.length - tried.length
-  const more = rest > 0 ? [unknown(`${rest} more services are not tried: keys grant more than ${MAX_SERVICES}`)] : []
+  const more = rest > 0 ? [unknown(NAME, `${rest} more services are not tried: keys grant more than ${MAX_SERVICES}`)] : []
   try {
     const { found, strangers } = await inPlace({}, async (place) => {
       const cable = await plugInAnew(place, config.firewall.guard)
@@ -73,17 +73,10 @@ export async function strangerChecks(config: Config, services: readonly Service[
     })
     return [...found.flatMap((one) => judge(one) ?? []), ...summary(found, strangers), ...more]
   } catch (error) {
-    if (!(error instanceof Fault || error instanceof Hindrance)) throw error
-    return [unknown(`cannot be tried: ${error.message}`, error.hint)]
+    if (!(error instanceof Fault)) throw error
+    return [unknown(NAME, `cannot be tried: ${error.message}`, error.hint)]
   }
 }
-
-const unknown = (evidence: string, remedy?: string): Check => ({
-  name: NAME,
-  verdict: 'unknown',
-  evidence,
-  ...(remedy === undefined ? {} : { remedy }),
-})
 
 /** Plugs a place in by addresses of which the kernel keeps no track from an earlier time. */
 async function plugInAnew(place: Place, sparing: Sparing): Promise<Cable> {
@@ -183,7 +176,7 @@ function judge(tried: Tried): Check | null {
       : saw.every((one) => one === 'silence')
         ? SILENT
         : [listed([...new Set(saw)], NAMED)]
-    return unknown(`cannot tell whether ${name} is closed over ${family}: ${came}`, remedy)
+    return unknown(NAME, `cannot tell whether ${name} is closed over ${family}: ${came}`, remedy)
   }
   const how = saw.includes('open') ? ANSWERS : tried.isThrough ? COMES : REFUSES
   return {

@@ -1,7 +1,7 @@
 import { allowedBy } from '../../daemon/allowed'
 import type { State } from '../../daemon/state/state'
 import { MAX_KEY_LOCKS, MAX_LOCKS } from '../../gate/leases'
-import { boundAddress, decide, type GrantRule, type Refusal, rulings } from '../../gate/policy'
+import { boundAddress, decide, type GrantRule, type Refusal, refusalBy, rulings } from '../../gate/policy'
 import { blockAround, canonicalAddress, inCidr } from '../../protocol/address'
 import { AS_SEEN, type Request } from '../../protocol/request'
 import { formatService } from '../../protocol/service'
@@ -19,17 +19,14 @@ export function weigh(one: Case): Explanation {
   const address = boundAddress(request, one.asked.source, one.key.grant)
   const named = canonicalAddress(request.address) ?? one.asked.source
   const destination = ownAddress(one, address ?? named)
-  const judged = rulings(request, address ?? named, one.asked.source, destination, one.key, one.neverLock, one.wall)
-  const decided = decide(request, address ?? named, one.asked.source, destination, one.key, one.neverLock, one.wall)
+  const all = [request, address ?? named, one.asked.source, destination, one.key, one.neverLock, one.wall] as const
+  const [judged, decided] = [rulings(...all), decide(...all)]
   const granted = 'refusal' in decided || address === null ? null : decided
   const rows = [
     ...daemonRows(one),
     floorRow(one),
     ruleRow(one, 'bind_source', address !== null, named, 'address-mismatch'),
-    ...judged.map(({ rule, isMet }) => {
-      const refusal = rule === 'revoked' || rule === 'expires' ? 'revoked' : 'not-granted'
-      return ruleRow(one, rule, isMet, address ?? named, refusal)
-    }),
+    ...judged.map(({ rule, isMet }) => ruleRow(one, rule, isMet, address ?? named, refusalBy(rule))),
     ...(request.once ? [onceRow(one)] : []),
     ...roomRows(one, granted),
   ]

@@ -1,5 +1,5 @@
 import { formatAddress } from '../../protocol/address'
-import { findIp } from '../replay/link'
+import { findIp, ipHead } from '../replay/link'
 
 /** Kinds of packets that are kept: every port of both protocols fits, of one source. */
 const MAX_KINDS = 131_072
@@ -76,15 +76,13 @@ export class Arrivals {
 
 const numberAt = (bytes: Uint8Array, at: number): number => new DataView(bytes.buffer, bytes.byteOffset).getUint32(at)
 
-/** Reads a packet's ends. Extension headers of IPv6 and later fragments have no ports that are read. */
+/** Reads a packet's ends. Later fragments have no ports. */
 function readPacket(bytes: Uint8Array, at: number, to: number): Omit<Arrival, 'first' | 'last' | 'count'> | null {
-  const version = bytes[at] >> 4
-  const [head, addresses, length] = version === 4 ? [4 * (bytes[at] & 15), at + 12, 4] : [40, at + 8, 16]
-  if ((version !== 4 && version !== 6) || at + head > to || head < 20) return null
-  const number = version === 4 ? bytes[at + 9] : bytes[at + 6]
+  const head = ipHead(bytes, at, to)
+  if (!head) return null
+  const { version, protocol: number, addresses, length, body: where } = head
   const ends = [0, length].map((offset) => formatAddress(bytes.slice(addresses + offset, addresses + offset + length)))
   const isLater = version === 4 && (((bytes[at + 6] << 8) | bytes[at + 7]) & 0x1fff) !== 0
-  const where = at + head
   const has = (size: number) => !isLater && where + size <= to
   const [source, destination] = ends
   if (number === TCP && has(14)) {

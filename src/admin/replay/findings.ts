@@ -2,6 +2,7 @@ import { bytesToHex } from '@noble/hashes/utils.js'
 import type { Config } from '../../daemon/config'
 import { acceptedWindows } from '../../gate/clock'
 import type { Knock } from '../../gate/knock'
+import { TAP_LIFE } from '../../gate/listener/session'
 import type { Refusal } from '../../gate/policy'
 import type { ServerKey } from '../../gate/server-key'
 import { QUORUM } from '../../protocol/codebook'
@@ -27,8 +28,6 @@ const KNOCK = 52
 const A_KNOCK = 80
 /** Knocks of one burst whose ports are computed, each some milliseconds of work: a burst without a rest may have any number. */
 const MAX_BESIDE = 16
-/** Milliseconds for which a tap counts. */
-const TAP_LIFE = 10_000
 
 /** Whose knock it is, and by how much the sender's clock is off. */
 interface Whose {

@@ -1,3 +1,5 @@
+import { ipHead } from './link'
+
 /* Which datagrams of a capture begin something: a log rule hears only those that belong to no flow, and a capture has all. */
 
 const UDP = 17
@@ -41,12 +43,11 @@ function keep(flows: Map<string, number>, name: string, at: number): void {
   if (flows.size > MAX_FLOWS) flows.delete(flows.keys().next().value as string)
 }
 
-/** The names of a datagram's flow, there and back; null for any other packet. Extension headers of IPv6 are not followed: nobody sends these. */
+/** The names of a datagram's flow, there and back; null for any other packet. */
 function endsOf(bytes: Uint8Array, from: number, to: number): [string, string] | null {
-  const isV4 = bytes[from] >> 4 === 4
-  const [protocol, addresses, length] = isV4 ? [bytes[from + 9], from + 12, 4] : [bytes[from + 6], from + 8, 16]
-  const ports = isV4 ? from + 4 * (bytes[from] & 15) : from + 40
-  if (protocol !== UDP || ports + 4 > to) return null
+  const head = ipHead(bytes, from, to)
+  if (head?.protocol !== UDP || head.body + 4 > to) return null
+  const { addresses, length, body: ports } = head
   const text = (at: number, size: number) => String.fromCharCode(...bytes.subarray(at, at + size))
   const source = text(addresses, length) + text(ports, 2)
   const destination = text(addresses + length, length) + text(ports + 2, 2)

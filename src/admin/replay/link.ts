@@ -52,3 +52,28 @@ export function findIp(link: number, bytes: Uint8Array, from: number, to: number
   }
   return -1
 }
+
+/** The head of an IP packet, by where its parts stand. */
+export interface IpHead {
+  readonly version: 4 | 6
+  readonly protocol: number
+  /** Where the source begins; the destination stands behind it. */
+  readonly addresses: number
+  /** Bytes of an address. */
+  readonly length: number
+  /** Where what it carries begins. */
+  readonly body: number
+}
+
+/**
+ * Reads the head of an IP packet that begins at a place. Extension headers of IPv6 are not followed: nobody sends these.
+ * @param to where the bytes end (exclusive)
+ * @returns null where it is none, or is cut off
+ */
+export function ipHead(bytes: Uint8Array, at: number, to: number): IpHead | null {
+  const version = bytes[at] >> 4
+  const size = version === 4 ? 4 * (bytes[at] & 15) : 40
+  if ((version !== 4 && version !== 6) || size < 20 || at + size > to) return null
+  const [protocol, addresses, length] = version === 4 ? [bytes[at + 9], at + 12, 4] : [bytes[at + 6], at + 8, 16]
+  return { version, protocol, addresses, length, body: at + size }
+}

@@ -1,3 +1,4 @@
+import { TAP_LIFE } from '../../gate/listener/session'
 import { type Codebook, codebook, QUORUM, RENDEZVOUS, rendezvous, symbolOf } from '../../protocol/codebook'
 import { hint, hintNumber, hintOf, openDatagram } from '../../protocol/datagram'
 import { type Key, windowAt } from '../../protocol/key'
@@ -9,8 +10,6 @@ import { SEALED_LENGTHS } from '../../protocol/seal'
  * further: for a clock that is hours off, or for an old knock that is played again.
  */
 
-/** Milliseconds for which a tap counts (docs/protocol.md, "Receiving" 3). */
-const TAP_LIFE = 10_000
 /** Fewest rendezvous ports that say anything. */
 const MIN_HITS = 3
 /** A key and window is named only where chance would hit so many of its ports in fewer than one of so many recordings. */

@@ -5,9 +5,9 @@ import type { Check } from '../../system/check'
 import { Fault } from '../../system/fault'
 import { printCheck, summaryOf } from '../checks'
 import { subcommand } from '../options'
-import { EXIT } from '../voice'
+import { EXIT, jsonOption, printJson } from '../voice'
 import { configOption } from './places'
-import { jsonOption, print, printJson } from './voice'
+import { print } from './voice'
 
 interface Options {
   readonly config: string
@@ -35,12 +35,9 @@ async function doctor({ config, json = false, try: isToTry }: Options): Promise<
   const all: Check[] = []
   await examine(config, isToTry, (checks) => {
     all.push(...checks)
-    if (!json) for (const check of checks) printCheck(check, WIDTH)
+    if (!json) for (const check of checks) printCheck(check)
   })
   if (json) printJson({ checks: all })
   else print(`\n${summaryOf(all)}`)
   if (all.some(({ verdict }) => verdict === 'fault')) process.exitCode = EXIT.failure
 }
-
-/** Of the longest name of a check. */
-const WIDTH = 23

@@ -8,7 +8,7 @@ import { printable, UsageFault } from '../../system/fault'
 import { formatDuration, isoTime, parseLifetime } from '../../system/time'
 import { checkId, reading, subcommand } from '../options'
 import { paint, type Style } from '../paint'
-import { EXIT, hintAt } from '../voice'
+import { EXIT, hintAt, jsonOption, printJson } from '../voice'
 import { configOption } from './places'
 import { print } from './voice'
 
@@ -66,7 +66,7 @@ export function addExplain(parent: Command): void {
     .option('--lock', 'it asks to ban')
     .option('--once', 'it asks for one connection')
     .addOption(configOption())
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(explainKnock)
 }
 
@@ -90,13 +90,7 @@ async function explainKnock(id: string, options: ExplainOptions): Promise<void> 
     once: once ?? false,
   }
   const explanation = await explain(config, id, asked, Date.now())
-  if (json)
-    print(
-      JSON.stringify(inJson(id, asked, explanation), null, 2)
-        .split('\n')
-        .map(printable)
-        .join('\n'),
-    )
+  if (json) printJson(inJson(id, asked, explanation))
   else printWords(id, asked, explanation)
   process.exitCode = explanation.would ? EXIT.ok : EXIT.failure
 }

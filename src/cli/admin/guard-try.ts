@@ -3,15 +3,12 @@ import { tryGuard } from '../../admin/guard-try'
 import type { Tried } from '../../daemon/nftables/tried'
 import { parseLifetime } from '../../system/time'
 import { reading, subcommand } from '../options'
+import { endingAfter } from './ending'
 import { configOption } from './places'
 import { print } from './voice'
 
 /** Lines that are printed: the rest is counted in one. */
 const MAX_LINES = 50
-/** Milliseconds between two looks at the clock: nobody who has counted for minutes notices. */
-const LOOK = 200
-/** What ends in order what goes on until it is ended. The last comes when the terminal is gone. */
-export const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 
 /** Gives knockturn the command that tries a guard. */
 export function addTry(guard: Command): void {
@@ -29,25 +26,15 @@ export function addTry(guard: Command): void {
 }
 
 async function tryAndPrint({ config, for: seconds }: { config: string; for?: number }): Promise<void> {
-  const ending = new AbortController()
-  const end = () => ending.abort()
-  for (const signal of ENDING) process.on(signal, end)
-  const timer = endAfter(seconds ?? Infinity, end)
+  const ending = endingAfter(seconds ?? Infinity)
   try {
     const tried = await tryGuard(config, ending.signal, () =>
       process.stderr.write(`counting what the guard would drop${seconds === undefined ? ': end it with Ctrl-C' : ''}\n`),
     )
     printTried(tried)
   } finally {
-    clearInterval(timer)
-    for (const signal of ENDING) process.off(signal, end)
+    ending.abort()
   }
-}
-
-/** In steps, since a timer of Node's takes 24 days at most; and without one nothing would keep the process waiting. */
-function endAfter(seconds: number, end: () => void): NodeJS.Timeout {
-  const last = performance.now() + seconds * 1_000
-  return setInterval(() => performance.now() >= last && end(), LOOK)
 }
 
 function printTried(tried: readonly Tried[]): void {

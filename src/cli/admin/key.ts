@@ -11,7 +11,7 @@ import { printable, UsageFault } from '../../system/fault'
 import { checkFree, writeNew } from '../../system/files'
 import { isoTime } from '../../system/time'
 import { checkId, subcommand } from '../options'
-import { failWith, printTable } from '../voice'
+import { failWith, jsonOption, printTable } from '../voice'
 import { addNewKey } from './new-key'
 import { newPassphrase, showPassphrase } from './new-passphrase'
 import { addPasscode } from './passcode'
@@ -23,11 +23,11 @@ export function addKey(parent: Command): void {
   const keys = subcommand(parent, 'key', 'make, list, show, export and revoke keys, and give them passcodes', 'key list')
   addNewKey(keys)
   withServerKeyring(subcommand(keys, 'list', 'list the keys', 'key list --json'))
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(list)
   subcommand(keys, 'show <id>', 'show a key without its secret and its PIN', 'key show alice')
     .addOption(keysOption())
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(show)
   addExport(keys)
   subcommand(keys, 'revoke <id>', 'revoke a key: the daemon refuses its knocks and ends its leases at once', 'key revoke alice')

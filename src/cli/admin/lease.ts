@@ -4,19 +4,19 @@ import { type Connection, connectionsThrough, type Door, type Severed, sever } f
 import { closeLeases, type Ended, standing, whatIsInForce, without } from '../../admin/leases'
 import type { Config } from '../../daemon/config'
 import type { StateLease } from '../../daemon/state/state'
+import { LEASE_ID } from '../../gate/firewall'
 import { formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID_RULE } from '../../protocol/key'
 import { formatService, parseService } from '../../protocol/service'
 import { Fault, printable, quoted, UsageFault } from '../../system/fault'
 import { readId, reading, subcommand } from '../options'
 import { paint } from '../paint'
-import { EXIT, tableLines } from '../voice'
+import { EXIT, jsonOption, printJson, tableLines } from '../voice'
 import { configOption } from './places'
-import { jsonOption, print, printJson, toldEnd, warn, warnEach } from './voice'
+import { print, toldEnd, warn, warnEach } from './voice'
 
 /** Lines about what was closed, at most: the rest is counted. */
 const MAX_LINES = 50
-const LEASE = /^[0-9a-f]{8}(\.\d{1,2})?$/
 
 /** Gives knockturn the commands about leases. */
 export function addLease(parent: Command): void {
@@ -78,7 +78,7 @@ interface CloseOptions {
 }
 
 async function close(id: string | undefined, { key, address, kill = false, json, config: file }: CloseOptions): Promise<void> {
-  if (id !== undefined && !LEASE.test(id))
+  if (id !== undefined && !LEASE_ID.test(id))
     throw new UsageFault(`<lease> expected the id of a lease, such as 0a1b2c3d, got ${quoted(id)}`, { hint: SEE })
   if (id === undefined && key === undefined && address === undefined)
     throw new UsageFault('no lease named', { hint: `give its id, or --key or --address; ${SEE}` })

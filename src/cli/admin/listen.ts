@@ -1,3 +1,4 @@
+import { once } from 'node:events'
 import type { Command } from 'commander'
 import type { Arrival } from '../../admin/listen/arrivals'
 import { type Listened, listen } from '../../admin/listen/listen'
@@ -6,8 +7,9 @@ import { Fault, UsageFault } from '../../system/fault'
 import { formatDuration, isoTime, parseLifetime } from '../../system/time'
 import { reading, subcommand } from '../options'
 import { paint } from '../paint'
-import { EXIT } from '../voice'
-import { fromOption, printDocument } from './replay'
+import { EXIT, jsonOption, printJson } from '../voice'
+import { endingAfter } from './ending'
+import { fromOption } from './replay'
 import { print, warn } from './voice'
 
 /** Kinds of packets that are shown when they come; the end counts all. */
@@ -36,7 +38,7 @@ export function addListen(parent: Command): void {
         USUAL,
       ),
     )
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(run)
 }
 
@@ -50,23 +52,12 @@ async function run({ from, for: seconds, json }: Options): Promise<void> {
   }
   const end = await listen(from, told, warn)
   if (!json) print(paint('dim', `listening for ${formatCidr(from)}, ${formatDuration(seconds)}; Ctrl-C ends it`))
-  await untilOver(seconds)
+  const { signal } = endingAfter(seconds)
+  await once(signal, 'abort')
   const listened = await end()
-  if (json) printDocument(documentOf(from, listened))
+  if (json) printJson(documentOf(from, listened))
   else showAll(from, listened)
   process.exitCode = listened.arrivals.length > 0 ? EXIT.ok : EXIT.failure
-}
-
-/** Resolves when the time is over, or somebody ends it. */
-function untilOver(seconds: number): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, Math.min(seconds * 1000, 2 ** 31 - 1))
-    for (const signal of ['SIGINT', 'SIGTERM'] as const)
-      process.once(signal, () => {
-        clearTimeout(timer)
-        resolve()
-      })
-  })
 }
 
 const nameOf = ({ source, destination, protocol, port, kind }: Arrival): string =>

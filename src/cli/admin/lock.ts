@@ -6,10 +6,10 @@ import { canonicalAddress } from '../../protocol/address'
 import { Fault, printable, quoted, UsageFault } from '../../system/fault'
 import { subcommand } from '../options'
 import { paint } from '../paint'
-import { tableLines } from '../voice'
+import { jsonOption, printJson, tableLines } from '../voice'
 import { LIFELESS } from './lease'
 import { configOption } from './places'
-import { jsonOption, print, printJson, toldEnd, warn } from './voice'
+import { print, toldEnd, warn } from './voice'
 
 /** Gives knockturn the commands about locks. */
 export function addLock(parent: Command): void {

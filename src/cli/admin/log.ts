@@ -9,8 +9,8 @@ import { printable, UsageFault } from '../../system/fault'
 import { isoTime, parseDuration } from '../../system/time'
 import { readId, reading, subcommand } from '../options'
 import { paint } from '../paint'
-import { EXIT, noteOf } from '../voice'
-import { ENDING } from './guard-try'
+import { EXIT, jsonOption, noteOf } from '../voice'
+import { ENDING } from './ending'
 import { NAME, print, warn } from './voice'
 
 interface LogOptions {
@@ -43,7 +43,7 @@ export function addLog(parent: Command): void {
         'the file that the daemon logs to, or - for standard input (default: the journal, or where no unit logs /var/log/knockdaemon.log)',
       ),
     )
-    .option('--json', "print the daemon's own lines")
+    .addOption(jsonOption("print the daemon's own lines"))
     .action(showLog)
 }
 

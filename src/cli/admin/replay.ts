@@ -8,7 +8,7 @@ import { printable } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { reading, subcommand } from '../options'
 import { paint } from '../paint'
-import { EXIT } from '../voice'
+import { EXIT, jsonOption, printJson } from '../voice'
 import { configOption } from './places'
 import { isOfKey, sentenceOf } from './replay-words'
 import { print, warn, warnEach } from './voice'
@@ -45,7 +45,7 @@ export function addReplay(parent: Command): void {
         'a time such as 2026-11-30T21:04:00Z',
       ),
     )
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(run)
 }
 
@@ -56,7 +56,7 @@ export const fromOption = (description: string) =>
 async function run(file: string, { json, ...options }: Options): Promise<void> {
   const faults: string[] = []
   const replayed = await replay(file, options, (fault) => faults.push(fault), Date.now()).finally(() => warnEach(faults, OF_KEYS))
-  if (json) printDocument(documentOf(file, replayed))
+  if (json) printJson(documentOf(file, replayed))
   else show(file, replayed)
   const isGranted = replayed.sources.some(({ heard }) =>
     heard.some((found) => found.kind === 'knock' && found.outcome === 'accepted'),
@@ -120,11 +120,6 @@ function documentOf(file: string, { first, last, sources, ...rest }: Replayed): 
     last: timeOf(last),
     sources: sources.map((its) => ({ ...its, first: timeOf(its.first), last: timeOf(its.last), heard: its.heard.map(foundOf) })),
   }
-}
-
-/** Prints JSON that is read by people, too: each line by itself is safe to show. */
-export function printDocument(document: object): void {
-  print(JSON.stringify(document, null, 2).split('\n').map(printable).join('\n'))
 }
 
 const timeOf = (at: number | null): string | null => (at === null ? null : isoTime(at))

@@ -6,18 +6,17 @@ import { printable, UsageFault } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { subcommand } from '../options'
 import { paint } from '../paint'
-import { failWith, tableLines } from '../voice'
+import { failWith, jsonOption, printJson, tableLines } from '../voice'
+import { endingAfter } from './ending'
 import { leaseTable } from './lease'
 import { lockTable } from './lock'
 import { configOption } from './places'
-import { jsonOption, NAME, print, printJson, told } from './voice'
+import { NAME, print, told } from './voice'
 
 /** Rows of each kind that are shown, unless all are asked for: a screen. */
 const MAX_ROWS = 10
 /** Milliseconds between two looks: as often as anybody reads. */
 const PACE = 2_000
-/** What ends watching in order. The last comes when the terminal is gone. */
-const ENDING = ['SIGINT', 'SIGTERM', 'SIGHUP'] as const
 /** Home, and all behind it away. */
 const CLEAR = '\x1b[H\x1b[2J'
 
@@ -57,12 +56,14 @@ async function showStatus({ watch = false, all = false, json = false, config }: 
 
 /** Does something every {@link PACE} milliseconds, until a signal ends it. */
 async function again(act: () => Promise<unknown>): Promise<void> {
-  const ending = new AbortController()
-  const end = () => ending.abort()
-  for (const signal of ENDING) process.on(signal, end)
-  while (!ending.signal.aborted) {
-    await act()
-    await sleep(PACE, undefined, { signal: ending.signal }).catch(() => {})
+  const ending = endingAfter(Infinity)
+  try {
+    while (!ending.signal.aborted) {
+      await act()
+      await sleep(PACE, undefined, { signal: ending.signal }).catch(() => {})
+    }
+  } finally {
+    ending.abort()
   }
 }
 

@@ -1,6 +1,4 @@
-import { Option } from 'commander'
 import { relativeTime } from '../../system/calendar'
-import { printable } from '../../system/fault'
 import { warnOf } from '../voice'
 
 /* How knockturn's commands print, and under which name. */
@@ -28,14 +26,6 @@ export function warnEach(lines: readonly string[], more = 'run "ss -tuan" to see
   for (const line of lines.slice(0, MAX_WARNINGS)) warn(line)
   if (lines.length > MAX_WARNINGS) warn(`${lines.length - MAX_WARNINGS} more warnings of this kind: ${more}`)
 }
-
-/** Prints a document of JSON, over several lines, without what plays tricks on a terminal. */
-export function printJson(value: unknown): void {
-  print(JSON.stringify(value, null, 2).split('\n').map(printable).join('\n'))
-}
-
-/** The option for a document of JSON in the place of words. */
-export const jsonOption = (description = 'print JSON'): Option => new Option('--json', description)
 
 /** How a moment is told: in words and as ISO 8601. @param at ISO 8601 @param now Unix milliseconds */
 export const told = (at: string, now: number): string => `${relativeTime(Date.parse(at), now)} (${at})`

@@ -8,19 +8,16 @@ import type { KeyFile } from '../../keys/key-file'
 import { clientKeys, keyPath } from '../../keys/keyring'
 import { KEY_ID } from '../../protocol/key'
 import type { TypedService } from '../../protocol/service'
-import { Fault, keepFault, printable } from '../../system/fault'
+import { Fault, keepFault } from '../../system/fault'
 import { printCheck, summaryOf } from '../checks'
 import { reading, subcommand, whole } from '../options'
-import { EXIT } from '../voice'
+import { EXIT, jsonOption, printJson } from '../voice'
 import { checkAim, hasMeantHost, timeOffsetOption, withTarget } from './aim'
 import { aimAt, fillFromProfile, HOST, refusingInFront, type Target } from './door'
 import { readDoors } from './knock-options'
 import { guardSecrets } from './ready'
 
 /* Whether key, clock, name and network are in order, without a knock: the subcommand `doctor`. */
-
-/** Of the longest name of a check that most see: `UDP to high ports, IPv4`. */
-const NAME_WIDTH = 23
 
 interface Options extends Families {
   readonly server?: string
@@ -47,7 +44,7 @@ export function addDoctor(parent: Command): void {
     .option('-6, --ipv6', 'try IPv6 only')
     .addOption(reading('--time-source <url>', 'server to check the clock against', parseTimeSource, 'ntp://HOST or https://HOST'))
     .addOption(timeOffsetOption())
-    .option('--json', 'print JSON')
+    .addOption(jsonOption())
     .action(async (name: string | undefined) => {
       process.exitCode = await doctor(name, command)
     })
@@ -64,7 +61,7 @@ async function doctor(name: string | undefined, command: Command): Promise<numbe
   const { port = [], datagram, timeSource, timeOffset, json } = options
   const services = [...port, ...(target?.services ?? [])]
   const patient = { ...aim, families: options, services, datagram, timeSource, timeOffset }
-  const found = await examine(patient, json ? () => {} : (check) => printCheck(check, NAME_WIDTH))
+  const found = await examine(patient, json ? () => {} : printCheck)
   if (json) printAsJson(aim.key, found)
   else process.stdout.write(`\n${summaryOf(found.checks)}\n`)
   return found.checks.some(({ verdict }) => verdict === 'fault') ? EXIT.failure : EXIT.ok
@@ -100,5 +97,5 @@ function readPorts(text: string): TypedService[] | null {
 function printAsJson(key: KeyFile | Fault, { host, checks, sent }: Findings): void {
   const ordered = checks.map(({ name, verdict, evidence, remedy }) => ({ name, verdict, evidence, remedy }))
   const all = { host, key: key instanceof Fault ? null : key.id, checks: ordered, sent }
-  process.stdout.write(`${JSON.stringify(all, null, 2).split('\n').map(printable).join('\n')}\n`)
+  printJson(all)
 }

@@ -25,6 +25,8 @@ import type { Backend, Change } from './backend'
 import { eitherGuard } from './either-guard'
 import { iptables as plain } from './iptables'
 
+const isInPlace = async () => (await readMangles(() => {})).every(isGuarding)
+
 /** The same as iptables, where ports are guarded: leases and log rules stand in mangle PREROUTING, in front of DNAT. */
 export const iptablesGuard: Backend = {
   ...plain,
@@ -63,9 +65,9 @@ export const iptablesGuard: Backend = {
     return { isInstalled: tables.every(isGuarding), isOutdated: !isKnown, lines: [] }
   },
 
-  isInPlace: async () => (await readMangles(() => {})).every(isGuarding),
+  isInPlace,
 
-  strangers: (services, guard) => lookForBlocked(services, guard, async () => (await readMangles(() => {})).every(isGuarding)),
+  strangers: (services, guard) => lookForBlocked(services, guard, isInPlace),
 
   async plan(rules, { isPreview, isUnattended }, warn) {
     const warnOnce = (message: string) => warn([message])

@@ -13,6 +13,8 @@ import { checkVersion, tryTable } from '../nftables/trial'
 import type { Backend } from './backend'
 import { eitherGuard } from './either-guard'
 
+const isInPlace = async () => isWhole(await readTable())
+
 /** Leases as elements of sets in a table of our own. */
 export const nftables: Backend = {
   isReal: true,
@@ -58,9 +60,9 @@ export const nftables: Backend = {
     return { isInstalled: isWhole(table), isOutdated: !isKnown, lines: [] }
   },
 
-  isInPlace: async () => isWhole(await readTable()),
+  isInPlace,
 
-  strangers: (services, guard) => lookForBlocked(services, guard, async () => isWhole(await readTable())),
+  strangers: (services, guard) => lookForBlocked(services, guard, isInPlace),
   plan: planTable,
   atBoot: async (rules) => [
     { path: 'guard.nft', text: scriptOf(rulesetLines(rules)) },

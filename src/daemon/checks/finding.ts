@@ -1,4 +1,4 @@
-import type { Check } from '../../system/check'
+import { type Check, remedyOf } from '../../system/check'
 import { type Fault, keepFault } from '../../system/fault'
 
 /** Gathers what one check finds: only where that is nothing, all is well. */
@@ -55,7 +55,7 @@ export class Finding {
   }
 
   #add(verdict: Check['verdict'], evidence: string, remedy: string | undefined): void {
-    this.#found.push({ name: this.name, verdict, evidence, ...(remedy === undefined ? {} : { remedy }) })
+    this.#found.push({ name: this.name, verdict, evidence, ...remedyOf(remedy) })
   }
 }
 

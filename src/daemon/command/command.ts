@@ -1,5 +1,15 @@
 import type { Logger } from 'pino'
-import { type Batch, type Entry, isLease, type Lease, type Lock, nameOf, type Standing, type Table } from '../../gate/firewall'
+import {
+  type Batch,
+  type Entry,
+  isLease,
+  isLock,
+  type Lease,
+  type Lock,
+  nameOf,
+  type Standing,
+  type Table,
+} from '../../gate/firewall'
 import { Quiet } from '../../gate/quiet'
 import { formatService } from '../../protocol/service'
 import { inOneLine } from '../../system/fault'
@@ -123,7 +133,7 @@ export class ProgramTable implements Table {
 
   async rewrite(entries: readonly Entry[]): Promise<void> {
     await this.#restore()
-    this.#locks = entries.filter((entry): entry is Lock => !isLease(entry))
+    this.#locks = entries.filter(isLock)
     const next = new Map<string, Lease[]>()
     for (const lease of entries.filter(isLease)) {
       const name = wayName(lease)

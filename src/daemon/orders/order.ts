@@ -1,5 +1,7 @@
 import { dirname, join } from 'node:path'
 import * as v from 'valibot'
+import { LEASE_ID } from '../../gate/firewall'
+import type { Named } from '../../gate/fitting'
 import { canonicalAddress, formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../../protocol/key'
 import { EARLY, leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
@@ -19,16 +21,8 @@ export const MAX_ORDERS = 1_024
 
 /** What a daemon may be told. */
 export type Order =
-  /**
-   * Closes all leases that fit every field that is given; at least one is. `id`: a lease's, or what the leases of one knock have in common in
-   * front of their dots. `key`: a key's id. `address`: whoever it opens for, or a block of them.
-   */
-  | {
-      readonly kind: 'close'
-      readonly id?: string | undefined
-      readonly key?: string | undefined
-      readonly address?: string | undefined
-    }
+  /** Closes all leases that are named; at least one field is given. */
+  | ({ readonly kind: 'close' } & Named)
   /** Takes the locks off an address. */
   | { readonly kind: 'unlock'; readonly address: string }
   /** Is answered when a tap from there arrives, or after {@link AWAIT_LIMIT}. */
@@ -57,7 +51,7 @@ export interface GivenOrder {
 
 const ORDER_VERSION = 1
 /** The name of an order, without which it can't be answered. */
-export const ORDER_ID = /^[0-9a-f]{16}$/
+const ORDER_ID = /^[0-9a-f]{16}$/
 const ORDER_FILE = /^([0-9a-f]{16})\.json$/
 
 const address = v.pipe(
@@ -76,7 +70,7 @@ const orderSchema = v.variant('kind', [
   v.pipe(
     v.strictObject({
       kind: v.literal('close'),
-      id: v.optional(v.pipe(v.string(), v.regex(/^[0-9a-f]{8}(\.\d{1,2})?$/))),
+      id: v.optional(v.pipe(v.string(), v.regex(LEASE_ID))),
       key: v.optional(v.pipe(v.string(), v.regex(KEY_ID))),
       address: v.optional(block),
     }),

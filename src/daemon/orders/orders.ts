@@ -111,7 +111,7 @@ export class Orders {
     switch (order.kind) {
       case 'close': {
         const { ended, failed } = await daemon.closeNamed(order)
-        return { closed: ended.map((lease) => stateLease(lease, chronicle)), failed }
+        return { closed: ended.map((lease) => stateLease(lease, chronicle.openedAt(lease))), failed }
       }
       case 'unlock': {
         const { ended, failed } = await daemon.unlock(order.address)

@@ -28,7 +28,7 @@ export function* stateText({ head, keys, leases, locks, chronicle, wall }: Snaps
   const first = { ...head, lastTap: moment(chronicle.lastTap), lastKnock: stateKnock(chronicle.lastKnock) }
   yield `${JSON.stringify(first).slice(0, -1)},"day":${JSON.stringify(stateDay(chronicle, wall))},"hours":${JSON.stringify(chronicle.hours.map(stateHour))}`
   yield* list('keys', keys, (key) => stateKey(key, chronicle))
-  yield* list('leases', leases, (lease) => stateLease(lease, chronicle))
+  yield* list('leases', leases, (lease) => stateLease(lease, chronicle.openedAt(lease)))
   yield* list('locks', locks, stateLock)
   yield '}\n'
 }
@@ -42,11 +42,11 @@ function* list<T>(name: string, items: readonly T[], compose: (item: T) => objec
   yield ']'
 }
 
-/** A lease as others see it. */
-export function stateLease(lease: Lease, chronicle: Chronicle): StateLease {
+/** A lease as others see it. @param opened when it was opened, in Unix milliseconds; undefined: that is not known */
+export function stateLease(lease: Lease, opened?: number): StateLease {
   const { id, key, fingerprint, address, once, until } = lease
-  const opened = moment(chronicle.openedAt(lease) ?? null)
-  return { id, key, fingerprint, address, service: formatService(lease), once, opened, until: second(until) }
+  const [from, to] = [moment(opened ?? null), second(until)]
+  return { id, key, fingerprint, address, service: formatService(lease), once, opened: from, until: to }
 }
 
 /** A lock as others see it. */

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
 import type { Chronicle } from '../../gate/chronicle'
 import type { Now } from '../../gate/clock'
-import { isLease, type Lease, type Lock } from '../../gate/firewall'
+import { isLease, isLock } from '../../gate/firewall'
 import type { Leases } from '../../gate/leases'
 import type { ServerKey } from '../../gate/server-key'
 import { errorCode, explained, reason } from '../../system/fault'
@@ -12,10 +12,10 @@ import { isoTime } from '../../system/time'
 import type { Config } from '../config'
 import { formatGuarded } from '../guard'
 import type { TapSource } from '../taps/source'
-import { stateText } from './compose'
+import { type Snapshot, stateText } from './compose'
 import { readMemory } from './memory'
 import { type Mark, Pace } from './pace'
-import { STATE_VERSION, type State, type StateHearing, statePath } from './state'
+import { STATE_VERSION, type StateHearing, statePath } from './state'
 
 /** Milliseconds between two looks whether anything has changed: numbers are compared, and nothing else is done. */
 const LOOK = 200
@@ -156,7 +156,7 @@ export class StateKeeper {
     const { program, file, config, leases, chronicle, taps, hearing, keys, now } = this.#setup
     const { seen, ignored, unreadable, dropped } = taps.counters
     const entries = leases.all()
-    const head: Omit<State, 'keys' | 'leases' | 'locks' | 'day' | 'lastTap' | 'lastKnock'> = {
+    const head: Snapshot['head'] = {
       version: STATE_VERSION,
       program,
       pid: process.pid,
@@ -170,7 +170,6 @@ export class StateKeeper {
       taps: { seen, ignored, unreadable, dropped },
       guard: config.firewall.guard.ports.map(formatGuarded),
     }
-    const isLock = (entry: Lease | Lock): entry is Lock => !isLease(entry)
     return stateText({
       head,
       keys: keys(),

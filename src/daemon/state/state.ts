@@ -2,7 +2,7 @@ import { constants, type Stats } from 'node:fs'
 import { stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import * as v from 'valibot'
-import type { Refusal } from '../../gate/policy'
+import { REFUSALS, type Refusal } from '../../gate/policy'
 import { Fault } from '../../system/fault'
 import { checkOwned, decodeText, ReadFault, readHead, tooLong } from '../../system/files'
 import type { Config } from '../config'
@@ -15,6 +15,9 @@ export const STATE_VERSION = 1
 export const MAX_STATE = 64 * 1024 * 1024
 /** A daemon touches its state every five seconds: one whose file is older than so many milliseconds has hung or ended. */
 export const FRESH = 15_000
+
+/** Whether a state is of now. @param written when, and `now`, in Unix milliseconds: after a clock was set back, a file is of the future */
+export const isFresh = (written: number, now: number): boolean => Math.abs(now - written) <= FRESH
 
 /** Hours that are read of what a day is made of: one more than it has. */
 const MAX_HOURS = 25
@@ -134,16 +137,6 @@ const lease = v.object({
 })
 const lock = v.object({ id: name, key: name, fingerprint: name, address: name, until: time })
 
-const REFUSALS = [
-  'replayed',
-  'stale',
-  'future',
-  'not-granted',
-  'address-mismatch',
-  'locked',
-  'revoked',
-  'ledger-unavailable',
-] as const satisfies readonly Refusal[]
 const refusedCounts = v.object(
   Object.fromEntries(REFUSALS.map((refusal) => [refusal, v.optional(count)])) as {
     [refusal in Refusal]: v.OptionalSchema<typeof count, undefined>
@@ -210,7 +203,7 @@ export const lockSchema = lock
 export const statePath = (ledger: string): string => join(dirname(ledger), 'state.json')
 
 /**
- * Reads the state of the daemon that has, or has had, the ledger of a config. It may be stale: see {@link FRESH}.
+ * Reads the state of the daemon that has, or has had, the ledger of a config. It may be stale: see {@link isFresh}.
  * @returns the state, and when its file was last written or touched, in Unix milliseconds; null where there is none, or it is of another ledger
  * @throws {Fault} where it can't be read, is no state, is too long or of a later version
  */

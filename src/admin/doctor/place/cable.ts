@@ -56,7 +56,7 @@ const here: Batch = (lines) => feed('ip', ['-batch', '-'], lines)
 /**
  * Plugs a place into this machine, which is its way to everywhere.
  * @param sparing the other end is none of these
- * @throws {Fault | Hindrance} where no address is free that the guard does not spare, or the kernel can't
+ * @throws {Fault} where no address is free that the guard does not spare, or the kernel can't
  */
 export async function plugIn(place: Place, sparing: Sparing): Promise<Cable> {
   const taken = [...(await readRoutes()), ...sparing.blocks, ...(sparing.failOpen?.blocks ?? [])]
@@ -79,7 +79,7 @@ export async function plugIn(place: Place, sparing: Sparing): Promise<Cable> {
   )
 }
 
-/** Plugs a place into another one, which has every address to choose from. @throws {Fault | Hindrance} where the kernel can't */
+/** Plugs a place into another one, which has every address to choose from. @throws {Fault} where the kernel can't */
 export const join = (host: Place, place: Place): Promise<Cable> =>
   lay('eth0', (lines) => host.batch(lines), ` netns ${host.pid}`, place, [drawEnds()])
 
@@ -126,7 +126,7 @@ export async function unplug({ name }: Cable): Promise<void> {
   await here(`link delete ${name}\n`).catch(() => {})
 }
 
-/** How many packets have come by this machine's end of a cable. @throws {Fault | Hindrance} where that can't be read */
+/** How many packets have come by this machine's end of a cable. @throws {Fault} where that can't be read */
 export async function arrivedBy({ name }: Cable): Promise<number> {
   const [row] = JSON.parse(await run('ip', ['-j', '-s', 'link', 'show', name])) as { stats64?: { rx?: { packets?: number } } }[]
   return row?.stats64?.rx?.packets ?? 0

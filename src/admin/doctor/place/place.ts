@@ -59,7 +59,7 @@ export class Place {
   /**
    * Makes a place with a network of its own in which there is nothing but an interface lo, and processes of its own.
    * @param hasMounts whether it has mounts of its own, too
-   * @throws {Fault | Hindrance} where that can't be made: it takes root, and a kernel or container that allows it
+   * @throws {Fault} where that can't be made: it takes root, and a kernel or container that allows it
    */
   static async open({ hasMounts = false } = {}): Promise<Place> {
     if (process.geteuid?.() !== 0) throw new Hindrance('a private network requires root', { hint: 'run this as root' })
@@ -80,7 +80,7 @@ export class Place {
     return this.#child.pid ?? 0
   }
 
-  /** Has the agent do something. @param limit milliseconds that the work itself may take @throws {Fault | Hindrance} where it can't, or does not answer */
+  /** Has the agent do something. @param limit milliseconds that the work itself may take @throws {Fault} where it can't, or does not answer */
   ask<Name extends keyof Work>(name: Name, args: Parameters<Work[Name]>, limit = 0): Promise<ReturnType<Work[Name]>> {
     return this.#ask(name, args, limit + ANSWER_LIMIT)
   }
@@ -90,7 +90,7 @@ export class Place {
    * @param input its standard input
    * @param env what it finds in its environment beside what every command does
    * @returns its standard output
-   * @throws {Fault | Hindrance} with what it complains of, and its hint
+   * @throws {Fault} with what it complains of, and its hint
    */
   async run(command: readonly string[], input = '', env: NodeJS.ProcessEnv = {}): Promise<string> {
     const { exitCode, stdout, stderr } = await this.ask('run', [command, around(env), input, COMMAND_LIMIT], COMMAND_LIMIT)
@@ -105,7 +105,7 @@ export class Place {
     await this.ask('start', [command, around(env)])
   }
 
-  /** Waits for a line of that program that has this text in it. @throws {Fault | Hindrance} where none comes in so many milliseconds, with what came instead */
+  /** Waits for a line of that program that has this text in it. @throws {Fault} where none comes in so many milliseconds, with what came instead */
   async line(text: string, limit: number): Promise<void> {
     const { line, why, last } = await this.ask('line', [text, limit], limit)
     if (line !== null) return
@@ -114,7 +114,7 @@ export class Place {
     throw new Hindrance(said === undefined ? why : `${why}; its last line: ${said}`, { hint })
   }
 
-  /** Has ip do what its lines say. @throws {Fault | Hindrance} with what it complains of */
+  /** Has ip do what its lines say. @throws {Fault} with what it complains of */
   async batch(lines: string): Promise<void> {
     await this.run(['ip', '-batch', '-'], lines)
   }
@@ -167,7 +167,7 @@ export class Place {
   }
 }
 
-/** Does something in a place, and ends the place whatever comes of it. @throws {Fault | Hindrance} where there can't be one, and what `work` throws */
+/** Does something in a place, and ends the place whatever comes of it. @throws {Fault} where there can't be one, and what `work` throws */
 export async function inPlace<T>(options: { readonly hasMounts?: boolean }, work: (place: Place) => Promise<T>): Promise<T> {
   const place = await Place.open(options)
   try {
