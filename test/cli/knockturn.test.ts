@@ -520,7 +520,7 @@ describe.each<Program>(['knockturn', 'knockclient', 'knockdaemon'])('%s', (progr
 })
 
 describe('knockturn', () => {
-  it.each([[['--loud']], [['key', 'lose']], [['key', 'list', 'all']], [['key', 'show']], [['firewalls']]])(
+  it.each([[['--loud']], [['key', 'lose']], [['key', 'list', 'all']], [['key', 'show']], [['xyzzy']]])(
     'takes %j for a fault of usage, and points to the help',
     async (args) => {
       const { code, stdout, stderr } = await run('knockturn', args)
