@@ -609,7 +609,9 @@ describe('the daemon', () => {
     expect({ code, stderr }).toEqual({
       code: 1,
       stderr: expect.stringMatching(
-        new RegExp(`^knockdaemon: error: ${file}: cannot be read: ENOENT[^\n]*\nhint: name the right one with --config, or write one with [^\n]*\n$`),
+        new RegExp(
+          `^knockdaemon: error: ${file}: cannot be read: ENOENT[^\n]*\nhint: name the right one with --config, or write one with [^\n]*\n$`,
+        ),
       ),
     })
   })
