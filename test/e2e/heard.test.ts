@@ -39,6 +39,16 @@ describe.each(['nftables', 'iptables'] as const)('by %s', (backend) => {
     expect(checks).toEqual([heard('IPv4'), unheard('IPv6')])
   })
 
+  it('of a daemon that hangs nobody knows whether it hears', async () => {
+    gate.daemon.child.kill('SIGSTOP')
+    const checks = await check(server, gate, 'heard')
+    gate.daemon.child.kill('SIGCONT')
+    const silent = (family: string) => over(family, 'unknown', /^the daemon has not answered what it was asked/)
+    expect(checks).toEqual(
+      ['IPv4', 'IPv6'].map((family) => ({ ...silent(family), remedy: 'look at it with "knockturn status"' })),
+    )
+  })
+
   it('a daemon that does not run is not said to hear', async () => {
     await gate.daemon.end()
     const evidence = 'no daemon runs that could hear'

@@ -30,6 +30,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn status, with %s', (b
   })
 
   it('says that the guard is not loaded at boot before it is saved, and then that all is well', async () => {
+    await until(async () => (await seen()).daemon.hearing !== 'waiting', 'the state has it that the daemon hears')
     expect(await messages()).toEqual(['the guard is not loaded at boot: the guarded ports are open then until the daemon runs'])
     await gate.knockturn('guard', 'save', '--config', gate.config)
     await until(async () => (await status()).code === 0, 'all is well')
@@ -43,7 +44,7 @@ describe.each(['nftables', 'iptables'] as const)('knockturn status, with %s', (b
 
   it('shows who has knocked, what is open for whom, and each key', async () => {
     const { leases } = await knocked(client, gate.daemon, gate.key, '-p', `${SSH}`, '-t', '10m')
-    await until(async () => (await seen()).leases.length > 0, 'the lease is in the state')
+    await until(async () => (await seen()).daemon.lastKnock !== null, 'the knock is in the state')
     const { stdout } = await status()
     expect(stdout).toMatch(new RegExp(`${leases[0]} +traveller +${client.ipv4} +22/tcp +in \\d+ (min|sec) \\(\\d{4}-`))
     expect(stdout).toContain(`open by traveller from ${client.ipv4}, accepted`)

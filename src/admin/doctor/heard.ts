@@ -56,8 +56,9 @@ async function heardOver({ family, host, strangers }: Ends, place: Place, port: 
   const answer = await asked
   const sent = `a packet from ${source} to port ${port} of the pool, by a private network`
   if (answer === 'dead') return unknown(name, 'no daemon runs that could hear', 'start it: "systemctl start knockdaemon"')
-  if (answer !== 'silent' && answer.failed !== undefined) return unknown(name, `the daemon was asked in vain: ${answer.failed}`)
-  if (answer !== 'silent' && answer.heard) return { name, verdict: 'ok', evidence: `${sent}, has come to the daemon` }
+  if (answer === 'silent') return unknown(name, 'the daemon has not answered what it was asked: it hangs, or is busy', LOOK)
+  if (answer.failed !== undefined) return unknown(name, `the daemon was asked in vain: ${answer.failed}`)
+  if (answer.heard) return { name, verdict: 'ok', evidence: `${sent}, has come to the daemon` }
   return {
     name,
     verdict: 'fault',
@@ -65,6 +66,8 @@ async function heardOver({ family, host, strangers }: Ends, place: Place, port: 
     remedy: REMEDIES[taps.source],
   }
 }
+
+const LOOK = 'look at it with "knockturn status"'
 
 /** What to do where nothing is heard, by the source of taps. */
 const REMEDIES: Readonly<Record<Config['taps']['source'], string>> = {

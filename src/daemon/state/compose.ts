@@ -1,4 +1,4 @@
-import type { Chronicle, Hour, Told } from '../../gate/chronicle'
+import type { Chronicle, Hour, Told, Use } from '../../gate/chronicle'
 import type { Lease, Lock } from '../../gate/firewall'
 import type { ServerKey } from '../../gate/server-key'
 import { formatService } from '../../protocol/service'
@@ -22,21 +22,38 @@ export interface Snapshot {
 
 /**
  * Writes a state as the text of its file, in pieces: with 65,536 leases it takes a tenth of a second, in which no tap must wait.
- * @returns the pieces, one behind the other
+ * @returns the pieces, one behind the other; what they say is that of this moment, but for when a lease was opened
  */
-export function* stateText({ head, keys, leases, locks, chronicle, wall }: Snapshot): Generator<string> {
-  const first = { ...head, lastTap: moment(chronicle.lastTap), lastKnock: stateKnock(chronicle.lastKnock) }
-  yield `${JSON.stringify(first).slice(0, -1)},"day":${JSON.stringify(stateDay(chronicle, wall))},"hours":${JSON.stringify(chronicle.hours.map(stateHour))}`
-  yield* list('keys', keys, (key) => stateKey(key, chronicle))
+export function stateText(snapshot: Snapshot): Generator<string> {
+  const { head, keys, chronicle, wall } = snapshot
+  const all = {
+    ...head,
+    lastTap: moment(chronicle.lastTap),
+    lastKnock: stateKnock(chronicle.lastKnock),
+    day: stateDay(chronicle, wall),
+    hours: chronicle.hours.map(stateHour),
+  }
+  const uses = keys.map(({ fingerprint }) => chronicle.lastUse(fingerprint))
+  return pieces(JSON.stringify(all).slice(0, -1), uses, snapshot)
+}
+
+/** @param uses the last one of each key */
+function* pieces(
+  first: string,
+  uses: readonly (Use | undefined)[],
+  { keys, leases, locks, chronicle }: Snapshot,
+): Generator<string> {
+  yield first
+  yield* list('keys', keys, (key, i) => stateKey(key, uses[i]))
   yield* list('leases', leases, (lease) => stateLease(lease, chronicle.openedAt(lease)))
   yield* list('locks', locks, stateLock)
   yield '}\n'
 }
 
-function* list<T>(name: string, items: readonly T[], compose: (item: T) => object): Generator<string> {
+function* list<T>(name: string, items: readonly T[], compose: (item: T, at: number) => object): Generator<string> {
   yield `,\n"${name}":[`
   for (let at = 0; at < items.length; at += AT_ONCE) {
-    const lines = items.slice(at, at + AT_ONCE).map((item) => JSON.stringify(compose(item)))
+    const lines = items.slice(at, at + AT_ONCE).map((item, i) => JSON.stringify(compose(item, at + i)))
     yield `${at > 0 ? ',' : ''}\n${lines.join(',\n')}`
   }
   yield ']'
@@ -54,8 +71,7 @@ export function stateLock({ id, key, fingerprint, address, until }: Lock): State
   return { id, key, fingerprint, address, until: isoTime(until * 1000) }
 }
 
-function stateKey({ id, fingerprint, expires, grant }: ServerKey, chronicle: Chronicle): StateKey {
-  const use = chronicle.lastUse(fingerprint)
+function stateKey({ id, fingerprint, expires, grant }: ServerKey, use: Use | undefined): StateKey {
   const lastUse = use ? { ...use, at: isoTime(use.at) } : null
   return { id, fingerprint, expires: moment(expires), services: grant.services.map(formatService), lastUse }
 }
