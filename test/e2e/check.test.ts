@@ -1,14 +1,4 @@
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  statSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { chmodSync, mkdtempSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
 import { logged, PRIVILEGES } from '../lab/gate'
@@ -16,6 +6,7 @@ import { knocked } from '../lab/knocks'
 import type { Child } from '../lab/processes'
 import { until } from '../lab/waiters'
 import { useGate } from './use-gate'
+import { xtablesWithout } from './xtables'
 
 const SSH = 22
 const FAMILIES = ['iptables', 'ip6tables']
@@ -41,11 +32,6 @@ afterEach(async () => {
   writeFileSync(gate.config, text)
 })
 
-/** Where iptables has its matches and targets. */
-const XTABLES = readdirSync('/usr/lib')
-  .map((name) => join('/usr/lib', name, 'xtables'))
-  .find((path) => existsSync(path)) as string
-
 /** A folder of programs that come before the system's. @returns the environment in which they do */
 function shadow(programs: Record<string, string>) {
   const folder = mkdtempSync(join(gate.folder, 'bin-'))
@@ -57,16 +43,8 @@ function shadow(programs: Record<string, string>) {
   return { env: { PATH: `${folder}:${process.env.PATH}:/usr/sbin:/sbin` } }
 }
 
-/** An iptables that can't make rules with a match or target, as with a kernel that has none. */
-function without(name: string) {
-  const folder = join(gate.folder, `no-${name}`)
-  if (!existsSync(folder)) {
-    mkdirSync(folder)
-    for (const file of readdirSync(XTABLES)) if (file !== `libxt_${name}.so`) symlinkSync(join(XTABLES, file), join(folder, file))
-  }
-  const real = (program: string) => `XTABLES_LIBDIR=${folder} exec "$(PATH=/usr/sbin:/sbin command -v ${program})" "$@"`
-  return shadow(Object.fromEntries(FAMILIES.map((one) => [`${one}-restore`, real(`${one}-restore`)])))
-}
+/** An iptables that can't make rules with a match or target. */
+const without = (name: string) => shadow(xtablesWithout(name, join(gate.folder, `no-${name}`)))
 
 /** Writes the config with these lines for [taps], and what may stand behind them. */
 const configure = (taps: string[]) => writeFileSync(gate.config, text.replace(/\[taps\][^[]*/, `[taps]\n${taps.join('\n')}\n`))

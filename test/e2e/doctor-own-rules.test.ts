@@ -6,6 +6,7 @@ import type { Check } from '../../src/system/check'
 import { must } from '../lab/processes'
 import { fault, Patient, verdicts } from './patient'
 import { useGate } from './use-gate'
+import { xtablesWithout } from './xtables'
 
 /* What knockturn doctor finds on a server without a guard, whose doors the administrator's own rules shut. */
 
@@ -121,6 +122,14 @@ describe('knockturn doctor, with rules of the administrator’s own', () => {
     expect(check).toMatchObject(fault(/bin\/knockdaemon: another user than root could change it/, /chmod o-w/))
     await patient.follow(check as Check)
     expect(verdicts(await patient.of('installation'))).toEqual(['ok'])
+  })
+
+  it('finds a kernel that has not all that the rules need', async () => {
+    const programs = xtablesWithout('hashlimit', join(dirname(gate.folder), 'no-hashlimit'))
+    expect(verdicts(await patient.of('kernel'))).toEqual(['ok'])
+    expect(await patient.of('kernel', patient.shadow(programs))).toMatchObject([
+      fault(/cannot create rules with "hashlimit", which ours need/, /load the kernel's xt_hashlimit with "modprobe/),
+    ])
   })
 
   it('finds another program that has the NFLOG group, or the ledger', async () => {
