@@ -34,6 +34,7 @@ const TOOLS = [
   'man-db',
   'netcat-openbsd',
   'nftables',
+  'openssh-client',
   'openssl',
   'perl-base',
   'rsyslog',
