@@ -16,7 +16,7 @@ const ALONE = [
 /** Milliseconds after which a test hangs, on the busiest machine. */
 const LIMITS = { testTimeout: 300_000, hookTimeout: 300_000 }
 /** Files of e2e at a time, and of machines that boot, on two cores: mostly they wait. */
-const SIDE_BY_SIDE = 4
+const SIDE_BY_SIDE = 5
 const MACHINES = 3
 
 /**

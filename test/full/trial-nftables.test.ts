@@ -1,0 +1,3 @@
+import { trials } from './trial'
+
+trials('nftables', 'others')
