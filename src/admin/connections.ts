@@ -1,13 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { interfaceAddresses } from '../daemon/iptables/table'
 import { ESTABLISHED, eachSocket } from '../daemon/sockets'
-import type { Lease } from '../gate/firewall'
+import { type Lease, opensFor } from '../gate/firewall'
 import { canonicalAddress, formatCidr, isLoopback, overlap, parseCidr } from '../protocol/address'
 import { formatService, type Service } from '../protocol/service'
 import { CommandFault, hasCommand, run } from '../system/commands'
 import { Fault, inOneLine, listed } from '../system/fault'
 import { isForwarded } from './setup/came-in'
-import { connectionName, covers } from './setup/entered'
+import { connectionName } from './setup/entered'
 import { ownSession, type Session } from './setup/session'
 
 /* The connections that have come in by leases, and their end. A connection is ended by both its ends, and never by a rule that others fit. */
@@ -46,7 +46,7 @@ export interface Severed {
 
 /** Whether a connection is one of those that a door lets in. */
 export const isThrough = (door: Door, { protocol, localPort, peer }: Connection): boolean =>
-  door.protocol === protocol && door.port === localPort && covers(door, peer)
+  door.protocol === protocol && door.port === localPort && opensFor(door, peer)
 
 /** Doors by whom they let in: to ask each of ten thousand about each connection takes minutes, in which who is to be cut off goes on. */
 class Doorways {
@@ -151,7 +151,7 @@ function isAlone(door: Door, kept: readonly Door[], session: Session | null): bo
     const theirs = parseCidr(other.address)
     return other.protocol === door.protocol && other.port === door.port && !!block && !!theirs && overlap(block, theirs)
   }
-  const isOwn = session && door.protocol === 'tcp' && door.port === session.localPort && covers(door, session.peer)
+  const isOwn = session && door.protocol === 'tcp' && door.port === session.localPort && opensFor(door, session.peer)
   return !isOwn && !kept.some(isSame)
 }
 

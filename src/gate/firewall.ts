@@ -1,4 +1,4 @@
-import { formatCidr, parseCidr } from '../protocol/address'
+import { formatCidr, inCidr, parseCidr } from '../protocol/address'
 import { KEY_ID } from '../protocol/key'
 import { MAX_PORT } from '../protocol/ports'
 import type { Now } from './clock'
@@ -36,6 +36,13 @@ export type Entry = Lease | Lock
 /** Tell a lease from a lock. */
 export const isLease = (entry: Entry): entry is Lease => 'port' in entry
 export const isLock = (entry: Entry): entry is Lock => !isLease(entry)
+
+/** Whether a lease lets an address in. */
+export function opensFor(lease: Pick<Lease, 'address'>, address: string): boolean {
+  if (lease.address === address) return true
+  const block = parseCidr(lease.address)
+  return block !== null && inCidr(block, address)
+}
 
 /** What is to be added and taken away in one step: all of it, or nothing. */
 export interface Batch {
@@ -100,7 +107,7 @@ export type Firewall = readonly Table[]
 export class Refused extends Error {}
 
 /** What a lease is called however often it is made longer. */
-export const leaseName = ({ fingerprint, id }: Lease): string => `${fingerprint} ${id}`
+export const leaseName = ({ fingerprint, id }: Pick<Lease, 'fingerprint' | 'id'>): string => `${fingerprint} ${id}`
 
 /** What tells an entry from every other: a lease that is made longer keeps its id, and has another end. */
 export function nameOf(entry: Entry): string {

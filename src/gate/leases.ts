@@ -1,7 +1,6 @@
-import { type Cidr, inCidr, parseCidr } from '../protocol/address'
 import type { Service } from '../protocol/service'
 import type { Now } from './clock'
-import { type Entry, isLease, type Lease, type Lock } from './firewall'
+import { type Entry, isLease, type Lease, type Lock, opensFor } from './firewall'
 import { InForce } from './in-force'
 import type { Grant } from './policy'
 
@@ -285,9 +284,4 @@ export class Leases {
 
 function endOf(until: number | null, now: Now): number {
   return until === null ? Infinity : now.steady + until * 1000 - now.wall
-}
-
-/** Whether a lease lets an address in. */
-function opensFor(lease: Lease, address: string): boolean {
-  return lease.address === address || (lease.address.includes('/') && inCidr(parseCidr(lease.address) as Cidr, address))
 }

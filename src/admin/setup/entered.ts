@@ -1,6 +1,5 @@
 import type { Counted } from '../../daemon/backends/backend'
-import type { Lease } from '../../gate/firewall'
-import { inCidr, parseCidr } from '../../protocol/address'
+import { type Lease, opensFor } from '../../gate/firewall'
 import { formatService } from '../../protocol/service'
 import type { Session } from './session'
 
@@ -34,17 +33,11 @@ export const leaseName = (id: string): string => `lease ${id}`
 /** Leases that have let something pass: a SYN, say, which another firewall may have dropped behind us. */
 const counted = ({ leases }: Seen): Lease[] => leases.flatMap(({ lease, packets }) => (packets ? lease : []))
 
-/** Whether a lease lets an address in. */
-export const covers = ({ address }: Pick<Lease, 'address'>, peer: string): boolean => {
-  const block = parseCidr(address)
-  return block !== null && inCidr(block, peer)
-}
-
 /** The connection that came by a lease, if it is new. */
 const cameBy = (lease: Lease, { before }: Seen, connection: Session): boolean =>
   lease.protocol === 'tcp' &&
   lease.port === connection.localPort &&
-  covers(lease, connection.peer) &&
+  opensFor(lease, connection.peer) &&
   !before.has(connectionName(connection))
 
 const enteredBy = (lease: Lease, address: string): Entered => ({ address, service: formatService(lease), key: lease.key })

@@ -1,4 +1,5 @@
 import type { Memory } from '../../gate/chronicle'
+import { leaseName } from '../../gate/firewall'
 import { readAll } from './state'
 
 /**
@@ -20,9 +21,7 @@ export async function readMemory(ledger: string): Promise<Memory | null> {
         lastUse ? [[fingerprint, { ...lastUse, at: Date.parse(lastUse.at) }] as const] : [],
       ),
     ),
-    opened: new Map(
-      leases.flatMap(({ fingerprint, id, opened }) => (opened ? [[`${fingerprint} ${id}`, Date.parse(opened)] as const] : [])),
-    ),
+    opened: new Map(leases.flatMap((lease) => (lease.opened ? [[leaseName(lease), Date.parse(lease.opened)] as const] : []))),
     since: Date.parse(day.since),
     hours: hours.map(({ at, busiest, ...hour }) => ({
       ...hour,
