@@ -1,6 +1,8 @@
 import { readFile } from 'node:fs/promises'
 import { Finding } from '../../daemon/checks/finding'
 import type { Config } from '../../daemon/config'
+import { legacyTables } from '../../daemon/exposure/look'
+import { FAMILIES } from '../../daemon/iptables/table'
 import { listRuleset } from '../../daemon/nftables/nft'
 import type { Check } from '../../system/check'
 import { hasCommand, run } from '../../system/commands'
@@ -75,13 +77,10 @@ async function tablesOfNft(): Promise<string[] | null> {
 /** The tables of iptables-legacy that have rules: to look at one that is not there would make it. */
 async function tablesOfLegacy(): Promise<string[] | null> {
   const found: string[] = []
-  for (const [family, path] of [
-    ['iptables', '/proc/self/net/ip_tables_names'],
-    ['ip6tables', '/proc/self/net/ip6_tables_names'],
-  ] as const) {
-    const names = await readFile(path, 'latin1').catch((error) => (errorCode(error) === 'ENOENT' ? '' : null))
+  for (const family of FAMILIES) {
+    const names = await legacyTables(family)
     if (names === null) return null
-    for (const table of names.split('\n').filter(Boolean)) {
+    for (const table of names) {
       const program = (await hasCommand(`${family}-legacy`)) ? `${family}-legacy` : family
       const rules = await run(program, ['-w', '5', '-t', table, '-S']).catch(noAnswer)
       if (rules === null) return null

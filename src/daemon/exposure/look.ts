@@ -162,7 +162,7 @@ function besides(
 const named = (tables: readonly string[]): string => `table ${tables.join(' and ')}`
 
 /** The names of the tables that iptables-legacy has made; null where they can't be read. */
-async function legacyTables(family: Family): Promise<string[] | null> {
+export async function legacyTables(family: Family): Promise<string[] | null> {
   const path = `/proc/self/net/${family === 'iptables' ? 'ip' : 'ip6'}_tables_names`
   const text = await readFile(path, 'latin1').catch((error) => (errorCode(error) === 'ENOENT' ? '' : null))
   return text === null ? null : text.split('\n').filter((name) => name !== '')

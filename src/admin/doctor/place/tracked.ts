@@ -1,8 +1,9 @@
 import { createSocket } from 'node:dgram'
 import { once } from 'node:events'
 import { createReadStream } from 'node:fs'
-import { readFile } from 'node:fs/promises'
 import { createInterface } from 'node:readline'
+import { legacyTables } from '../../../daemon/exposure/look'
+import { FAMILIES } from '../../../daemon/iptables/table'
 import { addressBytes } from '../../../protocol/address'
 import { formatService, parseService, type Service } from '../../../protocol/service'
 import { hasCommand, run } from '../../../system/commands'
@@ -34,11 +35,9 @@ export async function trackedFrom(source: string): Promise<Tracked | null> {
 
 /** Whether the kernel keeps track of whatever passes, and shows it. */
 async function tracksAll(): Promise<boolean> {
-  const legacy = await Promise.all(
-    ['ip', 'ip6'].map((family) => readFile(`/proc/self/net/${family}_tables_names`, 'latin1').catch(() => '')),
-  )
+  const legacy = await Promise.all(FAMILIES.map(legacyTables))
   // To look at a table of iptables-legacy would make it.
-  if (legacy.some((names) => /^raw$/m.test(names))) return false
+  if (legacy.some((names) => names?.includes('raw'))) return false
   try {
     if ((await hasCommand('nft')) && UNTRACKED.test(await run('nft', ['-t', 'list', 'ruleset']))) return false
     const port = await sendToOurselves()
