@@ -61,6 +61,11 @@ async function list({ config: file, json }: { config: string; json?: boolean }):
 /** Why the firewall is asked in the place of the daemon. */
 export const LIFELESS = 'no daemon answers: this is what the firewall has (see "knockturn status")'
 
+/** Says where something was done that a daemon would have done. */
+export function tellBy(by: Ended<unknown>['by']): void {
+  if (by === 'firewall') warn('no daemon is running: it was done in the firewall itself')
+}
+
 /** Leases as lines, under the names of their columns. @param now Unix milliseconds */
 export function leaseTable(leases: readonly StateLease[], now: number): string[] {
   const rows = leases.map(({ id, key, address, service, once, until }) => {
@@ -118,7 +123,7 @@ function doorOf({ key, address, service }: StateLease): Door {
 }
 
 function tellClosed({ by, ended }: Ended<StateLease>): void {
-  if (by === 'firewall') warn('no daemon is running: it was done in the firewall itself')
+  tellBy(by)
   for (const { id, key, address, service } of ended.slice(0, MAX_LINES))
     print(printable(`closed ${id}: ${service} for ${address}, key ${key}`))
   if (ended.length > MAX_LINES) print(`closed ${ended.length - MAX_LINES} more`)

@@ -7,7 +7,7 @@ import { Fault, printable, quoted, UsageFault } from '../../system/fault'
 import { subcommand } from '../options'
 import { paint } from '../paint'
 import { jsonOption, printJson, tableLines } from '../voice'
-import { LIFELESS } from './lease'
+import { LIFELESS, tellBy } from './lease'
 import { configOption } from './places'
 import { print, toldEnd, warn } from './voice'
 
@@ -51,7 +51,7 @@ async function remove(text: string, { json, config: file }: Options): Promise<vo
   const { by, ended } = await removeLocks(await wholeConfig(file), address)
   if (ended.length === 0) throw new Fault(`${text} is not locked out: nothing was removed`, { hint: SEE })
   if (json) return printJson({ version: 1, by, removed: ended })
-  if (by === 'firewall') warn('no daemon is running: it was done in the firewall itself')
+  tellBy(by)
   for (const { key } of ended) print(printable(`removed the lock of ${key} on ${address}`))
 }
 

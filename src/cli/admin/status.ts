@@ -6,7 +6,7 @@ import { printable, UsageFault } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { subcommand } from '../options'
 import { paint } from '../paint'
-import { failWith, jsonOption, printJson, tableLines } from '../voice'
+import { EXIT, failWith, jsonOption, printJson, tableLines } from '../voice'
 import { endingAfter } from './ending'
 import { leaseTable } from './lease'
 import { lockTable } from './lock'
@@ -47,8 +47,8 @@ async function showStatus({ watch = false, all = false, json = false, config }: 
     if (json) printJson(documentOf(status, now))
     else print(linesOf(status, now, rows).join('\n'))
     // In JSON they are part of the document.
-    const code = failWith(NAME, json ? [] : status.faults)
-    return status.faults.length > 0 ? 1 : code
+    if (!json) failWith(NAME, status.faults)
+    return status.faults.length > 0 ? EXIT.failure : EXIT.ok
   }
   if (!watch) process.exitCode = await showOnce()
   else await again(showOnce)
