@@ -1,5 +1,5 @@
 import type { Logger } from 'pino'
-import type { Ledger } from '../gate/ledger'
+import type { OneTimeRule } from '../gate/ledger'
 import { isOver, type ServerKey } from '../gate/server-key'
 import { isoTime } from '../system/time'
 
@@ -24,7 +24,7 @@ export interface FloorAhead {
 }
 
 /** Every floor that is ahead of the clock. @param wall Unix milliseconds */
-export function floorsAhead(ledger: Ledger, keys: Iterable<ServerKey>, wall: number): FloorAhead[] {
+export function floorsAhead(ledger: Pick<OneTimeRule, 'opensAt'>, keys: Iterable<ServerKey>, wall: number): FloorAhead[] {
   const floors: FloorAhead[] = []
   let all = 0
   for (const key of keys) {
@@ -45,7 +45,7 @@ export function floorsAhead(ledger: Ledger, keys: Iterable<ServerKey>, wall: num
  * @param wall Unix milliseconds
  */
 export function warnOfFloors(
-  ledger: Ledger,
+  ledger: Pick<OneTimeRule, 'opensAt'>,
   keys: Iterable<ServerKey>,
   isToldOfMinute: boolean,
   log: Logger,
@@ -66,7 +66,11 @@ export function warnOfFloors(
 }
 
 /** Why a key opens nothing right now: the floor that is ahead for longest. @returns undefined where none is */
-export function whyAhead(ledger: Ledger, { fingerprint, key }: ServerKey, wall: number): string | undefined {
+export function whyAhead(
+  ledger: Pick<OneTimeRule, 'opensAt'>,
+  { fingerprint, key }: ServerKey,
+  wall: number,
+): string | undefined {
   const { base, own } = ledger.opensAt(fingerprint, key.period, wall)
   if (own !== null && own > (base ?? 0)) return ownAhead(own, base)
   return base === null ? undefined : baseAhead(base, wall)
@@ -77,7 +81,7 @@ export function whyAhead(ledger: Ledger, { fingerprint, key }: ServerKey, wall: 
  * @param jump milliseconds, below zero back
  * @param wall Unix milliseconds, after it
  */
-export function clockJumped(jump: number, ledger: Ledger, keys: Iterable<ServerKey>, wall: number): string {
+export function clockJumped(jump: number, ledger: Pick<OneTimeRule, 'opensAt'>, keys: Iterable<ServerKey>, wall: number): string {
   const opens = [...keys].map(({ key, fingerprint }) => ledger.opensAt(fingerprint, key.period, wall))
   const base = opens.reduce((last, { base }) => Math.max(last, base ?? 0), 0)
   const own = opens.reduce((last, { own }) => Math.max(last, own ?? 0), 0)

@@ -3,7 +3,7 @@ import type { Told } from '../gate/chronicle'
 import type { Now } from '../gate/clock'
 import type { Lock } from '../gate/firewall'
 import type { Knock } from '../gate/knock'
-import type { Claim } from '../gate/ledger'
+import type { Unclaimed } from '../gate/ledger'
 import type { Refusal } from '../gate/policy'
 import { Quiet } from '../gate/quiet'
 import type { ServerKey } from '../gate/server-key'
@@ -12,6 +12,7 @@ import type { Tap } from '../gate/tap'
 import { isZeroAddress } from '../protocol/address'
 import { datagramIdentity } from '../protocol/datagram'
 import { formatService } from '../protocol/service'
+import { inOneLine } from '../system/fault'
 import { isoTime } from '../system/time'
 import { whyAhead } from './ahead'
 import type { RefusedBy } from './allowed'
@@ -75,10 +76,12 @@ export class Refusals {
   }
 
   /** A knock that could not be claimed; its own source saying it again is no news, and is counted. */
-  ofUnclaimed(knock: Knock, key: ServerKey, outcome: Exclude<Claim['outcome'], 'spent'>): void {
-    if (outcome === 'retransmitted') this.retransmits++
-    else if (outcome === 'full') this.ofKnock(knock, key, 'ledger-unavailable', { reason: 'the ledger is full for this key' })
-    else this.ofKnock(knock, key, outcome, outcome === 'stale' ? { reason: this.#whyBelow(knock, key) } : {})
+  ofUnclaimed(knock: Knock, key: ServerKey, claim: Unclaimed): void {
+    if (claim.outcome === 'retransmitted') this.retransmits++
+    else if (claim.outcome === 'unavailable') this.ofKnock(knock, key, 'ledger-unavailable', { reason: inOneLine(claim.reason) })
+    else if (claim.outcome === 'full')
+      this.ofKnock(knock, key, 'ledger-unavailable', { reason: 'the ledger is full for this key' })
+    else this.ofKnock(knock, key, claim.outcome, claim.outcome === 'stale' ? { reason: this.#whyBelow(knock, key) } : {})
   }
 
   /** How many refusals of each key were not said: who has a key must not fill the log, and is not to be overlooked either. */

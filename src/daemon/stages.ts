@@ -3,7 +3,7 @@ import type { Chronicle } from '../gate/chronicle'
 import type { Now } from '../gate/clock'
 import type { Firewall } from '../gate/firewall'
 import type { Leases } from '../gate/leases'
-import type { Ledger } from '../gate/ledger'
+import type { OneTimeRule } from '../gate/ledger'
 import type { Listener } from '../gate/listener/listener'
 import type { Passcodes } from '../gate/passcodes/passcodes'
 
@@ -12,7 +12,7 @@ export interface Stages {
   readonly listener: Listener
   /** Absent where none are heard. */
   readonly passcodes?: Passcodes
-  readonly ledger: Ledger
+  readonly ledger: OneTimeRule
   readonly leases: Leases
   readonly firewall: Firewall
   /** Absent where nobody wants to be told afterwards. */

@@ -28,10 +28,33 @@ export interface LedgerFile {
  */
 type Known = 'replayed' | 'retransmitted' | 'stale' | 'unknown'
 
-/** What became of a claim. `spent`: it was free and is now this knock's own, once `durable` resolves. */
-export type Claim =
+/** What is noted of a knock, in memory. `spent`: it was free and is this knock's own now, once `durable` resolves. */
+export type Noted =
   | { readonly outcome: 'spent'; readonly durable: Promise<void> }
   | { readonly outcome: Exclude<Known, 'unknown'> | 'full' }
+
+/**
+ * What became of a claim. `spent`: it was free and is this knock's own, durably; `full`: there is no room for another one of its key; `revoked`: the
+ * key is, as the ledger that several gateways share knows before this one; `unavailable`: nobody knows, so that it is dead.
+ */
+export type Claim = { readonly outcome: 'spent' } | Unclaimed
+
+/** A claim that came to nothing. */
+export type Unclaimed =
+  | { readonly outcome: Exclude<Known, 'unknown'> | 'full' | 'revoked' }
+  | { readonly outcome: 'unavailable'; readonly reason: string }
+
+/** The one-time rule as the pipeline asks it: that of one machine, or of several that share it. */
+export interface OneTimeRule {
+  /** What is known of a knock. Asking claims nothing. */
+  ask(knock: Knock, fingerprint: string): Known
+  /** The source that was first to say a knock; null: nobody has said it, or that is not known here. */
+  firstSource(knock: Knock, fingerprint: string): string | null
+  /** When a key opens again whose floor is ahead of the clock: see {@link Ledger.opensAt}. */
+  opensAt(fingerprint: string, period: number, wall: number): { base: number | null; own: number | null }
+  /** Claims a knock: act only where it comes to be `spent`. It never rejects. */
+  claim(knock: Knock, fingerprint: string): Promise<Claim>
+}
 
 /**
  * Knocks of one key in one window. Only the holder of a key who sends hundreds of different ones a second reaches it, and shuts out
@@ -56,7 +79,7 @@ interface Account {
 }
 
 /** The one-time rule: a knock is accepted only if it is not in the ledger and its window is not below the floor. */
-export class Ledger {
+export class Ledger implements OneTimeRule {
   readonly #file: LedgerFile
   readonly #skew: number
   readonly #accounts = new Map<string, Account>()
@@ -110,11 +133,23 @@ export class Ledger {
     return this.#accounts.get(name(fingerprint, key.period))?.windows.get(window)?.get(v)
   }
 
+  /** Claims a knock, in memory in this very tick, as {@link Ledger.note}. */
+  async claim(knock: Knock, fingerprint: string): Promise<Claim> {
+    const noted = this.note(knock, fingerprint)
+    if (noted.outcome !== 'spent') return noted
+    try {
+      await noted.durable
+      return { outcome: 'spent' }
+    } catch (error) {
+      return { outcome: 'unavailable', reason: error instanceof Error ? error.message : String(error) }
+    }
+  }
+
   /**
-   * Claims a knock, in memory at once and on the disk by `durable`: act only when that resolves.
+   * Notes a knock, in memory at once and on the disk by `durable`: act only when that resolves.
    * A future knock is written down too, so that nobody can play it when its window comes, but raises no floor.
    */
-  claim(knock: Knock, fingerprint: string): Claim {
+  note(knock: Knock, fingerprint: string): Noted {
     const known = this.ask(knock, fingerprint)
     if (known !== 'unknown') return { outcome: known }
     const { window, v, source, arrival } = knock

@@ -53,7 +53,7 @@ report(async () => {
   const { ledger, disk } = await openLedger(join(folder, 'ledger'), 1, Date.now(), true, () => {})
   const bare = await open(join(folder, 'bare'), 'a')
   const claim = async (window: number) => {
-    const claimed = ledger.claim(knockOf(window), fingerprint)
+    const claimed = ledger.note(knockOf(window), fingerprint)
     if (claimed.outcome !== 'spent') throw new Error(`a claim is ${claimed.outcome}`)
     await claimed.durable
   }

@@ -36,7 +36,7 @@ interface Saying {
 function knock({ window = WINDOW, v = 'a', source = SOURCE, arrival = 'timely', period = 30 }: Saying = {}): Knock {
   return { key: keys[period], window, v, source, arrival, destination: '198.51.100.1', heard: 0, request: requestOf(1) }
 }
-const claim = (ledger: Ledger, saying: Saying = {}, fingerprint = KEY) => ledger.claim(knock(saying), fingerprint).outcome
+const claim = (ledger: Ledger, saying: Saying = {}, fingerprint = KEY) => ledger.note(knock(saying), fingerprint).outcome
 
 describe('a knock is accepted', () => {
   it('when it is new', () => {
@@ -106,7 +106,7 @@ describe('a knock that has been accepted', () => {
     const disk = new Disk()
     const ledger = disk.start()
     disk.broken = true
-    const first = ledger.claim(knock(), KEY)
+    const first = ledger.note(knock(), KEY)
     await expect(first.outcome === 'spent' && first.durable).rejects.toThrow('no space left')
     disk.broken = false
     expect(claim(ledger, { source: OTHER })).toBe('replayed')
@@ -114,7 +114,7 @@ describe('a knock that has been accepted', () => {
 
   it('is on the disk when its claim is durable', async () => {
     const disk = new Disk()
-    const first = disk.start().claim(knock(), KEY)
+    const first = disk.start().note(knock(), KEY)
     if (first.outcome === 'spent') await first.durable
     expect(disk.records).toEqual([{ kind: 'spent', fingerprint: KEY, period: 30, window: WINDOW, v: 'a', floor: WINDOW - 2 }])
   })
@@ -440,7 +440,7 @@ describe('whatever is claimed, restarted, compacted, broken, mended and set', ()
         const now = Math.floor((clock * 30) / period)
         const window = now + step.ahead
         const arrival = step.ahead < -skew ? 'stale' : step.ahead > skew ? 'future' : 'timely'
-        const claim = ledger.claim(knock({ window, v, source, arrival, period }), fingerprint)
+        const claim = ledger.note(knock({ window, v, source, arrival, period }), fingerprint)
         const durable = claim.outcome === 'spent' && (await claim.durable.then(() => true).catch(() => false))
         if (durable) accepted(`${fingerprint} ${period} ${window} ${v}`)
         if (durable && (window - skewThen) * period <= rebasedAt) tooLate(`${fingerprint} ${period} ${window} ${v}`)

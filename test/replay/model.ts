@@ -274,7 +274,7 @@ class Model {
   /** The ledger of a life, brought to its state by the claims that it has had. */
   #ledger({ began, claims, skew }: Life, appended: LedgerRecord[] = []): Ledger {
     const ledger = ledgerOf(began, skew, appended)
-    for (const { knock, arrival } of claims) ledger.claim(this.#knock(knock, arrival), FINGERPRINT)
+    for (const { knock, arrival } of claims) ledger.note(this.#knock(knock, arrival), FINGERPRINT)
     appended.length = 0
     return ledger
   }
@@ -283,12 +283,12 @@ class Model {
   #claim(state: State, life: Life, knock: number, arrival: 'timely' | 'future'): LedgerRecord | null {
     const appended: LedgerRecord[] = []
     const ledger = this.#conduct.claimsOnDisk ? ledgerOf(state.disk, life.skew, appended) : this.#ledger(life, appended)
-    const { outcome } = ledger.claim(this.#knock(knock, arrival), FINGERPRINT)
+    const { outcome } = ledger.note(this.#knock(knock, arrival), FINGERPRINT)
     return outcome === 'spent' ? appended[0] : null
   }
 
   #isFree(knock: number, records: readonly LedgerRecord[]): boolean {
-    return ledgerOf(records, this.#bounds.skews[0], []).claim(this.#knock(knock, 'timely'), FINGERPRINT).outcome === 'spent'
+    return ledgerOf(records, this.#bounds.skews[0], []).note(this.#knock(knock, 'timely'), FINGERPRINT).outcome === 'spent'
   }
 
   #window(knock: number): number {

@@ -54,7 +54,7 @@ async function start(path: string, { isNew = false, skew = 1 } = {}) {
   const { ledger, disk } = await openLedger(path, skew, WALL, isNew, (message) => warnings.push(message))
   open.push(disk)
   const claim = async (n: number, window?: number) => {
-    const claimed = ledger.claim(knock(n, window), FINGERPRINT)
+    const claimed = ledger.note(knock(n, window), FINGERPRINT)
     if (claimed.outcome === 'spent') await claimed.durable
     return claimed.outcome
   }
@@ -269,7 +269,7 @@ describe('a ledger that knows nothing of the past', () => {
   it('keeps dead what could still be read of a damaged one', async () => {
     const path = put(scratch(), 'ledger', file([spent(NOW + 5), spent(NOW + 6)]).subarray(0, -1))
     const { ledger } = await start(path)
-    expect(ledger.claim({ ...knock(0, NOW + 5), v: V }, FINGERPRINT).outcome).toBe('replayed')
+    expect(ledger.note({ ...knock(0, NOW + 5), v: V }, FINGERPRINT).outcome).toBe('replayed')
   })
 })
 
