@@ -47,10 +47,7 @@ export function deriveKey(material: KeyMaterial): Key {
   if (!Number.isInteger(period) || period < MIN_PERIOD || period > MAX_PERIOD) {
     throw new RangeError(`"period" expected ${MIN_PERIOD} to ${MAX_PERIOD} seconds, got ${period}`)
   }
-  const prk = hkdfExtract(secret, utf8ToBytes('knockturn/1'))
-  const label = utf8ToBytes(server)
-  const subkey = (name: string, length: number) =>
-    hkdfExpand(prk, concatBytes(utf8ToBytes(name), Uint8Array.of(0), label), length)
+  const subkey = subkeys(material)
   const key = {
     ...material,
     rendezvousKey: subkey('rendezvous', 32),
@@ -63,6 +60,16 @@ export function deriveKey(material: KeyMaterial): Key {
   // A key that ends up in a log, in JSON or in an error by mistake says its name and nothing else.
   const name = () => `[key ${bytesToHex(key.fingerprint)}]`
   return Object.defineProperties(key, { toJSON: { value: name }, [INSPECT]: { value: name } })
+}
+
+/** One more subkey, which a client does not need. @param name of docs/protocol.md's @param length bytes */
+export const deriveSubkey = (material: Pick<KeyMaterial, 'secret' | 'server'>, name: string, length: number): Uint8Array =>
+  subkeys(material)(name, length)
+
+function subkeys({ secret, server }: Pick<KeyMaterial, 'secret' | 'server'>) {
+  const prk = hkdfExtract(secret, utf8ToBytes('knockturn/1'))
+  const label = utf8ToBytes(server)
+  return (name: string, length: number) => hkdfExpand(prk, concatBytes(utf8ToBytes(name), Uint8Array.of(0), label), length)
 }
 
 /** The method that console.log and util.inspect ask for, in Node; elsewhere nobody asks. */

@@ -1,0 +1,28 @@
+import type { Now } from '../../gate/clock'
+import type { Header, Row } from './etcd/etcd'
+import type { Base } from './rows'
+
+/** What a gateway knows of its fleet at a moment. */
+export interface Link {
+  /** This gateway's name. */
+  readonly gateway: string
+  /** Why nothing new opens right now, in a line; null: nothing stands in the way. */
+  refusal(now: Now): string | null
+  /** The base, and its text as etcd has it; null: it is not known yet. */
+  readonly base: { readonly base: Base; readonly value: string } | null
+  /** By how many milliseconds the clock of a gateway that speaks may be ahead of this one's; 0: none is. */
+  ahead(now: Now): number
+  /** What is to be kept of a moment before a request is sent, for {@link Link.believes}. */
+  mark(): number
+  /** Whether an answer is by the etcd that this gateway has known: one that was restored has forgotten what was spent, and is told from now on. */
+  believes(mark: number, header: Header): boolean
+  /** Somebody has seen a sign that what is known is not what etcd has: it is looked at now. */
+  look(): void
+}
+
+/** Hears what is shared: all of it at first and after each break, and then what changes. */
+export interface SharedRows {
+  reset(rows: readonly Row[]): void
+  put(row: Row): void
+  removed(row: string): void
+}
