@@ -31,9 +31,12 @@ export async function keepFault<T>(faults: Fault[], act: () => Promise<T> | T): 
   }
 }
 
+/** What was thrown, as an error. */
+export const asError = (thrown: unknown): Error => (thrown instanceof Error ? thrown : new Error(String(thrown)))
+
 /** The one line of any error, for a log or a fault's message. */
 export function reason(error: unknown): string {
-  const [line] = (error instanceof Error ? error.message : String(error)).split('\n')
+  const [line] = asError(error).message.split('\n')
   // Node names the path behind a comma; whoever asks for the reason has said it in front.
   return line.replace(/, \w+ '.*'$/, '')
 }

@@ -1,27 +1,14 @@
 import type { Logger } from 'pino'
-import {
-  type Batch,
-  type Entry,
-  isLease,
-  isLock,
-  type Lease,
-  type Lock,
-  nameOf,
-  type Standing,
-  type Table,
-} from '../../gate/firewall'
+import { type Batch, type Entry, isLease, isLock, type Lease, nameOf, type Standing, type Table } from '../../gate/firewall'
 import { Quiet } from '../../gate/quiet'
 import { formatService } from '../../protocol/service'
 import { inOneLine } from '../../system/fault'
 import type { CommandConfig } from './config'
-import { type Kept, readKept, writeKept } from './kept'
 import { readListed, type Way, wayName } from './listed'
 import { type Printed, ProgramError, runProgram } from './program'
+import { endOf, newWay, type Opened, putOff, Ways, type Work } from './ways'
 import { fill, uses, type Words } from './words'
 
-/** Milliseconds from one failure to the next try: doubled up to the last. */
-const FIRST_WAIT = 1_000
-const LAST_WAIT = 60_000
 /** Milliseconds between two looks at the list: it may be a login to another machine. */
 const LIST_PACE = 60_000
 /** The same is told once in so many milliseconds. */
@@ -32,33 +19,6 @@ const MAX_WAYS = 2_048
 const ROUND = 5_000
 /** By what a program is asked to close what nobody knows any more. */
 const UNKNOWN = 'unknown'
-
-/** A way in, and how it stands with it. */
-interface Opened extends Way {
-  /** By what names the program knows it: those of the lease that was the first. */
-  readonly lease: string
-  readonly key: string
-  /** The leases that it is open for, by our account. None: it may be open, and is to be closed. */
-  leases: readonly Lease[]
-  /** Whether the program has said that it is open, and nothing since. */
-  isOpen: boolean
-  /** Whether it was to be closed when it was last tried. */
-  isEnding: boolean
-  /** Whether the program may have opened it: then it has to be closed. */
-  isTouched: boolean
-  /** Until when the program was told to open it; null: until it is closed */
-  end: number | null
-  failures: number
-  /** Not to be tried again before, in steady milliseconds, and why. */
-  notBefore: number
-  reason: string
-}
-
-/** A way, and the leases that it is to be open for. */
-interface Work {
-  readonly way: Opened
-  readonly next: readonly Lease[]
-}
 
 /** What a table of a user's program works with. */
 export interface Surroundings {
@@ -80,25 +40,20 @@ export class ProgramTable implements Table {
   readonly maxRemoved = Infinity
   readonly countsConnections = false
   readonly #config: CommandConfig
-  readonly #path: string
   readonly #left: (entry: Entry) => number
   readonly #log: Surroundings['log']
   readonly #quiet = new Quiet(QUIET)
   /** Whether the far side is told how long a way may be open. */
   readonly #isTimed: boolean
-  readonly #ways = new Map<string, Opened>()
-  #locks: readonly Lock[] = []
-  #isRead = false
-  /** What the file says; null: nobody knows. */
-  #written: string | null = JSON.stringify(NOTHING)
+  readonly #ways: Ways
   #listedNext = 0
 
   constructor({ config, path, left, log }: Surroundings) {
     this.#config = config
-    this.#path = path
     this.#left = left
     this.#log = log
     this.#isTimed = uses(config.open, 'seconds')
+    this.#ways = new Ways(path, log, this.#quiet)
   }
 
   holds(): boolean {
@@ -110,13 +65,13 @@ export class ProgramTable implements Table {
   }
 
   async read(): Promise<Standing> {
-    await this.#restore()
+    await this.#ways.restore()
     await this.#lookAtList()
-    await this.#write([])
+    await this.#ways.write([])
     const now = steadyNow()
-    const ways = [...this.#ways.values()]
+    const ways = this.#ways.all()
     return {
-      entries: [...ways.flatMap(({ leases }) => leases), ...this.#locks],
+      entries: [...ways.flatMap(({ leases }) => leases), ...this.#ways.locks],
       isWhole: true,
       // Then it is written anew: what is in doubt is opened again, and what nobody has is closed.
       isOutdated: ways.some((way) => way.notBefore <= now && (way.leases.length === 0 || !(way.isOpen || way.isEnding))),
@@ -124,30 +79,30 @@ export class ProgramTable implements Table {
   }
 
   async change({ add, remove }: Batch): Promise<void> {
-    await this.#restore()
+    await this.#ways.restore()
     const gone = new Set(remove.map(({ entry }) => nameOf(entry)))
     // What was to be closed is still to be, whether or not it is asked for again.
-    const leases = [...this.#ways.values()].flatMap((way) => (way.isEnding ? [] : way.leases))
-    await this.rewrite([...leases, ...this.#locks].filter((entry) => !gone.has(nameOf(entry))).concat(add))
+    const leases = this.#ways.all().flatMap((way) => (way.isEnding ? [] : way.leases))
+    await this.rewrite([...leases, ...this.#ways.locks].filter((entry) => !gone.has(nameOf(entry))).concat(add))
   }
 
   async rewrite(entries: readonly Entry[]): Promise<void> {
-    await this.#restore()
-    this.#locks = entries.filter(isLock)
+    await this.#ways.restore()
+    this.#ways.locks = entries.filter(isLock)
     const next = new Map<string, Lease[]>()
     for (const lease of entries.filter(isLease)) {
       const name = wayName(lease)
       next.set(name, [...(next.get(name) ?? []), lease])
-      if (!this.#ways.has(name)) this.#ways.set(name, newWay(lease, lease.id, lease.key))
+      if (!this.#ways.has(lease)) this.#ways.add(newWay(lease, lease.id, lease.key))
     }
-    const works = [...this.#ways].map(([name, way]): Work => ({ way, next: next.get(name) ?? [] }))
+    const works = this.#ways.all().map((way): Work => ({ way, next: next.get(wayName(way)) ?? [] }))
     const ends = works.filter((work) => work.next.length === 0)
     const isToOpen = ({ way, next }: Work) => next.length > 0 && (!way.isOpen || (this.#isTimed && endOf(next) !== way.end))
     const openings = works.filter(isToOpen)
     for (const work of works) if (work.next.length > 0 && !isToOpen(work)) work.way.leases = work.next
-    const unwritten = await this.#write([...ends, ...openings])
+    const unwritten = await this.#ways.write([...ends, ...openings])
     const failures = [...(await this.#closeAll(ends)), ...(await this.#openAll(openings, unwritten))]
-    await this.#write([])
+    await this.#ways.write([])
     if (failures.length > 0) throw new Error(failures[0])
   }
 
@@ -166,7 +121,7 @@ export class ProgramTable implements Table {
       if (way.notBefore <= steadyNow() && !isLate) {
         const error: ProgramError | null = hung ?? (await this.#call('close', this.#config.close, way, way.leases))
         if (!error) {
-          this.#ways.delete(wayName(way))
+          this.#ways.forget(way)
           continue
         }
         if (error.isHung) hung = error
@@ -202,7 +157,7 @@ export class ProgramTable implements Table {
       if (isAsked) failures.push(way.reason)
       else this.#tell(way)
       // One that the program has never been asked to open need not be closed.
-      if (!way.isTouched) this.#ways.delete(wayName(way))
+      if (!way.isTouched) this.#ways.forget(way)
     }
     return failures
   }
@@ -249,20 +204,6 @@ export class ProgramTable implements Table {
 
   // ---- what is open
 
-  async #restore(): Promise<void> {
-    if (this.#isRead) return
-    const kept = await readKept(this.#path)
-    const { ways, locks } = kept
-    for (const { leases, isOpen, lease, key, ...way } of ways) {
-      const own = leases.map((one) => ({ ...one, ...way, once: false }))
-      const opened = { leases: own, isOpen, isEnding: own.length === 0, isTouched: true, end: endOf(own) }
-      this.#ways.set(wayName(way), Object.assign(newWay(way, lease, key), opened))
-    }
-    this.#locks = locks
-    this.#written = JSON.stringify(kept)
-    this.#isRead = true
-  }
-
   /** Compares what the program lists with our account, now and then. */
   async #lookAtList(): Promise<void> {
     const { list, timeLimit } = this.#config
@@ -283,75 +224,20 @@ export class ProgramTable implements Table {
     // What ends meanwhile may have ended there already. A line that is not understood may be any way's.
     const isLost = (way: Opened) =>
       way.isOpen && !there.has(wayName(way)) && way.leases.some((lease) => this.#left(lease) > timeLimit * 1000)
-    const lost = odd === null ? [...this.#ways.values()].filter(isLost) : []
+    const lost = odd === null ? this.#ways.all().filter(isLost) : []
     for (const way of lost) way.isOpen = false
     if (lost.length > 0) this.#log.warn({ count: lost.length }, "the program's list lacks open leases: opening them again")
     const room = Math.max(0, MAX_WAYS - this.#ways.size)
-    const strays = ways.filter((way) => !this.#ways.has(wayName(way))).slice(0, room)
+    const strays = ways.filter((way) => !this.#ways.has(way)).slice(0, room)
     for (const { lease, ...way } of strays) {
       const stray = Object.assign(newWay(way, lease ?? UNKNOWN, UNKNOWN), { isEnding: true, isTouched: true })
-      this.#ways.set(wayName(way), stray)
+      this.#ways.add(stray)
     }
     if (strays.length > 0) this.#log.warn({ count: strays.length }, 'the program lists what no lease opens: closing it')
   }
-
-  /**
-   * Writes down what may be open, where that has changed.
-   * @param works what is about to be done: a way that is to be closed is no lease's any more, and none is open for sure
-   * @returns why it could not be written; null where it is
-   */
-  async #write(works: readonly Work[]): Promise<string | null> {
-    const soon = new Map(works.map(({ way, next }) => [way, next]))
-    const kept: Kept = {
-      ways: [...this.#ways.values()].map((way) => ({
-        address: way.address,
-        protocol: way.protocol,
-        port: way.port,
-        lease: way.lease,
-        key: way.key,
-        isOpen: way.isOpen && !soon.has(way),
-        leases: (soon.get(way) ?? (way.isEnding ? [] : way.leases)).map(({ id, key, fingerprint, until }) => ({
-          id,
-          key,
-          fingerprint,
-          until,
-        })),
-      })),
-      locks: this.#locks.map(({ id, key, fingerprint, address, until }) => ({ id, key, fingerprint, address, until })),
-    }
-    const text = JSON.stringify(kept)
-    if (text === this.#written) return null
-    this.#written = null
-    try {
-      await writeKept(this.#path, kept)
-      this.#written = text
-      return null
-    } catch (error) {
-      const reason = `${this.#path}: cannot be written: ${inOneLine(error)}`
-      if (this.#quiet.may('write', steadyNow())) this.#log.error({ reason }, 'cannot write down what is open: nothing opens')
-      return reason
-    }
-  }
 }
-
-const NOTHING: Kept = { ways: [], locks: [] }
 
 /** Characters of a line of a list that are said back. */
 const MAX_LINE = 100
 
 const steadyNow = (): number => performance.now()
-
-const newWay = ({ address, protocol, port }: Way, lease: string, key: string): Opened => ({
-  ...{ address, protocol, port, lease, key },
-  ...{ leases: [], isOpen: false, isEnding: false, isTouched: false, end: null, failures: 0, notBefore: 0, reason: '' },
-})
-
-function putOff(way: Opened, reason: string): void {
-  way.notBefore = steadyNow() + Math.min(FIRST_WAIT * 2 ** way.failures, LAST_WAIT)
-  way.failures++
-  way.reason = reason
-}
-
-/** When the last of these leases ends; null: one of them only when it is closed */
-const endOf = (leases: readonly Lease[]): number | null =>
-  leases.some(({ until }) => until === null) ? null : Math.max(...leases.map(({ until }) => until ?? 0))

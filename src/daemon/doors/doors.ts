@@ -2,8 +2,9 @@ import type { Entry } from '../../gate/firewall'
 import type { Leases } from '../../gate/leases'
 import { Quiet } from '../../gate/quiet'
 import type { Stages } from '../stages'
+import type { Adopted } from './plan'
 import type { Outcome } from './waiting'
-import { type Adopted, TableWorker } from './worker'
+import { TableWorker } from './worker'
 
 /** A firewall that fails is told of once in so many milliseconds, whatever it fails at. */
 const QUIET = 60_000

@@ -1,6 +1,7 @@
 import type { Now } from '../../gate/clock'
 import { type Batch, type Entry, isLease, type Lease, leaseName, nameOf, type Table } from '../../gate/firewall'
 import type { Leases, Why } from '../../gate/leases'
+import type { Outcome, Waiter } from './waiting'
 
 /** What the kernel has ended by itself is swept up when nobody waits for a door, or when it has lain there for so many milliseconds. */
 const LATEST_SWEEP = 10_000
@@ -13,6 +14,12 @@ export interface Due {
   /** When it became due, and when it may be tried: in steady milliseconds. */
   readonly since: number
   readonly notBefore: number
+}
+
+/** What an earlier run has left in force, and how long the kernel keeps it, in milliseconds, where it says so. */
+export interface Adopted {
+  readonly entries: readonly Entry[]
+  readonly left: ReadonlyMap<Entry, number>
 }
 
 /** What stands in a table as far as we know, what of it is due to change, and so what to change next. */
@@ -179,5 +186,14 @@ export class Plan {
     if (!heir || this.stands(heir)) return false
     const due = this.dueOf(heir)
     return due === undefined || due.notBefore > steady || !isMeant(due)
+  }
+
+  /** What has become of what somebody waits for; null: that is still to come. */
+  outcomeOf({ entry, for: what }: Waiter): Outcome | null {
+    if (what === 'gone') return this.stands(entry) ? null : 'ended'
+    const heir = this.heirOf(entry)
+    // One that was closed while it was put in force has been in force.
+    if (this.stands(heir ?? entry)) return 'in force'
+    return heir ? null : 'ended'
   }
 }

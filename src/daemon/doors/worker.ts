@@ -3,28 +3,18 @@ import type { Now } from '../../gate/clock'
 import { type Batch, type Entry, isLease, nameOf, Refused, type Table } from '../../gate/firewall'
 import type { Leases, Why } from '../../gate/leases'
 import type { Quiet } from '../../gate/quiet'
-import { explained, inOneLine } from '../../system/fault'
+import { asError, explained, inOneLine } from '../../system/fault'
 import type { Stages } from '../stages'
 import { Ends } from './ends'
 import { Hold } from './hold'
-import { type Due, Plan } from './plan'
+import { LOOK, Looks } from './looks'
+import { type Adopted, type Due, Plan } from './plan'
 import { type Outcome, type Waiter, Waiting } from './waiting'
 
-/** Milliseconds between two looks at the firewall, at least: other programs flush it. */
-const LOOK = 5_000
-/** The next look waits for so many times as long as the last one took, and no longer than {@link LATEST_LOOK}: with 20,000 leases it takes 3 s. */
-const REST = 20
-const LATEST_LOOK = 60_000
 /** What could not be taken away is tried again after this many milliseconds. */
 const RETRY = 1_000
 
 const RESTORED = 'another program changed the firewall: our rules have been restored'
-
-/** What an earlier run has left in force, and how long the kernel keeps it, in milliseconds, where it says so. */
-export interface Adopted {
-  readonly entries: readonly Entry[]
-  readonly left: ReadonlyMap<Entry, number>
-}
 
 /** Looks after one table: one change at a time. */
 export class TableWorker {
@@ -41,11 +31,7 @@ export class TableWorker {
   /** Whether the table was found in disorder, so that it has to be written anew, and when that may be tried. */
   #isBroken = false
   #notBefore = 0
-  #looked: number
-  /** Milliseconds from the last look to the next one. */
-  #pace = LOOK
-  /** Whether another program may have changed the table since the last look. */
-  #isAlarmed = false
+  readonly #looks: Looks
   readonly #hold: Hold
   #unreadable = new Error('the firewall rules have not been read')
   /** What to say when the table is in order again. */
@@ -63,17 +49,18 @@ export class TableWorker {
     this.#ends = new Ends(log)
     this.#plan = new Plan(table, leases, (lease) => this.#ends.opened(lease))
     this.#hold = new Hold(table, () => this.wake())
-    this.#looked = now().steady
+    this.#looks = new Looks(now().steady)
   }
 
   /** Reads back what stands in the table. @throws where it can't be read */
   async adopt(): Promise<Adopted> {
+    this.#looks.began(this.#now().steady)
     const { entries, left, isWhole, isOutdated } = await this.table.read()
     const isSingle = this.#plan.stand(entries)
     for (const lease of entries.filter(isLease)) this.#ends.opened(lease)
     this.#isBroken = !isWhole || isOutdated === true || !isSingle
     if (!isWhole) this.#news = `${this.table.name}: our chains were missing and have been restored`
-    this.#looked = this.#now().steady
+    this.#looks.ended(this.#now().steady)
     return { entries: [...this.#plan.standing()], left: left ?? new Map() }
   }
 
@@ -128,11 +115,10 @@ export class TableWorker {
   async #work(): Promise<void> {
     for (;;) {
       const { steady } = this.#now()
-      const isUrgent = this.#isUnknown && (!this.#waiting.isEmpty || steady - this.#looked >= RETRY)
+      const isUrgent = this.#isUnknown && (!this.#waiting.isEmpty || steady - this.#looks.last >= RETRY)
       const isMany = (this.#compose()?.remove.length ?? 0) > this.table.maxRemoved
       // Never written anew from memory alone: the one connection of a lease that has been taken away meanwhile may have been used.
-      if (isUrgent || steady - this.#looked >= this.#pace || this.#isAlarmed || this.#mustRewrite() || isMany)
-        await this.#look(!this.#isUnknown)
+      if (isUrgent || this.#looks.isDue(steady) || this.#mustRewrite() || isMany) await this.#look(!this.#isUnknown)
       const batch = this.#compose()
       if (!batch) return this.#tell()
       if (this.#isUnknown) return this.#fail(batch, this.#unreadable)
@@ -150,7 +136,7 @@ export class TableWorker {
 
   /** Another program may have changed the table: it is looked at now. */
   alarm(): void {
-    this.#isAlarmed = true
+    this.#looks.alarm()
     this.#hold.ask()
   }
 
@@ -274,8 +260,7 @@ export class TableWorker {
    * @param isOthers whether a difference is another program's doing, and not that of a change of ours of which nobody knew how it ended
    */
   async #look(isOthers: boolean): Promise<void> {
-    const began = this.#now().steady
-    this.#isAlarmed = false
+    this.#looks.began(this.#now().steady)
     if (this.#hold.running) await this.#hold.running
     const wasHeld = this.#hold.takeMissing()
     const found = await this.table.read().catch((error) => {
@@ -283,8 +268,7 @@ export class TableWorker {
       return null
     })
     const now = this.#now()
-    this.#looked = now.steady
-    this.#pace = Math.min(Math.max(LOOK, REST * (now.steady - began)), LATEST_LOOK)
+    this.#looks.ended(now.steady)
     if (!found) {
       if (this.#quiet.may(`unreadable ${this.table.name}`, now.steady))
         this.#log.error(explained(this.#unreadable), 'cannot check the firewall rules')
@@ -314,16 +298,6 @@ export class TableWorker {
       (lease) => this.#plan.standsAnyhow(lease),
       (lease) => this.#plan.heirOf(lease) !== undefined,
     )
-    this.#waiting.tell((waiter) => this.#outcomeOf(waiter))
-  }
-
-  #outcomeOf({ entry, for: what }: Waiter): Outcome | null {
-    if (what === 'gone') return this.#plan.stands(entry) ? null : 'ended'
-    const heir = this.#plan.heirOf(entry)
-    // One that was closed while it was put in force has been in force.
-    if (this.#plan.stands(heir ?? entry)) return 'in force'
-    return heir ? null : 'ended'
+    this.#waiting.tell((waiter) => this.#plan.outcomeOf(waiter))
   }
 }
-
-const asError = (error: unknown): Error => (error instanceof Error ? error : new Error(String(error)))
