@@ -9,6 +9,7 @@ import { EXIT } from '../src/cli/voice'
 import { findings, OTHER_WAYS, ofTouches } from '../src/client/diagnosis'
 import type { Evidence, Finding } from '../src/client/evidence'
 import { type Config, readConfig } from '../src/daemon/config'
+import type { FleetConfig } from '../src/daemon/fleet/config'
 import { formatKeyFile, type KeyFile, parseKeyFile } from '../src/keys/key-file'
 import { windowAt } from '../src/protocol/key'
 import { compose } from '../src/protocol/knock'
@@ -202,10 +203,15 @@ describe('the page of the config', () => {
   it('explains every entry of the config, and no other', async () => {
     // A program's table has its entries where there is one.
     const program = '[firewall.command]\nopen = ["door", "{address}"]\nclose = ["door", "{address}"]'
-    const { firewall, ...rest } = (await parsed(`server = ""\n${program}`)) as Config
+    const shared = '[ledger]\netcd = ["https://10.0.0.1:2379"]'
+    const { firewall, ledger, ...rest } = (await parsed(`server = ""\n${program}\n${shared}`)) as Config
     // What six entries say is one guard.
     const guard = { guard: 0, public: 0, guardExcept: 0, guardNetworks: 0, failOpenTo: 0, failOpenAfter: 0 }
-    expect(set(entries('THE CONFIG'))).toEqual(set(entriesOf({ ...rest, firewall: { ...firewall, ...guard } })))
+    // What a fleet has in groups stands beside the path.
+    const { fleet, ...file } = ledger
+    const { endpoints: etcd, tls, ...others } = fleet as FleetConfig
+    const all = { ...rest, firewall: { ...firewall, ...guard }, ledger: { ...file, ...others, ...tls, etcd } }
+    expect(set(entries('THE CONFIG'))).toEqual(set(entriesOf(all)))
   })
 
   it('explains every entry of a key file, and no other', () => {

@@ -13,12 +13,12 @@ import { leadingTo, readToml } from '../system/toml'
 import { text, whole } from '../system/toml-entries'
 import { type CommandConfig, commandSchema } from './command/config'
 import { failOpenEntries, failOpenFault, failOpenOf } from './fail-open'
+import { type FleetConfig, fleetOf, ledgerSchema, SERVER_LEDGER } from './fleet/config'
 import { allBut, type Guard, merged, parseGuarded, parseInterface } from './guard'
 import { MAX_LEASES } from './nftables/elements'
 import { resolveAuto } from './saved-guard'
 
 export const SERVER_CONFIG = '/etc/knockturn/knockturn.toml'
-const SERVER_LEDGER = '/var/lib/knockturn/ledger'
 /** Longest config in bytes. */
 export const MAX_CONFIG = 64 * 1024
 /** Largest skew (docs/protocol.md, "Constants"). */
@@ -71,7 +71,8 @@ export interface Config {
     /** The user's own program; null where there is none, and never with the backend "command". */
     readonly command: CommandConfig | null
   }
-  readonly ledger: { readonly path: string }
+  /** The file; and what it shares with other gateways, null where it is alone. */
+  readonly ledger: { readonly path: string; readonly fleet: FleetConfig | null }
   readonly passcode: PasscodeConfig
 }
 
@@ -171,7 +172,7 @@ const table = v.strictObject({
     }),
     {},
   ),
-  ledger: v.optional(v.strictObject({ path: v.optional(path, SERVER_LEDGER) }), {}),
+  ledger: v.optional(ledgerSchema, {}),
   passcode: v.optional(v.pipe(passcodeSchema, ending), {}),
 })
 
@@ -291,7 +292,7 @@ export async function parseConfig(file: string, text: string): Promise<Read<Conf
         leasesPerKey: firewall.leases_per_key,
         command: firewall.command ?? null,
       },
-      ledger: { path: resolve(from, ledger.path) },
+      ledger: { path: resolve(from, ledger.path), fleet: fleetOf(ledger, from) },
       passcode: { base: passcode.base, pinDigits: passcode.pin_digits },
     },
   }

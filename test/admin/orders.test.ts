@@ -43,7 +43,7 @@ afterEach(async () => {
   for (const file of held.splice(0)) await file.close()
 })
 
-const config = () => ({ ledger: { path: ledger } })
+const config = () => ({ ledger: { path: ledger, fleet: null } })
 const folder = () => join(parent, 'state-orders')
 const give = (order: Order = CLOSE) => giveOrder(config(), order)
 

@@ -62,7 +62,7 @@ describe('the config', () => {
       taps: { source: 'nflog', file: null, target: 'nflog', group: 5, prefix: 'KNOCK: ' },
       datagram: { ports: [] },
       firewall: { backend: 'iptables', guard: NOTHING_GUARDED, leasesPerKey: 256, command: null },
-      ledger: { path: '/var/lib/knockturn/ledger' },
+      ledger: { path: '/var/lib/knockturn/ledger', fleet: null },
       passcode: { base: 48000, pinDigits: 4 },
     })
   })
@@ -82,7 +82,7 @@ describe('the config', () => {
         leasesPerKey: 7,
         command: null,
       },
-      ledger: { path: '/ledger' },
+      ledger: { path: '/ledger', fleet: null },
       passcode: { base: 700, pinDigits: 3 },
     })
   })
@@ -170,13 +170,13 @@ describe('the config', () => {
     })
     // Only packets have a payload, and no port is one of two kinds.
     const configs = records.map(({ datagram, firewall, ...plain }) => {
-      const config = { ...plain, firewall: { ...firewall, command: null } }
+      const config = { ...plain, ledger: { ...plain.ledger, fleet: null }, firewall: { ...firewall, command: null } }
       const isFree = (port: number) => port < config.passcode.base || port >= config.passcode.base + 120
       return { ...config, datagram: { ports: config.taps.source === 'nflog' ? datagram.ports.filter(isFree) : [] } }
     })
     await fc.assert(
       fc.asyncProperty(configs, async (config) => {
-        const { neverLock, taps, passcode, firewall, ...rest } = config
+        const { neverLock, taps, passcode, firewall, ledger, ...rest } = config
         const { file, ...plain } = taps
         const asked = { base: passcode.base, pin_digits: passcode.pinDigits }
         const { backend, guard, leasesPerKey } = firewall
@@ -188,7 +188,14 @@ describe('the config', () => {
           leases_per_key: leasesPerKey,
         }
         const source = file === null ? plain : { ...plain, file }
-        const said = { ...rest, never_lock: neverLock, taps: source, firewall: rules, passcode: asked }
+        const said = {
+          ...rest,
+          never_lock: neverLock,
+          taps: source,
+          firewall: rules,
+          ledger: { path: ledger.path },
+          passcode: asked,
+        }
         const { neverLock: blocks, ...others } = await read(stringify(said), folder)
         expect({ ...others, neverLock: blocks.map(({ bytes, bits }) => `${formatAddress(bytes)}/${bits}`) }).toEqual(config)
       }),

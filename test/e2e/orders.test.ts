@@ -33,7 +33,7 @@ describe.each(['nftables', 'iptables'] as const)('with %s', (backend) => {
     backend,
     keyOptions: ['--services', `${SSH}/tcp`, '--lock'],
   })
-  const config = () => ({ ledger: { path: gate.ledger } })
+  const config = () => ({ ledger: { path: gate.ledger, fleet: null } })
   const folder = () => ordersFolder(gate.ledger)
   const open = (host = client) => knocked(host, gate.daemon, gate.key, '-p', String(SSH))
   const sees = async (host = client) => (await host.connect(server.ipv4, SSH)).saw

@@ -217,7 +217,7 @@ describe('the next daemon', () => {
     const { chronicle, keeper } = await keep()
     chronicle.accepted(serverKey(1).fingerprint, { at: Date.now(), key: 'user1', source: HOME, action: 'open', windowsOff: 0 })
     await keeper.end()
-    config = { ...config, ledger: { path: join(folder, 'another') } }
+    config = { ...config, ledger: { path: join(folder, 'another'), fleet: null } }
     await keep()
     expect((await state())?.day.accepted).toBe(0)
   })
@@ -230,7 +230,7 @@ describe('a state is read', () => {
 
   it('not where it is of another ledger', async () => {
     await keep()
-    expect(await readState({ ledger: { path: join(folder, 'another') } })).toBeNull()
+    expect(await readState({ ledger: { path: join(folder, 'another'), fleet: null } })).toBeNull()
   })
 
   it('with when it was written', async () => {
