@@ -15,6 +15,7 @@ import { hmacSha256 } from '../../protocol/primitives'
  *     shared/lease/FINGERPRINT/tcp/22/ADDRESS      a lease
  *     shared/lock/FINGERPRINT/ADDRESS              a lock
  *     shared/gateway/NAME                          a gateway's own word of how it is
+ *     shared/keys/NAME                             the fingerprints of its keys
  *     shared/compacted                             when history was last let go of
  *
  * Leases and locks carry a code by their key's secret: whoever can write to etcd, and has no key, opens nothing.
@@ -42,6 +43,7 @@ export const spentRow = ({ key, window, v }: Pick<Knock, 'key' | 'window' | 'v'>
 export const floorRow = (fingerprint: string, period: number): string => `ledger/floor/${fingerprint}/${period}`
 export const revokedRow = (fingerprint: string): string => `${SHARED}revoked/${fingerprint}`
 export const gatewayRow = (name: string): string => `${SHARED}gateway/${name}`
+export const keysRow = (name: string): string => `${SHARED}keys/${name}`
 export const leaseRow = ({
   fingerprint,
   protocol,
@@ -51,11 +53,14 @@ export const leaseRow = ({
 export const lockRow = ({ fingerprint, address }: Pick<Lock, 'fingerprint' | 'address'>): string =>
   `${SHARED}lock/${fingerprint}/${address}`
 
+/** Where all leases begin. */
+export const LEASES = `${SHARED}lease/`
+
 /** What a shared row is of; null where it is none that this program knows. */
 export function readShared(
   row: string,
-): { readonly kind: 'base' | 'compacted' | 'revoked' | 'lease' | 'lock' | 'gateway'; readonly rest: string } | null {
-  const [, kind, rest = ''] = /^shared\/(base|compacted|revoked|lease|lock|gateway)(?:\/(.+))?$/.exec(row) ?? []
+): { readonly kind: 'base' | 'compacted' | 'revoked' | 'lease' | 'lock' | 'gateway' | 'keys'; readonly rest: string } | null {
+  const [, kind, rest = ''] = /^shared\/(base|compacted|revoked|lease|lock|gateway|keys)(?:\/(.+))?$/.exec(row) ?? []
   return kind === undefined ? null : { kind: kind as 'base', rest }
 }
 
@@ -181,7 +186,8 @@ function fleetKey(key: Key): Uint8Array {
   return known
 }
 
-function readJson<Output>(schema: v.GenericSchema<unknown, Output>, value: string): Output | null {
+/** Reads a value of a row; null where it is no JSON of this form. */
+export function readJson<Output>(schema: v.GenericSchema<unknown, Output>, value: string): Output | null {
   try {
     const read = v.safeParse(schema, JSON.parse(value), { abortEarly: true })
     return read.success ? read.output : null

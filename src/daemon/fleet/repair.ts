@@ -1,0 +1,35 @@
+import { bytesToHex } from '@noble/hashes/utils.js'
+import { behind, type Condition, type Transaction } from './etcd/etcd'
+import { BASE, type Base, formatBase, LEASES } from './rows'
+
+/** What a fleet's base becomes. */
+export interface Raising {
+  /** The newest that is known, of etcd or of a gateway, and the epochs that others know. */
+  readonly known: Pick<Base, 'fleet'>
+  readonly epochs: readonly number[]
+  readonly server: string
+  readonly skew: number
+  /** Unix milliseconds */
+  readonly wall: number
+}
+
+/** The base from which on a fleet knows the past that begins at a moment: whatever may have been sent until then is dead. */
+export function raisedBase({ known, epochs, server, skew, wall }: Raising): Base {
+  const epoch = Math.max(0, ...epochs) + 1
+  return { fleet: known.fleet, server, epoch, seconds: Math.floor(wall / 1_000), ahead: skew + 1 }
+}
+
+/**
+ * Puts a later base where etcd has forgotten something. Leases go with it: among them may be some that were closed since.
+ * @param found the text of the base that is there; null: there is none
+ */
+export function raising(found: string | null, base: Base): Transaction {
+  const there: Condition = found === null ? { row: BASE, is: 'absent' } : { row: BASE, is: 'equal', value: found }
+  return { if: [there], do: [{ put: BASE, value: formatBase(base) }, { removeFrom: LEASES, to: behind(LEASES) }], else: [] }
+}
+
+/** What the fingerprints of all keys come to: two gateways that say the same have the same keys. */
+export async function digestOf(fingerprints: readonly string[]): Promise<string> {
+  const bytes = new TextEncoder().encode(fingerprints.toSorted().join('\n'))
+  return bytesToHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))).slice(0, 16)
+}

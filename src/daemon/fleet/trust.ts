@@ -1,0 +1,110 @@
+import type { Header, Row } from './etcd/etcd'
+import { History } from './history'
+import type { FleetMemory } from './memory'
+import { type Base, parseBase } from './rows'
+
+/** What a look at the base has come to. `setup`: a person has to do something; `restored`: etcd has forgotten something. */
+export type BaseFound =
+  | { readonly is: 'same' | 'later'; readonly base: Base; readonly value: string }
+  | { readonly is: 'setup' | 'restored'; readonly why: string; readonly base: Base | null }
+
+/** Judges the base that etcd has. @param row null: it has none @param known the base that this gateway goes by @param server its label */
+export function judgeBase(
+  row: Pick<Row, 'value'> | null,
+  known: Pick<Base, 'fleet' | 'epoch' | 'seconds'>,
+  server: string,
+): BaseFound {
+  if (!row) return { is: 'restored', why: 'it has no base', base: null }
+  const base = parseBase(row.value)
+  const setup = (why: string): BaseFound => ({ is: 'setup', why, base })
+  if (!base) return setup('the base in etcd cannot be read: a later version may have written it')
+  if (base.fleet !== known.fleet) return setup('etcd has another fleet than this gateway has joined: run "knockturn fleet join"')
+  if (base.server !== server) return setup(`the fleet is of the server "${base.server}", and this gateway of "${server}"`)
+  const isSame = base.epoch === known.epoch && base.seconds === known.seconds
+  if (base.epoch <= known.epoch && !isSame) return { is: 'restored', why: 'its base is older than the known one', base }
+  return { is: isSame ? 'same' : 'later', base, value: row.value }
+}
+
+/** Whether what etcd says is believed, and from when on it knows the past. */
+export class Trust {
+  readonly #server: string
+  readonly #history: History
+  #known: Pick<Base, 'fleet' | 'epoch' | 'seconds'>
+  #found: { readonly base: Base | null; readonly value: string | null } | null = null
+  #trusted: { readonly base: Base; readonly value: string } | null = null
+  #restored: string | null
+  #setup: string | null = null
+
+  /** @param server this gateway's label */
+  constructor(memory: FleetMemory, server: string) {
+    const { fleet, epoch, seconds, restored } = memory
+    this.#server = server
+    this.#known = { fleet, epoch, seconds }
+    this.#history = new History(memory)
+    this.#restored = restored ? 'an earlier run has found it so' : null
+  }
+
+  /** The base that the claims of this gateway name; null: none is trusted. */
+  get base(): { readonly base: Base; readonly value: string } | null {
+    return this.#restored === null && this.#setup === null ? this.#trusted : null
+  }
+  /** Why etcd is one that has forgotten something; null: it is not. */
+  get restored(): string | null {
+    return this.#restored
+  }
+  /** What a person has to do before this gateway can be one of the fleet; null: nothing. */
+  get setup(): string | null {
+    return this.#setup
+  }
+  /** The base that this gateway goes by, and that etcd has; null: nobody has looked yet. */
+  get known(): Pick<Base, 'fleet' | 'epoch' | 'seconds'> {
+    return this.#known
+  }
+  get found(): { readonly base: Base | null; readonly value: string | null } | null {
+    return this.#found
+  }
+  get newest(): Header {
+    return this.#history.newest
+  }
+
+  mark(): number {
+    return this.#history.mark()
+  }
+
+  /** Whether an answer is by the etcd that is known. One that has forgotten something is noted. @param mark of before its request was sent */
+  believes(mark: number, header: Header): boolean {
+    // Nothing follows from it: it was sent to an etcd that has been let go of meanwhile.
+    if (this.#restored !== null || this.#history.isForeign(mark)) return false
+    const why = this.#history.judge(mark, header)
+    if (why === null) this.#history.note(header)
+    else this.#restored = why
+    return why === null
+  }
+
+  /** etcd has forgotten something, as another sign says. */
+  distrust(why: string): void {
+    this.#restored ??= why
+  }
+
+  /** A revision that was seen in what is watched. */
+  noteRevision(revision: number): void {
+    if (this.#restored === null) this.#history.noteRevision(revision)
+  }
+
+  /** Looks at the base that etcd has. @returns whether a later one was adopted, which is to be remembered at once */
+  look(row: Row | null): boolean {
+    const found = judgeBase(row, this.#known, this.#server)
+    this.#found = { base: found.base, value: row?.value ?? null }
+    this.#setup = found.is === 'setup' ? found.why : null
+    if (found.is === 'restored') this.#restored ??= found.why
+    if (found.is === 'setup' || found.is === 'restored') return false
+    const { base, value } = found
+    this.#trusted = { base, value }
+    if (found.is === 'same') return false
+    this.#known = base
+    // What was known is of an etcd that is no more: this one is known from its new base on.
+    if (this.#restored !== null && row) this.#history.beginAnew(row.modified)
+    this.#restored = null
+    return true
+  }
+}
