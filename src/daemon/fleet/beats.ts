@@ -123,19 +123,18 @@ export class Beats {
     this.#taken = 0
   }
 
-  /** The row was written, as what is watched says: late, perhaps. @returns whether it is somebody else who writes it */
-  written(row: Row, now: Now): boolean {
+  /** The row was written, as what is watched says: late, perhaps. */
+  written(row: Row, now: Now): void {
     const word = parseWord(row.value)
     if (word?.life === this.#life) {
       const at = this.#sendings.find(({ beat }) => beat === word.beat)?.at
       if (at !== undefined) this.#heard = Math.max(this.#heard ?? at, at)
-      return false
+      return
     }
-    if (row.modified <= this.#modified) return false
+    if (row.modified <= this.#modified) return
     this.#modified = row.modified
     this.#sent = Math.max(this.#sent, word?.beat ?? 0)
     this.#note(row, now)
-    return true
   }
 
   /** Somebody else has written the row. One that is written again is somebody who lives, and so is one that is written after us. */

@@ -59,7 +59,11 @@ export function judgeClocks(synchronised: boolean | null, others: readonly Other
   return others.length === 1 ? judgeTwo(synchronised, other, window) : judgeMany(others, window)
 }
 
-function judgeTwo(synchronised: boolean | null, { name, offset, synchronised: their }: OtherClock, window: number): ClockJudgement {
+function judgeTwo(
+  synchronised: boolean | null,
+  { name, offset, synchronised: their }: OtherClock,
+  window: number,
+): ClockJudgement {
   if (Math.abs(offset) < window) return WELL
   const differ = `the clocks differ: this one is ${off(-offset)} of that of ${name}`
   // Where neither is known to be wrong, both say so and go on: what is spent at one is spent at the other all the same.

@@ -1,3 +1,5 @@
+import { sha256 } from '@noble/hashes/sha2.js'
+import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import * as v from 'valibot'
 import { readJson } from './rows'
 
@@ -63,3 +65,7 @@ export const formatKeys = (fingerprints: readonly string[]): string =>
   JSON.stringify({ fingerprints: fingerprints.slice(0, MAX_NAMED_KEYS) })
 /** Reads what {@link formatKeys} wrote; null where it is none. */
 export const parseKeys = (value: string): readonly string[] | null => readJson(keysSchema, value)?.fingerprints ?? null
+
+/** What the fingerprints of all keys come to: two gateways that have the same keys say the same. */
+export const digestOf = (fingerprints: readonly string[]): string =>
+  bytesToHex(sha256(utf8ToBytes(fingerprints.toSorted().join('\n')))).slice(0, 16)

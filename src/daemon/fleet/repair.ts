@@ -1,4 +1,3 @@
-import { bytesToHex } from '@noble/hashes/utils.js'
 import { behind, type Condition, type Transaction } from './etcd/etcd'
 import { BASE, type Base, formatBase, LEASES } from './rows'
 
@@ -25,11 +24,12 @@ export function raisedBase({ known, epochs, server, skew, wall }: Raising): Base
  */
 export function raising(found: string | null, base: Base): Transaction {
   const there: Condition = found === null ? { row: BASE, is: 'absent' } : { row: BASE, is: 'equal', value: found }
-  return { if: [there], do: [{ put: BASE, value: formatBase(base) }, { removeFrom: LEASES, to: behind(LEASES) }], else: [] }
-}
-
-/** What the fingerprints of all keys come to: two gateways that say the same have the same keys. */
-export async function digestOf(fingerprints: readonly string[]): Promise<string> {
-  const bytes = new TextEncoder().encode(fingerprints.toSorted().join('\n'))
-  return bytesToHex(new Uint8Array(await crypto.subtle.digest('SHA-256', bytes))).slice(0, 16)
+  return {
+    if: [there],
+    do: [
+      { put: BASE, value: formatBase(base) },
+      { removeFrom: LEASES, to: behind(LEASES) },
+    ],
+    else: [],
+  }
 }

@@ -10,7 +10,7 @@ const AGAIN = 1_000
 export interface Follower {
   /** What is to be kept of a moment before a request is sent. */
   before(): { readonly mark: number; readonly taken: number }
-  /** All rows, at first and after each break. @returns whether to go on and watch */
+  /** All rows, at first and after each break. @param before of before they were asked for */
   listed(rows: readonly Row[], header: Header, before: { readonly mark: number; readonly taken: number }): void
   changed(changes: Parameters<Watching['changed']>[0]): void
   /** Nothing is heard any more, until all rows are listed again. */
@@ -21,52 +21,62 @@ export interface Follower {
 export class SharedWatch {
   readonly #etcd: Etcd
   readonly #follower: Follower
-  #current = new AbortController()
+  /** Ends the current watch; null while rows are listed. */
+  #current: AbortController | null = null
+  /** Somebody wants all rows to be listed again. */
+  #isAsked = false
 
   constructor(etcd: Etcd, follower: Follower) {
     this.#etcd = etcd
     this.#follower = follower
   }
 
-  /** Looks at all rows once, and watches from there; resolves when it is over. */
+  /** Lists all rows, and watches from there; resolves when that is over. */
   async once(signal: AbortSignal): Promise<void> {
     const follower = this.#follower
-    const current = new AbortController()
-    this.#current = current
-    const ended = AbortSignal.any([signal, current.signal])
+    this.#isAsked = false
     const before = follower.before()
     try {
       const { header, rows } = await this.#etcd.list(SHARED, behind(SHARED))
-      if (ended.aborted) return
+      if (signal.aborted) return
       follower.listed(rows, header, before)
-      if (ended.aborted) return
-      await new Promise<void>((resolve) => {
-        ended.addEventListener('abort', () => resolve(), { once: true })
-        const broke = (why: string) => {
-          if (!ended.aborted) follower.broke(why)
-          resolve()
-        }
-        const changed: Watching['changed'] = (changes) => {
-          if (!ended.aborted) follower.changed(changes)
-        }
-        this.#etcd.watch(SHARED, behind(SHARED), header.revision + 1, { changed, broke }, ended)
-      })
+      if (!this.#isAsked) await this.#watch(header.revision + 1, signal)
     } catch (error) {
-      if (!ended.aborted) follower.broke(reason(error))
+      if (!signal.aborted) follower.broke(reason(error))
     }
   }
 
-  /** Looks at all rows again, now. */
+  async #watch(revision: number, signal: AbortSignal): Promise<void> {
+    const current = new AbortController()
+    const ended = AbortSignal.any([signal, current.signal])
+    this.#current = current
+    await new Promise<void>((resolve) => {
+      ended.addEventListener('abort', () => resolve(), { once: true })
+      const broke = (why: string) => {
+        this.#follower.broke(why)
+        resolve()
+      }
+      const changed: Watching['changed'] = (changes) => {
+        if (!ended.aborted) this.#follower.changed(changes)
+      }
+      this.#etcd.watch(SHARED, behind(SHARED), revision, { changed, broke }, ended)
+    })
+    // A watch that broke may have been told of it before it was given up.
+    current.abort()
+    this.#current = null
+  }
+
+  /** Has all rows listed again, at once. */
   again(): void {
-    this.#current.abort()
+    this.#isAsked = true
+    this.#current?.abort()
   }
 
   /** Follows until it is aborted. */
   async follow(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
       await this.once(signal)
-      // One that was broken off on purpose begins anew at once.
-      if (!this.#current.signal.aborted) await sleep(AGAIN, undefined, { signal, ref: false }).catch(() => {})
+      if (!this.#isAsked) await sleep(AGAIN, undefined, { signal, ref: false }).catch(() => {})
     }
   }
 }

@@ -3,10 +3,13 @@ import { History } from './history'
 import type { FleetMemory } from './memory'
 import { type Base, parseBase } from './rows'
 
-/** What a look at the base has come to. `setup`: a person has to do something; `restored`: etcd has forgotten something. */
+/** What a look at the base has come to. */
 export type BaseFound =
   | { readonly is: 'same' | 'later'; readonly base: Base; readonly value: string }
-  | { readonly is: 'setup' | 'restored'; readonly why: string; readonly base: Base | null }
+  /** A person has to do something. */
+  | { readonly is: 'setup'; readonly why: string; readonly base: Base | null }
+  /** etcd has forgotten something. */
+  | { readonly is: 'restored'; readonly why: string; readonly base: Base | null }
 
 /** Judges the base that etcd has. @param row null: it has none @param known the base that this gateway goes by @param server its label */
 export function judgeBase(
@@ -56,10 +59,11 @@ export class Trust {
   get setup(): string | null {
     return this.#setup
   }
-  /** The base that this gateway goes by, and that etcd has; null: nobody has looked yet. */
+  /** The base that this gateway goes by. */
   get known(): Pick<Base, 'fleet' | 'epoch' | 'seconds'> {
     return this.#known
   }
+  /** The base that etcd has, and its text, as it was read last; null: nobody has looked yet. */
   get found(): { readonly base: Base | null; readonly value: string | null } | null {
     return this.#found
   }
@@ -91,20 +95,29 @@ export class Trust {
     if (this.#restored === null) this.#history.noteRevision(revision)
   }
 
-  /** Looks at the base that etcd has. @returns whether a later one was adopted, which is to be remembered at once */
-  look(row: Row | null): boolean {
+  /**
+   * Takes over the base that etcd has, as an answer has it.
+   * @param mark of before its request was sent
+   * @returns `adopted`: it is a later one, which is to be remembered at once
+   */
+  read(row: Row | null, mark: number, header: Header): 'adopted' | null {
     const found = judgeBase(row, this.#known, this.#server)
     this.#found = { base: found.base, value: row?.value ?? null }
     this.#setup = found.is === 'setup' ? found.why : null
-    if (found.is === 'restored') this.#restored ??= found.why
-    if (found.is === 'setup' || found.is === 'restored') return false
+    // Another fleet's etcd is no restored one of ours.
+    if (found.is === 'setup') return null
+    this.believes(mark, header)
+    if (found.is === 'restored') {
+      this.#restored ??= found.why
+      return null
+    }
     const { base, value } = found
     this.#trusted = { base, value }
-    if (found.is === 'same') return false
+    if (found.is === 'same') return null
     this.#known = base
     // What was known is of an etcd that is no more: this one is known from its new base on.
     if (this.#restored !== null && row) this.#history.beginAnew(row.modified)
     this.#restored = null
-    return true
+    return 'adopted'
   }
 }

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest'
-import { judgeClock, readAdjtimex, readChrony, readNtpq, readTimedatectl, readTimesync } from '../../../src/admin/doctor/clock'
+import { judgeClock } from '../../../src/admin/doctor/clock'
 import { judgeLimits } from '../../../src/admin/doctor/daemon'
 import { judgeConntrack, judgeDisk, judgeModules, judgeNode } from '../../../src/admin/doctor/machine'
+import { readAdjtimex, readChrony, readNtpq, readTimedatectl, readTimesync } from '../../../src/system/clock-keepers'
 import { first, found, verdicts } from './found'
 
 /* What doctor makes of what was seen of the machine: of each check a healthy one, a planted fault, and where it can be so, that nobody knows. */
