@@ -6,7 +6,8 @@
 //   1. A clone that does not belong to you (root in another user's folder, or a folder you may not write) is copied and left untouched.
 //   2. Debian packages that are missing are installed if you are root, and otherwise only named.
 //   3. `npm ci` if node_modules does not match package-lock.json, then `npm run build`. For the tests, other Nodes are
-//      fetched into node_modules/.cache; test:full makes a bare Debian in /var/cache/knockturn.
+//      fetched into node_modules/.cache; test:full makes a bare Debian in /var/cache/knockturn. Where a fleet is run, etcd is
+//      unpacked into node_modules/.cache, too, and not installed.
 //   4. What needs a firewall runs in network, mount and process namespaces of its own: the rules of this machine are
 //      never read or changed, and whatever is started in there ends with it.
 // Everything else that it writes is in one temporary folder, deleted at the end.
@@ -200,10 +201,13 @@ async function needNodeModules() {
   if (!isInstalled()) await prepare(['npm', 'ci', '--no-audit', '--no-fund'], npmEnvironment())
 }
 
-/** Fetches the other Nodes that the programs must work with. Without them only their own tests fail, and report it. */
-async function wantNodes() {
+/**
+ * Fetches what only some tests need, and what fails without it says so: the other Nodes that the programs must work with, and etcd.
+ * @param {'test/nodes.mjs' | 'test/etcd.mjs'} program
+ */
+async function want(program) {
   try {
-    await prepare([process.execPath, 'test/nodes.mjs'], npmEnvironment())
+    await prepare([process.execPath, program], npmEnvironment())
   } catch (error) {
     if (!(error instanceof Plain)) throw error
     process.stderr.write(`${error.message}\n`)
@@ -373,7 +377,9 @@ async function main() {
     ...(name === 'test:full' && FULL_COMMANDS),
   })
   await needNodeModules()
-  if (isTest) await wantNodes()
+  if (isTest) await want('test/nodes.mjs')
+  // A demonstration without a fleet needs none.
+  if (name !== 'demo' || options.includes('--fleet')) await want('test/etcd.mjs')
   await prepare(['npm', 'run', '--silent', 'build'])
   return RUNS[/** @type {keyof typeof RUNS} */ (name)](...options)
 }
