@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { etcdPrograms } from '../etcd.mjs'
 import { type ClientTls, makeCertificates } from './certificates'
+import { clusterOf, command, EtcdMember, type EtcdOptions, type Place } from './etcd-member'
 import type { Host } from './host'
 import { Child, must, type RunOptions } from './processes'
 import { listening, tunnel } from './tunnel'
@@ -20,88 +21,13 @@ import { until } from './waiters'
 
 const CLIENTS = 2379
 const PEERS = 2380
-/** Milliseconds: etcd's own, for a machine that several tests share. */
-const HEARTBEAT = 100
 /** Whom the rows' prefix is granted to where etcd has users, and who may all. */
 export const LOGIN = { user: 'knockturn', password: 'a lab has no secrets' }
 const ROOT_LOGIN = { user: 'root', password: 'nor has root' }
 const PREFIX = 'knockturn/'
 
-export interface EtcdOptions {
-  /** Client certificates are asked for. */
-  readonly tls?: boolean
-  /** {@link LOGIN} is asked for. */
-  readonly login?: boolean
-  /** Bytes of etcd's database, from which on nothing can be written. */
-  readonly quota?: number
-  /** Each member's data lie on a disk of this size in memory, such as "200M": etcd takes 128 MB of it at once. */
-  readonly disk?: string
-  /** Milliseconds between heartbeats; ten of them are an election's. */
-  readonly heartbeat?: number
-}
-
-/** Where a member runs: a host of the lab, or this process's own namespace. */
-type Place = Pick<Host, 'start' | 'must'>
-
-/** One of a cluster's members. */
-export class EtcdMember {
-  readonly name: string
-  /** For clients in the same network. */
-  readonly url: string
-  readonly peerUrl: string
-  readonly host: Host | null
-  readonly data: string
-  #place: Place
-  #command: string[]
-  #process: Child | null = null
-
-  constructor(name: string, host: Host | null, place: Place, url: string, peerUrl: string, data: string, command: string[]) {
-    this.name = name
-    this.host = host
-    this.url = url
-    this.peerUrl = peerUrl
-    this.data = data
-    this.#place = place
-    this.#command = command
-  }
-
-  get isRunning(): boolean {
-    const child = this.#process?.child
-    return !!child && child.exitCode === null && child.signalCode === null
-  }
-
-  /** Its output so far, since it was last started. */
-  get lines(): readonly string[] {
-    return this.#process?.lines ?? []
-  }
-
-  start(): void {
-    if (!this.isRunning) this.#process = this.#place.start(this.#command)
-  }
-
-  /** Kills it as a power cut does. */
-  async kill(): Promise<void> {
-    if (!this.#process || !this.isRunning) return
-    this.#process.child.kill('SIGKILL')
-    await this.#process.exited
-  }
-
-  async stop(): Promise<void> {
-    await this.#process?.end()
-  }
-
-  /** Has it stand still, until {@link EtcdMember.resume}. */
-  pause(): void {
-    this.#process?.child.kill('SIGSTOP')
-  }
-
-  resume(): void {
-    this.#process?.child.kill('SIGCONT')
-  }
-}
-
 /** An etcd of one or more members. */
-export class Etcd {
+export class EtcdCluster {
   readonly members: readonly EtcdMember[]
   readonly tls: ClientTls | null
   readonly folder: string
@@ -197,7 +123,7 @@ export class Etcd {
 
   /**
    * Stops all members and starts them with what a snapshot holds, or with nothing.
-   * @param snapshot of {@link Etcd.save}; null: a brand-new etcd
+   * @param snapshot of {@link EtcdCluster.save}; null: a brand-new etcd
    * @param token another one than before makes another cluster id; the same one makes the same
    */
   async restore(snapshot: string | null, token = this.#token): Promise<void> {
@@ -229,37 +155,11 @@ export class Etcd {
   }
 }
 
-const clusterOf = (members: readonly Pick<EtcdMember, 'name' | 'peerUrl'>[]) =>
-  members.map(({ name, peerUrl }) => `${name}=${peerUrl}`).join()
-
-/** What a member is started with. */
-function command(
-  name: string,
-  data: string,
-  clients: { readonly listen: readonly string[]; readonly url: string },
-  peerUrl: string,
-  cluster: string,
-  token: string,
-  tls: ClientTls | null,
-  { quota, heartbeat = HEARTBEAT }: EtcdOptions,
-): string[] {
-  return [
-    etcdPrograms().etcd,
-    ...['--name', name, '--data-dir', join(data, 'etcd'), '--logger', 'zap'],
-    ...['--listen-client-urls', clients.listen.join(), '--advertise-client-urls', clients.url],
-    ...['--listen-peer-urls', peerUrl, '--initial-advertise-peer-urls', peerUrl],
-    ...['--initial-cluster', cluster, '--initial-cluster-token', token, '--initial-cluster-state', 'new'],
-    ...['--heartbeat-interval', `${heartbeat}`, '--election-timeout', `${heartbeat * 10}`],
-    ...(quota ? ['--quota-backend-bytes', `${quota}`] : []),
-    ...(tls ? ['--client-cert-auth', '--trusted-ca-file', tls.ca, '--cert-file', tls.cert, '--key-file', tls.key] : []),
-  ]
-}
-
 /**
  * Starts three members, or as many as there are hosts, each in its host's namespace; they end with the lab.
  * @returns when they answer
  */
-export async function startCluster(hosts: readonly Host[], options: EtcdOptions = {}): Promise<Etcd> {
+export async function startCluster(hosts: readonly Host[], options: EtcdOptions = {}): Promise<EtcdCluster> {
   const [first] = hosts
   if (!first) throw new Error('a cluster has members')
   const { lab } = first
@@ -281,7 +181,7 @@ export async function startCluster(hosts: readonly Host[], options: EtcdOptions 
     const argv = command(host.name, data, clients, peer(host), cluster, token, certificates?.server ?? null, options)
     members.push(new EtcdMember(host.name, host, host, url, peer(host), data, argv))
   }
-  const etcd = new Etcd(members, first, certificates?.client ?? null, folder, token)
+  const etcd = new EtcdCluster(members, first, certificates?.client ?? null, folder, token)
   await etcd.start()
   if (options.login) await etcd.askForLogin()
   return etcd
@@ -291,7 +191,7 @@ export async function startCluster(hosts: readonly Host[], options: EtcdOptions 
  * Starts one member on this process's own loopback: quick, and in no namespace, so that a test without a lab may have it.
  * @returns the member's etcd; `end` kills it and deletes its data
  */
-export async function startEtcd(options: Omit<EtcdOptions, 'disk'> = {}): Promise<Etcd & { end(): Promise<void> }> {
+export async function startEtcd(options: Omit<EtcdOptions, 'disk'> = {}): Promise<EtcdCluster & { end(): Promise<void> }> {
   const folder = mkdtempSync(join(tmpdir(), 'knockturn-etcd-'))
   const place: Place = { start: (argv) => new Child(argv, {}), must }
   const certificates = options.tls ? await makeCertificates(folder, ['127.0.0.1']) : null
@@ -301,7 +201,7 @@ export async function startEtcd(options: Omit<EtcdOptions, 'disk'> = {}): Promis
   const cluster = clusterOf([{ name: 'm1', peerUrl }])
   const argv = command('m1', folder, { listen: [url], url }, peerUrl, cluster, folder, certificates?.server ?? null, options)
   const member = new EtcdMember('m1', null, place, url, peerUrl, folder, argv)
-  const etcd = new Etcd([member], place, certificates?.client ?? null, folder, folder)
+  const etcd = new EtcdCluster([member], place, certificates?.client ?? null, folder, folder)
   const end = async () => {
     await member.kill()
     rmSync(folder, { recursive: true, force: true })
