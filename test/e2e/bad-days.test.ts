@@ -2,6 +2,7 @@ import { readFileSync, rmSync, statSync, truncateSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, describe, expect, it } from 'vitest'
+import { clockOf } from '../lab/clock'
 import { type Gate, logged, provision } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { compose, knocked, verdict } from '../lab/knocks'
@@ -9,7 +10,6 @@ import { type Lab, makeLab } from '../lab/lab'
 import type { Child } from '../lab/processes'
 import type { Touch } from '../lab/taps'
 import { until } from '../lab/waiters'
-import { clockOf } from '../replay/doors'
 
 const SSH = 22
 const KNOCKTURN = fileURLToPath(new URL('../../bin/knockturn', import.meta.url))

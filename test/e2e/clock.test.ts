@@ -2,10 +2,10 @@ import { existsSync, mkdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest'
+import { clockFrom, setClock } from '../lab/clock'
 import { logged } from '../lab/gate'
 import { compose, knock, knocked, verdict } from '../lab/knocks'
 import type { Child } from '../lab/processes'
-import { clockFrom, setClock } from '../replay/doors'
 import { useGate } from './use-gate'
 
 /* A machine that boots with a wrong clock, which is set while the daemon runs: nothing opens before, and then it opens by itself. */

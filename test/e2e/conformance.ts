@@ -15,6 +15,7 @@ import { join } from 'node:path'
 import { base32nopad } from '@scure/base'
 import { BACKENDS } from '../../src/daemon/backends/all'
 import type { Request } from '../../src/protocol/request'
+import { clockFrom, setClock } from '../lab/clock'
 import { type Gate, type GateOptions, GUARD, logged } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { type Verdict, verdict } from '../lab/knocks'
@@ -22,7 +23,6 @@ import type { Lab } from '../lab/lab'
 import { type Standing, standing } from '../lab/standing'
 import { PATIENCE, until } from '../lab/waiters'
 import { composer } from '../replay/composer'
-import { clockFrom, setClock } from '../replay/doors'
 
 /* What the conformance suite works with: how each backend is set up and flushed, and how a server of any backend is asked and looked at. */
 

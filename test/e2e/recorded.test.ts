@@ -5,12 +5,12 @@ import { loadKeyFile } from '../../src/keys/keyring'
 import { type Key, windowAt } from '../../src/protocol/key'
 import { passcodePorts } from '../../src/protocol/passcode'
 import { passcode } from '../../src/protocol/totp'
+import { clockFrom, setClock } from '../lab/clock'
 import { logged } from '../lab/gate'
 import type { Host } from '../lab/host'
 import { compose, knock, type Verdict, verdict } from '../lab/knocks'
 import { readTaps } from '../lab/taps'
 import { until } from '../lab/waiters'
-import { clockFrom, setClock } from '../replay/doors'
 import { useGate } from './use-gate'
 
 /* What `knockturn replay` says of real captures, against what the daemon has logged of the same packets. */

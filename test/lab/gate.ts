@@ -1,7 +1,8 @@
-import { chownSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, chownSync, copyFileSync, mkdirSync, readdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { BIN } from '../root'
 import { type Backend, isUsuallyGuarded, usualBackend } from './backend'
+import type { Host } from './host'
 import type { Lab } from './lab'
 import { must } from './processes'
 
@@ -16,7 +17,16 @@ export const PRIVILEGES = [
   '--no-new-privs',
 ]
 
+/** Runs a command to its end. */
+type Run = (...argv: string[]) => Promise<string>
+
 export interface GateOptions {
+  /** Whose gate it is; none: the lab's server's. */
+  server?: Host
+  /** A folder whose keys are copied, and no key is made. */
+  keysOf?: string
+  /** What else the config says of the ledger. @param folder that is the daemon's own */
+  ledgerLines?: (folder: string) => string
   id?: string
   /** For `knockturn key new`. */
   keyOptions?: string[]
@@ -35,6 +45,15 @@ export interface GateOptions {
   more?: string
   /** The Node of the server's programs. */
   runtime?: string
+  /** What is done when all is there but the daemon. */
+  prepare?: (gate: { folder: string; config: string; user: typeof USER; knockturn: Run }) => Promise<unknown>
+}
+
+/** Copies a file that only its user may read. */
+export function giveFile(from: string, to: string, { uid, gid }: typeof USER): void {
+  copyFileSync(from, to)
+  chmodSync(to, 0o600)
+  chownSync(to, uid, gid)
 }
 
 /** All below the pool: as with a policy that drops, nobody reaches what no lease opens. */
@@ -49,6 +68,9 @@ export type Gate = Awaited<ReturnType<typeof provision>>
 export async function provision(
   lab: Lab,
   {
+    server = lab.server,
+    keysOf = '',
+    ledgerLines = () => '',
     id = 'traveller',
     keyOptions = ['--services', '22/tcp,443/tcp', '--max', '1h'],
     skew = 1,
@@ -60,9 +82,9 @@ export async function provision(
     firewall = '',
     more = '',
     runtime = process.execPath,
+    prepare = async () => {},
   }: GateOptions = {},
 ) {
-  const { server } = lab
   const user = allowRoot ? OURSELVES : USER
   const { folder, knockdaemon } = await lab.install(user, runtime)
   const copies = lab.folder() // the clients'
@@ -85,7 +107,8 @@ export async function provision(
     await knockturn('key', 'export', name, '--out', copy, '--keys', keys)
     return copy
   }
-  const key = await newKey(id, ...keyOptions)
+  for (const name of keysOf ? readdirSync(keysOf) : []) giveFile(join(keysOf, name), join(keys, name), user)
+  const key = keysOf ? '' : await newKey(id, ...keyOptions)
 
   const isGuarded = guard !== null
   const guarded = isGuarded ? `guard = ${JSON.stringify(guard)}` : ''
@@ -105,6 +128,7 @@ ${guarded}
 ${firewall}
 [ledger]
 path = ${JSON.stringify(ledger)}
+${ledgerLines(folder)}
 ${more}`,
   )
 
@@ -136,6 +160,7 @@ ${more}`,
     return daemon
   }
 
+  await prepare({ folder, config, user, knockturn })
   const daemon = await startDaemon('--new-ledger')
   return {
     user,

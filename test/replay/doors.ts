@@ -1,7 +1,7 @@
 // Port knockers whose door is attacked: ours, and beside it Debian's knockd and fwknop, which have known weaknesses.
 
 import { randomBytes } from 'node:crypto'
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { logged, provision } from '../lab/gate'
 import { knock } from '../lab/knocks'
@@ -18,9 +18,6 @@ const SEQUENCE = ['7000', '8000', '9000']
 const SPA = 62_201
 /** The default pool of a key. */
 export const POOL = Array.from({ length: 16_384 }, (_, i) => 49_152 + i)
-
-/** Where Debian's libfaketime is. */
-const LIBRARIES = '/usr/lib'
 
 export interface Door {
   /** has the user knock from an address */
@@ -206,33 +203,6 @@ export const fwknop: Maker = {
       lines: () => running.daemon.lines,
     }
   },
-}
-
-/** Debian's libfaketime, for a command whose monotonic clock stays. */
-function fakeTime(): string[] {
-  const libraries = readdirSync(LIBRARIES).map((folder) => join(LIBRARIES, folder, 'faketime', 'libfaketime.so.1'))
-  const library = libraries.find((path) => existsSync(path))
-  if (!library) throw new Error('expected libfaketime, found none: install the Debian package faketime')
-  return ['env', `LD_PRELOAD=${library}`, 'FAKETIME_DONT_FAKE_MONOTONIC=1']
-}
-
-/**
- * Gives a command another clock (the kernel's stays): this many seconds off, or a moment at which it starts.
- * @param time as faketime(1) takes it
- */
-export function clockOf(time: string) {
-  return [...fakeTime(), `FAKETIME=${time}`]
-}
-
-/** Gives a command a clock that is set while it runs (the kernel's stays): see {@link setClock}. */
-export function clockFrom(file: string): string[] {
-  return [...fakeTime(), `FAKETIME_TIMESTAMP_FILE=${file}`, 'FAKETIME_NO_CACHE=1']
-}
-
-/** Sets a clock of {@link clockFrom} so many seconds off, in one step: it is read at any moment. */
-export function setClock(file: string, seconds: number): void {
-  writeFileSync(`${file}.new`, `${seconds < 0 ? '-' : '+'}${Math.abs(seconds)}\n`)
-  renameSync(`${file}.new`, file)
 }
 
 /** Why a door cannot be attacked, or nothing. */

@@ -1,9 +1,9 @@
 // The window's edge, by faketime: the daemon's clock is changed, the kernel's is not.
 
+import { clockOf } from '../lab/clock'
 import { logged } from '../lab/gate'
 import { standing } from '../lab/standing'
 import type { Attack } from './attack'
-import { clockOf } from './doors'
 import { AHEAD, endHaving, honestly, many, onOurs, playAll, type Recorded, record, TAPS } from './on-ours'
 import { SSH } from './stage'
 

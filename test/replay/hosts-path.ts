@@ -1,10 +1,11 @@
 // What an attacker on the path does: hold a knock back, or send from the user's own address.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { clockOf } from '../lab/clock'
 import { compose } from '../lab/knocks'
 import { seededRandom } from '../random'
 import type { Attack } from './attack'
-import { clockOf, POOL } from './doors'
+import { POOL } from './doors'
 import { AHEAD, endHaving, honestly, many, onOurs, playAll, type Recorded, refused, TAPS } from './on-ours'
 import type { Stage } from './stage'
 
