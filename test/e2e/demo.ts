@@ -1,7 +1,9 @@
 // The demo: a gate, a traveller with a key, a stranger without one, all in network namespaces. Real packets, a real
 // service behind a real firewall, the real programs. Exit status 0 only if everything was as expected.
 //
-//     node test/run.mjs test/e2e/demo.ts [--backend iptables|nftables]
+//     node test/run.mjs test/e2e/demo.ts [--backend iptables|nftables] [--fleet]
+//
+// --fleet: two gateways that share one ledger in an etcd of three members.
 
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -15,6 +17,8 @@ import type { Child } from '../lab/processes'
 import { standing } from '../lab/standing'
 import type { Tap } from '../lab/taps'
 import { until } from '../lab/waiters'
+import { demoFleet } from './demo-fleet'
+import { expect, perform, step, tell } from './telling'
 
 const SERVICE = 22
 const OPEN = 'open, "welcome"'
@@ -26,31 +30,6 @@ const KNOCK_OPTIONS = ['-p', String(SERVICE), '-t', `${LEASE_SECONDS}s`]
 const FIREWALL: Record<Backend, { shut: string; where: string }> = {
   iptables: { shut: 'INPUT DROP', where: 'iptables -S KNOCKTURN-LEASES' },
   nftables: { shut: 'guard in table inet knockturn', where: 'nft list table inet knockturn' },
-}
-
-// ---- printing
-
-const inColour = process.stdout.isTTY && !process.env.NO_COLOR
-const colour = (code: number, text: string) => (inColour ? `\x1b[${code}m${text}\x1b[0m` : text)
-let steps = 0
-
-function step(title: string) {
-  console.log(`\n${colour(1, `${++steps}. ${title}`)}`)
-}
-
-/** One line: what was done, what was seen, the milliseconds it took. */
-function tell(mark: string, what: string, saw: string, ms?: number) {
-  const took = ms === undefined ? '' : `${Math.round(ms)} ms`
-  console.log(`   ${mark} ${what.padEnd(50)} ${saw.padEnd(15)} ${took.padStart(8)}`.trimEnd())
-}
-
-class Deviation extends Error {}
-
-/** Something that has to be true, or the demo ends here. */
-function expect(what: string, expected: string, saw: string, ms?: number) {
-  const isSo = expected === saw
-  tell(isSo ? colour(32, '✓') : colour(31, '✗'), what, saw, ms)
-  if (!isSo) throw new Deviation(`expected: ${expected}, saw: ${saw}`)
 }
 
 // ---- the scene
@@ -121,6 +100,7 @@ async function expectRefusal(daemon: Child, since: number) {
 // ---- the play
 
 async function play() {
+  await lab.build()
   console.log(`backend    ${usualBackend()}`)
   console.log(`gate       ${server.ipv4}  ${FIREWALL[usualBackend()].shut}, a service on port ${SERVICE}, knockdaemon`)
   console.log(`traveller  ${traveller.ipv4}  has a key`)
@@ -176,26 +156,13 @@ async function orphans() {
   return pids.map((pid) => readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ')).join(', ')
 }
 
-/** Plays it, and reports whether everything was as expected. */
-async function demo(): Promise<void> {
-  try {
-    await lab.build()
-    const began = performance.now()
-    await play()
-    console.log(`\n${colour(32, 'Everything as expected')}, in ${((performance.now() - began) / 1000).toFixed(1)} s.`)
-  } catch (error) {
-    console.log(`\n${colour(31, 'Not as expected')}: ${error instanceof Deviation ? error.message : (error as Error).stack}`)
-    process.exitCode = 1
-  } finally {
-    await lab.end()
-  }
-}
-
-const { values: options } = parseArgs({ options: { backend: { type: 'string' } } })
+const { values: options } = parseArgs({ options: { backend: { type: 'string' }, fleet: { type: 'boolean' } } })
 const refusal = chooseBackend(options.backend)
 if (refusal) {
   console.error(refusal)
   process.exitCode = 2
+} else if (options.fleet) {
+  demoFleet()
 } else {
-  demo()
+  perform(play, () => lab.end())
 }
