@@ -1,6 +1,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { base32nopad } from '@scure/base'
+import { usualBackend } from './backend'
 import { clockFrom, setClock } from './clock'
 import { type EtcdCluster, startCluster } from './etcd'
 import type { EtcdOptions } from './etcd-member'
@@ -148,7 +149,7 @@ export async function makeFleet({
   gateways = ['gw1', 'gw2', 'gw3'],
   isShared = true,
   keys = 1,
-  backend = 'nftables',
+  backend = usualBackend(),
   etcd: options = {},
   hosts = [],
 }: FleetOptions = {}): Promise<Fleet> {

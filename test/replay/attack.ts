@@ -20,6 +20,7 @@ export const KINDS = [
   'datagram',
   'passcode',
   'cafe',
+  'fleet',
 ] as const
 export type Kind = (typeof KINDS)[number]
 

@@ -6,8 +6,11 @@ import { bytesToHex } from '@noble/hashes/utils.js'
 import { loadKeyFile } from '../../src/keys/keyring'
 import { composeDatagram, datagramIdentity } from '../../src/protocol/datagram'
 import { type Key, windowAt } from '../../src/protocol/key'
+import { compose, identity } from '../../src/protocol/knock'
+import { AS_SEEN, encodeRequest, type Request } from '../../src/protocol/request'
+import { seal } from '../../src/protocol/seal'
 import type { Agent } from '../lab/agent'
-import { DATAGRAMS, DOOR, type Fleet, keyNames } from '../lab/fleet'
+import { DATAGRAMS, DOOR, type Fleet, type Gateway, keyNames } from '../lab/fleet'
 import { shuffled } from '../random'
 import { ROOT } from '../root'
 import { grants, type KnockName, knockName } from './fleet-count'
@@ -23,9 +26,13 @@ const [USERS, LISTENERS] = ['10.66.0', '10.67.0']
 const QUIET = 1_500
 const LONGEST = 60_000
 
+/** An address of the listener's, for one of a user's. */
+const ownOf = (source: string) => source.replace(USERS, LISTENERS)
+
 /** A knock that has been sent. */
 export interface Played {
   readonly name: KnockName
+  /** Of its datagram, in hex; empty: it was on ports. */
   readonly payload: string
   readonly source: string
   /** Steady milliseconds. */
@@ -41,7 +48,7 @@ export class Players {
   readonly #agent: Agent
   /** All knocks so far, in order. */
   readonly played: Played[] = []
-  /** Datagrams beyond the first of each knock. */
+  /** How often knocks have been played again. */
   again = 0
 
   private constructor(fleet: Fleet, keys: readonly Key[], random: () => number, agent: Agent) {
@@ -65,50 +72,76 @@ export class Players {
     return new Players(fleet, keys, random, agent)
   }
 
-  /** A user knocks at one gateway, and a listener at all others at the same moment, or before: from the user's address, or their own. */
-  async knock(): Promise<Played> {
-    const number = this.played.length
-    const which = number % this.#keys.length
-    const key = this.#keys[which] as Key
-    const place = (Math.floor(number / this.#keys.length) % ADDRESSES) + 1
-    const request = { action: 'open', protocol: 'tcp', once: false, port: DOOR, seconds: LEASE, address: '0.0.0.0' } as const
-    const datagram = composeDatagram(key, windowAt(Date.now() / 1_000, key.period), { ...request, salt: number & 0xffff })
-    const payload = bytesToHex(datagram)
-    const source = `${USERS}.${place}`
-    const name = knockName(this.#fingerprints[which] ?? '', bytesToHex(datagramIdentity(datagram)))
-    const played = { name, payload, source, at: performance.now() }
+  /**
+   * A user knocks at one gateway, and a listener at others at the same moment, or before: from the user's address, or their own.
+   * @param at how many gateways there are all together
+   */
+  async knock(at = this.#fleet.gateways.length): Promise<Played> {
+    const { key, request, about } = this.#next()
+    const datagram = composeDatagram(key, windowAt(Date.now() / 1_000, key.period), request)
+    const played = { ...about(datagramIdentity(datagram)), payload: bytesToHex(datagram) }
     this.played.push(played)
-    const order = shuffled(this.#fleet.gateways, this.#random)
-    const user = Math.floor(this.#random() * order.length)
+    const order = shuffled(this.#fleet.gateways, this.#random).slice(0, at)
+    const user = Math.floor(this.#random() * at)
     const isSpoofed = this.#random() < 0.5
-    this.again += order.length - 1
-    await this.#agent.ask(
-      'post',
-      order.map(({ host }, i) => {
-        const from = i === user || isSpoofed ? source : `${LISTENERS}.${place}`
-        return { payload, from, to: host.ipv4, port: DATAGRAMS }
-      }),
-    )
+    this.again += at - 1
+    await this.#post(order, played, (i) => (i === user || isSpoofed ? played.source : ownOf(played.source)))
     return played
   }
 
-  /** The listener plays knocks again, each at all gateways, from their own addresses and from the users'. */
+  /** A user knocks on ports of one gateway, and a listener on the same ones of all others at the same moment, by the user's address. */
+  async knockOnPorts(): Promise<Played> {
+    const { listener, gateways } = this.#fleet
+    const { key, request, about } = this.#next()
+    const window = windowAt(Date.now() / 1_000, key.period)
+    const played = { ...about(identity(seal(key, window, encodeRequest(request)))), payload: '' }
+    this.played.push(played)
+    const touches = compose(key, window, request).map((port) => ({ protocol: 'tcp', port }))
+    this.again += gateways.length - 1
+    await Promise.all(shuffled(gateways, this.#random).map(({ host }) => listener.replay(touches, host.ipv4, played.source)))
+    return played
+  }
+
+  /** What the next knock asks for, by whose key, and what is to be kept of it. */
+  #next() {
+    const number = this.played.length
+    const which = number % this.#keys.length
+    const key = this.#keys[which] as Key
+    const request: Request = {
+      ...{ action: 'open', protocol: 'tcp', once: false, port: DOOR, seconds: LEASE, address: AS_SEEN },
+      salt: number & 0xffff,
+    }
+    const source = `${USERS}.${(Math.floor(number / this.#keys.length) % ADDRESSES) + 1}`
+    const about = (v: Uint8Array) => ({
+      name: knockName(this.#fingerprints[which] ?? '', bytesToHex(v)),
+      source,
+      at: performance.now(),
+    })
+    return { key, request, about }
+  }
+
+  /** Sends a knock to gateways, back to back. @param from whose address it comes from */
+  #post(gateways: readonly Gateway[], { payload }: Played, from: (i: number) => string): Promise<void> {
+    return this.#agent.ask(
+      'post',
+      gateways.map(({ host }, i) => ({ payload, from: from(i), to: host.ipv4, port: DATAGRAMS })),
+    )
+  }
+
+  /** The listener plays datagrams again, each at all gateways, from the users' addresses or from their own. */
   async replay(knocks: readonly Played[]): Promise<void> {
-    for (const { payload, source } of knocks) {
-      const order = shuffled(this.#fleet.gateways, this.#random)
-      this.again += order.length
-      const from = this.#random() < 0.5 ? source : source.replace(USERS, LISTENERS)
-      await this.#agent.ask(
-        'post',
-        order.map(({ host }) => ({ payload, from, to: host.ipv4, port: DATAGRAMS })),
-      )
+    const { gateways } = this.#fleet
+    for (const played of knocks) {
+      this.again += gateways.length
+      const from = this.#random() < 0.5 ? played.source : ownOf(played.source)
+      await this.#post(shuffled(gateways, this.#random), played, () => from)
     }
   }
 
-  /** Knocks of the last milliseconds. */
-  recent(ms: number): Played[] {
-    const since = performance.now() - ms
-    return this.played.filter(({ at }) => at >= since)
+  /** Datagrams that are so many milliseconds old, the latest of them. */
+  ofAge(least: number, most: number, count: number): Played[] {
+    const now = performance.now()
+    return this.played.filter(({ at, payload }) => payload && now - at >= least && now - at <= most).slice(-count)
   }
 
   /** Who has granted which knock, by all gateways' logs. */

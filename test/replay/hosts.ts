@@ -8,6 +8,7 @@ import { cafe } from './hosts-cafe'
 import { closing } from './hosts-closing'
 import { crashes } from './hosts-crash'
 import { edges } from './hosts-edge'
+import { fleet } from './hosts-fleet'
 import { forgeries, policy, revoked } from './hosts-forgery'
 import { injection } from './hosts-injection'
 import { local } from './hosts-local'
@@ -58,5 +59,6 @@ export const hosts: Attack[] = [
   passcode,
   ...cafe,
   ...network,
+  ...fleet,
   ...around,
 ]

@@ -1,0 +1,3 @@
+import { testAttacks } from './attacks'
+
+testAttacks('fleet')
