@@ -111,15 +111,20 @@ export async function readHead(path: string, most: number, flags = 0): Promise<{
 
 /** @throws {Fault} where others than its owner may use a file or folder, or its owner is neither we nor root */
 export function checkPrivate(path: string, stats: Stats, wanted: 0o600 | 0o700): void {
-  // No modes and owners where there is no uid, as on Windows.
-  const uid = process.geteuid?.()
-  if (uid === undefined) return
-  const mode = stats.mode & 0o777
-  const fix = `chmod ${wanted.toString(8)} ${path}`
-  if (mode & 0o077)
-    throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}`, { hint: `run "${fix}"` })
-  checkOwner(path, stats, `, then "${fix}"`)
+  checkHidden(path, stats, wanted)
+  checkOwner(path, stats, `, then "${fixOf(path, wanted)}"`)
 }
+
+/** As {@link checkPrivate}, whoever its owner is. @throws {Fault} */
+export function checkHidden(path: string, stats: Stats, wanted: 0o600 | 0o700): void {
+  const mode = stats.mode & 0o777
+  // No modes and owners where there is no uid, as on Windows.
+  if (process.geteuid === undefined || (mode & 0o077) === 0) return
+  const hint = `run "${fixOf(path, wanted)}"`
+  throw new Fault(`${path}: expected mode 0${wanted.toString(8)}, got 0${mode.toString(8)}`, { hint })
+}
+
+const fixOf = (path: string, wanted: number): string => `chmod ${wanted.toString(8)} ${path}`
 
 /**
  * @param then what there is to do behind a change of the owner
