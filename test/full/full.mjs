@@ -18,6 +18,8 @@ const PROGRAMS = ['test/cli/daemon', 'test/cli/client.', 'test/cli/knockturn']
 const E2E = ['open', 'once', 'round-trip', 'replay', 'passcode', 'datagram', 'privileges'].map(
   (name) => `test/e2e/${name}.test.ts`,
 )
+/** Knocks at each fleet that is attacked: more than npm test has time for. */
+const FLEET_KNOCKS = '300'
 /** The tests that do not, and why. */
 const LEFT_OUT = [
   `the tests of all rooms, but for ${PROGRAMS.join(', ')}, which run on ${NEWEST} only`,
@@ -55,6 +57,10 @@ export async function full({ scratch, step, enter, projects }) {
   try {
     const env = { KNOCKTURN_INSTALLED: installed, KNOCKTURN_CGROUP: group }
     results.push(await projects(['full'], enter, { label: 'machine', env }))
+    const more = ['test/e2e/attacks/fleet.test.ts']
+    results.push(
+      await projects(['e2e'], enter, { label: 'attacks on a fleet', more, env: { KNOCKTURN_FLEET_KNOCKS: FLEET_KNOCKS } }),
+    )
     for (const version of NEWER) {
       const workshop = (/** @type {string[]} */ [, ...argv]) => enter([node, 'test/full/workshop.mjs', version, ...argv])
       const more = [...(version === NEWEST ? ROOMS : PROGRAMS), '--maxWorkers=2']
