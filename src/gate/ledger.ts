@@ -164,6 +164,12 @@ export class Ledger implements OneTimeRule {
     return { outcome: 'spent', durable: this.#file.append(record) }
   }
 
+  /** A knock that is spent was said elsewhere first, by a source that is not known here: whoever says it here again replays it. */
+  forgetSource({ key, window, v }: Knock, fingerprint: string): void {
+    const knocks = this.#accounts.get(name(fingerprint, key.period))?.windows.get(window)
+    if (knocks?.has(v)) knocks.set(v, null)
+  }
+
   /** All that must be remembered, as the fewest records: what a compacted file holds. */
   *records(): Generator<LedgerRecord> {
     for (const base of this.#bases) yield { kind: 'base', ...base }

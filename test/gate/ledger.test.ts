@@ -1,41 +1,9 @@
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
-import type { Knock } from '../../src/gate/knock'
-import { freshBase, Ledger, type LedgerRecord, rebased } from '../../src/gate/ledger'
-import { keyOf, OTHER, requestOf, SOURCE, WINDOW } from './listener/ear'
+import { freshBase, type Ledger, rebased } from '../../src/gate/ledger'
+import { ANOTHER, Disk, KEY, knock, type Saying } from './disk'
+import { OTHER, SOURCE, WINDOW } from './listener/ear'
 
-/** Fingerprints. */
-const KEY = 'c0ffee'
-const ANOTHER = 'decade'
-const keys = { 30: keyOf(1, 30), 60: keyOf(1, 60) }
-
-/** A disk: what was appended is still there after a restart, unless it is broken. */
-class Disk {
-  broken = false
-  constructor(public records: LedgerRecord[] = []) {}
-  async append(record: LedgerRecord): Promise<void> {
-    if (this.broken) throw new Error('no space left on device')
-    this.records.push(record)
-  }
-  start(skew = 1): Ledger {
-    return new Ledger(this.records, this, skew)
-  }
-  /** The file as a compaction leaves it. */
-  compact(skew = 1): void {
-    this.records = [...this.start(skew).records()]
-  }
-}
-
-interface Saying {
-  window?: number
-  v?: string
-  source?: string
-  arrival?: Knock['arrival']
-  period?: 30 | 60
-}
-function knock({ window = WINDOW, v = 'a', source = SOURCE, arrival = 'timely', period = 30 }: Saying = {}): Knock {
-  return { key: keys[period], window, v, source, arrival, destination: '198.51.100.1', heard: 0, request: requestOf(1) }
-}
 const claim = (ledger: Ledger, saying: Saying = {}, fingerprint = KEY) => ledger.note(knock(saying), fingerprint).outcome
 
 describe('a knock is accepted', () => {

@@ -1,0 +1,119 @@
+import type { Knock } from '../../gate/knock'
+import type { Outcome, Transaction } from './etcd/etcd'
+import type { Link } from './link'
+import {
+  BASE,
+  baseFloor,
+  floorRow,
+  formatSpent,
+  formatWindow,
+  parseSpent,
+  parseWindow,
+  revokedRow,
+  type Spent,
+  spentRange,
+  spentRow,
+} from './rows'
+
+/* The one-time rule of a fleet as one transaction of etcd, and what its answer means. */
+
+/** A base, and its text as etcd has it. */
+export type KnownBase = NonNullable<Link['base']>
+
+/** A knock that is to be claimed, or only to be made dead. */
+export interface Attempt {
+  readonly knock: Knock
+  readonly fingerprint: string
+  /** What its row is to say. */
+  readonly spent: Spent
+  /**
+   * Whether it raises its key's floor. Only a timely knock may, at the moment when it is claimed to be opened: where a clock is wrong, or may be,
+   * a floor beyond the clocks of the others would shut the key out everywhere.
+   */
+  readonly raises: boolean
+}
+
+/**
+ * What the answer to a claim means. `claimed`: the row was put by it; `own`: by the same attempt before, whose answer was lost; `floorless`: the key's
+ * floor is to be put first; `rebased`: etcd has another base than is known here; `strange`: nothing that was read explains the answer.
+ */
+export type Verdict =
+  | { readonly is: 'claimed' | 'own' | 'revoked' | 'retransmitted' | 'replayed' | 'floorless' | 'rebased' | 'strange' }
+  | { readonly is: 'stale'; readonly floor: number }
+
+/** Whether a knock lies below the base, where a fleet no longer knows the past: nobody need be asked. */
+export const isBelowBase = ({ key, window }: Pick<Knock, 'key' | 'window'>, { base }: KnownBase): boolean =>
+  window < baseFloor(base, key.period)
+
+/**
+ * Asks to have a knock spent: its row put where there is none, its key not revoked, the base as it is known here, and the window not below the floor;
+ * and the floor raised, with what lies below it forgotten. What stands in the way is read in the same moment.
+ * @param skew windows
+ */
+export function claimOf({ knock, fingerprint, spent, raises }: Attempt, base: KnownBase, skew: number): Transaction {
+  const { key, window } = knock
+  const row = spentRow(knock, fingerprint)
+  const floor = floorRow(fingerprint, key.period)
+  const revoked = revokedRow(fingerprint)
+  const range = spentRange(fingerprint, key.period)
+  const raised = formatWindow(Math.max(window - 2 * skew, baseFloor(base.base, key.period)))
+  const raise: Transaction = {
+    if: [{ row: floor, is: 'below', value: raised }],
+    do: [
+      { put: floor, value: raised },
+      { removeFrom: range, to: `${range}${raised}` },
+    ],
+    else: [],
+  }
+  return {
+    if: [
+      { row, is: 'absent' },
+      { row: revoked, is: 'absent' },
+      { row: BASE, is: 'equal', value: base.value },
+      { row: floor, is: 'there' },
+      { row: floor, is: 'below', value: formatWindow(window + 1) },
+    ],
+    do: [{ put: row, value: formatSpent(spent) }, ...(raises ? [raise] : [])],
+    else: [{ get: row }, { get: revoked }, { get: floor }, { get: BASE }],
+  }
+}
+
+/**
+ * What the answer to {@link claimOf} means.
+ */
+export function judge({ held, done }: Outcome, { knock, spent }: Attempt, base: KnownBase): Verdict {
+  if (held) return { is: 'claimed' }
+  const [row, revoked, floor, known] = done.map(({ rows }) => rows[0]?.value)
+  if (revoked !== undefined) return { is: 'revoked' }
+  if (row !== undefined) {
+    const said = parseSpent(row)
+    if (said?.attempt !== spent.attempt) return { is: said?.source === spent.source ? 'retransmitted' : 'replayed' }
+    return { is: known === base.value ? 'own' : 'rebased' }
+  }
+  if (known !== base.value) return { is: 'rebased' }
+  if (floor === undefined) return { is: 'floorless' }
+  const window = parseWindow(floor)
+  return window !== null && window > knock.window ? { is: 'stale', floor: window } : { is: 'strange' }
+}
+
+/**
+ * Puts the floor of a key that has none, as every key at first. A knock that raises no floor puts the lowest one, so that a base by a wrong clock can
+ * be mended: each claim asks for the base besides.
+ */
+export function floorOf({ knock, fingerprint, raises }: Attempt, base: KnownBase): Transaction {
+  const row = floorRow(fingerprint, knock.key.period)
+  return {
+    if: [
+      { row, is: 'absent' },
+      { row: BASE, is: 'equal', value: base.value },
+    ],
+    do: [{ put: row, value: formatWindow(raises ? baseFloor(base.base, knock.key.period) : 0) }],
+    else: [],
+  }
+}
+
+/** Until when what a knock asks would be open at most: see {@link Spent}. @param wall Unix milliseconds */
+export function untilOf({ request: { action, seconds } }: Pick<Knock, 'request'>, wall: number): number | null {
+  if (action !== 'open') return 0
+  return seconds === 0 ? null : Math.ceil(wall / 1000) + seconds
+}
