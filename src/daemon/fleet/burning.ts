@@ -177,7 +177,7 @@ export class Burning {
     this.#unheld++
     if (!this.#quiet.may('unheld', this.#setup.now().steady)) return
     this.#setup.warn(
-      `etcd can't be told of ${this.#unheld} knocks that are refused here, since too many wait for it: another gateway may take them`,
+      `too many knocks wait to be made dead in etcd: other gateways may take those for which there was no room (${this.#unheld})`,
     )
     this.#unheld = 0
   }

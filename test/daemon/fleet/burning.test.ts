@@ -137,7 +137,7 @@ describe('making knocks dead', () => {
     for (let i = 0; i < MAX_BURNING_OF_KEY + 3; i++) it.add(attemptOf({ v: `${i}`, window: WINDOW + 100 }))
     await vi.advanceTimersByTimeAsync(60_000)
     it.add(attemptOf({ v: 'x', window: WINDOW + 100 }))
-    expect(warnings).toEqual([expect.stringMatching(/told of 1 knocks/), expect.stringMatching(/told of 3 knocks/)])
+    expect(warnings).toEqual([expect.stringMatching(/no room \(1\)/), expect.stringMatching(/no room \(3\)/)])
     await it.end(1)
   })
 

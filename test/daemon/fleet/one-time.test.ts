@@ -1,11 +1,9 @@
 import { afterEach, beforeEach, vi } from 'vitest'
-import { FleetLedger } from '../../../src/daemon/fleet/claims'
-import type { Now } from '../../../src/gate/clock'
 import { freshBase, type LedgerRecord } from '../../../src/gate/ledger'
 import { Disk } from '../../gate/disk'
-import { MIDDLE } from '../../gate/listener/ear'
 import { type Beginning, conforms, type Subject } from '../../gate/one-time'
-import { foundation, OLD_BASE, PlainLink } from './plain-link'
+import { Gateway } from './gateway'
+import { foundation, OLD_BASE } from './plain-link'
 import { Twin } from './twin'
 
 const records = (beginning: Beginning): LedgerRecord[] =>
@@ -28,35 +26,10 @@ conforms('a file', async (beginning) => {
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
-const now = (): Now => ({ wall: MIDDLE * 1000 + performance.now(), steady: performance.now() })
 
-/** A gateway of a fleet on the twin of etcd. */
-class Gateway {
-  readonly disk = new Disk()
-  readonly twin: Twin
-  readonly link: PlainLink
-  readonly #skew: number
-  ledger: FleetLedger
-
-  constructor(twin: Twin, { skew, base }: Beginning, name: string) {
-    this.twin = twin
-    this.#skew = skew
-    this.link = new PlainLink(name, base === null ? OLD_BASE : { ...OLD_BASE, seconds: base * 30, ahead: skew + 1 })
-    this.ledger = this.start()
-  }
-
-  start(): FleetLedger {
-    this.ledger = new FleetLedger(this.disk.start(this.#skew), this.twin, this.link, {
-      ...{ skew: this.#skew, timeout: 5_000, now },
-      warn: () => {},
-    })
-    return this.ledger
-  }
-}
-
-async function begin(beginning: Beginning, names: readonly string[]): Promise<Gateway[]> {
+async function begin(beginning: Beginning, names: readonly string[]): Promise<Gateway<Twin>[]> {
   const twin = new Twin()
-  const gateways = names.map((name) => new Gateway(twin.beside(), beginning, name))
+  const gateways = names.map((name) => new Gateway(twin.beside(), name, beginning))
   const { base } = gateways[0]?.link.base ?? { base: OLD_BASE }
   await twin.transact(foundation(base))
   return gateways
@@ -66,8 +39,8 @@ async function begin(beginning: Beginning, names: readonly string[]): Promise<Ga
 const settle = async () => void (await vi.advanceTimersByTimeAsync(10_000))
 
 /** A fleet of which one gateway hears everything. @param fail of what it must ask */
-const alone = (fail: (gateway: Gateway, fails: boolean) => void) => async (beginning: Beginning) => {
-  const [gateway] = (await begin(beginning, ['gw1'])) as [Gateway]
+const alone = (fail: (gateway: Gateway<Twin>, fails: boolean) => void) => async (beginning: Beginning) => {
+  const [gateway] = (await begin(beginning, ['gw1'])) as [Gateway<Twin>]
   const subject = {
     ledger: gateway.ledger,
     restart: async () => {
@@ -81,20 +54,20 @@ const alone = (fail: (gateway: Gateway, fails: boolean) => void) => async (begin
 
 conforms(
   'a fleet that has no quorum at times',
-  alone(({ twin }, fails) => {
-    twin.trouble = fails ? 'no-quorum' : null
+  alone(({ etcd }, fails) => {
+    etcd.trouble = fails ? 'no-quorum' : null
   }),
 )
 conforms(
   'a fleet whose answers are lost at times',
-  alone(({ twin }, fails) => {
-    twin.always = fails ? 'lost after' : null
+  alone(({ etcd }, fails) => {
+    etcd.always = fails ? 'lost after' : null
   }),
 )
 conforms(
   'a fleet whose requests are lost at times',
-  alone(({ twin }, fails) => {
-    twin.always = fails ? 'lost before' : null
+  alone(({ etcd }, fails) => {
+    etcd.always = fails ? 'lost before' : null
   }),
 )
 conforms(
@@ -115,7 +88,7 @@ conforms(
   async (beginning): Promise<Subject> => {
     const gateways = await begin(beginning, ['gw1', 'gw2'])
     let turn = 0
-    const next = () => (gateways[turn++ % 2] as Gateway).ledger
+    const next = () => (gateways[turn++ % 2] as Gateway<Twin>).ledger
     return {
       ledger: {
         claim: (knock, fingerprint) => next().claim(knock, fingerprint),
@@ -127,7 +100,7 @@ conforms(
         for (const gateway of gateways) gateway.start()
       },
       fail: async (fails) => {
-        for (const { twin } of gateways) twin.trouble = fails ? 'unreachable' : null
+        for (const { etcd } of gateways) etcd.trouble = fails ? 'unreachable' : null
       },
       settle,
     }
