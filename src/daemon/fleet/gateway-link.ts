@@ -226,9 +226,9 @@ export class GatewayLink implements Link {
   /** The base that etcd has, as it was read. */
   #foundBase(row: Row | null, mark: number, header: Header): void {
     const { trust, beats } = this.standing
-    const wasRestored = trust.restored !== null
-    if (this.#judged(() => trust.read(row, mark, header)) !== 'adopted') return
-    if (wasRestored) {
+    const change = this.#judged(() => trust.read(row, mark, header))
+    if (change === null) return
+    if (change === 'repaired') {
       beats.beginAnew()
       this.#keysThere = null
     }

@@ -98,9 +98,9 @@ export class Trust {
   /**
    * Takes over the base that etcd has, as an answer has it.
    * @param mark of before its request was sent
-   * @returns `adopted`: it is a later one, which is to be remembered at once
+   * @returns a later one is gone by now, which is to be remembered at once: `adopted`, or `repaired`, of an etcd that has forgotten something
    */
-  read(row: Row | null, mark: number, header: Header): 'adopted' | null {
+  read(row: Row | null, mark: number, header: Header): 'adopted' | 'repaired' | null {
     const found = judgeBase(row, this.#known, this.#server)
     this.#found = { base: found.base, value: row?.value ?? null }
     this.#setup = found.is === 'setup' ? found.why : null
@@ -116,8 +116,9 @@ export class Trust {
     if (found.is === 'same') return null
     this.#known = base
     // What was known is of an etcd that is no more: this one is known from its new base on.
-    if (this.#restored !== null && row) this.#history.beginAnew(row.modified)
+    const isRepaired = this.#restored !== null
+    if (isRepaired && row) this.#history.beginAnew(row.modified)
     this.#restored = null
-    return 'adopted'
+    return isRepaired ? 'repaired' : 'adopted'
   }
 }
