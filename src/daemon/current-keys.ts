@@ -6,22 +6,64 @@ import type { Key } from '../protocol/key'
 export class CurrentKeys {
   #byKey = new Map<Key, ServerKey>()
   #byFingerprint = new Map<string, ServerKey>()
+  /** As the keyring has them. */
+  #own: readonly ServerKey[] = []
+  /** fingerprint → when it was heard that another gateway has revoked the key, in Unix milliseconds */
+  readonly #revoked = new Map<string, number>()
+  #changed: () => void = () => {}
   neverLock: readonly Cidr[] = []
 
   /** Takes over other keys, all of them. */
   set(keys: readonly ServerKey[], neverLock: readonly Cidr[]): void {
+    this.#own = keys
+    this.neverLock = neverLock
+    this.#join()
+    this.#changed()
+  }
+
+  /**
+   * Holds a key for revoked from now on, whatever the keyring says; also one that is not there yet.
+   * @param wall Unix milliseconds
+   * @returns whether that is news
+   */
+  revoke(fingerprint: string, wall: number): boolean {
+    if (this.#revoked.has(fingerprint)) return false
+    this.#revoked.set(fingerprint, wall)
+    this.#join()
+    return true
+  }
+
+  #join(): void {
+    const keys = this.#own.map((key) => {
+      const at = this.#revoked.get(key.fingerprint)
+      return at === undefined || key.revoked !== null ? key : { ...key, revoked: at }
+    })
     this.#byKey = new Map(keys.map((key) => [key.key, key]))
     this.#byFingerprint = new Map(keys.map((key) => [key.fingerprint, key]))
-    this.neverLock = neverLock
+  }
+
+  /** Has one be told whenever there are other keys. */
+  follow(changed: () => void): void {
+    this.#changed = changed
   }
 
   all(): Iterable<ServerKey> {
     return this.#byKey.values()
   }
 
+  /** Those that the keyring itself says are revoked. */
+  get ownRevoked(): readonly ServerKey[] {
+    return this.#own.filter(({ revoked }) => revoked !== null)
+  }
+
   /** What the daemon knows of a key; undefined where it is not one of its own any more. */
   of(key: Key): ServerKey | undefined {
     return this.#byKey.get(key)
+  }
+
+  /** As {@link CurrentKeys.of}, by a fingerprint. */
+  named(fingerprint: string): ServerKey | undefined {
+    return this.#byFingerprint.get(fingerprint)
   }
 
   /** Whether there is a key of this fingerprint that is neither revoked nor expired. @param wall Unix milliseconds */

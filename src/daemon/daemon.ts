@@ -21,20 +21,21 @@ import type { Stages } from './stages'
  */
 export class Daemon {
   readonly #stages: Stages
-  readonly #keys = new CurrentKeys()
   readonly #refusals: Refusals
-  readonly #enforcement: Enforcement
   readonly #clock = new ClockWatch()
   /** Knocks that are on their way. */
   readonly #running = new Set<Promise<void>>()
   readonly #looks = new LookTimer(() => this.tick())
+  /** For what other gateways tell. */
+  readonly keys = new CurrentKeys()
+  readonly enforcement: Enforcement
   /** Taps that were heard so far. */
   heard = 0
 
   constructor(stages: Stages) {
     this.#stages = stages
     this.#refusals = new Refusals(stages)
-    this.#enforcement = new Enforcement(stages, this.#keys)
+    this.enforcement = new Enforcement(stages, this.keys)
   }
 
   /** Tap source → listener or passcodes, which open what they can. */
@@ -70,7 +71,7 @@ export class Daemon {
     const { ledger, leases, now } = this.#stages
     const { request, source, destination, arrival } = knock
     const refusals = this.#refusals
-    const key = this.#keys.of(knock.key)
+    const key = this.keys.of(knock.key)
     if (!key) return
     if (arrival === 'stale') {
       // What is spent is no sign of a wrong clock: somebody plays it.
@@ -88,15 +89,15 @@ export class Daemon {
 
     // The ledger took its time: what is locked by now, and the key as it is now, count.
     if (leases.locked(source)) return refusals.ofKnock(knock, key, 'locked')
-    const current = this.#keys.of(knock.key)
+    const current = this.keys.of(knock.key)
     if (!current) return refusals.ofKnock(knock, key, 'revoked')
     const granting = knock.by ? passcodeKey(current) : current
     if (!granting) return refusals.ofKnock(knock, key, 'not-granted', { rule: 'passcode' })
-    const { neverLock } = this.#keys
+    const { neverLock } = this.keys
     const grant = decide(request, address, source, destination, granting, neverLock, now().wall)
     if ('refusal' in grant) return refusals.ofKnock(knock, key, grant.refusal, ruledOut(grant, granting, neverLock))
 
-    const enforced = this.#enforcement.enforce(knock, granting, grant)
+    const enforced = this.enforcement.enforce(knock, granting, grant)
     if ('refused' in enforced) return refusals.ofKnock(knock, granting, 'not-granted', { reason: enforced.refused })
     if (await enforced.told) this.#noteUse(knock, granting)
   }
@@ -110,12 +111,12 @@ export class Daemon {
 
   /** Closes leases by an administrator's order. */
   closeNamed(named: Named): Promise<Ended<Lease>> {
-    return this.#enforcement.closeNamed(named)
+    return this.enforcement.closeNamed(named)
   }
 
   /** Takes the locks off an address by an administrator's order. */
   unlock(address: string): Promise<Ended<Lock>> {
-    return this.#enforcement.unlock(address)
+    return this.enforcement.unlock(address)
   }
 
   /** Knocks that their own source has said again. */
@@ -127,12 +128,12 @@ export class Daemon {
 
   /** Takes over the keys, at the start and whenever they change; resolves when all of them are heard. Leases of keys that are gone end. */
   async setKeys(keys: readonly ServerKey[], neverLock: readonly Cidr[]): Promise<void> {
-    this.#keys.set(keys, neverLock)
+    this.keys.set(keys, neverLock)
     const { listener, passcodes, now } = this.#stages
     listener.setKeys(keys.map(({ key }) => key))
     passcodes?.setKeys(keys)
     // At once: a key that is revoked must not wait for anything.
-    this.#enforcement.expire()
+    this.enforcement.expire()
     this.#looks.again()
     do await new Promise(setImmediate)
     while (!listener.prepare(now()))
@@ -141,12 +142,12 @@ export class Daemon {
 
   /** Another program may have changed the firewall: it is looked at now. */
   alarm(): void {
-    this.#enforcement.alarm()
+    this.enforcement.alarm()
   }
 
   /** Reads back what an earlier run left in force, and begins to look what is due. */
   async restore(): Promise<void> {
-    await this.#enforcement.restore()
+    await this.enforcement.restore()
     this.#looks.start()
   }
 
@@ -159,12 +160,12 @@ export class Daemon {
     const at = now()
     this.#looks.began(at.steady)
     const jump = this.#clock.look(at)
-    if (jump !== null) log.warn(clockJumped(jump, ledger, this.#keys.all(), at.wall))
+    if (jump !== null) log.warn(clockJumped(jump, ledger, this.keys.all(), at.wall))
     this.#take(listener.due(at))
     passcodes?.due(at)
-    this.#enforcement.expire()
+    this.enforcement.expire()
     this.#refusals.tellUnsaid()
-    const rests = listener.isEmpty && this.#enforcement.isEmpty
+    const rests = listener.isEmpty && this.enforcement.isEmpty
     this.#looks.next(listener.busy || passcodes?.busy ? 'is busy' : rests ? 'rests' : 'idles')
   }
 
@@ -183,9 +184,9 @@ export class Daemon {
   async settle(): Promise<void> {
     this.#looks.stop()
     do {
-      await this.#enforcement.settle()
+      await this.enforcement.settle()
       await Promise.all(this.#running)
     } while (this.#running.size > 0)
-    await this.#enforcement.leave()
+    await this.enforcement.leave()
   }
 }

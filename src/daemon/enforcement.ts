@@ -35,7 +35,7 @@ interface About {
 
 /** Grants in force: puts them there, tells of it, and ends them. It decides nothing but each key's share. */
 export class Enforcement {
-  readonly #stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now' | 'chronicle'>
+  readonly #stages: Omit<Stages, 'listener' | 'passcodes' | 'ledger'>
   readonly #keys: CurrentKeys
   readonly #doors: Doors
   /** What each key may have opened, and closed or locked. */
@@ -43,7 +43,7 @@ export class Enforcement {
   readonly #ends = new Shares(SHARE, SHARE_RATE)
 
   /** @param keys whose leases live */
-  constructor(stages: Pick<Stages, 'leases' | 'firewall' | 'log' | 'now' | 'chronicle'>, keys: CurrentKeys) {
+  constructor(stages: Omit<Stages, 'listener' | 'passcodes' | 'ledger'>, keys: CurrentKeys) {
     this.#stages = stages
     this.#keys = keys
     this.#doors = new Doors(stages)
@@ -67,7 +67,8 @@ export class Enforcement {
 
   /** Opens every service of a grant. */
   #open(id: string, about: About, grant: Grant): Enforced {
-    const { leases, firewall, now } = this.#stages
+    const { leases, firewall, now, onceRefused } = this.#stages
+    if (grant.once && onceRefused !== undefined) return { refused: onceRefused }
     if (grant.once && firewall.some(({ countsConnections }) => countsConnections === false))
       return { refused: 'the backend cannot count connections: knock without --once' }
     const opened = leases.open(id, about.key, about.fingerprint, grant, now())
@@ -117,6 +118,43 @@ export class Enforcement {
     if (failure) log.error({ ...about, until, reason: failure.failed }, 'cannot change the firewall rules')
     else log.info({ ...about, until }, 'accepted')
     return !failure
+  }
+
+  /**
+   * Takes over what another gateway has opened or locked. It is noted at once, and said when it is in force.
+   * @param left milliseconds that it has
+   * @returns whether it is noted: not where there are too many already
+   */
+  adopt(entry: Entry, left: number, gateway: string): boolean {
+    const { leases, now } = this.#stages
+    const adopted = leases.adopt(entry, left, now())
+    if (!adopted) return false
+    this.#doors.follow()
+    this.#tellAdopted(adopted, gateway)
+    return true
+  }
+
+  async #tellAdopted(entry: Entry, gateway: string): Promise<void> {
+    const { log, chronicle, now } = this.#stages
+    const outcome = await this.#doors.opened(entry)
+    const { key, fingerprint, address } = entry
+    const about = { key, fingerprint, gateway, address, ...listed([entry]) }
+    // What the firewall refuses is tried again for as long as the fleet has it.
+    if (typeof outcome === 'object') return log.error({ ...about, reason: outcome.failed }, 'cannot change the firewall rules')
+    if (outcome === 'ended') return
+    log.info(about, isLease(entry) ? 'opened for the fleet' : 'banned for the fleet')
+    if (isLease(entry)) chronicle?.opened(entry, now().wall)
+  }
+
+  /** Ends what was closed, or unlocked, at another gateway. */
+  drop(entry: Entry): void {
+    const { leases, log } = this.#stages
+    const current = leases.current(entry)
+    if (!current) return
+    leases.drop(current)
+    this.#doors.follow()
+    // Of a lease, its own line says so, when its door is shut.
+    if (!isLease(current)) log.info({ key: current.key, address: current.address }, 'ban lifted for the fleet')
   }
 
   /** Closes leases by an administrator's order, whoever's they are. Resolves when the firewall has followed, or could not. */
@@ -193,13 +231,14 @@ export class Enforcement {
   readonly #isAlive = (fingerprint: string): boolean => this.#keys.isAlive(fingerprint, this.#stages.now().wall)
 }
 
-/** What a line of the log says of leases that one grant has come to: they end together. */
-function listed(leases: readonly Lease[]): object {
-  const [{ until }] = leases
+/** What a line of the log says of leases that one grant has come to, which end together; or of a lock. */
+function listed(entries: readonly Entry[]): object {
+  const [{ until }] = entries
+  const leases = entries.filter(isLease)
   return {
-    service: leases.map(formatService).join(','),
+    ...(leases.length > 0 ? { service: leases.map(formatService).join(',') } : {}),
     until: until === null ? null : isoTime(until * 1000),
-    leases: leases.map(({ id }) => id),
+    ...(leases.length > 0 ? { leases: leases.map(({ id }) => id) } : {}),
   }
 }
 

@@ -1,3 +1,4 @@
+import type { Service } from '../protocol/service'
 import { type Entry, isLease, type Lease, type Lock } from './firewall'
 
 /** The leases of a key, and no later than when the first of them ends: in steady and in Unix milliseconds. */
@@ -48,12 +49,31 @@ export class InForce {
     return this.#ofKey.get(fingerprint)
   }
 
+  /** A key's leases for some services. @param services none: all of them */
+  leasesOf(fingerprint: string, services: readonly Service[]): Lease[] {
+    return [...(this.of(fingerprint)?.leases ?? [])].filter(
+      (lease) =>
+        services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol),
+    )
+  }
+
   lease(like: Lease): Lease | undefined {
     return this.#leases.get(slotOf(like))
   }
 
   lock(like: Lock): Lock | undefined {
     return this.#locks.get(slotOf(like))
+  }
+
+  /** How many locks a key has. */
+  locksOf(fingerprint: string): number {
+    return [...this.#locks.values()].filter((lock) => lock.fingerprint === fingerprint).length
+  }
+
+  /** The lock on an address, the longest of them, or undefined. */
+  longestLockOn(address: string): Lock | undefined {
+    const [first, ...others] = this.locksOn(address)
+    return first && others.reduce((longest, lock) => (lock.until > longest.until ? lock : longest), first)
   }
 
   locksOn(address: string): readonly Lock[] {

@@ -1,8 +1,9 @@
 import type { Service } from '../protocol/service'
+import type { Change, Told, Why } from './change'
 import type { Now } from './clock'
 import { type Entry, isLease, type Lease, type Lock, opensFor } from './firewall'
 import { InForce } from './in-force'
-import type { Grant } from './policy'
+import { type Grant, leasesOf } from './policy'
 
 /** Leases in force, of all keys, and of one key so that none can use up the room of the others, where nothing else is said. */
 export const MAX_LEASES = 4_096
@@ -10,15 +11,6 @@ export const MAX_KEY_LEASES = 256
 /** Locks in force, of all keys and of one key, likewise. Only keys that may lock make them. */
 export const MAX_LOCKS = 4_096
 export const MAX_KEY_LOCKS = 256
-
-/** Why an entry is to be put in force, or is no longer wanted there: `replaced` by one that lasts longer, or admits a new connection. */
-export type Why = 'wanted' | 'closed' | 'expired' | 'replaced'
-
-/** An entry that the firewall may have to be told about: {@link Leases.wants} says whether it is to stand there now. */
-export interface Change {
-  readonly entry: Entry
-  readonly why: Why
-}
 
 /**
  * The life of leases and locks: what should be in force, at this moment. It decides, and whoever looks after the firewall brings it there.
@@ -33,6 +25,7 @@ export class Leases {
   readonly #stood = new WeakSet<Entry>()
   readonly #before = new WeakMap<Entry, Lease>()
   #changes: Change[] = []
+  #told: Told | null = null
   readonly #most: { readonly all: number; readonly key: number }
 
   /** @param most leases that may be in force, of all keys and of one */
@@ -98,22 +91,53 @@ export class Leases {
     return changes
   }
 
+  /** Has somebody told of each change as it is noted, and of an opening that is given up; they change nothing in that moment. null: nobody */
+  subscribe(told: Told | null): void {
+    this.#told = told
+  }
+
+  /**
+   * Puts in force what another gateway has opened or locked. What is there already is made longer, and keeps its name, or stays.
+   * @param left milliseconds that it has, whatever its `until` says
+   * @returns what is in force; null when there are too many already
+   */
+  adopt(entry: Entry, left: number, now: Now): Entry | null {
+    const before = this.current(entry)
+    if (before && (before.until ?? Infinity) >= (entry.until ?? Infinity)) return before
+    if (!before && !this.#hasRoom(entry)) return null
+    const next = before ? { ...entry, id: before.id } : entry
+    return this.#put(next, Math.max(now.steady + left, before ? this.#endOf(before) : 0), before)
+  }
+
+  /** Ends what is wanted in the place of an entry, since that was closed at another gateway. */
+  drop(entry: Entry): void {
+    const current = this.current(entry)
+    if (current) this.#end(current, 'closed for the fleet')
+  }
+
+  #hasRoom(entry: Entry): boolean {
+    if (isLease(entry)) return this.size < this.#most.all && this.count(entry.fingerprint, []) < this.#most.key
+    return this.locks < MAX_LOCKS && this.#inForce.locksOf(entry.fingerprint) < MAX_KEY_LOCKS
+  }
+
+  /** Puts an entry in force until a moment on the monotonic clock, in the place of another one. */
+  #put<One extends Entry>(entry: One, end: number, before?: Entry): One {
+    this.#ends.set(entry, end)
+    if (before) this.#change(before, 'replaced')
+    if (before && isLease(before)) this.#before.set(entry, before)
+    if (before && !isLease(before)) this.#inForce.unset(before)
+    this.#inForce.set(entry)
+    this.#change(entry, 'wanted')
+    return entry
+  }
+
   /**
    * What an opening grant does: a new lease for each service, or a longer life for the one that is there. It is noted at once.
    * @param id names the new leases; the services of one grant are told apart by a suffix
    * @returns the leases that the grant comes to; null when there are too many already
    */
   open(id: string, key: string, fingerprint: string, grant: Grant, now: Now): Lease[] | null {
-    const asked = grant.services.map(({ port, protocol }, i) => ({
-      id: grant.services.length === 1 ? id : `${id}.${i}`,
-      key,
-      fingerprint,
-      address: grant.address,
-      protocol,
-      port,
-      once: grant.once,
-      until: grant.until,
-    }))
+    const asked = leasesOf(grant, { id, key, fingerprint })
     const added = asked.filter((lease) => !this.#inForce.lease(lease)).length
     if (this.size + added > this.#most.all) return null
     if (this.count(fingerprint, []) + added > this.#most.key) return null
@@ -121,34 +145,21 @@ export class Leases {
       const before = this.#inForce.lease(lease)
       const next = before && !lease.once ? this.#extended(before, lease, now) : lease
       if (next === before) return before
-      this.#ends.set(next, Math.max(endOf(next.until, now), before && !lease.once ? this.#endOf(before) : 0))
-      if (before) {
-        this.#before.set(next, before)
-        this.#change(before, 'replaced')
-      }
-      this.#inForce.set(next)
-      this.#change(next, 'wanted')
-      return next
+      return this.#put(next, Math.max(endOf(next.until, now), before && !lease.once ? this.#endOf(before) : 0), before)
     })
   }
 
   /** Ends a key's leases for an address, and for blocks around it, all of them or those for some services; returns them. */
   close(fingerprint: string, address: string, services: readonly Service[]): Lease[] {
-    const ended = this.#of(fingerprint, services).filter((lease) => opensFor(lease, address))
+    const ended = this.#inForce.leasesOf(fingerprint, services).filter((lease) => opensFor(lease, address))
     for (const lease of ended) this.#end(lease, 'closed')
     return ended
   }
 
   /** How many leases a key has for these services, whatever their addresses. @param services none: all of them */
   count(fingerprint: string, services: readonly Service[]): number {
-    return services.length === 0 ? (this.#inForce.of(fingerprint)?.leases.size ?? 0) : this.#of(fingerprint, services).length
-  }
-
-  #of(fingerprint: string, services: readonly Service[]): Lease[] {
-    return [...(this.#inForce.of(fingerprint)?.leases ?? [])].filter(
-      (lease) =>
-        services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol),
-    )
+    const { size = 0 } = this.#inForce.of(fingerprint)?.leases ?? {}
+    return services.length === 0 ? size : this.#inForce.leasesOf(fingerprint, services).length
   }
 
   /**
@@ -214,6 +225,7 @@ export class Leases {
   giveUp(lease: Lease, isThere: (entry: Entry) => boolean, now: Now): void {
     if (!this.wants(lease)) return
     this.#inForce.unset(lease)
+    this.#told?.(lease, 'given up')
     let before = this.#before.get(lease)
     while (before && !this.#stood.has(before)) before = this.#before.get(before)
     // One connection that may have been used is not put back.
@@ -235,19 +247,13 @@ export class Leases {
   lock(lock: Lock, now: Now): Lock | null {
     const before = this.#inForce.lock(lock)
     if (before && before.until >= lock.until) return before
-    const ofKey = () => [...this.#inForce.locks.values()].filter(({ fingerprint }) => fingerprint === lock.fingerprint).length
-    if (!before && (this.locks >= MAX_LOCKS || ofKey() >= MAX_KEY_LOCKS)) return null
-    if (before) this.#end(before, 'replaced')
-    this.#ends.set(lock, endOf(lock.until, now))
-    this.#inForce.set(lock)
-    this.#change(lock, 'wanted')
-    return lock
+    if (!before && !this.#hasRoom(lock)) return null
+    return this.#put(lock, endOf(lock.until, now), before)
   }
 
   /** The lock on an address, the longest of them, or undefined. */
   locked(address: string): Lock | undefined {
-    const [first, ...others] = this.#inForce.locksOn(address)
-    return first && others.reduce((longest, lock) => (lock.until > longest.until ? lock : longest), first)
+    return this.#inForce.longestLockOn(address)
   }
 
   /** Ends the locks on an address, whoever's they are; returns them. */
@@ -274,6 +280,7 @@ export class Leases {
 
   #change(entry: Entry, why: Why): void {
     this.#changes.push({ entry, why })
+    this.#told?.(entry, why)
   }
 
   #end(entry: Entry, why: Why): void {

@@ -10,6 +10,7 @@ import {
 } from '../protocol/address'
 import type { Request } from '../protocol/request'
 import type { Service } from '../protocol/service'
+import { type Entry, isLease, type Lease } from './firewall'
 import { askedOf, endOf, type GrantRules, type ServerKey } from './server-key'
 
 /** Why a knock that was understood opened nothing (docs/protocol.md, "Refusals": a closed list). */
@@ -69,6 +70,12 @@ export interface Grant {
   readonly once: boolean
   /** Unix seconds, or null: until closed */
   readonly until: number | null
+}
+
+/** The leases that an opening grant comes to, one for each service: told apart by a suffix of their id where there are more. */
+export function leasesOf({ services, address, once, until }: Grant, whose: Pick<Lease, 'id' | 'key' | 'fingerprint'>): Lease[] {
+  const id = (i: number) => (services.length === 1 ? whose.id : `${whose.id}.${i}`)
+  return services.map(({ port, protocol }, i) => ({ ...whose, id: id(i), address, protocol, port, once, until }))
 }
 
 /** hashlimit forgets after a day, so that a `once` rule must not live that long: it lasts an hour at most, in seconds. */
@@ -165,8 +172,52 @@ function lockRulings({ seconds }: Request, address: string, grant: GrantRules, n
   ]
 }
 
+/**
+ * What keeps a gateway from taking over what another one has opened or locked: the keyrings of both may differ.
+ * @param seconds that it was for when that was told; null: until closed
+ * @param wall Unix milliseconds
+ * @returns the first rule that is not met; null: it may stand here, too
+ */
+export function sharedRuling(
+  entry: Entry,
+  seconds: number | null,
+  key: ServerKey,
+  neverLock: readonly Cidr[],
+  wall: number,
+): GrantRule | null {
+  const { grant } = key
+  const end = endOf(key, wall)
+  const block = parseCidr(entry.address)
+  const isWithin = block !== null && grant.addresses.some((allowed) => allowed.bits <= block.bits && overlap(allowed, block))
+  const meets = (blocks: readonly Cidr[]) => block === null || blocks.some((other) => overlap(other, block))
+  const rulings: Ruling[] = [
+    { rule: 'revoked', isMet: end !== 'revoked' },
+    { rule: 'expires', isMet: end !== 'expired' },
+    { rule: 'addresses', isMet: isWithin },
+    { rule: 'nobody', isMet: !meets(NOBODY) },
+    // Of which machine it is said, no other can tell.
+    { rule: 'loopback', isMet: !meets(LOOPBACK) },
+    // A time that began within a second is written as a whole one.
+    { rule: 'max', isMet: (seconds ?? 0) <= grant.max + 1 },
+    ...(isLease(entry)
+      ? [
+          { rule: 'services' as const, isMet: askedOf(grant.services, entry).length > 0 },
+          { rule: prefixRule(entry.address), isMet: (block?.bits ?? 0) >= prefixOf(entry.address, grant) },
+          { rule: 'allow_until_closed' as const, isMet: seconds !== null || grant.allowUntilClosed },
+        ]
+      : [
+          { rule: 'lock' as const, isMet: grant.lock },
+          { rule: 'never_lock' as const, isMet: !meets(neverLock) },
+        ]),
+  ]
+  return rulings.find(({ isMet }) => !isMet)?.rule ?? null
+}
+
 const isAllowed = (address: string, { addresses }: GrantRules): boolean => addresses.some((block) => inCidr(block, address))
 const prefixRule = (address: string): GrantRule => (address.includes(':') ? 'open_prefix6' : 'open_prefix')
+
+const prefixOf = (address: string, { openPrefix, openPrefix6 }: GrantRules): number =>
+  address.includes(':') ? (openPrefix6 ?? 128) : (openPrefix ?? 32)
 
 function opening(request: Request, address: string, key: ServerKey, wall: number): Grant {
   const { seconds, once } = request
@@ -183,8 +234,9 @@ function opening(request: Request, address: string, key: ServerKey, wall: number
  * several addresses of one). A block that would hold what no lease may name is left at the address.
  * @returns null where the block goes beyond the grant's addresses
  */
-function openBlock(address: string, destination: string, { addresses, openPrefix, openPrefix6 }: GrantRules): string | null {
-  const bits = address.includes(':') ? (openPrefix6 ?? 128) : (openPrefix ?? 32)
+function openBlock(address: string, destination: string, grant: GrantRules): string | null {
+  const { addresses } = grant
+  const bits = prefixOf(address, grant)
   const block = blockAround(address, bits)
   if (!block) return null
   if (!addresses.some((allowed) => allowed.bits <= bits && overlap(allowed, block))) return null

@@ -1,6 +1,7 @@
+import type { Why } from '../../gate/change'
 import type { Now } from '../../gate/clock'
 import { type Batch, type Entry, isLease, type Lease, leaseName, nameOf, type Table } from '../../gate/firewall'
-import type { Leases, Why } from '../../gate/leases'
+import type { Leases } from '../../gate/leases'
 import type { Outcome, Waiter } from './waiting'
 
 /** What the kernel has ended by itself is swept up when nobody waits for a door, or when it has lain there for so many milliseconds. */

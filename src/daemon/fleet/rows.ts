@@ -1,3 +1,4 @@
+import { timingSafeEqual } from 'node:crypto'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import * as v from 'valibot'
 import { isLease, type Lease, type Lock, readEntry } from '../../gate/firewall'
@@ -124,6 +125,8 @@ export interface SharedEntry<Entry extends Lease | Lock> {
   readonly entry: Entry
   /** The gateway that has heard the knock. */
   readonly gateway: string
+  /** Of the base by which it was written. A restored etcd may bring back what was closed since: that is of an earlier one. */
+  readonly epoch: number
   /** Seconds that it was for when it was written; null: until closed. Nobody keeps it longer from when they first see it. */
   readonly seconds: number | null
 }
@@ -135,8 +138,8 @@ export function formatEntry<Entry extends Lease | Lock>(
   fleet: string,
   key: Key,
 ): string {
-  const { gateway, seconds } = shared
-  const body = JSON.stringify({ ...shared.entry, gateway, seconds })
+  const { gateway, epoch, seconds } = shared
+  const body = JSON.stringify({ ...shared.entry, gateway, epoch, seconds })
   return JSON.stringify({ body, code: codeOf(key, fleet, row, body) })
 }
 
@@ -151,23 +154,28 @@ const entrySchema = v.object({
   once: v.optional(v.boolean(), false),
   until: v.nullable(count),
   gateway: text,
+  epoch: count,
   seconds: v.nullable(count),
 })
+
+/** No row of ours comes near to it, in characters: what is longer is not read. */
+const MAX_ENTRY = 2_048
 
 /**
  * Reads the row of a lease or a lock.
  * @returns null where it is none, has another name than it says, or its code is not by this key
  */
 export function parseEntry(row: string, value: string, fleet: string, key: Key): SharedEntry<Lease> | SharedEntry<Lock> | null {
-  const sealed = readJson(sealedSchema, value)
-  if (sealed?.code !== undefined && sealed.code !== codeOf(key, fleet, row, sealed.body)) return null
-  const said = sealed && readJson(entrySchema, sealed.body)
+  const sealed = value.length > MAX_ENTRY ? null : readJson(sealedSchema, value)
+  if (!sealed || !isSame(sealed.code, codeOf(key, fleet, row, sealed.body))) return null
+  const said = readJson(entrySchema, sealed.body)
   if (!said || said.fingerprint !== bytesToHex(key.fingerprint)) return null
+  if ((said.seconds === null) !== (said.until === null)) return null
   const kind = readShared(row)?.kind
   const entry = readEntry({ ...said, protocol: said.protocol, port: said.port, kind })
   if (!entry || (isLease(entry) ? leaseRow(entry) : lockRow(entry)) !== row) return null
-  const { gateway, seconds } = said
-  return { entry, gateway, seconds } as SharedEntry<Lease> | SharedEntry<Lock>
+  const { gateway, epoch, seconds } = said
+  return { entry, gateway, epoch, seconds } as SharedEntry<Lease> | SharedEntry<Lock>
 }
 
 /** What a source is called in the row of a knock. */
@@ -176,6 +184,12 @@ export const sourceCode = (key: Key, { source, window, v }: Pick<Knock, 'source'
 
 const codeOf = (key: Key, fleet: string, row: string, body: string): string =>
   bytesToHex(hmacSha256(fleetKey(key), utf8ToBytes(`row ${fleet} ${row} ${body}`)))
+
+/** In a time that tells nothing of where two codes differ. */
+function isSame(code: string, own: string): boolean {
+  const [a, b] = [utf8ToBytes(code), utf8ToBytes(own)]
+  return a.length === b.length && timingSafeEqual(a, b)
+}
 
 const fleetKeys = new WeakMap<Key, Uint8Array>()
 
