@@ -60,7 +60,8 @@ export class Beats {
 
   /** Why this gateway must not beat; null: it may. */
   hindrance({ steady }: Now): string | null {
-    if (this.#isGone) return 'this gateway was taken out of the fleet: run "knockturn fleet join", and restart the daemon'
+    if (this.#isGone)
+      return 'this gateway was taken out of the fleet: run "knockturn fleet leave" and "knockturn fleet join", and restart the daemon'
     const other = this.#other
     if (!other || steady - other.since >= (other.beats ? QUIET : LISTEN)) return null
     return other.beats

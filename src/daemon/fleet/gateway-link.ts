@@ -3,7 +3,7 @@ import { reason } from '../../system/fault'
 import type { Beats } from './beats'
 import { Compaction } from './compaction'
 import type { Etcd, Header, Row, Watching } from './etcd/etcd'
-import { digestOf, formatKeys, type GatewayWord } from './gateway-row'
+import type { GatewayWord, KeysWord } from './gateway-row'
 import type { Link, SharedRows } from './link'
 import type { FleetMemory } from './memory'
 import { raisedBase, raising } from './repair'
@@ -23,10 +23,8 @@ export interface LinkSetup extends StandingSetup {
   readonly program: string
   /** Keeps it, durably. It never rejects. */
   remember(memory: FleetMemory): Promise<void>
-  /** The fingerprints of the keys. */
-  keys(): readonly string[]
+  keys(): KeysWord
   about(): Pick<GatewayWord, 'lastTap' | 'leases' | 'locks'>
-  readonly shared: SharedRows
   /** What has become of the base: this gateway has raised it, or goes by a later one. */
   told(what: 'raised' | 'adopted', base: Pick<Base, 'epoch' | 'seconds'>): void
   readonly now: () => Now
@@ -39,6 +37,10 @@ export class GatewayLink implements Link {
   readonly compaction: Compaction
   readonly watch: SharedWatch
   readonly #setup: LinkSetup
+  /** Hears what is shared; null: nobody does yet. */
+  #shared: SharedRows | null = null
+  /** Is told when all rows were listed: a beat that follows at once is soon heard. */
+  #listening: () => void = () => {}
   #isListed = false
   /** Whether what is shared is handed on. */
   #isFeeding = false
@@ -89,6 +91,12 @@ export class GatewayLink implements Link {
     this.watch.again()
   }
 
+  /** Hands on from now on what is shared. @param listed told whenever all rows were listed */
+  share(shared: SharedRows | null, listed: () => void = () => {}): void {
+    this.#shared = shared
+    this.#listening = listed
+  }
+
   // ---- beats
 
   /** Says how this gateway is, and hears by that whether etcd is there, and is the one that it knows. It never rejects. */
@@ -131,9 +139,10 @@ export class GatewayLink implements Link {
   #word(): Parameters<Beats['next']>[0] {
     const { server, skew, program, about, keys, synchronised } = this.#setup
     const { known, restored } = this.standing.trust
+    const { count, digest } = keys()
     return {
       ...{ synchronised: synchronised(), epoch: known.epoch, restored: restored !== null, program, server, skew },
-      ...{ keys: { count: keys().length, digest: digestOf(keys()) }, ...about() },
+      ...{ keys: { count, digest }, ...about() },
     }
   }
 
@@ -141,7 +150,7 @@ export class GatewayLink implements Link {
   async #sayKeys(): Promise<void> {
     const { etcd, keys } = this.#setup
     const { beats, trust } = this.standing
-    const value = formatKeys(keys().toSorted())
+    const { row: value } = keys()
     if (!beats.hasWritten || trust.setup !== null || this.#keysThere === value) return
     await etcd.transact({ if: [], do: [{ put: keysRow(this.gateway), value }], else: [] })
     this.#keysThere = value
@@ -165,9 +174,8 @@ export class GatewayLink implements Link {
   // ---- what is watched
 
   #listed(rows: readonly Row[], header: Header, mark: number, taken: number): void {
-    const { now, shared } = this.#setup
     const { trust, peers } = this.standing
-    const at = now()
+    const at = this.#setup.now()
     const named = new Map(rows.map((row) => [row.row, row]))
     this.#isListed = true
     this.#foundBase(named.get(BASE) ?? null, mark, header)
@@ -185,17 +193,17 @@ export class GatewayLink implements Link {
     this.compaction.found(named.get(COMPACTED) ?? null, at)
     this.standing.listed(at)
     this.#isFeeding = this.standing.isTrusted(at)
-    if (this.#isFeeding) shared.reset(rows)
+    if (this.#isFeeding) this.#shared?.reset(rows, header.revision)
+    this.#listening()
   }
 
   #changed(changes: Parameters<Watching['changed']>[0]): void {
-    const { now, shared } = this.#setup
     for (const change of changes) {
-      if ('put' in change) this.#put(change.put, now())
+      if ('put' in change) this.#put(change.put, this.#setup.now())
       else this.#removed(change.removed)
-      if (!this.#isFeeding) continue
-      if ('put' in change) shared.put(change.put)
-      else shared.removed(change.removed)
+      const shared = this.#isFeeding ? this.#shared : null
+      if ('put' in change) shared?.put(change.put)
+      else shared?.removed(change.removed)
     }
   }
 

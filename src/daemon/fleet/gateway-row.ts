@@ -66,6 +66,18 @@ export const formatKeys = (fingerprints: readonly string[]): string =>
 /** Reads what {@link formatKeys} wrote; null where it is none. */
 export const parseKeys = (value: string): readonly string[] | null => readJson(keysSchema, value)?.fingerprints ?? null
 
-/** What the fingerprints of all keys come to: two gateways that have the same keys say the same. */
-export const digestOf = (fingerprints: readonly string[]): string =>
-  bytesToHex(sha256(utf8ToBytes(fingerprints.toSorted().join('\n')))).slice(0, 16)
+/** What a gateway says of its keys: at each beat what they come to, and in a row of its own which they are. */
+export interface KeysWord {
+  readonly count: number
+  /** Two gateways that have the same keys say the same. */
+  readonly digest: string
+  /** The text of the row. */
+  readonly row: string
+}
+
+/** @param fingerprints in any order */
+export function keysWord(fingerprints: readonly string[]): KeysWord {
+  const sorted = fingerprints.toSorted()
+  const digest = bytesToHex(sha256(utf8ToBytes(sorted.join('\n')))).slice(0, 16)
+  return { count: sorted.length, digest, row: formatKeys(sorted) }
+}

@@ -22,7 +22,8 @@ export interface Link {
 
 /** Hears what is shared: all of it at first and after each break, and then what changes. */
 export interface SharedRows {
-  reset(rows: readonly Row[]): void
+  /** All rows, as of a revision; {@link Link.base} is known by then. */
+  reset(rows: readonly Row[], revision: number): void
   put(row: Row): void
   removed(row: string): void
 }

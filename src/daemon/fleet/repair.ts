@@ -1,5 +1,5 @@
-import { behind, type Condition, type Transaction } from './etcd/etcd'
-import { BASE, type Base, formatBase, LEASES } from './rows'
+import type { Condition, Transaction } from './etcd/etcd'
+import { BASE, type Base, formatBase } from './rows'
 
 /** What a fleet's base becomes. */
 export interface Raising {
@@ -18,18 +18,8 @@ export function raisedBase({ known, epochs, server, skew, wall }: Raising): Base
   return { fleet: known.fleet, server, epoch, seconds: Math.floor(wall / 1_000), ahead: skew + 1 }
 }
 
-/**
- * Puts a later base where etcd has forgotten something. Leases go with it: among them may be some that were closed since.
- * @param found the text of the base that is there; null: there is none
- */
+/** Puts a later base where etcd has forgotten something. @param found the text of the base that is there; null: there is none */
 export function raising(found: string | null, base: Base): Transaction {
   const there: Condition = found === null ? { row: BASE, is: 'absent' } : { row: BASE, is: 'equal', value: found }
-  return {
-    if: [there],
-    do: [
-      { put: BASE, value: formatBase(base) },
-      { removeFrom: LEASES, to: behind(LEASES) },
-    ],
-    else: [],
-  }
+  return { if: [there], do: [{ put: BASE, value: formatBase(base) }], else: [] }
 }

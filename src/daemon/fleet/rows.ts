@@ -54,9 +54,6 @@ export const leaseRow = ({
 export const lockRow = ({ fingerprint, address }: Pick<Lock, 'fingerprint' | 'address'>): string =>
   `${SHARED}lock/${fingerprint}/${address}`
 
-/** Where all leases begin. */
-export const LEASES = `${SHARED}lease/`
-
 /** What a shared row is of; null where it is none that this program knows. */
 export function readShared(
   row: string,

@@ -21,7 +21,7 @@ export function judgeBase(
   const base = parseBase(row.value)
   const setup = (why: string): BaseFound => ({ is: 'setup', why, base })
   if (!base) return setup('the base in etcd cannot be read: a later version may have written it')
-  if (base.fleet !== known.fleet) return setup('etcd has another fleet than this gateway has joined: run "knockturn fleet join"')
+  if (base.fleet !== known.fleet) return setup('etcd has another fleet than the one that this gateway has joined')
   if (base.server !== server) return setup(`the fleet is of the server "${base.server}", and this gateway of "${server}"`)
   const isSame = base.epoch === known.epoch && base.seconds === known.seconds
   if (base.epoch <= known.epoch && !isSame) return { is: 'restored', why: 'its base is older than the known one', base }

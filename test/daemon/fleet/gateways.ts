@@ -1,5 +1,6 @@
 import type { Row } from '../../../src/daemon/fleet/etcd/etcd'
 import { GatewayLink } from '../../../src/daemon/fleet/gateway-link'
+import { keysWord } from '../../../src/daemon/fleet/gateway-row'
 import type { SharedRows } from '../../../src/daemon/fleet/link'
 import { type FleetMemory, joined } from '../../../src/daemon/fleet/memory'
 import { BASE, type Base, formatBase } from '../../../src/daemon/fleet/rows'
@@ -99,17 +100,18 @@ export class Gateway {
       removed: (row) => this.fed.push(row),
     }
     this.link = new GatewayLink({
-      ...{ etcd: this.twin, gateway: memory.gateway, server, skew, program: '0', life, memory, shared },
+      ...{ etcd: this.twin, gateway: memory.gateway, server, skew, program: '0', life, memory },
       remember: async (kept) => {
         this.memory = kept
       },
       window: () => 30_000,
-      keys: () => this.keys,
+      keys: () => keysWord(this.keys),
       about: () => ({ lastTap: null, leases: 0, locks: 0 }),
       synchronised: () => this.synchronised,
       told: (what, { epoch }) => this.told.push(`${what} ${epoch}`),
       now: () => this.now,
     })
+    this.link.share(shared)
   }
 
   get now() {
