@@ -14,6 +14,10 @@ import { Doors } from './doors/doors'
 import type { Outcome } from './doors/waiting'
 import type { Stages } from './stages'
 
+/** Why nobody gets a lease for one connection where several gateways open: each would let one in. */
+export const UNPINNED =
+  'the fleet does not count connections: set pinned = true where packets are routed by source, or knock without --once'
+
 /** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed: true where it has come into force. */
 type Enforced = { readonly refused: string } | { readonly told: Promise<boolean> }
 
@@ -127,8 +131,9 @@ export class Enforcement {
    */
   adopt(entry: Entry, left: number, gateway: string): boolean {
     const { leases, now } = this.#stages
+    const before = leases.current(entry)
     const adopted = leases.adopt(entry, left, now())
-    if (!adopted) return false
+    if (!adopted || adopted === before) return adopted !== null
     this.#doors.follow()
     this.#tellAdopted(adopted, gateway)
     return true

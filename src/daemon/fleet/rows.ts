@@ -54,6 +54,23 @@ export const leaseRow = ({
 export const lockRow = ({ fingerprint, address }: Pick<Lock, 'fingerprint' | 'address'>): string =>
   `${SHARED}lock/${fingerprint}/${address}`
 
+/** Where the leases and the locks of one key begin. */
+export const leasesOfKey = (fingerprint: string): string => `${SHARED}lease/${fingerprint}/`
+export const locksOfKey = (fingerprint: string): string => `${SHARED}lock/${fingerprint}/`
+/** The row of a lease or a lock. */
+export const rowOf = (entry: Lease | Lock): string => (isLease(entry) ? leaseRow(entry) : lockRow(entry))
+
+/** The place of a lease or a lock, by the name of its row: an entry that is there has more to say. Null where it names none. */
+export function placeOf(row: string): Lease | Lock | null {
+  const lease = /^shared\/lease\/([0-9a-f]{32})\/(tcp|udp)\/(\d{1,5})\/(.+)$/.exec(row)
+  const lock = /^shared\/lock\/([0-9a-f]{32})\/(.+)$/.exec(row)
+  if (lease) {
+    const [, fingerprint, protocol, port, address] = lease
+    return { id: '', key: '', fingerprint, address, protocol: protocol as 'tcp', port: Number(port), once: false, until: 0 }
+  }
+  return lock && { id: '', key: '', fingerprint: lock[1], address: lock[2], until: 0 }
+}
+
 /** What a shared row is of; null where it is none that this program knows. */
 export function readShared(
   row: string,
@@ -170,7 +187,7 @@ export function parseEntry(row: string, value: string, fleet: string, key: Key):
   if ((said.seconds === null) !== (said.until === null)) return null
   const kind = readShared(row)?.kind
   const entry = readEntry({ ...said, protocol: said.protocol, port: said.port, kind })
-  if (!entry || (isLease(entry) ? leaseRow(entry) : lockRow(entry)) !== row) return null
+  if (!entry || rowOf(entry) !== row) return null
   const { gateway, epoch, seconds } = said
   return { entry, gateway, epoch, seconds } as SharedEntry<Lease> | SharedEntry<Lock>
 }

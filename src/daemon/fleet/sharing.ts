@@ -1,0 +1,242 @@
+import type { Logger } from 'pino'
+import type { Told } from '../../gate/change'
+import type { Now } from '../../gate/clock'
+import { type Entry, isLease } from '../../gate/firewall'
+import type { Leases } from '../../gate/leases'
+import { Quiet } from '../../gate/quiet'
+import type { Key } from '../../protocol/key'
+import { explained } from '../../system/fault'
+import type { CurrentKeys } from '../current-keys'
+import type { Enforcement } from '../enforcement'
+import { type Etcd, type Row, Unavailable } from './etcd/etcd'
+import { FollowedRows } from './followed'
+import type { Link, SharedRows } from './link'
+import { Repeated } from './repeated'
+import { Revocations } from './revocations'
+import { placeOf, readShared, rowOf, type SharedEntry } from './rows'
+import { Sights } from './sights'
+import { isShared, Taking } from './taking'
+import { isLonger, Writing } from './writing'
+
+/** A row that goes so many milliseconds before its end has ended by itself, by etcd's clock: nobody has closed it. */
+const NEAR_END = 2_000
+/** What the firewall has refused is tried again after so many milliseconds. */
+const RETRY = 5_000
+/** What fails again and again is said once a minute. */
+const QUIET = 60_000
+
+/** What leases, locks and revocations are shared by. */
+export interface SharingSetup {
+  readonly etcd: Etcd
+  readonly link: Link
+  readonly leases: Leases
+  readonly keys: CurrentKeys
+  readonly enforcement: Pick<Enforcement, 'adopt' | 'drop' | 'expire'>
+  readonly log: Logger
+  readonly now: () => Now
+}
+
+/**
+ * Leases, locks and revocations of all gateways. What this one opens and closes it tells the others by rows, and by their rows it does as they do,
+ * within its own grants. Nothing that it does by a row is told again.
+ */
+export class Sharing implements SharedRows {
+  readonly #setup: SharingSetup
+  readonly #rows: FollowedRows
+  readonly #sights = new Sights((row) => this.#rows.has(row))
+  readonly #repeated: Repeated
+  readonly #writing: Writing
+  readonly #taking: Taking
+  readonly #revocations: Revocations
+  readonly #quiet = new Quiet(QUIET)
+  /** What was opened here, and not by a row. */
+  readonly #own = new WeakSet<Entry>()
+  /** Whether what is being changed is by a row. */
+  #isByRow = false
+
+  constructor(setup: SharingSetup) {
+    this.#setup = setup
+    const { etcd, link, now, log, keys, enforcement } = setup
+    const rows = new FollowedRows(keys, link)
+    const repeated = new Repeated(now, (error) => {
+      const what = error instanceof Unavailable ? 'cannot share with the fleet: trying again' : 'internal error, please report'
+      if (this.#quiet.may(what, now().steady)) log.error(explained(error), what)
+    })
+    const known = {
+      row: (name: string) => rows.row(name),
+      shared: (name: string) => rows.read(name),
+      own: (name: string) => this.#ownOf(name),
+      keyOf: (name: string) => rows.keyOf(name)?.key,
+      isClosed: (name: string, id: string) => this.#sights.isClosed(name, id),
+      gone: (name: string) => this.#shut(name, this.#inForce(name)),
+    }
+    this.#rows = rows
+    this.#repeated = repeated
+    this.#writing = new Writing(etcd, link, known, repeated, () => now().steady)
+    this.#taking = new Taking({
+      ...{ ...setup, rows, sights: this.#sights, repeated },
+      takeAway: (name) => this.#write(name),
+      adopt: (entry, left, gateway) => this.#byRow(() => enforcement.adopt(entry, left, gateway)),
+    })
+    const expire = () => enforcement.expire()
+    this.#revocations = new Revocations({ etcd, keys, expire, gateway: link.gateway, log, now }, repeated)
+  }
+
+  /** Tells from now on what happens here. Call it when what an earlier run has left is in force. */
+  begin(): void {
+    const { leases, keys } = this.#setup
+    leases.subscribe(this.#told)
+    keys.follow(() => {
+      this.#revocations.look()
+      for (const name of this.#rows.names()) this.#taking.judge(name)
+    })
+    this.#revocations.look()
+  }
+
+  /** Tells and does nothing any more: what ends with this daemon ends here alone. Resolves when what is under way has ended. */
+  async end(): Promise<void> {
+    const { leases, keys } = this.#setup
+    leases.subscribe(null)
+    keys.follow(() => {})
+    await this.#repeated.end()
+  }
+
+  /** Tries what waits and is due. It does so by a timer of its own. */
+  work(): void {
+    this.#repeated.work()
+  }
+
+  // ---- what happens here
+
+  readonly #told: Told = (entry, why) => {
+    if (this.#isByRow || !isShared(entry)) return
+    const name = rowOf(entry)
+    if (why === 'wanted') {
+      this.#own.add(entry)
+      this.#write(name)
+    } else if (why === 'given up') queueMicrotask(() => this.#givenUp(name, entry))
+    else if (why === 'closed' && this.#isOrdered(entry)) this.#close(name, entry)
+  }
+
+  /** Whether somebody has closed it, and it is not over with its key here, or by what this gateway's config says of its address. */
+  #isOrdered(entry: Entry): boolean {
+    const { keys, now } = this.#setup
+    return keys.isAlive(entry.fingerprint, now().wall) && (isLease(entry) || !keys.isSpared(entry.address))
+  }
+
+  #close(name: string, entry: Entry): void {
+    this.#sights.close(name, [entry.id, this.#rows.read(name)?.entry.id], this.#setup.now())
+    this.#write(name)
+  }
+
+  /** The firewall has not opened it: what was opened here is so nowhere, and what others have opened is tried again. */
+  #givenUp(name: string, entry: Entry): void {
+    if (this.#setup.leases.current(entry)) return
+    const shared = this.#rows.read(name)
+    if (this.#own.has(entry)) this.#close(name, entry)
+    else if (shared) {
+      this.#taking.sightOf(name, shared).isTaken = false
+      this.#taking.later(name, RETRY)
+    }
+  }
+
+  #write(name: string): void {
+    if (!this.#writing.ask(name)) this.#taking.sayTooMany()
+  }
+
+  #ownOf(name: string): { entry: Entry; key: Key; left: number } | null {
+    const { leases, now } = this.#setup
+    const entry = this.#inForce(name)
+    const key = this.#rows.keyOf(name)?.key
+    if (!entry || !key || !this.#own.has(entry)) return null
+    const left = leases.left(entry, now())
+    return left > 0 ? { entry, key, left } : null
+  }
+
+  /** What is in force in the place of a row. */
+  #inForce(name: string): Entry | undefined {
+    const place = placeOf(name)
+    return place ? this.#setup.leases.current(place) : undefined
+  }
+
+  // ---- rows of the fleet
+
+  reset(rows: readonly Row[], revision: number): void {
+    const before = [...this.#rows.names()].map((name) => [name, this.#rows.read(name)] as const)
+    this.#rows.clear()
+    this.#writing.looked(revision)
+    for (const row of rows) if (isEntry(row.row)) this.#follow(row)
+    this.#revocations.reset(rows.filter(({ row }) => readShared(row)?.kind === 'revoked'))
+    for (const [name, said] of before) if (!this.#rows.has(name)) this.#gone(name, said)
+    for (const name of this.#rows.names()) this.#taking.judge(name)
+    for (const entry of this.#setup.leases.all()) if (isShared(entry)) this.#compare(rowOf(entry), entry)
+    this.#repeated.wake()
+  }
+
+  /** What is in force and has no row was closed while nobody here could hear of it. */
+  #compare(name: string, entry: Entry): void {
+    const isThere = this.#setup.link.base === null || this.#rows.read(name) !== null
+    if (!isThere && !this.#writing.isOnItsWay(name)) this.#shut(name, entry)
+    else if (this.#own.has(entry)) this.#write(name)
+  }
+
+  put(row: Row): void {
+    const kind = readShared(row.row)?.kind
+    if (kind === 'revoked') this.#revocations.put(row)
+    // What was opened by an earlier base is to be written by this one.
+    else if (kind === 'base') for (const entry of this.#setup.leases.all()) if (this.#own.has(entry)) this.#write(rowOf(entry))
+    if (!isEntry(row.row)) return
+    const said = this.#rows.read(row.row)
+    if (!this.#follow(row)) return
+    // Nobody shortens what is open. Who writes over it takes it away: it was closed, and opened anew, or that is no gateway.
+    const now = this.#rows.read(row.row)
+    if (said && (!now || isLonger(said.entry, now.entry))) this.#gone(row.row, said)
+    this.#taking.judge(row.row)
+  }
+
+  #follow(row: Row): boolean {
+    const isFollowed = this.#rows.set(row)
+    if (isFollowed) this.#writing.saw(row)
+    else this.#taking.sayTooMany()
+    return isFollowed
+  }
+
+  removed(row: string): void {
+    if (readShared(row)?.kind === 'revoked') this.#revocations.removed(row)
+    const said = this.#rows.read(row)
+    this.#rows.delete(row)
+    this.#gone(row, said)
+  }
+
+  /** What a row said is there no more: its time is over, or somebody has closed it. */
+  #gone(name: string, said: SharedEntry<Entry> | null): void {
+    const { leases, now } = this.#setup
+    // What has been closed here may have been opened anew since.
+    if (!said || this.#sights.isClosed(name, said.entry.id)) return
+    const { entry } = said
+    const byWall = entry.until === null ? Infinity : entry.until * 1000 - now().wall
+    if (Math.min(byWall, this.#taking.sightOf(name, said).end - now().steady) <= NEAR_END) return
+    this.#sights.close(name, [entry.id], now())
+    this.#shut(name, leases.current(entry))
+  }
+
+  /** Closes what was closed elsewhere, unless it is about to end. */
+  #shut(name: string, entry: Entry | undefined): void {
+    const { leases, enforcement, now } = this.#setup
+    if (!entry || leases.left(entry, now()) <= NEAR_END) return
+    this.#sights.close(name, [entry.id], now())
+    this.#writing.forget(name)
+    this.#byRow(() => enforcement.drop(entry))
+  }
+
+  #byRow<Result>(act: () => Result): Result {
+    this.#isByRow = true
+    try {
+      return act()
+    } finally {
+      this.#isByRow = false
+    }
+  }
+}
+
+const isEntry = (row: string): boolean => ['lease', 'lock'].includes(readShared(row)?.kind ?? '')
