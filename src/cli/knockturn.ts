@@ -2,6 +2,7 @@ import { forbidCoreDumps } from '../system/core-dumps'
 import { addDoctor } from './admin/doctor'
 import { addExplain } from './admin/explain'
 import { addFirewall } from './admin/firewall'
+import { addFleet } from './admin/fleet'
 import { addGuard } from './admin/guard'
 import { addKey } from './admin/key'
 import { addLease } from './admin/lease'
@@ -33,6 +34,7 @@ addKey(command)
 addFirewall(command)
 addGuard(command)
 addLedger(command)
+addFleet(command)
 addPage(command)
 addUninstall(command)
 withCompletion(command)

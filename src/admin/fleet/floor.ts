@@ -1,0 +1,109 @@
+import { behind } from '../../daemon/fleet/etcd/etcd'
+import { readMemory } from '../../daemon/fleet/memory'
+import { BASE, type Base, baseFloor, formatBase, parseWindow } from '../../daemon/fleet/rows'
+import { loadServerKeys } from '../../daemon/server-keys'
+import { Fault } from '../../system/fault'
+import { checkClock } from '../../system/time'
+import { type Gateway, lookAtFleet } from './gateways'
+import { readBase } from './join'
+import type { Place } from './place'
+
+/* The base of a fleet, set to now: repairs what a wrong clock did, and what an etcd that was set back has forgotten. */
+
+/** Seconds of a window, where no key says otherwise. */
+const PERIOD = 30
+
+/** What has come of it. */
+export interface Floored {
+  /** The base before, in Unix seconds; null where there was none. */
+  readonly was: number | null
+  readonly is: number
+  /** Gateways whose clocks were compared with this one. */
+  readonly agreeing: readonly string[]
+  /** Floors of keys that are ahead, and stay: fingerprint and Unix milliseconds. */
+  readonly ahead: readonly { readonly fingerprint: string; readonly until: number }[]
+}
+
+/** What a base says of a moment. @param now Unix milliseconds */
+export const baseAt = (now: number, skew: number): Pick<Base, 'seconds' | 'ahead'> => ({
+  seconds: Math.floor(now / 1000),
+  ahead: skew + 1,
+})
+
+/**
+ * Sets the base of the fleet to now, whatever it was: spent knocks and the floors of keys stay. By the latest of the clocks that agree, so that one
+ * that is slow revives nothing.
+ * @throws {Fault} where there is no fleet, the clock can't be true or differs from the other gateways', or somebody changes the base meanwhile
+ */
+export async function floor(place: Place): Promise<Floored> {
+  const { etcd, config, fleet } = place
+  checkClock(place.now(), 'set the clock first: the fleet begins anew at this time')
+  const window = 1_000 * (await shortestPeriod(place))
+  const { base: found, gateways } = await lookAtFleet(place)
+  const memory = await readMemory(config.ledger.path)
+  // An etcd that was made anew has none: what this gateway remembers goes on.
+  const old = found || !memory ? readBase(found, fleet.prefix) : null
+  const others = gateways.filter(({ name, speaks }) => speaks && name !== (memory?.gateway ?? fleet.gateway))
+  const latest = place.now() + latestOf(others, window)
+  const base: Base = {
+    fleet: old?.fleet ?? memory?.fleet ?? '',
+    server: config.server,
+    epoch: Math.max(old?.epoch ?? 0, memory?.epoch ?? 0) + 1,
+    ...baseAt(latest, config.skew),
+  }
+  const value = formatBase(base)
+  const { held, done } = await etcd.transact({
+    if: [found ? { row: BASE, is: 'equal', value: found.value } : { row: BASE, is: 'absent' }],
+    do: [{ put: BASE, value }],
+    else: [{ get: BASE }],
+  })
+  if (!held && done[0]?.rows[0]?.value !== value)
+    throw new Fault('the base was changed by another gateway at the same moment', {
+      hint: 'look with "knockturn fleet status" whether this is needed still',
+    })
+  return {
+    was: old?.seconds ?? null,
+    is: base.seconds,
+    agreeing: others.map(({ name }) => name),
+    ahead: await floorsAbove(place, base),
+  }
+}
+
+/**
+ * By how many milliseconds the latest clock that agrees is ahead of this one; 0: none is.
+ * @param others gateways that speak
+ * @param window milliseconds
+ * @throws {Fault} where this clock is off the median of all by a window; of two that differ so, nobody knows which is wrong
+ */
+export function latestOf(others: readonly Pick<Gateway, 'name' | 'offset'>[], window: number): number {
+  const offsets = others.flatMap(({ offset }) => offset ?? [])
+  const sorted = [0, ...offsets].sort((a, b) => a - b)
+  const middle = offsets.length === 1 ? (offsets[0] ?? 0) : (sorted[sorted.length >> 1] ?? 0)
+  if (Math.abs(middle) >= window) {
+    const seconds = (Math.abs(middle) / 1_000).toFixed(1)
+    throw new Fault(`this machine's clock is ${seconds} s ${middle > 0 ? 'behind' : 'ahead of'} that of the other gateways`, {
+      hint: 'set the clock that is wrong first: "timedatectl" on each',
+    })
+  }
+  return Math.max(0, ...offsets.filter((offset) => Math.abs(offset - middle) < window))
+}
+
+/** Seconds of the shortest window of a key. @throws {Fault} where the keys can't be read */
+async function shortestPeriod({ config }: Place): Promise<number> {
+  const { keys } = await loadServerKeys(config.keys, config.server)
+  return Math.min(PERIOD, ...keys.map(({ key }) => key.period))
+}
+
+const FLOORS = 'ledger/floor/'
+
+/** Floors of keys that a base does not account for: a clock was ahead when they knocked. */
+async function floorsAbove({ etcd }: Place, base: Base): Promise<Floored['ahead']> {
+  const { rows } = await etcd.list(FLOORS, behind(FLOORS))
+  return rows.flatMap(({ row, value }) => {
+    const [, , fingerprint = '', seconds = ''] = row.split('/')
+    const window = parseWindow(value)
+    const period = Number(seconds)
+    if (window === null || !(period > 0) || window <= baseFloor(base, period)) return []
+    return { fingerprint, until: window * period * 1_000 }
+  })
+}

@@ -1,0 +1,162 @@
+import { type EtcdStatus, Unavailable } from '../../daemon/fleet/etcd/etcd'
+import { type FleetMemory, readMemory } from '../../daemon/fleet/memory'
+import { Fault, keepFault, listed } from '../../system/fault'
+import { type Gateway, lookAtFleet, type Shared } from './gateways'
+import { etcdFault, type Place } from './place'
+
+/* How a fleet stands: what its gateways say, what its etcd says, and what is wrong with either. */
+
+/** Milliseconds by which clocks differ that are kept. */
+const CLOCK = 2_000
+/** Of a quota, from where on it is time to do something. */
+const HALF = 0.5
+/** Keys, and gateways, that are named in one line. */
+const NAMED = 8
+
+/** A key that only some gateways have. */
+export interface Difference {
+  readonly fingerprint: string
+  readonly at: readonly string[]
+  readonly notAt: readonly string[]
+}
+
+/** How a fleet stands. */
+export interface FleetStatus {
+  /** What this gateway remembers of it; null: it has not joined. */
+  readonly memory: FleetMemory | null
+  /** Null: etcd can't be asked. */
+  readonly shared: Shared | null
+  readonly differences: readonly Difference[]
+  readonly members: readonly { readonly endpoint: string; readonly status: EtcdStatus | Unavailable }[]
+  /** What is wrong, each with its remedy. */
+  readonly faults: readonly Fault[]
+}
+
+/** Looks how the fleet of a gateway stands. What can't be seen is among the faults. */
+export async function lookAtStatus(place: Place): Promise<FleetStatus> {
+  const { etcd, config, fleet } = place
+  const faults: Fault[] = []
+  const memory = (await keepFault(faults, () => readMemory(config.ledger.path))) ?? null
+  const [members, shared] = await Promise.all([
+    etcd.status(),
+    keepFault(faults, () =>
+      lookAtFleet(place).catch((error) => {
+        throw error instanceof Unavailable ? etcdFault(error) : error
+      }),
+    ),
+  ])
+  const differences = differencesOf(shared?.gateways ?? [])
+  const known = { memory, shared: shared ?? null, differences, members }
+  return {
+    ...known,
+    faults: [...faults, ...wrongWith(known, { server: config.server, skew: config.skew, prefix: fleet.prefix })],
+  }
+}
+
+/** The keys that not all gateways have that speak. Those of a gateway that has not told them all are not compared. */
+export function differencesOf(gateways: readonly Pick<Gateway, 'name' | 'said' | 'keys' | 'speaks'>[]): Difference[] {
+  const told = gateways.flatMap(({ name, said, keys, speaks }) =>
+    speaks && keys !== null && said?.keys.count === keys.length ? [{ name, keys: new Set(keys) }] : [],
+  )
+  const all = [...new Set(told.flatMap(({ keys }) => [...keys]))].sort()
+  return all.flatMap((fingerprint) => {
+    const [at, notAt] = [true, false].map((has) =>
+      told.filter(({ keys }) => keys.has(fingerprint) === has).map(({ name }) => name),
+    )
+    return notAt.length > 0 ? [{ fingerprint, at, notAt }] : []
+  })
+}
+
+/** What is wrong with a fleet by what was seen. @param own what the config of this gateway says */
+export function wrongWith(
+  { memory, shared, differences, members }: Omit<FleetStatus, 'faults'>,
+  own: { readonly server: string; readonly skew: number; readonly prefix: string },
+): Fault[] {
+  return [
+    ...members.flatMap(wrongWithMember),
+    ...(shared ? wrongWithBase(shared, memory, own) : []),
+    ...(shared?.gateways ?? []).flatMap((gateway) => wrongWithGateway(gateway, own)),
+    ...wrongWithKeys(shared?.gateways ?? [], differences),
+  ]
+}
+
+function wrongWithMember({ endpoint, status }: FleetStatus['members'][number]): Fault[] {
+  if (status instanceof Unavailable) {
+    const { message, hint } = etcdFault(status)
+    return [new Fault(`${endpoint}: ${message}`, { hint })]
+  }
+  const faults: Fault[] = []
+  const { hasLeader, alarms, size, quota } = status
+  if (!hasLeader)
+    faults.push(new Fault(`${endpoint}: this member knows no leader, so that nothing is written there`, { hint: LEADER }))
+  if (alarms.length > 0) faults.push(new Fault(`${endpoint}: etcd has raised an alarm: ${alarms.join(', ')}`, { hint: ROOM }))
+  if (size > quota * HALF)
+    faults.push(
+      new Fault(`${endpoint}: etcd has used ${percent(size / quota)} of its quota of ${mebibytes(quota)}`, { hint: ROOM }),
+    )
+  return faults
+}
+
+function wrongWithBase(
+  { base }: Shared,
+  memory: FleetMemory | null,
+  { server, prefix }: { readonly server: string; readonly prefix: string },
+): Fault[] {
+  if (!base) return [new Fault(`there is no fleet below "${prefix}"`, { hint: memory ? FORGOTTEN : BEGIN })]
+  if (!base.base) return [new Fault(`the base of the fleet below "${prefix}" cannot be read`, { hint: UPDATE })]
+  const faults: Fault[] = []
+  if (!memory) faults.push(new Fault('this gateway has not joined the fleet: its daemon does not start', { hint: JOIN }))
+  else if (memory.fleet !== base.base.fleet)
+    faults.push(new Fault(`this gateway has joined fleet ${memory.fleet}, and etcd has ${base.base.fleet}`, { hint: REJOIN }))
+  if (base.base.server !== server)
+    faults.push(new Fault(`the fleet is of server "${base.base.server}", and this gateway of "${server}"`, { hint: LABEL }))
+  return faults
+}
+
+function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: { readonly skew: number }): Fault[] {
+  if (!said) return [new Fault(`gateway "${name}" says what this program cannot read`, { hint: UPDATE })]
+  if (!speaks)
+    return [
+      new Fault(`gateway "${name}" does not speak`, {
+        hint: `look whether its daemon runs and reaches etcd; if it is gone for good, run "knockturn fleet leave ${name}"`,
+      }),
+    ]
+  const faults: Fault[] = []
+  if (said.restored)
+    faults.push(new Fault(`gateway "${name}" opens nothing: it has found an etcd that knows less than before`, { hint: FLOOR }))
+  if (said.skew !== skew)
+    faults.push(new Fault(`gateway "${name}" has skew = ${said.skew}, and this one ${skew}`, { hint: SKEW }))
+  if (offset !== null && Math.abs(offset) > CLOCK)
+    faults.push(new Fault(`the clock of gateway "${name}" is ${formatOffset(offset)} of this one's`, { hint: CLOCKS }))
+  return faults
+}
+
+function wrongWithKeys(gateways: readonly Gateway[], differences: readonly Difference[]): Fault[] {
+  const digests = new Set(gateways.flatMap(({ said, speaks }) => (speaks && said ? said.keys.digest : [])))
+  if (digests.size < 2) return []
+  const named = differences.map(({ fingerprint, notAt }) => `${fingerprint.slice(0, 8)} not at ${listed(notAt, NAMED)}`)
+  const which = named.length > 0 ? `: ${listed(named, NAMED)}` : ''
+  return [new Fault(`the gateways have different keys${which}`, { hint: KEYS })]
+}
+
+/** By how much a clock is off, in words. @param milliseconds above zero: ahead */
+export const formatOffset = (milliseconds: number): string =>
+  `${(Math.abs(milliseconds) / 1_000).toFixed(1)} s ${milliseconds < 0 ? 'behind' : 'ahead'}`
+
+export const percent = (share: number): string => `${Math.round(100 * share)} %`
+export const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
+
+const LEADER =
+  'look whether a majority of the members runs, and whether they reach each other: "etcdctl endpoint status --cluster"'
+const ROOM = 'make room in etcd: see docs/fleet.md, "Look after it"'
+const BEGIN = 'run "knockturn fleet init", on one gateway'
+const FORGOTTEN = 'etcd was made anew: run "knockturn fleet floor"'
+const JOIN = 'run "knockturn fleet join"'
+const REJOIN =
+  'set the prefix of its own fleet in [ledger]; or stop the daemon, run "knockturn fleet leave" and then "knockturn fleet join"'
+const LABEL = 'a fleet has one label: set the same server = "…" in each config, or another prefix in [ledger]'
+const UPDATE = 'use the latest version of Knockturn among the gateways'
+const FLOOR = 'look whether the clocks are kept: then a gateway repairs that by itself, or "knockturn fleet floor" does'
+const SKEW = 'set the same skew in each config, and restart the daemons'
+const CLOCKS = 'run "timedatectl set-ntp true" there, or install chrony (Debian: apt-get install chrony)'
+const KEYS = 'spread the same key files to all gateways: see docs/fleet.md, "The same keys everywhere"'
