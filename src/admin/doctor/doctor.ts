@@ -8,6 +8,7 @@ import { checkClockKept } from './clock'
 import { checkAlive } from './daemon'
 import { daemonHalf } from './daemon-half'
 import { checkFirewalls } from './firewalls'
+import { checkFleet } from './fleet'
 import { checkGuard } from './guard'
 import { heardChecks } from './heard'
 import { judgeKeyEnds } from './key-ends'
@@ -54,6 +55,7 @@ export async function examine(file: string, isToTry: boolean, say: (checks: read
     checkFirewalls(config, booted),
     judgeKeyEnds(keys, config.server, Date.now()),
     checkListeners(config.firewall.guard.ports),
+    checkFleet(file, config),
   ])
   for (const checks of all) say(checks)
   if (isToTry) await tryIt(config, keys, say)

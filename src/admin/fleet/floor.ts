@@ -1,10 +1,11 @@
+import { judgeClocks, type OtherClock } from '../../daemon/fleet/clocks'
 import { behind } from '../../daemon/fleet/etcd/etcd'
 import { readMemory } from '../../daemon/fleet/memory'
 import { BASE, type Base, baseFloor, formatBase, parseWindow } from '../../daemon/fleet/rows'
 import { loadServerKeys } from '../../daemon/server-keys'
 import { Fault } from '../../system/fault'
 import { checkClock } from '../../system/time'
-import { type Gateway, lookAtFleet } from './gateways'
+import { lookAtFleet } from './gateways'
 import { readBase } from './join'
 import type { Place } from './place'
 
@@ -43,7 +44,11 @@ export async function floor(place: Place): Promise<Floored> {
   const memory = await readMemory(config.ledger.path)
   // An etcd that was made anew has none: what this gateway remembers goes on.
   const old = found || !memory ? readBase(found, fleet.prefix) : null
-  const others = gateways.filter(({ name, speaks }) => speaks && name !== (memory?.gateway ?? fleet.gateway))
+  const others = gateways.flatMap(({ name, offset, said }) =>
+    offset === null || name === (memory?.gateway ?? fleet.gateway)
+      ? []
+      : { name, offset, synchronised: said?.synchronised ?? null },
+  )
   const latest = place.now() + latestOf(others, window)
   const base: Base = {
     fleet: old?.fleet ?? memory?.fleet ?? '',
@@ -75,17 +80,17 @@ export async function floor(place: Place): Promise<Floored> {
  * @param window milliseconds
  * @throws {Fault} where this clock is off the median of all by a window; of two that differ so, nobody knows which is wrong
  */
-export function latestOf(others: readonly Pick<Gateway, 'name' | 'offset'>[], window: number): number {
-  const offsets = others.flatMap(({ offset }) => offset ?? [])
-  const sorted = [0, ...offsets].sort((a, b) => a - b)
-  const middle = offsets.length === 1 ? (offsets[0] ?? 0) : (sorted[sorted.length >> 1] ?? 0)
-  if (Math.abs(middle) >= window) {
-    const seconds = (Math.abs(middle) / 1_000).toFixed(1)
-    throw new Fault(`this machine's clock is ${seconds} s ${middle > 0 ? 'behind' : 'ahead of'} that of the other gateways`, {
-      hint: 'set the clock that is wrong first: "timedatectl" on each',
+export function latestOf(others: readonly OtherClock[], window: number): number {
+  const [other] = others
+  const seconds = (Math.abs(other?.offset ?? 0) / 1_000).toFixed(1)
+  const isOther = others.length === 1 && Math.abs(other.offset) >= window
+  const wrong = isOther ? `it differs by ${seconds} s from that of ${other.name}` : judgeClocks(null, others, window).stops
+  if (wrong !== null)
+    throw new Fault(`the fleet cannot begin by this machine's clock: ${wrong}`, {
+      hint: 'set the clock that is wrong first: "timedatectl" on each gateway',
     })
-  }
-  return Math.max(0, ...offsets.filter((offset) => Math.abs(offset - middle) < window))
+  // Whoever is near the median, as this one is, is not two windows from it.
+  return Math.max(0, ...others.map(({ offset }) => offset).filter((offset) => offset < 2 * window))
 }
 
 /** Seconds of the shortest window of a key. @throws {Fault} where the keys can't be read */

@@ -127,7 +127,9 @@ function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: { r
   if (said.skew !== skew)
     faults.push(new Fault(`gateway "${name}" has skew = ${said.skew}, and this one ${skew}`, { hint: SKEW }))
   if (offset !== null && Math.abs(offset) > CLOCK)
-    faults.push(new Fault(`the clock of gateway "${name}" is ${formatOffset(offset)} of this one's`, { hint: CLOCKS }))
+    faults.push(
+      new Fault(`the clocks differ: that of gateway "${name}" is ${formatOffset(offset)}, seen from here`, { hint: CLOCKS }),
+    )
   return faults
 }
 

@@ -205,7 +205,9 @@ describe('fleet floor', () => {
     speak(first.etcd, 'gw2')
     first.meanwhile = () => speak(first.etcd, 'gw2', { beat: 8, wall: NOW + 30_000 })
     const before = rowsOf(first.etcd)[BASE]
-    await expect(floor(first)).rejects.toThrow("this machine's clock is 30.0 s behind that of the other gateways")
+    await expect(floor(first)).rejects.toThrow(
+      "the fleet cannot begin by this machine's clock: it differs by 30.0 s from that of gw2",
+    )
     expect(rowsOf(first.etcd)[BASE]).toBe(before)
   })
 
@@ -227,7 +229,7 @@ describe('fleet floor', () => {
 describe('the clock of a floor', () => {
   const latest = (...offsets: number[]) =>
     latestOf(
-      offsets.map((offset, i) => ({ name: `gw${i}`, offset })),
+      offsets.map((offset, i) => ({ name: `gw${i + 2}`, offset, synchronised: null })),
       30_000,
     )
   it.each([
@@ -243,10 +245,10 @@ describe('the clock of a floor', () => {
     expect(latest(...offsets)).toBe(ms)
   })
 
-  it.each([[[30_000]], [[-30_000]], [[90_000, 91_000]], [[-90_000, -91_000]]])(
+  it.each([[[30_000]], [[-30_000]], [[90_000, 91_000]], [[90_000, 90_000, 0]], [[-90_000, -91_000]]])(
     'is not believed where others are ahead by %j ms',
     (offsets) => {
-      expect(() => latest(...offsets)).toThrow(/^this machine's clock is/)
+      expect(() => latest(...offsets)).toThrow(/^the fleet cannot begin by this machine's clock: /)
     },
   )
 })
