@@ -8,6 +8,7 @@ import type { Service } from '../protocol/service'
 import { Fault, reason } from '../system/fault'
 import { serviceManager } from '../system/service-manager'
 import { warnOfFloors } from './ahead'
+import { anew } from './anew'
 import { backendOf } from './backends/all'
 import type { Backend, Rules } from './backends/backend'
 import { sweepOthers } from './backends/sweep'
@@ -17,6 +18,7 @@ import type { Config } from './config'
 import { Daemon } from './daemon'
 import { watchExposure } from './exposure/watch'
 import { FailOpenWatch } from './fail-open-watch'
+import type { Fleet, FleetSetup } from './fleet/fleet'
 import { openLedger } from './ledger/disk'
 import { Orders } from './orders/orders'
 import { checkPrivileges } from './privileges'
@@ -75,7 +77,7 @@ export async function serve(
   const pulse = pulseOf(taps, config, backend, reloader, log)
   await untilClockIsRight(log, now, (status) => pulse.wait(status, now().steady))
   const chronicle = new Chronicle(now().wall)
-  const { daemon, disk, open, unknown, leases } = await begin(options, config, backend, reloader, chronicle, log)
+  const { daemon, disk, open, unknown, leases, fleet } = await begin(options, config, backend, reloader, chronicle, log)
   const keeper = new StateKeeper({
     program: options.program,
     file: options.file,
@@ -83,6 +85,7 @@ export async function serve(
     keys: () => reloader.judged,
     heard: () => daemon.heard,
     hearing: () => pulse.hearing,
+    fleet,
   })
   await keeper.begin()
   const orders = new Orders({ ledger: config.ledger.path, daemon, chronicle, show: () => keeper.show(), log, now })
@@ -127,7 +130,10 @@ export async function serve(
   reloader.stop()
   ending.abort()
   await taps.stop()
+  // What a daemon that ends lets go of stays open at other gateways.
+  await fleet?.leave()
   await daemon.settle()
+  await fleet?.end()
   await orders.end()
   await keeper.end()
   await disk.close()
@@ -149,7 +155,7 @@ function pulseOf(taps: TapSource, config: Config, backend: Backend, reloader: Re
 
 /** Joins the stages, and has the daemon take over the keys and what an earlier run has left in force. */
 async function begin(
-  { newLedger }: ServeOptions,
+  { newLedger, program }: ServeOptions,
   config: Config,
   backend: Backend,
   reloader: Reloader,
@@ -160,6 +166,7 @@ async function begin(
   const { ledger, disk, isFresh } = await openLedger(config.ledger.path, config.skew, now().wall, newLedger, warn)
   const listener = new Listener(config.skew, Math.random, config.datagram.ports.length > 0)
   const leases = new Leases({ all: backend.maxLeases, key: config.firewall.leasesPerKey })
+  const fleet = await fleetOf({ config, own: ledger, leases, chronicle, keys: () => reloader.judged, program, log, now })
   const unknown = new UnknownConnections(config.firewall.guard.ports)
   await unknown.look()
   // Before anything is changed: a table that can't be read is not one that is not there.
@@ -174,13 +181,22 @@ async function begin(
     log,
   )
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
-  const daemon = new Daemon({ listener, passcodes, ledger, leases, firewall: open.firewall, chronicle, log, now })
+  const stages = { listener, passcodes, ledger: fleet?.ledger ?? ledger, leases, firewall: open.firewall, chronicle, log, now }
+  const daemon = new Daemon(stages)
   await reloader.handTo(daemon)
   await daemon.restore()
+  fleet?.begin()
   if (!listener.namesWrongClocks) log.info('too many keys to diagnose clients whose clock is wrong')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)
-  return { daemon, disk, open, unknown, leases }
+  return { daemon, disk, open, unknown, leases, fleet }
+}
+
+/** The fleet of a config that has one. Nothing of it is loaded where there is none. */
+async function fleetOf(setup: FleetSetup): Promise<Fleet | undefined> {
+  if (setup.config.ledger.fleet === null) return undefined
+  const { openFleet } = await import('./fleet/fleet')
+  return openFleet(setup)
 }
 
 /** What the firewall is to have beside leases, by the keys of now: made anew when these have changed. */
@@ -190,15 +206,5 @@ function currentRules(config: Config, keys: () => readonly ServerKey[], isStrict
   return () => {
     const guard = guardOfNow(config.firewall.guard, isStrict())
     return { guard: { ...guard, networks: recent.with(guard.networks, performance.now()) }, taps: taps() }
-  }
-}
-
-/** Derives something from a value that is asked for again and again: anew only when it is another one. */
-function anew<Value, Derived>(current: () => Value, derive: (value: Value) => Derived): () => Derived {
-  let known: { readonly value: Value; readonly derived: Derived } | null = null
-  return () => {
-    const value = current()
-    if (known?.value !== value) known = { value, derived: derive(value) }
-    return known.derived
   }
 }

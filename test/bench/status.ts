@@ -22,7 +22,16 @@ const fingerprint = (n: number) => (n % KEYS).toString(16).padStart(32, '0')
 function stateOf(ledger: string, pid: number): State {
   const use = (n: number) => ({ at: iso(-n * 1_000), source: address(n), action: 'open', windowsOff: 0 })
   return {
-    ...{ version: 1, program: 'bench', pid, started: iso(-60_000), config: '/bench', ledger, server: 'gate.example' },
+    ...{
+      fleet: null,
+      version: 1,
+      program: 'bench',
+      pid,
+      started: iso(-60_000),
+      config: '/bench',
+      ledger,
+      server: 'gate.example',
+    },
     ...{ backend: 'nftables', source: 'nflog', hearing: 'well', lastTap: iso(-1_000), lastKnock: null },
     taps: { seen: 1, ignored: 0, unreadable: 0, dropped: 0 },
     guard: ['1-49151/tcp'],

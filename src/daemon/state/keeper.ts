@@ -13,6 +13,7 @@ import type { Config } from '../config'
 import { formatGuarded } from '../guard'
 import type { TapSource } from '../taps/source'
 import { type Snapshot, stateText } from './compose'
+import type { StateFleet } from './fleet'
 import { readMemory } from './memory'
 import { type Mark, Pace } from './pace'
 import { STATE_VERSION, type StateHearing, statePath } from './state'
@@ -21,6 +22,14 @@ import { STATE_VERSION, type StateHearing, statePath } from './state'
 const LOOK = 200
 /** Who may read it beside the daemon's user: their group, and root. */
 const MODE = 0o640
+
+/** What a fleet adds to a state. */
+export interface FleetPart {
+  state(): StateFleet
+  /** Is another one where something else than a figure has changed; and how often figures have. */
+  mark(): string
+  beats(): number
+}
 
 /** What a state tells of. */
 export interface KeeperSetup {
@@ -36,6 +45,8 @@ export interface KeeperSetup {
   /** Taps that were heard so far, without probes. */
   readonly heard: () => number
   readonly hearing: () => StateHearing
+  /** Absent where there is none. */
+  readonly fleet?: FleetPart | undefined
   readonly log: Logger
   readonly now: () => Now
 }
@@ -106,13 +117,16 @@ export class StateKeeper {
   }
 
   #mark(): Mark {
-    const { leases, chronicle, hearing, keys, taps } = this.#setup
+    const { leases, chronicle, hearing, keys, taps, fleet } = this.#setup
     if (this.#keys !== keys()) {
       this.#keys = keys()
       this.#keyrings++
     }
     const { seen, dropped } = taps.counters
-    return { what: `${leases.revision} ${chronicle.revision} ${this.#keyrings} ${hearing()}`, counters: seen + (dropped ?? 0) }
+    return {
+      what: `${leases.revision} ${chronicle.revision} ${this.#keyrings} ${hearing()} ${fleet?.mark() ?? ''}`,
+      counters: seen + (dropped ?? 0) + (fleet?.beats() ?? 0),
+    }
   }
 
   #write(): Promise<void> {
@@ -153,7 +167,7 @@ export class StateKeeper {
   }
 
   #text(): Generator<string> {
-    const { program, file, config, leases, chronicle, taps, hearing, keys, now } = this.#setup
+    const { program, file, config, leases, chronicle, taps, hearing, keys, now, fleet } = this.#setup
     const { seen, ignored, unreadable, dropped } = taps.counters
     const entries = leases.all()
     const head: Snapshot['head'] = {
@@ -169,6 +183,7 @@ export class StateKeeper {
       hearing: hearing(),
       taps: { seen, ignored, unreadable, dropped },
       guard: config.firewall.guard.ports.map(formatGuarded),
+      fleet: fleet?.state() ?? null,
     }
     return stateText({
       head,

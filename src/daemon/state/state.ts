@@ -6,6 +6,7 @@ import { REFUSALS, type Refusal } from '../../gate/policy'
 import { Fault } from '../../system/fault'
 import { checkOwned, decodeText, ReadFault, readHead, tooLong } from '../../system/files'
 import type { Config } from '../config'
+import { fleetSchema, type StateFleet } from './fleet'
 
 /* What a daemon writes down of itself, so that others can see how it is: a file, and no socket. */
 
@@ -54,6 +55,8 @@ export interface State {
   readonly leases: readonly StateLease[]
   readonly locks: readonly StateLock[]
   readonly day: StateDay
+  /** Null where it is in no fleet; older daemons do not say. */
+  readonly fleet: StateFleet | null
 }
 
 /** The newest knock that was understood, whatever came of it. */
@@ -187,6 +190,7 @@ const schema = v.object({
   leases: v.array(lease),
   locks: v.array(lock),
   day: v.object({ since: time, ...hour }),
+  fleet: v.optional(v.nullable(fleetSchema(time)), null),
 })
 
 /** Of what a day is made. Only the next daemon wants it. */

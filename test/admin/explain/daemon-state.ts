@@ -9,7 +9,17 @@ export function stateWith(key: string, ledger: string): State {
   const { value } = parseKeyFile('', key)
   const at = '2026-01-01T00:00:00Z'
   return {
-    ...{ version: 1, program: '0', pid: 1, started: at, config: '', ledger, server: 'gate.example', backend: 'dry-run' },
+    ...{
+      fleet: null,
+      version: 1,
+      program: '0',
+      pid: 1,
+      started: at,
+      config: '',
+      ledger,
+      server: 'gate.example',
+      backend: 'dry-run',
+    },
     ...{ source: 'nflog', hearing: 'well', lastTap: null, lastKnock: null, guard: [], leases: [], locks: [] },
     taps: { seen: 0, ignored: 0, unreadable: 0, dropped: 0 },
     keys: value ? [{ id: value.id, fingerprint: fingerprintOf(key), expires: null, services: [], lastUse: null }] : [],

@@ -18,6 +18,7 @@ const cidrs = (...texts: string[]) => texts.map((text) => parseCidr(text) as Cid
 const STATE: State = {
   ...{
     version: 1,
+    fleet: null,
     program: '0',
     pid: 1,
     started: UNTIL,

@@ -13,7 +13,7 @@ const NOW = Date.UTC(2026, 10, 30, 12)
 const at = (seconds: number) => `${new Date(NOW + seconds * 1_000).toISOString().slice(0, -5)}Z`
 
 const STATE: State = {
-  ...{ version: 1, program: '0.9.0 (a820981)', pid: 4_711, started: at(-7_200) },
+  ...{ fleet: null, version: 1, program: '0.9.0 (a820981)', pid: 4_711, started: at(-7_200) },
   ...{ config: '/etc/knockturn/knockturn.toml', ledger: '/var/lib/knockturn/ledger', server: 'gate.example' },
   ...{ backend: 'nftables', source: 'nflog', hearing: 'well', lastTap: at(-3) },
   lastKnock: { at: at(-240), key: 'alice', source: '198.51.100.7', action: 'open', outcome: 'accepted' },

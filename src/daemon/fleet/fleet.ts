@@ -1,0 +1,184 @@
+import { randomBytes } from 'node:crypto'
+import type { Logger } from 'pino'
+import type { Chronicle } from '../../gate/chronicle'
+import type { Now } from '../../gate/clock'
+import { isLock } from '../../gate/firewall'
+import type { Leases } from '../../gate/leases'
+import type { Ledger, OneTimeRule } from '../../gate/ledger'
+import type { ServerKey } from '../../gate/server-key'
+import { explained, Fault } from '../../system/fault'
+import { isoTime } from '../../system/time'
+import { anew } from '../anew'
+import type { Config } from '../config'
+import type { StateFleet } from '../state/fleet'
+import type { FleetPart } from '../state/keeper'
+import { FleetLedger } from './claims'
+import { openEtcd } from './etcd/client'
+import type { Etcd } from './etcd/etcd'
+import { GatewayLink } from './gateway-link'
+import { keysWord } from './gateway-row'
+import { type FleetMemory, memoryPath, readMemory, writeMemory } from './memory'
+import { Rhythm } from './rhythm'
+import { StandingLog } from './told'
+
+/** The window of a fleet without keys, in milliseconds: a usual one. */
+const WINDOW = 30_000
+
+/** What a fleet needs of its daemon. */
+export interface FleetSetup {
+  readonly config: Config
+  /** This gateway's own ledger. */
+  readonly own: Ledger
+  readonly leases: Leases
+  readonly chronicle: Chronicle
+  readonly keys: () => readonly ServerKey[]
+  /** Version and commit. */
+  readonly program: string
+  readonly log: Logger
+  readonly now: () => Now
+}
+
+/** One of several gateways that share what is spent, leases and revocations. */
+export class Fleet implements FleetPart {
+  readonly ledger: OneTimeRule
+  readonly link: GatewayLink
+  readonly #setup: FleetSetup
+  readonly #claims: FleetLedger
+  readonly #etcd: Etcd
+  readonly #rhythm: Rhythm
+  readonly #standing: StandingLog
+  /** One write of the memory after the other. */
+  #remembering: Promise<void> = Promise.resolve()
+  #isForgetful = false
+
+  constructor(setup: FleetSetup, etcd: Etcd, memory: FleetMemory) {
+    const { config, own, log, now, program } = setup
+    const { skew, server, ledger } = config
+    this.#setup = setup
+    this.#etcd = etcd
+    this.link = new GatewayLink({
+      ...{ etcd, gateway: memory.gateway, server, skew, program, memory, now },
+      life: randomBytes(8).toString('hex'),
+      remember: () => this.#remember(),
+      window: anew(setup.keys, shortestWindow),
+      keys: anew(setup.keys, (keys) => keysWord(keys.map(({ fingerprint }) => fingerprint))),
+      about: () => this.#about(),
+      synchronised: () => this.#rhythm.synchronised,
+      told: (what, { epoch, seconds }) => {
+        const base = { epoch, at: isoTime(seconds * 1_000) }
+        if (what === 'raised') log.warn(base, 'etcd was restored: this gateway has raised the floor of all')
+        else log.warn(base, 'the floor of the fleet was raised: what was sent until then opens nothing')
+      },
+    })
+    const warn = (message: string) => log.warn(message)
+    const timeout = ledger.fleet?.timeout ?? 0
+    this.#claims = new FleetLedger(own, etcd, this.link, { skew, timeout, now, warn })
+    this.ledger = this.#claims
+    this.#rhythm = new Rhythm({
+      ...{ link: this.link, etcd, now },
+      looked: () => this.#standing.look(now()),
+      failed: (error) => log.error(explained(error), 'internal error, please report'),
+    })
+    this.#standing = new StandingLog(this.link, () => this.#rhythm.health, log, now())
+  }
+
+  /** Beats and listens from now on. */
+  begin(): void {
+    this.link.share(null, () => this.#rhythm.listed())
+    this.#rhythm.begin()
+  }
+
+  /** Ends what is shared, before the daemon lets go of its leases: they go on at the others. */
+  async leave(): Promise<void> {
+    this.link.share(null)
+  }
+
+  /** Ends the rest, when no knock is on its way any more. */
+  async end(): Promise<void> {
+    await this.#claims.end()
+    await this.#rhythm.end()
+    await this.link.remember()
+    this.#etcd.close()
+  }
+
+  // ---- the daemon's state
+
+  state(): StateFleet {
+    const now = this.#setup.now()
+    const { standing, gateway } = this.link
+    const { known } = standing.trust
+    const speaking = new Set(standing.peers.speaking(now).map(({ name }) => name))
+    return {
+      ...{ gateway, fleet: known.fleet, epoch: known.epoch },
+      ...{ link: this.link.refusal(now), since: isoTime(this.#standing.since) },
+      ...{ clocks: standing.clocks(now).says, synchronised: this.#rhythm.synchronised },
+      gateways: standing.peers.all().map(({ name, word, heard }) => ({
+        name,
+        at: heard === null ? null : isoTime(now.wall - (now.steady - heard)),
+        offset: speaking.has(name) ? rounded(standing.peers.offset(name, now)) : null,
+        ...{ synchronised: word.synchronised, life: word.life },
+      })),
+      ...this.#rhythm.health,
+    }
+  }
+
+  mark(): string {
+    const now = this.#setup.now()
+    const speaking = this.link.standing.peers.speaking(now).map(({ name }) => name)
+    return `${this.link.standing.refused(now)?.is} ${this.link.standing.trust.known.epoch} ${speaking.join()}`
+  }
+
+  beats(): number {
+    return this.link.standing.beats.taken
+  }
+
+  #about() {
+    const { leases, chronicle } = this.#setup
+    const entries = leases.all()
+    const locks = entries.filter(isLock).length
+    return { lastTap: chronicle.lastTap, leases: entries.length - locks, locks }
+  }
+
+  // ---- memory
+
+  /** Writes what is to be remembered by then. A disk that fails is told of once: what etcd has is believed less well after a restart. */
+  #remember(): Promise<void> {
+    this.#remembering = this.#remembering.then(async () => {
+      const { config, log } = this.#setup
+      try {
+        await writeMemory(config.ledger.path, this.link.standing.memory)
+        this.#isForgetful = false
+      } catch (error) {
+        if (!this.#isForgetful) log.error(explained(error), 'cannot write what is known of the fleet')
+        this.#isForgetful = true
+      }
+    })
+    return this.#remembering
+  }
+}
+
+const shortestWindow = (keys: readonly ServerKey[]): number =>
+  keys.length === 0 ? WINDOW : 1_000 * Math.min(...keys.map(({ key }) => key.period))
+const rounded = (offset: number | null): number | null => (offset === null ? null : Math.round(offset))
+
+/**
+ * Opens the fleet of a config.
+ * @throws {Fault} where this gateway has not joined it, its memory can't be read, or a file of etcd's can't
+ */
+export async function openFleet(setup: FleetSetup): Promise<Fleet> {
+  const { fleet, path } = setup.config.ledger
+  if (!fleet) throw new Error('the config has no fleet')
+  const memory = await readMemory(path)
+  if (!memory)
+    throw new Fault(`${memoryPath(path)}: is missing: this gateway has not joined its fleet`, {
+      hint: 'run "knockturn fleet join", or on the first gateway "knockturn fleet init"',
+    })
+  if (memory.gateway !== fleet.gateway)
+    throw new Fault(
+      `${memoryPath(path)}: this gateway has joined as "${memory.gateway}", and the config says "${fleet.gateway}"`,
+      {
+        hint: 'set gateway in [ledger], or run "knockturn fleet leave" and "knockturn fleet join"',
+      },
+    )
+  return new Fleet(setup, await openEtcd(fleet), memory)
+}

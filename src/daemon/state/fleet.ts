@@ -1,0 +1,73 @@
+import * as v from 'valibot'
+
+/** Longest reason that is believed: it names a few gateways. */
+const MAX_REASON = 4_096
+/** Gateways that are read: more than a daemon follows. */
+const MAX_GATEWAYS = 1_024
+
+/** A gateway as another one's daemon hears it. */
+export interface StateGateway {
+  readonly name: string
+  /** Its last beat that was heard; null: none was, since this daemon began. */
+  readonly at: string | null
+  /** Milliseconds by which its clock is ahead of this one's, below zero behind; null: it does not speak. */
+  readonly offset: number | null
+  /** Whether its clock is synchronised; null: nobody says. */
+  readonly synchronised: boolean | null
+  /** Which run of its daemon's it is. */
+  readonly life: string
+}
+
+/** How a daemon stands in its fleet. */
+export interface StateFleet {
+  /** Its own name. */
+  readonly gateway: string
+  readonly fleet: string
+  readonly epoch: number
+  /** Why it accepts no knock; null: it does. */
+  readonly link: string | null
+  /** Since when that is so. */
+  readonly since: string
+  /** What is to be said of the clocks, though knocks are accepted; null: nothing. */
+  readonly clocks: string | null
+  /** Whether its own clock is synchronised; null: nobody says. */
+  readonly synchronised: boolean | null
+  /** The others. */
+  readonly gateways: readonly StateGateway[]
+  /** Bytes that etcd's largest member has used, and may use; null: nobody has been asked yet, or has answered. */
+  readonly size: number | null
+  readonly quota: number | null
+  /** What etcd complains of, such as NOSPACE. */
+  readonly alarms: readonly string[]
+}
+
+const name = v.pipe(v.string(), v.maxLength(255))
+const reason = v.nullable(v.pipe(v.string(), v.maxLength(MAX_REASON)))
+const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
+
+/** Reads the part of a state that tells of a fleet. @param time of the state's own form */
+export const fleetSchema = <Time extends v.GenericSchema<unknown, string>>(time: Time) =>
+  v.object({
+    gateway: name,
+    fleet: name,
+    epoch: count,
+    link: reason,
+    since: time,
+    clocks: reason,
+    synchronised: v.nullable(v.boolean()),
+    gateways: v.pipe(
+      v.array(
+        v.object({
+          name,
+          at: v.nullable(time),
+          offset: v.nullable(v.pipe(v.number(), v.finite())),
+          synchronised: v.nullable(v.boolean()),
+          life: name,
+        }),
+      ),
+      v.maxLength(MAX_GATEWAYS),
+    ),
+    size: v.nullable(count),
+    quota: v.nullable(count),
+    alarms: v.array(name),
+  })
