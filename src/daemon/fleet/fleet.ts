@@ -2,7 +2,6 @@ import { randomBytes } from 'node:crypto'
 import type { Logger } from 'pino'
 import type { Chronicle } from '../../gate/chronicle'
 import type { Now } from '../../gate/clock'
-import { isLock } from '../../gate/firewall'
 import type { Leases } from '../../gate/leases'
 import type { Ledger, OneTimeRule } from '../../gate/ledger'
 import type { ServerKey } from '../../gate/server-key'
@@ -134,9 +133,8 @@ export class Fleet implements FleetPart {
 
   #about() {
     const { leases, chronicle } = this.#setup
-    const entries = leases.all()
-    const locks = entries.filter(isLock).length
-    return { lastTap: chronicle.lastTap, leases: entries.length - locks, locks }
+    const { size, locks } = leases
+    return { lastTap: chronicle.lastTap, leases: size, locks }
   }
 
   // ---- memory
