@@ -181,11 +181,11 @@ async function begin(
     log,
   )
   const passcodes = new Passcodes({ ...config.passcode, skew: config.skew })
-  const stages = { listener, passcodes, ledger: fleet?.ledger ?? ledger, leases, firewall: open.firewall, chronicle, log, now }
-  const daemon = new Daemon(stages)
+  const stages = { listener, passcodes, ledger, leases, firewall: open.firewall, chronicle, log, now }
+  const daemon = new Daemon({ ...stages, ...fleet?.stages })
   await reloader.handTo(daemon)
   await daemon.restore()
-  fleet?.begin()
+  fleet?.begin(daemon)
   if (!listener.namesWrongClocks) log.info('too many keys to diagnose clients whose clock is wrong')
   // The wait of a ledger that knows nothing has been told, once for all keys.
   warnOfFloors(ledger, reloader.judged, isFresh, log, now().wall)

@@ -3,12 +3,15 @@ import type { Logger } from 'pino'
 import type { Chronicle } from '../../gate/chronicle'
 import type { Now } from '../../gate/clock'
 import type { Leases } from '../../gate/leases'
-import type { Ledger, OneTimeRule } from '../../gate/ledger'
+import type { Ledger } from '../../gate/ledger'
 import type { ServerKey } from '../../gate/server-key'
 import { explained, Fault } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { anew } from '../anew'
 import type { Config } from '../config'
+import type { Daemon } from '../daemon'
+import { UNPINNED } from '../enforcement'
+import type { Stages } from '../stages'
 import type { StateFleet } from '../state/fleet'
 import type { FleetPart } from '../state/keeper'
 import { FleetLedger } from './claims'
@@ -18,6 +21,7 @@ import { GatewayLink } from './gateway-link'
 import { keysWord } from './gateway-row'
 import { type FleetMemory, memoryPath, readMemory, writeMemory } from './memory'
 import { Rhythm } from './rhythm'
+import { Sharing } from './sharing'
 import { StandingLog } from './told'
 
 /** The window of a fleet without keys, in milliseconds: a usual one. */
@@ -39,13 +43,15 @@ export interface FleetSetup {
 
 /** One of several gateways that share what is spent, leases and revocations. */
 export class Fleet implements FleetPart {
-  readonly ledger: OneTimeRule
   readonly link: GatewayLink
+  /** What of a daemon's stages is another in a fleet. */
+  readonly stages: Pick<Stages, 'ledger' | 'onceRefused'>
   readonly #setup: FleetSetup
   readonly #claims: FleetLedger
   readonly #etcd: Etcd
   readonly #rhythm: Rhythm
   readonly #standing: StandingLog
+  #sharing: Sharing | null = null
   /** One write of the memory after the other. */
   #remembering: Promise<void> = Promise.resolve()
   #isForgetful = false
@@ -72,7 +78,7 @@ export class Fleet implements FleetPart {
     const warn = (message: string) => log.warn(message)
     const timeout = ledger.fleet?.timeout ?? 0
     this.#claims = new FleetLedger(own, etcd, this.link, { skew, timeout, now, warn })
-    this.ledger = this.#claims
+    this.stages = { ledger: this.#claims, ...(ledger.fleet?.pinned ? {} : { onceRefused: UNPINNED }) }
     this.#rhythm = new Rhythm({
       ...{ link: this.link, etcd, now },
       looked: () => this.#standing.look(now()),
@@ -81,15 +87,20 @@ export class Fleet implements FleetPart {
     this.#standing = new StandingLog(this.link, () => this.#rhythm.health, log, now())
   }
 
-  /** Beats and listens from now on. */
-  begin(): void {
-    this.link.share(null, () => this.#rhythm.listed())
+  /** Beats, listens and shares from now on. The daemon has what an earlier run has left in force. */
+  begin({ keys, enforcement }: Pick<Daemon, 'keys' | 'enforcement'>): void {
+    const { leases, log, now } = this.#setup
+    const sharing = new Sharing({ etcd: this.#etcd, link: this.link, leases, keys, enforcement, log, now })
+    this.#sharing = sharing
+    this.link.share(sharing, () => this.#rhythm.listed())
+    sharing.begin()
     this.#rhythm.begin()
   }
 
-  /** Ends what is shared, before the daemon lets go of its leases: they go on at the others. */
+  /** Shares nothing any more, before the daemon lets go of its leases: they go on at the others. */
   async leave(): Promise<void> {
     this.link.share(null)
+    await this.#sharing?.end()
   }
 
   /** Ends the rest, when no knock is on its way any more. */
