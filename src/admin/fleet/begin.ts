@@ -1,8 +1,8 @@
 import { randomBytes } from 'node:crypto'
-import { BASE, type Base, formatBase, parseBase } from '../../daemon/fleet/rows'
+import { raisedBase, raising } from '../../daemon/fleet/repair'
+import { BASE, formatBase, parseBase } from '../../daemon/fleet/rows'
 import { Fault } from '../../system/fault'
 import { checkClock } from '../../system/time'
-import { baseAt } from './floor'
 import { checkUnjoined, type Joined, join } from './join'
 import type { Place } from './place'
 
@@ -21,16 +21,12 @@ export async function init(place: Place): Promise<Joined> {
   const now = place.now()
   checkClock(now, 'set the clock first: the fleet begins at this time')
   const { server, skew } = config
-  const base: Base = { fleet: randomBytes(NAME_BYTES).toString('hex'), server, epoch: 1, ...baseAt(now, skew) }
-  const value = formatBase(base)
-  const { held, done } = await etcd.transact({
-    if: [{ row: BASE, is: 'absent' }],
-    do: [{ put: BASE, value }],
-    else: [{ get: BASE }],
-  })
+  const known = { fleet: randomBytes(NAME_BYTES).toString('hex') }
+  const base = raisedBase({ known, epochs: [], server, skew, wall: now })
+  const { held, done } = await etcd.transact({ ...raising(null, base), else: [{ get: BASE }] })
   const [found] = done[0]?.rows ?? []
   // Asked again at another member, the second time finds what the first has put.
-  if (!held && found?.value !== value) {
+  if (!held && found?.value !== formatBase(base)) {
     const whose = found ? parseBase(found.value)?.server : undefined
     throw new Fault(`there is a fleet already below "${fleet.prefix}"${whose === undefined ? '' : `, of server "${whose}"`}`, {
       hint: 'run "knockturn fleet join" to join it, or set another prefix in [ledger]',

@@ -1,6 +1,7 @@
 import { judgeClocks, type OtherClock } from '../../daemon/fleet/clocks'
 import { behind } from '../../daemon/fleet/etcd/etcd'
 import { readMemory } from '../../daemon/fleet/memory'
+import { raisedBase, raising } from '../../daemon/fleet/repair'
 import { BASE, type Base, baseFloor, formatBase, parseWindow } from '../../daemon/fleet/rows'
 import { loadServerKeys } from '../../daemon/server-keys'
 import { Fault } from '../../system/fault'
@@ -25,12 +26,6 @@ export interface Floored {
   readonly ahead: readonly { readonly fingerprint: string; readonly until: number }[]
 }
 
-/** What a base says of a moment. @param now Unix milliseconds */
-export const baseAt = (now: number, skew: number): Pick<Base, 'seconds' | 'ahead'> => ({
-  seconds: Math.floor(now / 1000),
-  ahead: skew + 1,
-})
-
 /**
  * Sets the base of the fleet to now, whatever it was: spent knocks and the floors of keys stay. By the latest of the clocks that agree, so that one
  * that is slow revives nothing.
@@ -50,19 +45,13 @@ export async function floor(place: Place): Promise<Floored> {
       : { name, offset, synchronised: said?.synchronised ?? null },
   )
   const latest = place.now() + latestOf(others, window)
-  const base: Base = {
-    fleet: old?.fleet ?? memory?.fleet ?? '',
-    server: config.server,
-    epoch: Math.max(old?.epoch ?? 0, memory?.epoch ?? 0) + 1,
-    ...baseAt(latest, config.skew),
-  }
-  const value = formatBase(base)
-  const { held, done } = await etcd.transact({
-    if: [found ? { row: BASE, is: 'equal', value: found.value } : { row: BASE, is: 'absent' }],
-    do: [{ put: BASE, value }],
-    else: [{ get: BASE }],
+  const base = raisedBase({
+    known: old ?? memory ?? { fleet: '' },
+    epochs: [old?.epoch ?? 0, memory?.epoch ?? 0],
+    ...{ server: config.server, skew: config.skew, wall: latest },
   })
-  if (!held && done[0]?.rows[0]?.value !== value)
+  const { held, done } = await etcd.transact({ ...raising(found?.value ?? null, base), else: [{ get: BASE }] })
+  if (!held && done[0]?.rows[0]?.value !== formatBase(base))
     throw new Fault('the base was changed by another gateway at the same moment', {
       hint: 'look with "knockturn fleet status" whether this is needed still',
     })

@@ -1,3 +1,4 @@
+import { LISTEN } from '../../daemon/fleet/beats'
 import { behind, type Header, type Row } from '../../daemon/fleet/etcd/etcd'
 import { type GatewayWord, parseKeys, parseWord } from '../../daemon/fleet/gateway-row'
 import { type Base, parseBase, readShared, SHARED } from '../../daemon/fleet/rows'
@@ -5,9 +6,6 @@ import { Fault } from '../../system/fault'
 import type { Place } from './place'
 
 /* What a fleet shares, as somebody sees it who listens for a moment. */
-
-/** Milliseconds to listen for gateways: each speaks every two seconds, so that one that was not heard does not speak. */
-const LISTEN = 5_000
 
 /** A gateway as it was heard. */
 export interface Gateway {
