@@ -9,6 +9,7 @@ import { exists } from '../system/files'
 import { isoTime } from '../system/time'
 import { lookAtDaemon, type Sight } from './alive'
 import { wholeConfig } from './config'
+import { wrongWithFleet } from './fleet/standing'
 import { inForceAt } from './leases'
 import { hasSystemd } from './setup/machine'
 import { areEnabled } from './setup/there'
@@ -96,6 +97,7 @@ export function wrongWith(
     faults.push(new Fault('the daemon hears nothing of what the firewall logs: nothing opens', { hint: CHECK }))
   if (life === 'alive' && state?.hearing === 'waiting')
     faults.push(new Fault('the daemon has not begun to hear: nothing opens yet', { hint: BEGINNING }))
+  if (life === 'alive' && state?.fleet) faults.push(...wrongWithFleet(state.fleet))
   if (isLoaded === false && ports.length > 0)
     faults.push(
       new Fault('the guard is not in the firewall, or not all of it: the guarded ports may be open to everyone', {

@@ -64,10 +64,19 @@ export async function checkDaemon(file: string): Promise<readonly Check[]> {
     }
   }
   if (!read.value) return checks
+  checks.push(...(await checkFleet(read.value)))
   checks.push(...(await rehearse(read.value, isRunning)))
   const { file: log } = read.value.taps
   if (log !== null) checks.push(...(await checkLog(log)))
   return [...checks, ...(await checkRules(read.value, judged))]
+}
+
+/** What a gateway of a fleet needs besides; nothing of it is loaded for a single server. */
+async function checkFleet({ ledger, keys }: Config): Promise<readonly Check[]> {
+  const { fleet, path } = ledger
+  if (!fleet) return []
+  const { checkFleetFiles } = await import('./checks/fleet')
+  return asOwner(keys, () => checkFleetFiles(fleet, path, Date.now()))
 }
 
 /** Whether strangers reach what is to open by a knock, and leases do. */

@@ -51,7 +51,9 @@ export function judgeFleet(report: Report | null, said: string): readonly Check[
     )
   const used = members.map(({ size, quota }) => Math.round((100 * (size ?? 0)) / (quota || 1)))
   return found.end(
-    `${speaking.length} gateways speak and have the same keys; ${members.length} members of etcd answer, and use ${Math.max(0, ...used)} % of their quota`,
+    `${speaking.length === 1 ? '1 gateway speaks' : `${speaking.length} gateways speak and have the same keys`}; ${
+      members.length === 1 ? '1 member of etcd answers, and uses' : `${members.length} members of etcd answer, and use`
+    } ${Math.max(0, ...used)} % of its quota`,
   )
 }
 

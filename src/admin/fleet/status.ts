@@ -3,13 +3,12 @@ import { type FleetMemory, readMemory } from '../../daemon/fleet/memory'
 import { Fault, keepFault, listed } from '../../system/fault'
 import { type Gateway, lookAtFleet, type Shared } from './gateways'
 import { etcdFault, type Place } from './place'
+import { isNearlyFull, mebibytes, percent, ROOM } from './standing'
 
 /* How a fleet stands: what its gateways say, what its etcd says, and what is wrong with either. */
 
 /** Milliseconds by which clocks differ that are kept. */
 const CLOCK = 2_000
-/** Of a quota, from where on it is time to do something. */
-const HALF = 0.5
 /** Keys, and gateways, that are named in one line. */
 const NAMED = 8
 
@@ -49,7 +48,10 @@ export async function lookAtStatus(place: Place): Promise<FleetStatus> {
   const known = { memory, shared: shared ?? null, differences, members }
   return {
     ...known,
-    faults: [...faults, ...wrongWith(known, { server: config.server, skew: config.skew, prefix: fleet.prefix })],
+    faults: [
+      ...faults,
+      ...wrongWith(known, { server: config.server, skew: config.skew, prefix: fleet.prefix, gateway: fleet.gateway }),
+    ],
   }
 }
 
@@ -67,11 +69,16 @@ export function differencesOf(gateways: readonly Pick<Gateway, 'name' | 'said' |
   })
 }
 
-/** What is wrong with a fleet by what was seen. @param own what the config of this gateway says */
-export function wrongWith(
-  { memory, shared, differences, members }: Omit<FleetStatus, 'faults'>,
-  own: { readonly server: string; readonly skew: number; readonly prefix: string },
-): Fault[] {
+/** What the config of this gateway says. */
+interface Own {
+  readonly server: string
+  readonly skew: number
+  readonly prefix: string
+  readonly gateway: string
+}
+
+/** What is wrong with a fleet by what was seen. */
+export function wrongWith({ memory, shared, differences, members }: Omit<FleetStatus, 'faults'>, own: Own): Fault[] {
   return [
     ...members.flatMap(wrongWithMember),
     ...(shared ? wrongWithBase(shared, memory, own) : []),
@@ -90,30 +97,32 @@ function wrongWithMember({ endpoint, status }: FleetStatus['members'][number]): 
   if (!hasLeader)
     faults.push(new Fault(`${endpoint}: this member knows no leader, so that nothing is written there`, { hint: LEADER }))
   if (alarms.length > 0) faults.push(new Fault(`${endpoint}: etcd has raised an alarm: ${alarms.join(', ')}`, { hint: ROOM }))
-  if (size > quota * HALF)
+  if (isNearlyFull(size, quota))
     faults.push(
       new Fault(`${endpoint}: etcd has used ${percent(size / quota)} of its quota of ${mebibytes(quota)}`, { hint: ROOM }),
     )
   return faults
 }
 
-function wrongWithBase(
-  { base }: Shared,
-  memory: FleetMemory | null,
-  { server, prefix }: { readonly server: string; readonly prefix: string },
-): Fault[] {
+function wrongWithBase({ base }: Shared, memory: FleetMemory | null, { server, prefix, gateway }: Own): Fault[] {
   if (!base) return [new Fault(`there is no fleet below "${prefix}"`, { hint: memory ? FORGOTTEN : BEGIN })]
   if (!base.base) return [new Fault(`the base of the fleet below "${prefix}" cannot be read`, { hint: UPDATE })]
   const faults: Fault[] = []
   if (!memory) faults.push(new Fault('this gateway has not joined the fleet: its daemon does not start', { hint: JOIN }))
   else if (memory.fleet !== base.base.fleet)
     faults.push(new Fault(`this gateway has joined fleet ${memory.fleet}, and etcd has ${base.base.fleet}`, { hint: REJOIN }))
+  else if (memory.gateway !== gateway)
+    faults.push(
+      new Fault(`this gateway has joined as "${memory.gateway}", and its config says "${gateway}": its daemon does not start`, {
+        hint: RENAMED,
+      }),
+    )
   if (base.base.server !== server)
     faults.push(new Fault(`the fleet is of server "${base.base.server}", and this gateway of "${server}"`, { hint: LABEL }))
   return faults
 }
 
-function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: { readonly skew: number }): Fault[] {
+function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: Own): Fault[] {
   if (!said) return [new Fault(`gateway "${name}" says what this program cannot read`, { hint: UPDATE })]
   if (!speaks)
     return [
@@ -145,17 +154,14 @@ function wrongWithKeys(gateways: readonly Gateway[], differences: readonly Diffe
 export const formatOffset = (milliseconds: number): string =>
   `${(Math.abs(milliseconds) / 1_000).toFixed(1)} s ${milliseconds < 0 ? 'behind' : 'ahead'}`
 
-export const percent = (share: number): string => `${Math.round(100 * share)} %`
-export const mebibytes = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`
-
 const LEADER =
   'look whether a majority of the members runs, and whether they reach each other: "etcdctl endpoint status --cluster"'
-const ROOM = 'make room in etcd: see docs/fleet.md, "Look after it"'
 const BEGIN = 'run "knockturn fleet init", on one gateway'
 const FORGOTTEN = 'etcd was made anew: run "knockturn fleet floor"'
 const JOIN = 'run "knockturn fleet join"'
 const REJOIN =
   'set the prefix of its own fleet in [ledger]; or stop the daemon, run "knockturn fleet leave" and then "knockturn fleet join"'
+const RENAMED = 'set gateway in [ledger] to that name, or run "knockturn fleet leave" and then "knockturn fleet join"'
 const LABEL = 'a fleet has one label: set the same server = "…" in each config, or another prefix in [ledger]'
 const UPDATE = 'use the latest version of Knockturn among the gateways'
 const FLOOR = 'look whether the clocks are kept: then a gateway repairs that by itself, or "knockturn fleet floor" does'

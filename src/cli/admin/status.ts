@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Command } from 'commander'
 import { lookAtServer, type Status } from '../../admin/status'
+import type { StateFleet } from '../../daemon/state/fleet'
 import type { StateKey } from '../../daemon/state/state'
 import { printable, UsageFault } from '../../system/fault'
 import { isoTime } from '../../system/time'
@@ -86,6 +87,7 @@ export function documentOf(status: Status, now: number): object {
     leases,
     locks,
     keys: state?.keys ?? null,
+    fleet: state?.fleet ?? null,
     day: state?.day ?? null,
   }
 }
@@ -96,6 +98,7 @@ export function linesOf(status: Status, now: number, most: number): string[] {
   return [
     line('daemon', lifeIn(status, now)),
     ...(state ? [line('hearing', hearingIn(status, now))] : []),
+    ...(state?.fleet ? [line('fleet', fleetIn(status, state.fleet, now))] : []),
     line('server', printable(`${config.server}, ${config.file}`)),
     line('firewall', `${config.backend}, taps by ${config.source}`),
     line('guard', guardIn(status)),
@@ -152,6 +155,19 @@ function hearingIn({ life, state }: Status, now: number): string {
     : 'no knock yet'
   const lost = taps.dropped ? `; the kernel has dropped ${number(taps.dropped)} taps` : ''
   return `${how}; ${printable(`${tap}; ${knock}`)}${lost}`
+}
+
+/** How its daemon stands in a fleet. */
+function fleetIn({ life }: Status, { gateway, link, since, gateways }: StateFleet, now: number): string {
+  const speaking = gateways.filter(({ offset }) => offset !== null)
+  const how =
+    life !== 'alive'
+      ? paint('warn', 'not known: no daemon answers')
+      : link === null
+        ? paint('good', 'accepts knocks')
+        : paint('bad', 'accepts none')
+  const others = `${speaking.length} of ${gateways.length} other gateways ${speaking.length === 1 ? 'speaks' : 'speak'}`
+  return `${how}${printable(`, since ${told(since, now)}, as ${gateway}; ${others}`)}`
 }
 
 function guardIn({ guard: { ports, isLoaded, isPermanent } }: Status): string {

@@ -5,7 +5,7 @@ import type { Now } from '../../gate/clock'
 import type { Leases } from '../../gate/leases'
 import type { Ledger } from '../../gate/ledger'
 import type { ServerKey } from '../../gate/server-key'
-import { explained, Fault } from '../../system/fault'
+import { explained } from '../../system/fault'
 import { isoTime } from '../../system/time'
 import { anew } from '../anew'
 import type { Config } from '../config'
@@ -19,7 +19,7 @@ import { openEtcd } from './etcd/client'
 import type { Etcd } from './etcd/etcd'
 import { GatewayLink } from './gateway-link'
 import { keysWord } from './gateway-row'
-import { type FleetMemory, memoryPath, readMemory, writeMemory } from './memory'
+import { type FleetMemory, joinedMemory, writeMemory } from './memory'
 import { Rhythm } from './rhythm'
 import { Sharing } from './sharing'
 import { StandingLog } from './told'
@@ -177,17 +177,6 @@ const rounded = (offset: number | null): number | null => (offset === null ? nul
 export async function openFleet(setup: FleetSetup): Promise<Fleet> {
   const { fleet, path } = setup.config.ledger
   if (!fleet) throw new Error('the config has no fleet')
-  const memory = await readMemory(path)
-  if (!memory)
-    throw new Fault(`${memoryPath(path)}: is missing: this gateway has not joined its fleet`, {
-      hint: 'run "knockturn fleet join", or on the first gateway "knockturn fleet init"',
-    })
-  if (memory.gateway !== fleet.gateway)
-    throw new Fault(
-      `${memoryPath(path)}: this gateway has joined as "${memory.gateway}", and the config says "${fleet.gateway}"`,
-      {
-        hint: 'set gateway in [ledger], or run "knockturn fleet leave" and "knockturn fleet join"',
-      },
-    )
+  const memory = await joinedMemory(path, fleet.gateway)
   return new Fleet(setup, await openEtcd(fleet), memory)
 }

@@ -70,6 +70,26 @@ export async function readMemory(ledger: string): Promise<FleetMemory | null> {
   return found && parseMemory(path, found.text)
 }
 
+/**
+ * The memory of a gateway that has to have joined.
+ * @param ledger the ledger's path
+ * @param gateway its name, as the config has it
+ * @throws {Fault} where it has not, or under another name
+ */
+export async function joinedMemory(ledger: string, gateway: string): Promise<FleetMemory> {
+  const memory = await readMemory(ledger)
+  const path = memoryPath(ledger)
+  if (!memory)
+    throw new Fault(`${path}: is missing: this gateway has not joined its fleet`, {
+      hint: 'run "knockturn fleet join", or on the first gateway "knockturn fleet init"',
+    })
+  if (memory.gateway !== gateway)
+    throw new Fault(`${path}: this gateway has joined as "${memory.gateway}", and the config says "${gateway}"`, {
+      hint: 'set gateway in [ledger], or run "knockturn fleet leave" and "knockturn fleet join"',
+    })
+  return memory
+}
+
 function parseMemory(path: string, text: string): FleetMemory {
   let json: unknown
   try {

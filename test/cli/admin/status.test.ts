@@ -2,8 +2,10 @@ import { existsSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Sight } from '../../../src/admin/alive'
+import { wrongWithFleet } from '../../../src/admin/fleet/standing'
 import { type GuardSight, type Status, wrongWith } from '../../../src/admin/status'
 import { documentOf, linesOf } from '../../../src/cli/admin/status'
+import type { StateFleet } from '../../../src/daemon/state/fleet'
 import type { State, StateKey, StateLease } from '../../../src/daemon/state/state'
 import { Fault } from '../../../src/system/fault'
 import { put, scratch } from '../../system/scratch'
@@ -72,6 +74,41 @@ describe('what status says', () => {
     }
     const lines = text({ state, leases: [lease(1, { key: evil, address: evil })] })
     expect(lines.join('').match(/\p{Cc}/gu)).toBeNull()
+  })
+
+  const FLEET: StateFleet = {
+    ...{ gateway: 'gw1', fleet: '0'.repeat(16), epoch: 1, link: null, since: at(-3_600), clocks: null, synchronised: true },
+    gateways: ['gw2', 'gw3'].map((name) => ({ name, at: at(-1), offset: 3, synchronised: true, life: '' })),
+    ...{ size: 1_000, quota: 2_000, alarms: [] },
+  }
+  it('is how its daemon stands in a fleet', () => {
+    const silent = FLEET.gateways.map((one, i) => ({ ...one, offset: i === 0 ? 3 : null }))
+    expect(starting(text({ state: { ...STATE, fleet: { ...FLEET, gateways: silent } } }), 'fleet')).toBe(
+      `fleet     accepts knocks, since 1 hr ago (${at(-3_600)}), as gw1; 1 of 2 other gateways speaks`,
+    )
+    expect(starting(text({ state: { ...STATE, fleet: { ...FLEET, link: 'the watch is 12 s old' } } }), 'fleet')).toMatch(
+      /^fleet {5}accepts none, since .*; 2 of 2 other gateways speak$/,
+    )
+    expect(starting(text({ state: { ...STATE, fleet: FLEET }, life: 'silent' }), 'fleet')).toMatch(
+      /^fleet {5}not known: no daemon/,
+    )
+    expect(starting(text(), 'fleet')).toBeUndefined()
+  })
+
+  it.each<[string, Partial<StateFleet>, string[]]>([
+    ['is well', {}, []],
+    ['opens nothing', { link: 'the watch is 12 s old' }, ['nothing new opens: the watch is 12 s old']],
+    ['has clocks that differ', { clocks: 'they differ' }, ['a clock of the fleet is wrong: they differ']],
+    ['has an etcd that is more than half full', { size: 1_001 }, ['etcd has used 50 % of its quota of 0 MiB']],
+    ['has an etcd with an alarm', { alarms: ['NOSPACE'] }, ['etcd has raised an alarm: NOSPACE']],
+  ])('says of a fleet that %s what is wrong', (_, more, wanted) => {
+    expect(wrongWithFleet({ ...FLEET, ...more }).map(({ message }) => message)).toEqual(wanted)
+    const sight: Sight = { life: 'alive', state: { ...STATE, fleet: { ...FLEET, ...more } }, written: NOW, faults: [] }
+    expect(wrongWith(sight, GUARD).map(({ message }) => message)).toEqual(wanted)
+    // What a daemon has said last is not how it is.
+    expect(wrongWith({ ...sight, life: 'dead' }, GUARD).map(({ message }) => message)).toEqual([
+      'no daemon is running: nothing opens',
+    ])
   })
 
   it('is some rows of many, and how to see the rest', () => {
@@ -144,7 +181,7 @@ it('a document of JSON has every row, and what is wrong', () => {
   const faults = wrongWith({ life: 'dead', state: null, written: null, faults: [] }, GUARD)
   expect(documentOf(status({ life: 'dead', state: null, written: null, by: 'firewall', leases, faults }), NOW)).toEqual({
     ...{ version: 1, at: at(0), well: false, faults: [{ message: faults[0]?.message, hint: faults[0]?.hint }] },
-    ...{ file: '/etc/knockturn/knockturn.toml', server: 'gate.example', backend: 'nftables', source: 'nflog' },
+    ...{ fleet: null, file: '/etc/knockturn/knockturn.toml', server: 'gate.example', backend: 'nftables', source: 'nflog' },
     daemon: {
       ...{ life: 'dead', written: null, program: null, pid: null, started: null },
       ...{ hearing: null, lastTap: null, lastKnock: null, taps: null },

@@ -5,7 +5,7 @@ import { checkHidden, checkOwned, readText } from '../../../system/files'
 import type { FleetConfig } from '../config'
 
 /** Longest file of certificates, in bytes: all that a Debian trusts are a quarter of it. */
-const MAX_PEM = 1024 * 1024
+export const MAX_PEM = 1024 * 1024
 /** Longest file of a key, in bytes. */
 const MAX_KEY = 64 * 1024
 
