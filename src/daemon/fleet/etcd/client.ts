@@ -1,9 +1,10 @@
-import * as v from 'valibot'
+import { setMaxListeners } from 'node:events'
 import { Fault } from '../../../system/fault'
 import type { FleetConfig } from '../config'
+import { type Asked, askMember, readBy } from './ask'
 import {
   type Etcd,
-  type EtcdStatus,
+  type Header,
   type Outcome,
   type Patience,
   type Row,
@@ -11,19 +12,15 @@ import {
   Unavailable,
   type Watching,
 } from './etcd'
-import { compactSchema, Form, grantSchema, type headerSchema, leftSchema, statusSchema, tokenSchema } from './json'
-import { Login, readLogin } from './login'
+import { compactSchema, Form, grantSchema, leftSchema } from './json'
+import { askToken, type Credentials, Login, readLogin } from './login'
 import { Member } from './member'
-import { CODE, Refused, readAnswer } from './refused'
-import { statusOf } from './status'
+import { CODE, Refused } from './refused'
+import { askStatus } from './status'
 import { readTrust } from './tls'
 import { askInTurn, Turns } from './turns'
 import { follow } from './watch'
 
-/** Longest answer in bytes: a page of the longest rows, of 2 KiB each, is an eighth of it. */
-const MAX_ANSWER = 8 * 1024 * 1024
-/** Longest answer with metrics: an etcd has some 150 KB of them. */
-const MAX_METRICS = 4 * 1024 * 1024
 /** Rows in a page of a list. */
 const PAGE = 500
 /** Most rows of a list: all leases of all gateways' firewalls (65,536 where it can hold most), and as much again. */
@@ -51,18 +48,6 @@ export async function openEtcd(config: FleetConfig): Promise<Etcd> {
   return new Client(config, members)
 }
 
-/** What is asked of a member. */
-interface Asked<T> {
-  readonly path: string
-  readonly body: object
-  /** Whether it only looks, so that it makes no difference whether it was done. */
-  readonly isLook?: boolean
-  /** Reads the answer; null where it is none to this */
-  read(answer: unknown): T | null
-  /** What a refusal means, where that is an answer, too */
-  refused?(refused: Refused): T | null
-}
-
 class Client implements Etcd {
   readonly #turns: Turns<Member>
   readonly #form: Form
@@ -72,6 +57,8 @@ class Client implements Etcd {
   #calls = 0
 
   constructor({ prefix, timeout, login }: FleetConfig, members: readonly Member[]) {
+    // One listener for each call.
+    setMaxListeners(0, this.#closed.signal)
     this.#turns = new Turns(members)
     this.#form = new Form(prefix)
     this.#timeout = timeout
@@ -87,7 +74,7 @@ class Client implements Etcd {
     const until = performance.now() + timeout
     const rows: Row[] = []
     let size = 0
-    let header: v.InferOutput<typeof headerSchema> | null = null
+    let header: Header | null = null
     let key: string | null = this.#form.name(from)
     while (key !== null) {
       // The pages that follow are of the same moment as the first one.
@@ -105,7 +92,7 @@ class Client implements Etcd {
         throw new Unavailable(`expected at most ${MAX_ROWS} rows of ${MAX_TEXT} bytes in etcd, got more`, 'strange', false)
       key = page.next
     }
-    return { header: header as v.InferOutput<typeof headerSchema>, rows }
+    return { header: header as Header, rows }
   }
 
   watch(from: string, to: string, revision: number, { changed, broke }: Watching, signal: AbortSignal): void {
@@ -142,8 +129,8 @@ class Client implements Etcd {
       path: '/v3/lease/grant',
       body,
       read: (answer) => {
-        const read = v.safeParse(grantSchema, answer)
-        return read.success && read.output.error === '' ? read.output.ID : null
+        const granted = readBy(grantSchema, answer)
+        return granted?.error === '' ? granted.ID : null
       },
     })
   }
@@ -154,9 +141,8 @@ class Client implements Etcd {
       body: { ID: lease },
       isLook: true,
       read: (answer) => {
-        const read = v.safeParse(leftSchema, answer)
-        if (!read.success || read.output.ID !== lease) return null
-        return { left: read.output.TTL < 0 ? null : read.output.TTL }
+        const said = readBy(leftSchema, answer)
+        return said?.ID === lease ? { left: said.TTL < 0 ? null : said.TTL } : null
       },
       refused: ({ code }) => (code === CODE.notFound ? { left: null } : null),
     })
@@ -167,7 +153,7 @@ class Client implements Etcd {
     await this.#ask({
       path: '/v3/kv/compaction',
       body: { revision: String(revision) },
-      read: (answer) => v.is(compactSchema, answer) || null,
+      read: (answer) => readBy(compactSchema, answer) && true,
       // Somebody else was there before.
       refused: ({ message }) => message.includes('has been compacted') || null,
     })
@@ -176,7 +162,8 @@ class Client implements Etcd {
   status(): ReturnType<Etcd['status']> {
     return Promise.all(
       this.#turns.members.map(async (member) => {
-        const status = await this.#statusOf(member).catch((error) => {
+        const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(this.#timeout)])
+        const status = await this.#withToken(signal, (token) => askStatus(member, token, signal)).catch((error) => {
           if (error instanceof Unavailable) return error
           throw error
         })
@@ -190,24 +177,6 @@ class Client implements Etcd {
     for (const member of this.#turns.members) member.close()
   }
 
-  async #statusOf(member: Member): Promise<EtcdStatus> {
-    const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(this.#timeout)])
-    const path = '/v3/maintenance/status'
-    const said = await this.#askMember(
-      member,
-      { path, body: {}, isLook: true, read: (answer) => read(statusSchema, answer) },
-      signal,
-    )
-    if (said.dbSizeQuota > 0) return statusOf(said, null)
-    const metrics = await member
-      .call({ method: 'GET', path: '/metrics', body: '', token: null, most: MAX_METRICS }, signal)
-      .catch((error) => {
-        if (error instanceof Unavailable) return null
-        throw error
-      })
-    return statusOf(said, metrics?.status === 200 ? metrics.text : null)
-  }
-
   async #ask<T>(asked: Asked<T>, { timeout = this.#timeout }: Patience = {}): Promise<T> {
     if (this.#calls >= MAX_CALLS) throw new Unavailable(`more than ${MAX_CALLS} calls of etcd at a time`, 'timeout', false)
     this.#calls++
@@ -215,21 +184,12 @@ class Client implements Etcd {
       return await askInTurn({
         turns: this.#turns,
         timeout,
-        ask: (member, signal) => this.#askMember(member, asked, signal),
+        ask: (member, signal) => this.#withToken(signal, (token) => askMember(member, token, asked, signal)),
         passedOver: (member) => member.dropIdle(),
         signal: this.#closed.signal,
       })
     } finally {
       this.#calls--
-    }
-  }
-
-  async #askMember<T>(member: Member, asked: Asked<T>, signal: AbortSignal): Promise<T> {
-    try {
-      return await this.#withToken(signal, (token) => askOnce(member, token, asked, signal))
-    } catch (error) {
-      const isLook = asked.isLook && error instanceof Unavailable && error.isUnknown
-      throw isLook ? new Unavailable(error.message, error.trouble, false) : error
     }
   }
 
@@ -245,49 +205,13 @@ class Client implements Etcd {
     }
   }
 
-  /** Asks for a token, in words of our own: what is said about a password is never said on. */
-  async #authenticate(credentials: { readonly name: string; readonly password: string }): Promise<string> {
-    const asked: Asked<string> = {
-      path: '/v3/auth/authenticate',
-      body: credentials,
-      isLook: true,
-      read: (answer) => read(tokenSchema, answer)?.token ?? null,
-    }
+  #authenticate(credentials: Credentials): Promise<string> {
     return askInTurn({
       turns: this.#turns,
       timeout: this.#timeout,
-      ask: (member, signal) =>
-        askOnce(member, null, asked, signal).catch((error) => {
-          if (error instanceof Refused) error.message = `${member.endpoint}: ${noToken(error)}`
-          throw error
-        }),
+      ask: (member, signal) => askToken(member, credentials, signal),
       passedOver: (member) => member.dropIdle(),
       signal: this.#closed.signal,
     })
   }
-}
-
-function noToken({ code, isFinal }: Refused): string {
-  if (code === CODE.precondition) return 'asks nobody for a password: its authentication is off'
-  return isFinal ? 'does not take the user and the password' : `gives no token: error ${code}`
-}
-
-async function askOnce<T>(member: Member, token: string | null, asked: Asked<T>, signal: AbortSignal): Promise<T> {
-  const { path, body, read, refused } = asked
-  const call = { method: 'POST', path, body: JSON.stringify(body), token, most: MAX_ANSWER } as const
-  const answer = await member.call(call, signal)
-  try {
-    const found = read(readAnswer(member.endpoint, answer))
-    if (found !== null) return found
-  } catch (error) {
-    const found = error instanceof Refused ? (refused?.(error) ?? null) : null
-    if (found !== null) return found
-    throw error
-  }
-  throw new Unavailable(`${member.endpoint}: expected an answer of etcd's, got something else`, 'strange', true)
-}
-
-function read<Output>(schema: v.GenericSchema<unknown, Output>, answer: unknown): Output | null {
-  const read = v.safeParse(schema, answer)
-  return read.success ? read.output : null
 }

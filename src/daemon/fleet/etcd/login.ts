@@ -1,6 +1,10 @@
 import { Fault, reason } from '../../../system/fault'
 import { checkHidden, readText } from '../../../system/files'
+import { askMember, readBy } from './ask'
 import { Unavailable } from './etcd'
+import { tokenSchema } from './json'
+import type { Member } from './member'
+import { CODE, type Refused } from './refused'
 
 /** Longest file with a user and a password, in bytes. */
 const MAX_LOGIN = 4_096
@@ -69,4 +73,23 @@ function unlessAborted<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> 
     if (signal.aborted) stop()
     promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', stop))
   })
+}
+
+/** Asks a member for a token. @throws {Unavailable} in words of our own: what is said about a password is never said on */
+export function askToken(member: Member, credentials: Credentials, signal: AbortSignal): Promise<string> {
+  const asked = {
+    path: '/v3/auth/authenticate',
+    body: credentials,
+    isLook: true,
+    read: (answer: unknown) => readBy(tokenSchema, answer)?.token ?? null,
+    refused: (refused: Refused) => {
+      const { code, isFinal, trouble } = refused
+      if (!isFinal) throw new Unavailable(`${member.endpoint}: gives no token: error ${code}`, trouble, false)
+      const isOff = code === CODE.precondition
+      const why = isOff ? 'asks nobody for a password: its authentication is off' : 'does not take the user and the password'
+      refused.message = `${member.endpoint}: ${why}`
+      throw refused
+    },
+  }
+  return askMember(member, null, asked, signal)
 }

@@ -11,8 +11,13 @@ export interface Call {
   readonly body: string
   /** What etcd has given us for user and password; null: it asks for none */
   readonly token: string | null
-  /** Longest answer in bytes, or longest line of a stream */
+  /** Longest answer in bytes */
   readonly most: number
+  /**
+   * Whether a member that has no leader is not to answer: it says so at once, and a watch there ends, while without that it would stay silent
+   * for ever.
+   */
+  readonly needsLeader: boolean
 }
 
 /** What came back, whole. */
@@ -45,7 +50,7 @@ const MAX_SAID = 200
 export function send(
   endpoint: string,
   agent: http.Agent,
-  { method, path, body, token }: Call,
+  { method, path, body, token, needsLeader }: Call,
   heard: (response: http.IncomingMessage) => (piece: Buffer) => void,
   signal: AbortSignal,
 ): Promise<void> {
@@ -57,8 +62,7 @@ export function send(
       agent,
       headers: {
         accept: 'application/json',
-        // A member that has no leader says so at once, and a watch there ends: without this it stays silent for ever.
-        'grpc-metadata-hasleader': 'true',
+        ...(needsLeader ? { 'grpc-metadata-hasleader': 'true' } : {}),
         ...(token === null ? {} : { authorization: token }),
         ...(method === 'POST' ? { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) } : {}),
       },

@@ -1,3 +1,4 @@
+import { setMaxListeners } from 'node:events'
 import { type Trouble, Unavailable } from './etcd'
 import { Refused } from './refused'
 
@@ -51,6 +52,8 @@ export interface Asking<Member, T> {
 export function askInTurn<Member, T>({ turns, timeout, ask, passedOver, signal }: Asking<Member, T>): Promise<T> {
   const order = turns.inTurn
   const over = new AbortController()
+  // One listener for each member that is asked.
+  setMaxListeners(0, over.signal)
   const failures = new Map<Member, Unavailable>()
   const waiting = new Map<number, Member>()
   let asked = 0

@@ -50,7 +50,7 @@ export async function follow(member: Member, token: string | null, watched: Watc
     lines.push(piece)
   }
   try {
-    const call = { method: 'POST', path: '/v3/watch', body, token, most: MAX_LINE } as const
+    const call = { method: 'POST', path: '/v3/watch', body, token, most: MAX_LINE, needsLeader: true } as const
     await member.stream(call, () => heard, AbortSignal.any([signal, over.signal]))
     lines.end()
     throw new Unavailable(`${endpoint}: the watch was ended`, 'unreachable', false)
