@@ -104,6 +104,11 @@ export class Gateway {
     this.#daemon.lines = []
   }
 
+  async restart(): Promise<void> {
+    await this.end('SIGTERM')
+    await this.start()
+  }
+
   /** Has its daemon stand still, until {@link Gateway.resume}. */
   pause(): void {
     this.#daemon.child.kill('SIGSTOP')

@@ -7,7 +7,7 @@ import { seededRandom } from '../random'
 import type { Attack, Outcome, Scale } from './attack'
 import { secondAcceptances } from './fleet-count'
 import { Faults } from './fleet-faults'
-import { Players } from './fleet-play'
+import { type Played, Players } from './fleet-play'
 
 /** Knocks that `npm test` has time for; `npm run test:full` says how many it has. */
 const KNOCKS = Number(process.env.KNOCKTURN_FLEET_KNOCKS) || 60
@@ -15,8 +15,11 @@ const KNOCKS = Number(process.env.KNOCKTURN_FLEET_KNOCKS) || 60
 const MANY = 10_000
 /** So many that no key has used up its share of the firewall (256 at once) when all have knocked. */
 const KEYS = 40
-/** Knocks a second while nothing is wrong, and while much is. */
-const [CALM, ROUGH] = [40, 25]
+/** Knocks a second while nothing is wrong; and while much is, so that more happens the more knocks there are. */
+const CALM = 40
+const [ROUGH, ROUGH_LONG] = [5, 20]
+/** Milliseconds in which a knock that opens at all is accepted. */
+const SOON = 500
 /** What must be accepted where nothing is wrong. */
 const ALMOST_ALL = 0.99
 /** What must be accepted at least where much is: otherwise a fleet that is closed has proved nothing. */
@@ -36,6 +39,8 @@ async function onFleet(
   try {
     const random = seededRandom(SEED)
     const players = await Players.begin(fleet, KEYS, random)
+    // What may have been sent before the fleet was there is dead.
+    await untilOpen(players)
     const { broken, note } = await act(fleet, players, random)
     const honest = await lastOf(players)
     const granted = players.granted()
@@ -49,14 +54,19 @@ async function onFleet(
   }
 }
 
-/** Users knock when all is well again. */
-async function lastOf(players: Players) {
+/** Waits until a door opens to users who knock. */
+async function untilOpen(players: Players): Promise<void> {
   const isOpen = async () => {
     const { name } = await players.knock()
-    await sleep(500)
+    await sleep(SOON)
     return players.granted().has(name)
   }
   await until(isOpen, 'a door opens', RECOVERY)
+}
+
+/** Users knock when all is well again. */
+async function lastOf(players: Players) {
+  await untilOpen(players)
   const last = []
   for (let n = 0; n < LAST; n++) last.push(await players.knock())
   await players.settled()
@@ -65,27 +75,28 @@ async function lastOf(players: Players) {
 }
 
 /** Plays knocks, so many a second, some of them again. */
-async function playAll(players: Players, knocks: number, rate: number, knock: () => Promise<unknown>): Promise<void> {
+async function playAll(players: Players, count: number, rate: number, knock: () => Promise<Played>): Promise<Played[]> {
   const began = performance.now()
-  for (let n = 0; n < knocks; n++) {
-    await knock()
+  const knocks: Played[] = []
+  for (let n = 0; n < count; n++) {
+    knocks.push(await knock())
     if (n % 10 === 9) await players.replay(players.ofAge(500, 5_000, 5))
     await sleep(Math.max(0, began + ((n + 1) * 1_000) / rate - performance.now()))
   }
+  return knocks
 }
 
-/** How many of the knocks so far were accepted. */
-function acceptedOf(players: Players) {
+/** How many knocks were accepted. */
+function acceptedOf(players: Players, knocks: readonly Played[]) {
   const granted = players.granted()
-  const tried = players.played.length
-  return { tried, accepted: players.played.filter(({ name }) => granted.has(name)).length }
+  return { tried: knocks.length, accepted: knocks.filter(({ name }) => granted.has(name)).length }
 }
 
 async function calm({ times }: Scale): Promise<Outcome> {
   return onFleet({}, async (_, players) => {
-    await playAll(players, times(KNOCKS, MANY), CALM, () => players.knock())
+    const knocks = await playAll(players, times(KNOCKS, MANY), CALM, () => players.knock())
     await players.settled()
-    const { tried, accepted } = acceptedOf(players)
+    const { tried, accepted } = acceptedOf(players, knocks)
     const broken = accepted >= ALMOST_ALL * tried ? [] : [`only ${accepted} of ${tried} knocks were accepted`]
     return { broken, note: `${accepted} of ${tried} knocks were accepted, each played at three gateways at the same moment` }
   })
@@ -108,19 +119,17 @@ async function onPorts({ times }: Scale): Promise<Outcome> {
 
 async function rough({ times }: Scale): Promise<Outcome> {
   return onFleet({ etcd: { disk: '200M' } }, async (fleet, players, random) => {
-    for (const gateway of fleet.gateways) {
-      await gateway.end()
-      await gateway.start()
-    }
+    // With clocks that can be set.
+    for (const gateway of fleet.gateways) await gateway.restart()
     const faults = new Faults(fleet, players, random)
     const ending = new AbortController()
     const going = faults.go(ending.signal)
     // Some are heard at one gateway first: what the others have not noted themselves, only etcd can tell them.
     const knock = () => players.knock(1 + Math.floor(random() * fleet.gateways.length))
-    await playAll(players, times(4 * KNOCKS, MANY), ROUGH, knock)
+    const knocks = await playAll(players, times(2 * KNOCKS, MANY), times(ROUGH, ROUGH_LONG), knock)
     ending.abort()
     await going
-    const { tried, accepted } = acceptedOf(players)
+    const { tried, accepted } = acceptedOf(players, knocks)
     const happened = Object.entries(faults.happened).map(([what, count]) => `${what} ${count}`)
     const broken = [...new Set(faults.failed)]
     if (accepted < SOME * tried) broken.push(`only ${accepted} of ${tried} knocks were accepted: that proves nothing`)
@@ -147,10 +156,8 @@ async function restored({ times }: Scale): Promise<Outcome> {
         RECOVERY,
       )
       const snapshot = way === 'new' ? null : await etcd.save()
-      const since = players.played.length
-      await playAll(players, times(KNOCKS, 1_000), CALM, () => players.knock(1))
-      const granted = players.granted()
-      after += players.played.slice(since).filter(({ name }) => granted.has(name)).length
+      const knocks = await playAll(players, times(KNOCKS, MANY / 10), CALM, () => players.knock(1))
+      after += acceptedOf(players, knocks).accepted
       await faults.restore(snapshot, way === 'other' ? `token ${i}` : undefined)
     }
     if (after === 0) broken.push('nothing was accepted that etcd could have forgotten')
