@@ -41,6 +41,8 @@ export interface WorldOptions {
   /** Unix seconds */
   readonly seconds?: number
   readonly neverLock?: readonly string[]
+  /** As of {@link Stages.onceRefused}. */
+  readonly onceRefused?: string
 }
 
 /** The nth key, as a server has it. */
@@ -154,16 +156,27 @@ export class World {
   skew: number
   readonly random: () => number
   readonly #neverLock: readonly Cidr[]
+  readonly #stages: { readonly onceRefused?: string }
+  /** What the daemon has in force. */
+  leases = new Leases()
   #daemon: Daemon | null = null
   #salt = 0
 
-  private constructor({ keys = [serverKey(1)], skew = 1, seed = 1, seconds = MIDDLE, neverLock = [] }: WorldOptions) {
+  private constructor({
+    keys = [serverKey(1)],
+    skew = 1,
+    seed = 1,
+    seconds = MIDDLE,
+    neverLock = [],
+    onceRefused,
+  }: WorldOptions) {
     this.keys = keys
     this.skew = skew
     this.random = seededRandom(seed)
     this.wall = seconds * 1000
     this.chronicle = new Chronicle(this.wall)
     this.#neverLock = cidrs(...neverLock)
+    this.#stages = onceRefused === undefined ? {} : { onceRefused }
   }
 
   /** A server whose daemon runs, with a new ledger. */
@@ -190,11 +203,13 @@ export class World {
   async start(isNew = false, ledger = this.#readLedger(isNew)): Promise<void> {
     const own = (): boolean => this.#daemon === daemon
     const log = pino({ base: null, level: 'info' }, { write: (line) => void (own() && this.log.push(JSON.parse(line))) })
+    this.leases = new Leases()
     const daemon = new Daemon({
+      ...this.#stages,
       listener: new Listener(this.skew, this.random, true),
       passcodes: new Passcodes({ base: PASSCODE_BASE, pinDigits: 4, skew: this.skew }),
       ledger,
-      leases: new Leases(),
+      leases: this.leases,
       firewall: [
         {
           name: 'kernel',
