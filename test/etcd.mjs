@@ -2,7 +2,7 @@
 //
 //     node test/etcd.mjs     # unpacks them if they are not there yet, from this machine's Debian mirror
 //
-// It lies in node_modules/.cache/knockturn/etcd and goes with node_modules, as the Nodes beside it do. There it is this user's own, and the bare
+// It lies in node_modules/.cache/knockturn/etcd (test/lab/etcd-programs.ts looks there) and goes with node_modules, as the Nodes beside it do. There it is this user's own, and the bare
 // Debian of npm run test:full sees it, too: its programs need nothing but the C library.
 
 import { execFile } from 'node:child_process'
@@ -17,17 +17,6 @@ const PLACE = join(CACHE, 'etcd')
 /** Milliseconds for 16 MB and, where there are none, a mirror's lists. */
 const TIME_LIMIT = 600_000
 const execute = promisify(execFile)
-
-/**
- * Where etcd's programs lie; throws, saying how to get them, where they do not.
- * @returns {{etcd: string, etcdctl: string}} paths
- */
-export function etcdPrograms() {
-  if (!existsSync(PLACE))
-    throw new Error(`${PLACE}: expected etcd, and it is missing: where a Debian mirror is in reach, run "node test/etcd.mjs"`)
-  const folder = join(PLACE, 'usr/bin')
-  return { etcd: join(folder, 'etcd'), etcdctl: join(folder, 'etcdctl') }
-}
 
 /**
  * Has apt fetch the packages, which judges them by Debian's keys. Where it has no lists of the mirror, or old ones, it reads them into a folder

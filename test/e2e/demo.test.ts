@@ -10,12 +10,13 @@ const DEMO = [join(ROOT, 'test/run.mjs'), join(ROOT, 'test/e2e/demo.ts')]
 const PATIENCE = 180_000
 
 it.each([
-  ['iptables', 'lease in: iptables -S KNOCKTURN-LEASES'],
-  ['nftables', 'lease in: nft list table inet knockturn'],
+  ['iptables', 'lease in: iptables -S KNOCKTURN-LEASES', []],
+  ['nftables', 'lease in: nft list table inet knockturn', []],
+  ['iptables', 'gw2 logs for the packets from', ['--fleet']],
 ])(
-  'the demo goes as expected with %s',
-  async (backend, seen) => {
-    const child = spawn(process.execPath, [...DEMO, '--backend', backend], { stdio: ['ignore', 'pipe', 'inherit'] })
+  'the demo goes as expected with %s (%s)',
+  async (backend, seen, options) => {
+    const child = spawn(process.execPath, [...DEMO, '--backend', backend, ...options], { stdio: ['ignore', 'pipe', 'inherit'] })
     const [stdout, [code]] = await Promise.all([text(child.stdout), once(child, 'exit')])
     expect(stdout).toContain(seen)
     expect(stdout).toMatch(/\nEverything as expected, in \S+ s\.\n$/)

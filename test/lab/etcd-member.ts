@@ -1,6 +1,6 @@
 import { join } from 'node:path'
-import { etcdPrograms } from '../etcd.mjs'
 import type { ClientTls } from './certificates'
+import { etcdPrograms } from './etcd-programs'
 import type { Host } from './host'
 import type { Child } from './processes'
 
