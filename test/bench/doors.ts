@@ -159,7 +159,7 @@ export async function ruleRows(backend: Backend = 'iptables'): Promise<Row[]> {
 /** Seconds for which an idle daemon is watched. */
 const IDLE = times(20, 1)
 /** Nanoseconds that the threads of a process have run. */
-const ran = (pid: number) =>
+export const ran = (pid: number) =>
   readdirSync(`/proc/${pid}/task`)
     .map((thread) => Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'latin1').split(' ')[0]))
     .reduce((sum, time) => sum + time, 0)

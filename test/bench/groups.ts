@@ -8,6 +8,7 @@ import { promisify } from 'node:util'
 import { BIN, ROOT } from '../root'
 import { openRows, ruleRows } from './doors'
 import { type Row, row, SHORT, times } from './figures'
+import { fleetRows } from './fleet'
 import { sshRows } from './ssh'
 import { startRows } from './start'
 import { statusRows } from './status'
@@ -31,6 +32,7 @@ export const GROUPS: Record<string, (folder: string) => Promise<Row[]>> = {
   element: () => ruleRows('nftables'),
   status: (folder) => statusRows(folder, (count) => inside('leases.ts', 'fill', `${count}`)),
   leases: leaseRows,
+  fleet: fleetRows,
   ssh: sshRows,
   memory: (folder) => inside('memory.ts', ownFolder(folder, 'memory'), join(BIN, 'knockdaemon')),
 }
