@@ -91,8 +91,13 @@ export class Gateway {
   }
 
   /** Starts its daemon again, which from now on has a clock that can be set: the first one has the kernel's. */
-  async start(): Promise<void> {
-    this.#daemon = this.host.start(this.gate.commandBehind(...clockFrom(this.#clock)))
+  start(): Promise<void> {
+    return this.startBehind()
+  }
+
+  /** As {@link Gateway.start}. @param words in front of the program: what else it is to find */
+  async startBehind(...words: string[]): Promise<void> {
+    this.#daemon = this.host.start(this.gate.commandBehind(...words, ...clockFrom(this.#clock)))
     await this.#daemon.line(logged('ready'), 0, START)
   }
 

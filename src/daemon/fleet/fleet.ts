@@ -134,6 +134,8 @@ export class Fleet implements FleetPart {
 
   mark(): string {
     const now = this.#setup.now()
+    // The log says it no later than the state.
+    this.#standing.look(now)
     const speaking = this.link.standing.peers.speaking(now).map(({ name }) => name)
     return `${this.link.standing.refused(now)?.is} ${this.link.standing.trust.known.epoch} ${speaking.join()}`
   }

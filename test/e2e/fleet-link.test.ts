@@ -1,0 +1,130 @@
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { DOOR, type Fleet, type Gateway, makeFleet } from '../lab/fleet'
+import { logged } from '../lab/gate'
+import { knocked, type Verdict } from '../lab/knocks'
+import { until } from '../lab/waiters'
+
+/* How gateways stand in their fleet, by their own daemons and a real etcd of three members: what they do without it, and when it is another one. */
+
+/** Milliseconds within which gateways have noticed that etcd is gone, or is back: they are given ten seconds, on a quiet machine. */
+const NOTICED = 60_000
+/** The longest test waits for that a few times. */
+const LONG = 240_000
+
+describe('gateways of a fleet', () => {
+  let fleet: Fleet
+  beforeAll(async () => {
+    fleet = await makeFleet({ gateways: ['gw1', 'gw2'] })
+    chmodSync(join(fleet.keyring, 'user0.key'), 0o600)
+  })
+  afterAll(() => fleet?.end())
+
+  const etcd = () => {
+    if (!fleet.etcd) throw new Error('the fleet has an etcd')
+    return fleet.etcd
+  }
+  const stateOf = ({ gate }: Gateway) => JSON.parse(readFileSync(join(gate.folder, 'state.json'), 'utf8')).fleet
+  const memoryOf = ({ gate }: Gateway) => JSON.parse(readFileSync(join(gate.folder, 'fleet.json'), 'utf8'))
+  const each = (act: (gateway: Gateway) => Promise<unknown>) => Promise.all(fleet.gateways.map(act))
+  const accepts = (gateway: Gateway) =>
+    until(() => stateOf(gateway)?.link === null, `${gateway.name} accepts knocks`, NOTICED).catch((error) => {
+      throw new Error(`${error.message}: ${JSON.stringify(stateOf(gateway))}`)
+    })
+  const refuses = (gateway: Gateway, why: RegExp) =>
+    until(() => why.test(stateOf(gateway)?.link ?? ''), `${gateway.name} accepts no knocks for ${why}`, NOTICED)
+
+  /** Knocks by a key whose last knock is not in the way: each of its windows is for one. */
+  let addresses = 0
+  const knock = async ({ daemon, host }: Gateway): Promise<Verdict> => {
+    const { client, keyring } = fleet
+    return knocked(client, daemon, join(keyring, 'user0.key'), '-r', host.ipv4, '-p', `${DOOR}`, '-t', `${60 + addresses++}s`)
+  }
+
+  it('accept knocks when they have heard each other, and say so', { timeout: LONG }, async () => {
+    await each(accepts)
+    await each(({ daemon }) => daemon.line(logged('this gateway accepts knocks')))
+    const [gw1, gw2] = fleet.gateways
+    await until(() => typeof stateOf(gw1).gateways[0]?.offset === 'number', 'the clock of the other one is known')
+    expect(stateOf(gw1)).toMatchObject({ gateway: 'gw1', epoch: 1, gateways: [{ name: 'gw2' }] })
+    expect(Math.abs(stateOf(gw1).gateways[0].offset)).toBeLessThan(2_000)
+    expect(stateOf(gw2).fleet).toBe(stateOf(gw1).fleet)
+  })
+
+  it('refuse knocks while etcd stands still, and accept them when it goes on, by themselves', { timeout: LONG }, async () => {
+    const [gw1] = fleet.gateways
+    const since = gw1.daemon.lines.length
+    for (const member of etcd().members) member.pause()
+    try {
+      await each((gateway) => refuses(gateway, /^the watch is \d+ s old/))
+      expect(await knock(gw1)).toMatchObject({ refusal: 'ledger-unavailable', reason: expect.stringMatching(/^the watch is/) })
+      const said = gw1.daemon.lines.slice(since).filter(logged('this gateway accepts no knocks'))
+      expect(said.length).toBe(1)
+    } finally {
+      for (const member of etcd().members) member.resume()
+    }
+    await each(accepts)
+    await gw1.daemon.line(logged('this gateway accepts knocks'), since)
+    expect(stateOf(gw1).epoch).toBe(1)
+  })
+
+  it('go on with an etcd whose members were all killed and started again', { timeout: LONG }, async () => {
+    await Promise.all(etcd().members.map((member) => member.kill()))
+    await each((gateway) => refuses(gateway, /^the watch is \d+ s old/))
+    await etcd().start()
+    await each(accepts)
+    const [gw1] = fleet.gateways
+    expect(await knock(gw1)).toMatchObject({ msg: 'accepted' })
+    expect(stateOf(gw1).epoch).toBe(1)
+  })
+
+  it('keep what is open while etcd is gone, also one that is started then', { timeout: LONG }, async () => {
+    const [gw1] = fleet.gateways
+    expect(await knock(gw1)).toMatchObject({ msg: 'accepted' })
+    await Promise.all(etcd().members.map((member) => member.kill()))
+    await gw1.end()
+    await gw1.start()
+    await refuses(gw1, /^nothing has been heard of etcd yet: /)
+    const state = JSON.parse(readFileSync(join(gw1.gate.folder, 'state.json'), 'utf8'))
+    expect(state.leases).toMatchObject([{ address: fleet.client.ipv4 }])
+    await etcd().start()
+    await each(accepts)
+  })
+
+  it('refuse all knocks of an etcd that was restored, until its floor is raised by hand', { timeout: LONG }, async () => {
+    const [gw1, gw2] = fleet.gateways
+    const snapshot = await etcd().save()
+    expect(await knock(gw1)).toMatchObject({ msg: 'accepted' })
+    await etcd().restore(snapshot)
+    await each((gateway) => refuses(gateway, /^etcd was restored, or begun anew/))
+    expect(await knock(gw2)).toMatchObject({ refusal: 'ledger-unavailable', reason: expect.stringMatching(/^etcd was restored/) })
+    expect(memoryOf(gw1)).toMatchObject({ restored: true, epoch: 1 })
+    await gw2.end()
+    await gw2.start()
+    await refuses(gw2, /^etcd was restored, or begun anew/)
+    await gw1.knockturn('fleet', 'floor')
+    await each(accepts)
+    expect([memoryOf(gw1), memoryOf(gw2)]).toMatchObject([
+      { restored: false, epoch: 2 },
+      { restored: false, epoch: 2 },
+    ])
+    // Whatever may have been sent before the floor was raised is dead.
+    expect(await knock(gw1)).toMatchObject({ refusal: 'stale' })
+  })
+
+  it('raise the floor of a brand-new etcd themselves, where a clock is known to be synchronised', { timeout: LONG }, async () => {
+    const [gw1] = fleet.gateways
+    await gw1.end()
+    const keeper = join(gw1.gate.folder, 'chronyc')
+    writeFileSync(keeper, '#!/bin/sh\necho A29FC801,192.0.2.1,3,1700000000.1,0.000012,0.1,0.2,1,0,0.1,0.02,0.001,64.2,Normal\n')
+    chmodSync(keeper, 0o755)
+    await gw1.startBehind('env', `PATH=${gw1.gate.folder}:${process.env.PATH}`)
+    await each(accepts)
+    await until(() => stateOf(gw1).synchronised === true, 'the keeper of the clock is asked')
+    await etcd().restore(null)
+    await gw1.daemon.line(logged('etcd was restored: this gateway has raised the floor of all'), 0, NOTICED)
+    await until(() => stateOf(gw1).epoch === 3, 'a later base is gone by', NOTICED)
+    await each(accepts)
+  })
+})
