@@ -65,7 +65,7 @@ function judgeTwo(
   window: number,
 ): ClockJudgement {
   if (Math.abs(offset) < window) return WELL
-  const differ = `the clocks differ: this one is ${off(-offset)} of that of ${name}`
+  const differ = `the clocks differ: this one is ${from(-offset)} that of ${name}`
   // Where neither is known to be wrong, both say so and go on: what is spent at one is spent at the other all the same.
   const isWrong = synchronised === false || (synchronised === null && their === true)
   return isWrong
@@ -76,7 +76,7 @@ function judgeTwo(
 function judgeMany(others: readonly OtherClock[], window: number): ClockJudgement {
   const median = medianOf([0, ...others.map(({ offset }) => offset)])
   if (Math.abs(median) >= window)
-    return { stops: `this clock is ${off(-median)} of the median of ${others.length + 1} gateways`, says: null }
+    return { stops: `this clock is ${from(-median)} the median of ${others.length + 1} gateways`, says: null }
   const far = others.filter(({ offset }) => Math.abs(offset - median) >= window)
   const names = far.map(({ name, offset }) => `${name} (${off(offset - median)})`).join(', ')
   return far.length === 0 ? WELL : { stops: null, says: `clocks are off the median of ${others.length + 1} gateways: ${names}` }
@@ -89,6 +89,7 @@ function medianOf(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2
 }
 
+const from = (ms: number): string => `${off(ms)}${ms < 0 ? '' : ' of'}`
 const off = (ms: number): string => `${(Math.abs(ms) / 1_000).toFixed(1)} s ${ms < 0 ? 'behind' : 'ahead'}`
 
 /** Milliseconds by which two clocks that agree may differ: delays on the way are among it. */

@@ -101,11 +101,11 @@ export class GatewayLink implements Link {
 
   /** Says how this gateway is, and hears by that whether etcd is there, and is the one that it knows. It never rejects. */
   async beat(): Promise<void> {
-    if (this.#isBeating) return
+    if (this.#isBeating || !this.#mayBeat()) return
     this.#isBeating = true
     try {
       // What was written, and nobody knew, is seen by the first answer: the second one goes by what it says.
-      for (let tries = 2; tries > 0 && !(await this.#beatOnce()); tries--);
+      for (let tries = 2; tries > 0 && this.#mayBeat() && !(await this.#beatOnce()); tries--);
       await this.#sayKeys()
       await this.#repair()
       this.standing.trouble = null
@@ -117,14 +117,17 @@ export class GatewayLink implements Link {
     if (this.#setup.now().steady - this.#remembered >= REMEMBER) await this.remember()
   }
 
-  /** @returns whether there is nothing more to do @throws {Unavailable} */
+  #mayBeat(): boolean {
+    const { trust, beats } = this.standing
+    return this.#isListed && trust.found !== null && trust.setup === null && beats.hindrance(this.#setup.now()) === null
+  }
+
+  /** @returns whether it was taken @throws {Unavailable} */
   async #beatOnce(): Promise<boolean> {
     const { etcd, now } = this.#setup
     const { trust, beats } = this.standing
-    const began = now()
-    if (!this.#isListed || !trust.found || trust.setup !== null || beats.hindrance(began) !== null) return true
     const mark = this.mark()
-    const { held, done, header } = await etcd.transact(beats.next(this.#word(), trust.found.value, began))
+    const { held, done, header } = await etcd.transact(beats.next(this.#word(), trust.found?.value ?? null, now()))
     if (held) {
       this.believes(mark, header)
       beats.took(header.revision)
@@ -176,6 +179,7 @@ export class GatewayLink implements Link {
   #listed(rows: readonly Row[], header: Header, mark: number, taken: number): void {
     const { trust, peers } = this.standing
     const at = this.#setup.now()
+    this.standing.trouble = null
     const named = new Map(rows.map((row) => [row.row, row]))
     this.#isListed = true
     this.#foundBase(named.get(BASE) ?? null, mark, header)

@@ -75,7 +75,7 @@ describe('of two gateways whose clocks differ by a window', () => {
   ] as const)('%s', (_, own, their, stops) => {
     const { stops: why, says } = judgeClocks(own, [other(30_000, their)], WINDOW)
     expect(why !== null).toBe(stops)
-    expect(why ?? says).toMatch(/^the clocks differ: this one is 30\.0 s behind of that of gw2/)
+    expect(why ?? says).toMatch(/^the clocks differ: this one is 30\.0 s behind that of gw2/)
   })
 
   it('one stops at least, unless nobody knows which is wrong', () => {
