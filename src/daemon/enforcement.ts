@@ -1,7 +1,8 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, concatBytes } from '@noble/hashes/utils.js'
-import { type Entry, isLease, type Lease, type Lock } from '../gate/firewall'
+import { type Entry, isLease, isLock, type Lease, type Lock, opensFor } from '../gate/firewall'
 import { fitting, type Named } from '../gate/fitting'
+import { isOneOf } from '../gate/in-force'
 import type { Knock } from '../gate/knock'
 import type { Grant } from '../gate/policy'
 import type { ServerKey } from '../gate/server-key'
@@ -42,6 +43,8 @@ export class Enforcement {
   readonly #stages: Omit<Stages, 'listener' | 'passcodes' | 'ledger'>
   readonly #keys: CurrentKeys
   readonly #doors: Doors
+  /** Closes what is open, or locked, at other gateways and not here; null: there are none. */
+  elsewhere: ((isMeant: (entry: Entry) => boolean) => void) | null = null
   /** What each key may have opened, and closed or locked. */
   readonly #openings = new Shares(SHARE, SHARE_RATE)
   readonly #ends = new Shares(SHARE, SHARE_RATE)
@@ -104,6 +107,8 @@ export class Enforcement {
     const lock = action === 'lock' ? leases.lock({ id, key, fingerprint, address, until: until ?? 0 }, now()) : undefined
     if (lock === null) return { refused: 'too many locks are in force' }
     const ended = leases.close(fingerprint, address, services)
+    const isMeant = (lease: Lease) => opensFor(lease, address) && isOneOf(services, lease)
+    this.elsewhere?.((entry) => entry.fingerprint === fingerprint && isLease(entry) && isMeant(entry))
     const what = {
       service: services.map(formatService).join(',') || 'all',
       leases: ended.map((lease) => lease.id),
@@ -164,14 +169,19 @@ export class Enforcement {
 
   /** Closes leases by an administrator's order, whoever's they are. Resolves when the firewall has followed, or could not. */
   async closeNamed(named: Named): Promise<Ended<Lease>> {
-    const ended = await this.#followed(this.#stages.leases.endAll(fitting(named)))
+    const isMeant = fitting(named)
+    const closed = this.#stages.leases.endAll(isMeant)
+    this.elsewhere?.((entry) => isLease(entry) && isMeant(entry))
+    const ended = await this.#followed(closed)
     this.#tellOrder({ order: 'close', ...named }, ended)
     return ended
   }
 
   /** Takes the locks off an address by an administrator's order, likewise. */
   async unlock(address: string): Promise<Ended<Lock>> {
-    const ended = await this.#followed(this.#stages.leases.unlock(address))
+    const unlocked = this.#stages.leases.unlock(address)
+    this.elsewhere?.((entry) => isLock(entry) && entry.address === address)
+    const ended = await this.#followed(unlocked)
     this.#tellOrder({ order: 'unlock', address }, ended)
     return ended
   }

@@ -51,10 +51,7 @@ export class InForce {
 
   /** A key's leases for some services. @param services none: all of them */
   leasesOf(fingerprint: string, services: readonly Service[]): Lease[] {
-    return [...(this.of(fingerprint)?.leases ?? [])].filter(
-      (lease) =>
-        services.length === 0 || services.some(({ port, protocol }) => port === lease.port && protocol === lease.protocol),
-    )
+    return [...(this.of(fingerprint)?.leases ?? [])].filter((lease) => isOneOf(services, lease))
   }
 
   lease(like: Lease): Lease | undefined {
@@ -118,6 +115,10 @@ export class InForce {
     else this.#lockedBy.delete(entry.address)
   }
 }
+
+/** Whether a lease is for one of some services. @param services none: all of them */
+export const isOneOf = (services: readonly Service[], { port, protocol }: Service): boolean =>
+  services.length === 0 || services.some((service) => port === service.port && protocol === service.protocol)
 
 /**
  * What there can be one of: leases of one key for one door are one lease, but one that admits one connection is another than one that admits

@@ -25,6 +25,12 @@ export const SENTENCES: Readonly<Record<string, (fields: Fields) => string | nul
   expired: (f) => `the lease ${text(f.lease)} of ${text(f.key)} for ${servicesOf(f.service)} at ${text(f.address)} has expired`,
   closed: (f) =>
     `the lease ${text(f.lease)} of ${text(f.key)} for ${servicesOf(f.service)} at ${text(f.address)} was closed${because(f.reason)}`,
+  'opened for the fleet': (f) => `${doorOf(f)} was opened for ${text(f.key)} here too: it knocked at ${text(f.gateway)}`,
+  'banned for the fleet': (f) =>
+    `${text(f.address)} is banned here too ${untilOf(f.until)}: ${text(f.key)} banned it at ${text(f.gateway)}`,
+  'closed for the fleet': (f) =>
+    `the lease ${text(f.lease)} of ${text(f.key)} for ${servicesOf(f.service)} at ${text(f.address)} was closed at another gateway`,
+  'ban lifted for the fleet': (f) => `the ban of ${text(f.address)} by ${text(f.key)} was lifted at another gateway`,
   'closed before it was open': (f) => `${whoOf(f)} was granted ${doorOf(f)}, and it was closed again before it was open`,
   ready: (f) => `the daemon is ready: server ${text(f.server)}, ${count(f.keys, 'key')}, taps by ${text(f.source)}`,
   restored: (f) => `the daemon found leases of an earlier run: it has kept ${text(f.kept)} and removed ${text(f.swept)}`,

@@ -3,7 +3,7 @@ import type { ServerKey } from '../../gate/server-key'
 import type { CurrentKeys } from '../current-keys'
 import type { Row } from './etcd/etcd'
 import type { Link } from './link'
-import { parseEntry, readShared, type SharedEntry } from './rows'
+import { MAX_ENTRY, parseEntry, readShared, type SharedEntry } from './rows'
 
 /** Rows that are followed: nftables' sets hold so many leases, and so many locks there are. What is beyond opens nothing here. */
 const MAX_ROWS = 65_536 + 4_096
@@ -55,15 +55,29 @@ export class FollowedRows {
   /** Follows a row, or what it is now. @returns false where there are too many */
   set(row: Row): boolean {
     if (!this.#rows.has(row.row) && this.#rows.size >= MAX_ROWS) return false
-    this.#rows.set(row.row, { row })
+    this.#rows.set(row.row, followed(row, this.#rows.get(row.row)))
     return true
+  }
+
+  /**
+   * Follows other rows, all of them.
+   * @returns what those said that are there no more; and whether there are too many now
+   */
+  replace(rows: readonly Row[]): { gone: (readonly [name: string, said: SharedEntry<Entry> | null])[]; isTooMany: boolean } {
+    const before = this.#rows
+    const there = new Set(rows.map(({ row }) => row))
+    const gone = [...before.keys()].filter((name) => !there.has(name)).map((name) => [name, this.read(name)] as const)
+    this.#rows = new Map(rows.slice(0, MAX_ROWS).map((row) => [row.row, followed(row, before.get(row.row))]))
+    return { gone, isTooMany: rows.length > MAX_ROWS }
   }
 
   delete(name: string): void {
     this.#rows.delete(name)
   }
+}
 
-  clear(): void {
-    this.#rows = new Map()
-  }
+/** What is too long to be ours is not kept. What was read of the same value is not read again. */
+function followed(row: Row, before: Followed | undefined): Followed {
+  if (row.value.length > MAX_ENTRY) return { row: { ...row, value: '' } }
+  return before?.read && before.row.value === row.value ? { row, read: before.read } : { row }
 }

@@ -172,8 +172,8 @@ const entrySchema = v.object({
   seconds: v.nullable(count),
 })
 
-/** No row of ours comes near to it, in characters: what is longer is not read. */
-const MAX_ENTRY = 2_048
+/** No row of a lease or a lock comes near to it, in characters: what is longer is not read, nor kept. */
+export const MAX_ENTRY = 1_024
 
 /**
  * Reads the row of a lease or a lock.

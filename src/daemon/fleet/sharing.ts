@@ -31,7 +31,7 @@ export interface SharingSetup {
   readonly link: Link
   readonly leases: Leases
   readonly keys: CurrentKeys
-  readonly enforcement: Pick<Enforcement, 'adopt' | 'drop' | 'expire'>
+  readonly enforcement: Pick<Enforcement, 'adopt' | 'drop' | 'expire' | 'elsewhere'>
   readonly log: Logger
   readonly now: () => Now
 }
@@ -84,8 +84,9 @@ export class Sharing implements SharedRows {
 
   /** Tells from now on what happens here. Call it when what an earlier run has left is in force. */
   begin(): void {
-    const { leases, keys } = this.#setup
+    const { leases, keys, enforcement } = this.#setup
     leases.subscribe(this.#told)
+    enforcement.elsewhere = (isMeant) => this.#closeElsewhere(isMeant)
     keys.follow(() => {
       this.#revocations.look()
       for (const name of this.#rows.names()) this.#taking.judge(name)
@@ -95,8 +96,9 @@ export class Sharing implements SharedRows {
 
   /** Tells and does nothing any more: what ends with this daemon ends here alone. Resolves when what is under way has ended. */
   async end(): Promise<void> {
-    const { leases, keys } = this.#setup
+    const { leases, keys, enforcement } = this.#setup
     leases.subscribe(null)
+    enforcement.elsewhere = null
     keys.follow(() => {})
     await this.#repeated.end()
   }
@@ -127,6 +129,14 @@ export class Sharing implements SharedRows {
   #close(name: string, entry: Entry): void {
     this.#sights.close(name, [entry.id, this.#rows.read(name)?.entry.id], this.#setup.now())
     this.#write(name)
+  }
+
+  /** Closes what others have open, and is not in force here, or not yet. */
+  #closeElsewhere(isMeant: (entry: Entry) => boolean): void {
+    for (const name of this.#rows.names()) {
+      const [key, said] = [this.#rows.keyOf(name), this.#rows.read(name)]
+      if (key && said && isMeant({ ...said.entry, key: key.id })) this.#close(name, said.entry)
+    }
   }
 
   /** The firewall has not opened it: what was opened here is so nowhere, and what others have opened is tried again. */
@@ -162,12 +172,12 @@ export class Sharing implements SharedRows {
   // ---- rows of the fleet
 
   reset(rows: readonly Row[], revision: number): void {
-    const before = [...this.#rows.names()].map((name) => [name, this.#rows.read(name)] as const)
-    this.#rows.clear()
+    const { gone, isTooMany } = this.#rows.replace(rows.filter(isEntry))
+    if (isTooMany) this.#taking.sayTooMany()
     this.#writing.looked(revision)
-    for (const row of rows) if (isEntry(row.row)) this.#follow(row)
+    for (const row of rows) this.#writing.saw(row)
     this.#revocations.reset(rows.filter(({ row }) => readShared(row)?.kind === 'revoked'))
-    for (const [name, said] of before) if (!this.#rows.has(name)) this.#gone(name, said)
+    for (const [name, said] of gone) this.#gone(name, said)
     for (const name of this.#rows.names()) this.#taking.judge(name)
     for (const entry of this.#setup.leases.all()) if (isShared(entry)) this.#compare(rowOf(entry), entry)
     this.#repeated.wake()
@@ -185,20 +195,17 @@ export class Sharing implements SharedRows {
     if (kind === 'revoked') this.#revocations.put(row)
     // What was opened by an earlier base is to be written by this one.
     else if (kind === 'base') for (const entry of this.#setup.leases.all()) if (this.#own.has(entry)) this.#write(rowOf(entry))
-    if (!isEntry(row.row)) return
+    if (!isEntry(row)) return
     const said = this.#rows.read(row.row)
-    if (!this.#follow(row)) return
+    if (!this.#rows.set(row)) {
+      this.#taking.sayTooMany()
+      return
+    }
+    this.#writing.saw(row)
     // Nobody shortens what is open. Who writes over it takes it away: it was closed, and opened anew, or that is no gateway.
     const now = this.#rows.read(row.row)
     if (said && (!now || isLonger(said.entry, now.entry))) this.#gone(row.row, said)
     this.#taking.judge(row.row)
-  }
-
-  #follow(row: Row): boolean {
-    const isFollowed = this.#rows.set(row)
-    if (isFollowed) this.#writing.saw(row)
-    else this.#taking.sayTooMany()
-    return isFollowed
   }
 
   removed(row: string): void {
@@ -239,4 +246,4 @@ export class Sharing implements SharedRows {
   }
 }
 
-const isEntry = (row: string): boolean => ['lease', 'lock'].includes(readShared(row)?.kind ?? '')
+const isEntry = ({ row }: Row): boolean => placeOf(row) !== null

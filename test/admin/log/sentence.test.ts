@@ -17,7 +17,7 @@ const MESSAGES = new Messages(join(ROOT, 'src'))
 const SAID = [
   ...MESSAGES.of([...filesIn('daemon'), ...filesIn('gate'), 'cli/knockdaemon.ts']).messages,
   // Told by a variable: see test/messages.test.ts.
-  ...['closed', 'expired'].flatMap((what) =>
+  ...['closed', 'closed for the fleet', 'expired'].flatMap((what) =>
     MESSAGES.chosen('gate/leases.ts', what).map((text) => ({ kind: 'log' as const, text })),
   ),
 ].flatMap(({ kind, text }) => (kind === 'log' ? [text] : []))
@@ -72,6 +72,34 @@ it.each<[string, string, object]>([
     'alice opened 22/tcp for 203.0.113.9 until 2026-11-30T23:00:00Z (lease 3fa94b12)',
     'accepted',
     { ...HERE, action: 'open', service: '22/tcp', until: UNTIL, leases: ['3fa94b12'], once: false },
+  ],
+  [
+    '22/tcp for 203.0.113.9 until 2026-11-30T23:00:00Z was opened for alice here too: it knocked at gw2',
+    'opened for the fleet',
+    {
+      key: 'alice',
+      fingerprint: 'c0ffee',
+      gateway: 'gw2',
+      address: '203.0.113.9',
+      service: '22/tcp',
+      until: UNTIL,
+      leases: ['3fa94b12'],
+    },
+  ],
+  [
+    '203.0.113.9 is banned here too until 2026-11-30T23:00:00Z: alice banned it at gw2',
+    'banned for the fleet',
+    { key: 'alice', fingerprint: 'c0ffee', gateway: 'gw2', address: '203.0.113.9', until: UNTIL },
+  ],
+  [
+    'the lease 3fa94b12 of alice for 22/tcp at 203.0.113.9 was closed at another gateway',
+    'closed for the fleet',
+    { key: 'alice', lease: '3fa94b12', address: '203.0.113.9', service: '22/tcp' },
+  ],
+  [
+    'the ban of 203.0.113.9 by alice was lifted at another gateway',
+    'ban lifted for the fleet',
+    { key: 'alice', address: '203.0.113.9' },
   ],
   [
     'alice from 198.51.100.1 by passcode opened 22/tcp, 53/udp for 203.0.113.0/24 until closed, for one connection (leases a.0, a.1)',

@@ -264,6 +264,42 @@ describe('closing', () => {
     expect([isOpen(one, other), fleet.rows()]).toEqual([[false, false], []])
   })
 
+  it.each([
+    ['a knock', (fleet: Fellows, other: Fellow) => fleet.knock(other, { action: 'close', port: 22 })],
+    ['an order', (_: Fellows, other: Fellow) => other.world.daemon.closeNamed({ key: 'user1', address: USER })],
+  ])('by %s where it is not open closes it elsewhere', async (_, close) => {
+    const fleet = await Fellows.begin({}, { keys: [serverKey(1, { max: 30 })] })
+    const [one, other] = fleet.all
+    await fleet.knock(one)
+    const before = isOpen(one, other)
+    await close(fleet, other)
+    await fleet.settled()
+    expect([before, isOpen(one, other), fleet.rows()]).toEqual([[true, false], [false, false], []])
+  })
+
+  it('by a knock closes no other key’s, address’s or port’s', async () => {
+    const services = [22, 443].map((port) => ({ port, protocol: 'tcp' as const }))
+    const [one, other, fleet] = await Fellows.two(() => [serverKey(1, { services }), serverKey(2)])
+    await fleet.knock(one, { port: 0 })
+    await fleet.knock(one, { port: 22 }, OTHER)
+    await fleet.knock(one, {}, USER, one.world.keys[1].key)
+    await fleet.knock(other, { action: 'close', port: 22 })
+    expect(
+      leasesOf(one)
+        .map(({ key, port, address }) => `${key} ${port} ${address}`)
+        .sort(),
+    ).toEqual([`user1 22 ${OTHER}`, `user1 443 ${USER}`, `user2 22 ${USER}`])
+  })
+
+  it('of a ban by an order where it does not hold lifts it elsewhere', async () => {
+    const fleet = await Fellows.begin({ keys: rich() }, { keys: rich(), neverLock: ['198.51.100.0/24'] })
+    const [one, other] = fleet.all
+    await fleet.knock(one, { action: 'lock', port: 0, seconds: 600 })
+    await other.world.daemon.unlock(USER)
+    await fleet.settled()
+    expect([one.world.leases.locks, fleet.rows()]).toEqual([0, []])
+  })
+
   it('by somebody who takes the row away closes at all', async () => {
     const [one, other, fleet] = await Fellows.two()
     await fleet.knock(one)
