@@ -183,11 +183,16 @@ export class Sharing implements SharedRows {
     this.#repeated.wake()
   }
 
-  /** What is in force and has no row was closed while nobody here could hear of it. */
+  /** What is in force, and its row is not, was closed while nobody here could hear of it. Something shorter may have been opened there since. */
   #compare(name: string, entry: Entry): void {
-    const isThere = this.#setup.link.base === null || this.#rows.read(name) !== null
-    if (!isThere && !this.#writing.isOnItsWay(name)) this.#shut(name, entry)
-    else if (this.#own.has(entry)) this.#write(name)
+    const said = this.#rows.read(name)
+    const isThere = this.#setup.link.base === null || (said && (said.entry.id === entry.id || !isLonger(entry, said.entry)))
+    if (isThere || this.#writing.isOnItsWay(name)) {
+      if (this.#own.has(entry)) this.#write(name)
+      return
+    }
+    this.#shut(name, entry)
+    this.#taking.judge(name)
   }
 
   put(row: Row): void {
