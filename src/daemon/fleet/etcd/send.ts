@@ -38,6 +38,7 @@ export class Broken extends Unavailable {
   }
 }
 
+const BROKE = 'the connection broke before its answer was whole'
 /** Characters of somebody else's words that are said: enough to know what they mean. */
 const MAX_SAID = 200
 
@@ -97,10 +98,10 @@ export function send(
       } catch (error) {
         fail(error)
       }
-      response.on('error', (error) => broken(`the answer broke off: ${reason(error)}`, 'unreachable'))
-      response.on('close', () => broken('the answer broke off', 'unreachable'))
+      response.on('error', () => broken(BROKE, 'unreachable'))
+      response.on('close', () => broken(BROKE, 'unreachable'))
       response.on('end', () => {
-        if (!response.complete) return broken('the answer broke off', 'unreachable')
+        if (!response.complete) return broken(BROKE, 'unreachable')
         // The connection is another call's from here on.
         isOver = true
         signal.removeEventListener('abort', onAbort)
@@ -111,7 +112,7 @@ export function send(
       const isRefused = !request.reusedSocket && REFUSED.test(errorCode(error) ?? '')
       broken(wordsOf(error), troubleOf(error, isTls && !isSent), isSent && !isRefused)
     })
-    request.on('close', () => broken('the connection ended', 'unreachable'))
+    request.on('close', () => broken(BROKE, 'unreachable'))
     signal.addEventListener('abort', onAbort)
     if (signal.aborted) return onAbort()
     request.end(body)

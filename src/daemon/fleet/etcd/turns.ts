@@ -51,6 +51,7 @@ export interface Asking<Member, T> {
  */
 export function askInTurn<Member, T>({ turns, timeout, ask, passedOver, signal }: Asking<Member, T>): Promise<T> {
   const order = turns.inTurn
+  const until = performance.now() + timeout
   const over = new AbortController()
   // One listener for each member that is asked.
   setMaxListeners(0, over.signal)
@@ -90,13 +91,13 @@ export function askInTurn<Member, T>({ turns, timeout, ask, passedOver, signal }
       if (asked < order.length) next()
       else if (waiting.size === 0 && order.every((one) => !isPassing(failures.get(one)))) giveUp()
     }
-    const step = setInterval(
-      () => {
-        for (const member of new Set(waiting.values())) passedOver(member)
-        next()
-      },
-      Math.min(PASS_OVER, timeout / PARTS),
-    )
+    const pause = Math.min(PASS_OVER, timeout / PARTS)
+    const step = setInterval(() => {
+      // What is asked at the very end is only made unknown by it.
+      if (until - performance.now() < pause / 2) return
+      for (const member of new Set(waiting.values())) passedOver(member)
+      next()
+    }, pause)
     const end = () => {
       clearInterval(step)
       clearTimeout(deadline)
