@@ -74,7 +74,7 @@ export class Member {
     if (then === null || (trouble !== 'tls' && !isUnknown)) return false
     if (this.#trust !== then) return true
     const trust = await this.#renew()
-    if (trust === null || trust.text === then.text) return false
+    if (trust === null || trust.digest === then.digest) return false
     // What is on its way stays there, and is kept no longer.
     this.#agents.calls.maxFreeSockets = 0
     this.dropIdle()

@@ -1,4 +1,4 @@
-import { X509Certificate } from 'node:crypto'
+import { createHash, createPrivateKey, X509Certificate } from 'node:crypto'
 import { createSecureContext, type SecureContext } from 'node:tls'
 import { Fault, reason } from '../../../system/fault'
 import { checkHidden, checkOwned, readText } from '../../../system/files'
@@ -12,8 +12,8 @@ const MAX_KEY = 64 * 1024
 /** What a connection over TLS begins with: whom we trust, and who we are. */
 export interface Trust {
   readonly context: SecureContext
-  /** The files' text, to see by whether they are other ones. */
-  readonly text: string
+  /** A digest of the files, to see by whether they are other ones. */
+  readonly digest: string
 }
 
 /**
@@ -29,13 +29,19 @@ export async function readTrust({ ca, cert, key }: FleetConfig['tls']): Promise<
   checkCertificate(ca, ours)
   checkCertificate(cert, own)
   try {
+    // Of two kinds of keys OpenSSL would show neither.
+    if (own !== undefined && secret !== undefined && !new X509Certificate(own).checkPrivateKey(createPrivateKey(secret)))
+      throw new Error('the key is of another certificate')
     const context = createSecureContext({
       minVersion: 'TLSv1.2',
       ...given('ca', ours),
       ...given('cert', own),
       ...given('key', secret),
     })
-    return { context, text: [ours, own, secret].join('\0') }
+    const digest = createHash('sha256')
+      .update(JSON.stringify([ours, own, secret]))
+      .digest('hex')
+    return { context, digest }
   } catch (error) {
     // OpenSSL's words name what is wrong, and quote nothing of a file.
     throw new Fault(`${[ca, cert, key].filter((path) => path !== null).join(', ')}: cannot be used for TLS: ${reason(error)}`)
