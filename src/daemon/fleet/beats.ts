@@ -27,6 +27,8 @@ export class Beats {
   /** The revision at which the row was written that is to be replaced; 0: there is none. */
   #modified = 0
   #hasWritten = false
+  /** The newest revision at which this run has written the row; null: none is known. */
+  #beaten: number | null = null
   #isGone = false
   readonly #sendings: { readonly beat: number; readonly at: number }[] = []
   /** Steady milliseconds at which the newest beat was sent that has come back. */
@@ -52,6 +54,10 @@ export class Beats {
   /** Whether this run has written its row. */
   get hasWritten(): boolean {
     return this.#hasWritten
+  }
+  /** The newest revision at which this run has written its row, as far as etcd has said; null: it has not, to the etcd that there is now. */
+  get beaten(): number | null {
+    return this.#beaten
   }
   /** Steady milliseconds at which the newest beat was sent that has come back; null: none has. */
   get heard(): number | null {
@@ -84,9 +90,10 @@ export class Beats {
     }
   }
 
-  /** The newest beat was taken, at a revision. */
-  took(revision: number): void {
+  /** The newest beat was taken, at a revision. @param isBelieved by the etcd that is known */
+  took(revision: number, isBelieved: boolean): void {
     this.#modified = revision
+    if (isBelieved) this.#noteBeaten(revision)
     this.#taken = this.#sent
     this.#hasWritten = true
     this.#other = null
@@ -110,6 +117,7 @@ export class Beats {
     this.#sent = Math.max(this.#sent, word?.beat ?? 0)
     if (word?.life === this.#life) {
       this.#hasWritten = true
+      if (!isForgiven) this.#noteBeaten(row?.modified ?? 0)
       this.#taken = Math.max(this.#taken, word.beat)
       this.#other = null
     } else if (!this.#hasWritten && word?.life === this.#formerLife) this.#other = null
@@ -122,12 +130,18 @@ export class Beats {
   /** What was taken was by an etcd that is no more. */
   beginAnew(): void {
     this.#taken = 0
+    this.#beaten = null
+  }
+
+  #noteBeaten(revision: number): void {
+    this.#beaten = Math.max(this.#beaten ?? 0, revision)
   }
 
   /** The row was written, as what is watched says: late, perhaps. */
   written(row: Row, now: Now): void {
     const word = parseWord(row.value)
     if (word?.life === this.#life) {
+      this.#noteBeaten(row.modified)
       const at = this.#sendings.find(({ beat }) => beat === word.beat)?.at
       if (at !== undefined) this.#heard = Math.max(this.#heard ?? at, at)
       return

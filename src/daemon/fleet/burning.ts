@@ -113,6 +113,7 @@ export class Burning {
   readonly #queue: BurnQueue
   readonly #quiet = new Quiet(QUIET)
   readonly #running = new Set<Promise<void>>()
+  readonly #warn: (message: string) => void
   #unheld = 0
   #timer: NodeJS.Timeout | undefined
   #isEnding = false
@@ -120,6 +121,7 @@ export class Burning {
   constructor(setup: BurningSetup) {
     this.#setup = setup
     this.#queue = new BurnQueue(setup.skew)
+    this.#warn = setup.warn
   }
 
   /** How many knocks wait. */
@@ -176,7 +178,7 @@ export class Burning {
   #tellUnheld(): void {
     this.#unheld++
     if (!this.#quiet.may('unheld', this.#setup.now().steady)) return
-    this.#setup.warn(
+    this.#warn(
       `too many knocks wait to be made dead in etcd: other gateways may take those for which there was no room (${this.#unheld})`,
     )
     this.#unheld = 0

@@ -7,6 +7,7 @@ import {
   floorRow,
   formatSpent,
   formatWindow,
+  gatewayRow,
   parseSpent,
   parseWindow,
   revokedRow,
@@ -17,8 +18,11 @@ import {
 
 /* The one-time rule of a fleet as one transaction of etcd, and what its answer means. */
 
-/** A base, and its text as etcd has it. */
-export type KnownBase = NonNullable<Link['base']>
+/** What a claim goes by: the base, its text as etcd has it, and this gateway's own row, which etcd must not have forgotten. */
+export interface Ground extends NonNullable<Link['base']>, Pick<Link, 'gateway'> {
+  /** As {@link Link.beaten}. */
+  readonly beaten: number
+}
 
 /** A knock that is to be claimed, or only to be made dead. */
 export interface Attempt {
@@ -35,28 +39,41 @@ export interface Attempt {
 
 /**
  * What the answer to a claim means. `claimed`: the row was put by it; `own`: by the same attempt before, whose answer was lost; `floorless`: the key's
- * floor is to be put first; `rebased`: etcd has another base than is known here; `strange`: nothing that was read explains the answer.
+ * floor is to be put first; `rebased`: etcd has another base than is known here; `forgotten`: it was restored, as this gateway's own row says;
+ * `strange`: nothing that was read explains the answer.
  */
 export type Verdict =
-  | { readonly is: 'claimed' | 'own' | 'revoked' | 'retransmitted' | 'replayed' | 'floorless' | 'rebased' | 'strange' }
+  | {
+      readonly is:
+        | 'claimed'
+        | 'own'
+        | 'revoked'
+        | 'retransmitted'
+        | 'replayed'
+        | 'floorless'
+        | 'rebased'
+        | 'forgotten'
+        | 'strange'
+    }
   | { readonly is: 'stale'; readonly floor: number }
 
 /** Whether a knock lies below the base, where a fleet no longer knows the past: nobody need be asked. */
-export const isBelowBase = ({ key, window }: Pick<Knock, 'key' | 'window'>, { base }: KnownBase): boolean =>
+export const isBelowBase = ({ key, window }: Pick<Knock, 'key' | 'window'>, { base }: Pick<Ground, 'base'>): boolean =>
   window < baseFloor(base, key.period)
 
 /**
- * Asks to have a knock spent: its row put where there is none, its key not revoked, the base as it is known here, and the window not below the floor;
+ * Asks to have a knock spent: its row put where there is none, its key not revoked, base and own row as they are known here, and the window not below the floor;
  * and the floor raised, with what lies below it forgotten. What stands in the way is read in the same moment.
  * @param skew windows
  */
-export function claimOf({ knock, fingerprint, spent, raises }: Attempt, base: KnownBase, skew: number): Transaction {
+export function claimOf({ knock, fingerprint, spent, raises }: Attempt, ground: Ground, skew: number): Transaction {
   const { key, window } = knock
   const row = spentRow(knock, fingerprint)
   const floor = floorRow(fingerprint, key.period)
   const revoked = revokedRow(fingerprint)
+  const own = gatewayRow(ground.gateway)
   const range = spentRange(fingerprint, key.period)
-  const raised = formatWindow(Math.max(window - 2 * skew, baseFloor(base.base, key.period)))
+  const raised = formatWindow(Math.max(window - 2 * skew, baseFloor(ground.base, key.period)))
   const raise: Transaction = {
     if: [{ row: floor, is: 'below', value: raised }],
     do: [
@@ -69,28 +86,29 @@ export function claimOf({ knock, fingerprint, spent, raises }: Attempt, base: Kn
     if: [
       { row, is: 'absent' },
       { row: revoked, is: 'absent' },
-      { row: BASE, is: 'equal', value: base.value },
+      { row: BASE, is: 'equal', value: ground.value },
+      { row: own, is: 'since', revision: ground.beaten },
       { row: floor, is: 'there' },
       { row: floor, is: 'below', value: formatWindow(window + 1) },
     ],
     do: [{ put: row, value: formatSpent(spent) }, ...(raises ? [raise] : [])],
-    else: [{ get: row }, { get: revoked }, { get: floor }, { get: BASE }],
+    else: [{ get: row }, { get: revoked }, { get: floor }, { get: BASE }, { get: own }],
   }
 }
 
 /**
  * What the answer to {@link claimOf} means.
  */
-export function judge({ held, done }: Outcome, { knock, spent }: Attempt, base: KnownBase): Verdict {
+export function judge({ held, done }: Outcome, { knock, spent }: Attempt, ground: Ground): Verdict {
   if (held) return { is: 'claimed' }
-  const [row, revoked, floor, known] = done.map(({ rows }) => rows[0]?.value)
+  const [row, revoked, floor, base] = done.map(({ rows }) => rows[0]?.value)
   if (revoked !== undefined) return { is: 'revoked' }
-  if (row !== undefined) {
-    const said = parseSpent(row)
-    if (said?.attempt !== spent.attempt) return { is: said?.source === spent.source ? 'retransmitted' : 'replayed' }
-    return { is: known === base.value ? 'own' : 'rebased' }
-  }
-  if (known !== base.value) return { is: 'rebased' }
+  const said = row === undefined ? null : parseSpent(row)
+  if (row !== undefined && said?.attempt !== spent.attempt)
+    return { is: said?.source === spent.source ? 'retransmitted' : 'replayed' }
+  if (!((done[4]?.rows[0]?.modified ?? 0) >= ground.beaten)) return { is: 'forgotten' }
+  if (base !== ground.value) return { is: 'rebased' }
+  if (row !== undefined) return { is: 'own' }
   if (floor === undefined) return { is: 'floorless' }
   const window = parseWindow(floor)
   return window !== null && window > knock.window ? { is: 'stale', floor: window } : { is: 'strange' }
@@ -100,14 +118,14 @@ export function judge({ held, done }: Outcome, { knock, spent }: Attempt, base: 
  * Puts the floor of a key that has none, as every key at first. A knock that raises no floor puts the lowest one, so that a base by a wrong clock can
  * be mended: each claim asks for the base besides.
  */
-export function floorOf({ knock, fingerprint, raises }: Attempt, base: KnownBase): Transaction {
+export function floorOf({ knock, fingerprint, raises }: Attempt, ground: Ground): Transaction {
   const row = floorRow(fingerprint, knock.key.period)
   return {
     if: [
       { row, is: 'absent' },
-      { row: BASE, is: 'equal', value: base.value },
+      { row: BASE, is: 'equal', value: ground.value },
     ],
-    do: [{ put: row, value: formatWindow(raises ? baseFloor(base.base, knock.key.period) : 0) }],
+    do: [{ put: row, value: formatWindow(raises ? baseFloor(ground.base, knock.key.period) : 0) }],
     else: [],
   }
 }

@@ -4,7 +4,7 @@ import type { Knock } from '../../gate/knock'
 import type { Claim, Ledger, OneTimeRule, Unclaimed } from '../../gate/ledger'
 import { reason } from '../../system/fault'
 import { Burning } from './burning'
-import { type Attempt, claimOf, floorOf, isBelowBase, judge, type KnownBase, untilOf, type Verdict } from './claim'
+import { type Attempt, claimOf, floorOf, type Ground, isBelowBase, judge, untilOf, type Verdict } from './claim'
 import { type Etcd, Unavailable } from './etcd/etcd'
 import type { Link } from './link'
 import { baseFloor, sourceCode } from './rows'
@@ -93,17 +93,17 @@ export class FleetLedger implements OneTimeRule {
       return own
     }
     const refusal = this.#link.refusal(at)
-    const base = this.#link.base
-    if (refusal !== null || base === null || (!isTimely && this.#isNear(knock, at))) {
+    const ground = this.#ground()
+    if (refusal !== null || ground === null || (!isTimely && this.#isNear(knock, at))) {
       // Another gateway may hear it as well, and take it: it comes first.
       this.#doom(attempt, GRACE)
-      return isTimely ? unavailable(refusal ?? "the fleet's base is not known yet") : own
+      return isTimely ? unavailable(refusal ?? 'this gateway is not known to the fleet yet') : own
     }
-    if (isBelowBase(knock, base)) return { outcome: 'stale' }
+    if (isBelowBase(knock, ground)) return { outcome: 'stale' }
     if (this.#asking >= MAX_CLAIMS) return this.#refuse(attempt, `${MAX_CLAIMS} claims wait for etcd already`)
     this.#asking++
     try {
-      return this.#conclude(attempt, await this.#ask(attempt, base))
+      return this.#conclude(attempt, await this.#ask(attempt, ground))
     } catch (error) {
       return this.#refuse(attempt, reason(error))
     } finally {
@@ -114,6 +114,12 @@ export class FleetLedger implements OneTimeRule {
   /** Makes dead what waits for it, as far as etcd answers in time. Nothing is claimed any more. */
   async end(): Promise<void> {
     await this.#burning.end(this.#setup.timeout)
+  }
+
+  /** What claims go by; null: that is not known yet, or no more. */
+  #ground(): Ground | null {
+    const { gateway, base, beaten } = this.#link
+    return base && beaten !== null ? { ...base, gateway, beaten } : null
   }
 
   #spent(knock: Knock, { wall }: Now): Attempt['spent'] {
@@ -131,7 +137,7 @@ export class FleetLedger implements OneTimeRule {
   }
 
   /** @throws {Unavailable} */
-  async #ask(attempt: Attempt, base: KnownBase): Promise<Answer> {
+  async #ask(attempt: Attempt, ground: Ground): Promise<Answer> {
     const began = this.#setup.now().steady
     const transact = async (transaction: ReturnType<typeof claimOf>) => {
       const timeout = this.#setup.timeout - (this.#setup.now().steady - began)
@@ -141,11 +147,11 @@ export class FleetLedger implements OneTimeRule {
       return this.#link.believes(mark, outcome.header) ? outcome : null
     }
     for (let round = 0; round < ROUNDS; round++) {
-      const outcome = await transact(claimOf(attempt, base, this.#setup.skew))
+      const outcome = await transact(claimOf(attempt, ground, this.#setup.skew))
       if (!outcome) return { is: 'doubted' }
-      const verdict = judge(outcome, attempt, base)
+      const verdict = judge(outcome, attempt, ground)
       if (verdict.is !== 'floorless') return verdict
-      if (!(await transact(floorOf(attempt, base)))) return { is: 'doubted' }
+      if (!(await transact(floorOf(attempt, ground)))) return { is: 'doubted' }
     }
     return { is: 'strange' }
   }
@@ -170,7 +176,9 @@ export class FleetLedger implements OneTimeRule {
       case 'rebased':
         this.#link.look()
         return this.#refuse(attempt, 'the fleet has another base by now')
+      case 'forgotten':
       case 'doubted':
+        this.#link.look()
         return this.#refuse(attempt, 'etcd has forgotten something: it was restored, or is another one')
       default:
         return this.#refuse(attempt, 'etcd gave an answer that nothing in it explains')
@@ -179,11 +187,11 @@ export class FleetLedger implements OneTimeRule {
 
   /** @returns whether a knock is known to be dead in etcd */
   async #burn(attempt: Attempt): Promise<boolean> {
-    const base = this.#link.base
-    if (!base) return false
-    if (isBelowBase(attempt.knock, base)) return true
-    const { is } = await this.#ask(attempt, base)
-    if (is === 'rebased') this.#link.look()
+    const ground = this.#ground()
+    if (!ground) return false
+    if (isBelowBase(attempt.knock, ground)) return true
+    const { is } = await this.#ask(attempt, ground)
+    if (is === 'rebased' || is === 'forgotten') this.#link.look()
     return DEAD.has(is)
   }
 

@@ -71,6 +71,10 @@ export class GatewayLink implements Link {
     return this.standing.trust.base
   }
 
+  get beaten(): number | null {
+    return this.standing.beats.beaten
+  }
+
   refusal(now: Now): string | null {
     return this.standing.refused(now)?.why ?? null
   }
@@ -129,8 +133,7 @@ export class GatewayLink implements Link {
     const mark = this.mark()
     const { held, done, header } = await etcd.transact(beats.next(this.#word(), trust.found?.value ?? null, now()))
     if (held) {
-      this.believes(mark, header)
-      beats.took(header.revision)
+      beats.took(header.revision, this.believes(mark, header))
       return true
     }
     const [own, base] = done.map(({ rows }) => rows[0] ?? null)

@@ -10,6 +10,11 @@ export interface Link {
   refusal(now: Now): string | null
   /** The base, and its text as etcd has it; null: it is not known yet. */
   readonly base: { readonly base: Base; readonly value: string } | null
+  /**
+   * The revision at which this gateway's own row was last written, as far as etcd has said; null: it has not been in this run. An etcd that was restored
+   * has an older one: each claim asks for that, since an answer's header tells it no more when as much was written as was forgotten.
+   */
+  readonly beaten: number | null
   /** By how many milliseconds the clock of a gateway that speaks may be ahead of this one's; 0: none is. */
   ahead(now: Now): number
   /** What is to be kept of a moment before a request is sent, for {@link Link.believes}. */

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Attempt, claimOf, floorOf, isBelowBase, judge, type KnownBase, untilOf } from '../../../src/daemon/fleet/claim'
+import { type Attempt, claimOf, floorOf, type Ground, isBelowBase, judge, untilOf } from '../../../src/daemon/fleet/claim'
 import type { Condition } from '../../../src/daemon/fleet/etcd/etcd'
 import {
   BASE,
@@ -7,6 +7,7 @@ import {
   formatBase,
   formatSpent,
   formatWindow,
+  gatewayRow,
   revokedRow,
   sourceCode,
   spentRow,
@@ -16,7 +17,7 @@ import { OTHER, requestOf, WINDOW } from '../../gate/listener/ear'
 import { foundation, OLD_BASE } from './plain-link'
 import { Twin } from './twin'
 
-const BASE_KNOWN: KnownBase = { base: OLD_BASE, value: formatBase(OLD_BASE) }
+const GROUND: Ground = { base: OLD_BASE, value: formatBase(OLD_BASE), gateway: 'gw1', beaten: 2 }
 const FLOOR = floorRow(KEY, 30)
 
 function attemptOf(saying: Saying = {}, id = 'mine', raises = true): Attempt {
@@ -34,8 +35,8 @@ async function etcd(floor = WINDOW - 10): Promise<Twin> {
 }
 const put = (twin: Twin, row: string, value: string) => twin.transact({ if: [], do: [{ put: row, value }], else: [] })
 const remove = (twin: Twin, row: string) => twin.transact({ if: [], do: [{ remove: row }], else: [] })
-const ask = async (twin: Twin, attempt = attemptOf(), skew = 1, base = BASE_KNOWN) =>
-  judge(await twin.transact(claimOf(attempt, base, skew)), attempt, base)
+const ask = async (twin: Twin, attempt = attemptOf(), skew = 1, ground = GROUND) =>
+  judge(await twin.transact(claimOf(attempt, ground, skew)), attempt, ground)
 const rowsOf = (twin: Twin, kind: string) => twin.store.rows.filter(({ row }) => row.startsWith(`ledger/${kind}/`))
 
 describe('a claim', () => {
@@ -75,7 +76,7 @@ describe('a claim', () => {
     }
     const twin = await etcd()
     await put(twin, BASE, base.value)
-    await ask(twin, attemptOf(), 1, base)
+    await ask(twin, attemptOf(), 1, { ...GROUND, ...base })
     expect(rowsOf(twin, 'floor')).toMatchObject([{ value: formatWindow(WINDOW) }])
   })
 
@@ -99,11 +100,12 @@ describe('a claim', () => {
   })
 
   it('asks for all of it: a fault in any of its conditions is found by another test', () => {
-    const { if: conditions } = claimOf(attemptOf(), BASE_KNOWN, 1)
+    const { if: conditions } = claimOf(attemptOf(), GROUND, 1)
     expect(conditions.map(({ row, is }: Condition) => `${row} ${is}`)).toEqual([
       `${spentRow(knock(), KEY)} absent`,
       `${revokedRow(KEY)} absent`,
       `${BASE} equal`,
+      `${gatewayRow('gw1')} since`,
       `${FLOOR} there`,
       `${FLOOR} below`,
     ])
@@ -169,6 +171,21 @@ describe('what stands in the way of a claim', () => {
     expect([await ask(twin), await ask(twin, attemptOf({ v: 'b' }))]).toEqual([{ is: 'rebased' }, { is: 'rebased' }])
   })
 
+  it.each([
+    ['older', 3, { is: 'forgotten' }],
+    ['as old', 2, { is: 'claimed' }],
+    ['newer', 1, { is: 'claimed' }],
+  ])('is an own row %s than this gateway has written, as in an etcd that was restored: %#', async (_, beaten, verdict) => {
+    expect(await ask(await etcd(), attemptOf(), 1, { ...GROUND, beaten })).toEqual(verdict)
+  })
+
+  it('is that there is no own row any more, also where that of the knock is its own', async () => {
+    const twin = await etcd()
+    await ask(twin)
+    await remove(twin, gatewayRow('gw1'))
+    expect([await ask(twin), await ask(twin, attemptOf({ v: 'b' }))]).toEqual([{ is: 'forgotten' }, { is: 'forgotten' }])
+  })
+
   it('is that there is no base', async () => {
     const twin = await etcd()
     await remove(twin, BASE)
@@ -183,7 +200,7 @@ describe('what stands in the way of a claim', () => {
 
   it('is nothing that was read: then nobody knows', () => {
     const header = { cluster: '', revision: 1, term: 1 }
-    expect(judge({ header, held: false, done: [] }, attemptOf(), BASE_KNOWN)).toEqual({ is: 'rebased' })
+    expect(judge({ header, held: false, done: [] }, attemptOf(), GROUND)).toEqual({ is: 'forgotten' })
   })
 })
 
@@ -194,20 +211,20 @@ describe('the floor of a key that has none', () => {
   ])('is %s', async (_, raises, value) => {
     const twin = new Twin()
     await twin.transact(foundation())
-    await twin.transact(floorOf(attemptOf({}, 'mine', raises), BASE_KNOWN))
+    await twin.transact(floorOf(attemptOf({}, 'mine', raises), GROUND))
     expect(rowsOf(twin, 'floor')).toMatchObject([{ value }])
   })
 
   it('is left as it is where there is one by now', async () => {
     const twin = await etcd(WINDOW)
-    await twin.transact(floorOf(attemptOf(), BASE_KNOWN))
+    await twin.transact(floorOf(attemptOf(), GROUND))
     expect(rowsOf(twin, 'floor')).toMatchObject([{ value: formatWindow(WINDOW) }])
   })
 
   it('is not put under another base', async () => {
     const twin = new Twin()
     await twin.transact(foundation({ ...OLD_BASE, epoch: 2 }))
-    await twin.transact(floorOf(attemptOf(), BASE_KNOWN))
+    await twin.transact(floorOf(attemptOf(), GROUND))
     expect(rowsOf(twin, 'floor')).toEqual([])
   })
 })
@@ -217,7 +234,7 @@ describe('below the base', () => {
     [-999, true],
     [-998, false],
   ])('lies window %i from now: %s', (step, below) => {
-    expect(isBelowBase(knock({ window: WINDOW + step }), BASE_KNOWN)).toBe(below)
+    expect(isBelowBase(knock({ window: WINDOW + step }), GROUND)).toBe(below)
   })
 })
 

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { GRACE, MARGIN } from '../../../src/daemon/fleet/claims'
-import { BASE, floorRow, formatBase, formatWindow } from '../../../src/daemon/fleet/rows'
+import { BASE, floorRow, formatBase, formatWindow, gatewayRow } from '../../../src/daemon/fleet/rows'
 import { ANOTHER, KEY, knock } from '../../gate/disk'
 import { OTHER, WINDOW } from '../../gate/listener/ear'
 import { claim, outcomeOf, pair, pass, put, rowOf, UNAVAILABLE } from './gateway'
@@ -34,6 +34,23 @@ describe('what the link knows', () => {
     one.link.know(OLD_BASE)
     await pass(10_000)
     expect(await outcomeOf(two, { source: OTHER })).toBe('replayed')
+  })
+
+  it('of no beat of its own yet refuses a knock', async () => {
+    const [one] = await pair()
+    one.link.beaten = null
+    expect([await claim(one), one.etcd.asked.length]).toEqual([UNAVAILABLE, 0])
+  })
+
+  it('of its own beats tells an etcd that was restored, however much was written to it since', async () => {
+    const [one, two] = await pair()
+    const then = one.etcd.store.snapshot()
+    await put(one, gatewayRow('gw2'), 'lives')
+    two.link.beaten = one.etcd.store.header.revision
+    const spent = await outcomeOf(one)
+    one.etcd.store.restore(then)
+    for (let i = 0; i < 10; i++) await put(one, 'another', `${i}`)
+    expect([spent, await claim(two, { source: OTHER }), two.link.looks]).toEqual(['spent', UNAVAILABLE, 1])
   })
 
   it('of another base than etcd has opens nothing, and has it looked at', async () => {

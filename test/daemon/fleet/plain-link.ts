@@ -1,6 +1,6 @@
 import type { Header } from '../../../src/daemon/fleet/etcd/etcd'
 import type { Link } from '../../../src/daemon/fleet/link'
-import { BASE, type Base, formatBase } from '../../../src/daemon/fleet/rows'
+import { BASE, type Base, formatBase, gatewayRow } from '../../../src/daemon/fleet/rows'
 import { WINDOW } from '../../gate/listener/ear'
 
 /** The base of a fleet that has known the past for long. */
@@ -12,8 +12,12 @@ export const OLD_BASE: Base = {
   ahead: 2,
 }
 
-/** What puts a base into an etcd. */
-export const foundation = (base: Base = OLD_BASE) => ({ if: [], do: [{ put: BASE, value: formatBase(base) }], else: [] })
+/** What puts a base into an etcd, and the rows of two gateways. */
+export const foundation = (base: Base = OLD_BASE) => ({
+  if: [],
+  do: [{ put: BASE, value: formatBase(base) }, ...['gw1', 'gw2'].map((name) => ({ put: gatewayRow(name), value: 'lives' }))],
+  else: [],
+})
 
 /** A link that knows what a test tells it, and by the revision whether etcd has forgotten something. */
 export class PlainLink implements Link {
@@ -21,11 +25,14 @@ export class PlainLink implements Link {
   /** Why nothing opens, whatever the test says. */
   refused: string | null = null
   base: Link['base'] = null
+  /** Of any row that is there. */
+  beaten: number | null = 1
   /** Milliseconds that another gateway is ahead. */
   isAhead = 0
   /** How often it was asked to look. */
   looks = 0
   #revision = 0
+  #hasDoubts = false
 
   constructor(gateway = 'gw1', base: Base | null = OLD_BASE) {
     this.gateway = gateway
@@ -37,7 +44,7 @@ export class PlainLink implements Link {
   }
 
   refusal(): string | null {
-    return this.refused
+    return this.refused ?? (this.#hasDoubts ? 'etcd has forgotten something' : null)
   }
 
   ahead(): number {
@@ -49,9 +56,14 @@ export class PlainLink implements Link {
   }
 
   believes(mark: number, { revision }: Header): boolean {
-    if (revision < mark) return false
+    if (revision < mark) this.doubt()
     this.#revision = Math.max(this.#revision, revision)
-    return true
+    return revision >= mark
+  }
+
+  /** etcd has forgotten something: nothing opens any more. */
+  doubt(): void {
+    this.#hasDoubts = true
   }
 
   look(): void {

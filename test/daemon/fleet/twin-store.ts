@@ -186,6 +186,8 @@ export class TwinStore {
         return row?.value === condition.value
       case 'below':
         return row !== undefined && row.value < condition.value
+      case 'since':
+        return (row?.modified ?? 0) >= condition.revision
       case 'modified':
         return (row?.modified ?? 0) === condition.revision
     }

@@ -21,6 +21,8 @@ export type Condition =
   | { readonly row: string; readonly is: 'absent' | 'there' }
   | { readonly row: string; readonly is: 'equal' | 'below'; readonly value: string }
   | { readonly row: string; readonly is: 'modified'; readonly revision: number }
+  /** It was written at this revision or a later one. */
+  | { readonly row: string; readonly is: 'since'; readonly revision: number }
 
 export type Step =
   | { readonly put: string; readonly value: string; readonly lease?: string | null }

@@ -35,6 +35,8 @@ export class Form {
         return { key, target: 'VERSION', result: 'GREATER', version: '0' }
       case 'modified':
         return { key, target: 'MOD', result: 'EQUAL', mod_revision: String(condition.revision) }
+      case 'since':
+        return { key, target: 'MOD', result: 'GREATER', mod_revision: String(condition.revision - 1) }
       case 'equal':
         return { key, target: 'VALUE', result: 'EQUAL', value: coded(condition.value) }
       case 'below':
