@@ -302,6 +302,7 @@ function attempt([program, ...args]: string[]) {
     key: ['--keys', 'keys', ...(action === 'new' ? ['--config', 'knockturn.toml'] : [])],
     page: ['--address', '198.51.100.1', '--keys', 'keys'],
     ledger: ['--config', 'knockturn.toml'],
+    fleet: ['--config', 'knockturn.toml'],
     log: ['--file', 'daemon.log'],
     explain: ['--config', 'knockturn.toml'],
     replay: ['--config', 'knockturn.toml'],
@@ -329,8 +330,9 @@ function attempt([program, ...args]: string[]) {
 /** Without privileges, these may not even look. */
 const LOOKS_AT_FIREWALL = /^knockturn (setup|doctor|firewall (show|remove)|guard try|listen)/
 /** What these say where no daemon has ever been. */
-const FINDS_NOTHING = /^knockturn (status|lease close|lock remove)/
-const NOTHING = /^knockturn: error: (no daemon is running|no lease that is in force fits|\S+ is not locked out)/
+const FINDS_NOTHING = /^knockturn (status|lease close|lock remove|fleet)/
+const NOTHING =
+  /^knockturn: error: (no daemon is running|no lease that is in force fits|\S+ is not locked out|\S+: no etcd is set)/
 
 describe('an example', () => {
   it.each(HELPS)('ends the help of $name', ({ name, text }) => {

@@ -100,6 +100,7 @@ const PROGRAMS: readonly Documented[] = [
     passed: [
       'admin/firewall.ts: [message]',
       'admin/firewall.ts: await servicesInPool(taps)',
+      'admin/fleet/status.ts: `{endpoint}: {message}`',
       'admin/replay/recording.ts: `{name}: {reason(error)}`',
       'admin/replay/replay.ts: inOneLine(fault)',
       'admin/setup/decide.ts: found.why',

@@ -2,12 +2,15 @@ import { mkdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, expect, it } from 'vitest'
 import type { Status } from '../../src/admin/status'
+import { documentOf as fleetDocument } from '../../src/cli/admin/fleet-words'
 import { documentOf } from '../../src/cli/admin/status'
+import type { StateFleet } from '../../src/daemon/state/fleet'
 import type { State } from '../../src/daemon/state/state'
 import { type KeyFile, parseKeyFile } from '../../src/keys/key-file'
 import { windowAt } from '../../src/protocol/key'
 import { compose } from '../../src/protocol/knock'
 import { stateWith } from '../admin/explain/daemon-state'
+import { placeOf, word } from '../admin/fleet/place'
 import { packetsTo, pcap } from '../admin/replay/recordings'
 import { section } from '../man'
 import { keyText, put, scratch } from '../system/scratch'
@@ -59,6 +62,13 @@ const STATUS: Status = {
   guard: { ports: ['22/tcp'], isLoaded: true, isPermanent: true },
 }
 
+const BASE = { fleet: '', server: '', epoch: 1, seconds: 0, ahead: 1 }
+const GATEWAY = { name: '', modified: 1, said: word({ lastTap: 0 }), keys: [], speaks: true, offset: 0 }
+const FLEET: StateFleet = {
+  ...{ gateway: '', fleet: '', epoch: 1, link: null, since: AT, clocks: null, synchronised: null, size: 0, quota: 0, alarms: [] },
+  gateways: [{ name: '', at: AT, offset: 0, synchronised: null, life: '' }],
+}
+
 const TEXT = keyText({ id: 'alice', grant: 'services = ["22/tcp"]' })
 /** A config, a keyring, a state and a recording of a knock that is sent now. */
 function place() {
@@ -84,7 +94,17 @@ describe('the manual describes each field of', () => {
   it('status', () => {
     const both = `${jsonPart('Times are')}${jsonPart('.SS "lease list')}${jsonPart('status\n')}`
     // The words of refusals are in knockdaemon(8).
-    expect(missing(documentOf(STATUS, 0), both, 'refused')).toEqual([])
+    const inFleet = { ...STATUS, state: { ...STATE, fleet: FLEET } }
+    expect(missing(documentOf(inFleet, 0), both, 'refused')).toEqual([])
+  })
+
+  it('fleet status', async () => {
+    const place = await placeOf()
+    const shared = { base: { base: { ...BASE, fleet: '' }, value: '' }, gateways: [GATEWAY], leases: 1, locks: 1, revoked: 1 }
+    const more = { memory: null, differences: [{ fingerprint: '', at: [], notAt: [] }], members: await place.etcd.status() }
+    const document = fleetDocument({ ...more, shared: { ...shared, header: place.etcd.store.header }, faults: [] }, place, 0)
+    const both = `${jsonPart('Times are')}${jsonPart('.SS "fleet status"')}${jsonPart('status\n')}`
+    expect(missing(document, both)).toEqual([])
   })
 
   it('lease list and lock list', () => {

@@ -137,7 +137,9 @@ function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: Own
     faults.push(new Fault(`gateway "${name}" has skew = ${said.skew}, and this one ${skew}`, { hint: SKEW }))
   if (offset !== null && Math.abs(offset) > CLOCK)
     faults.push(
-      new Fault(`the clocks differ: that of gateway "${name}" is ${formatOffset(offset)}, seen from here`, { hint: CLOCKS }),
+      new Fault(`the clock of gateway "${name}" and this one differ by ${(Math.abs(offset) / 1_000).toFixed(1)} s`, {
+        hint: CLOCKS,
+      }),
     )
   return faults
 }

@@ -38,7 +38,7 @@ describe('a fleet', () => {
   it.each<[string, Said, RegExp]>([
     ['has found etcd restored', { restored: true }, /^gateway "gw2" opens nothing: it has found an etcd that knows less/],
     ['has another skew', { skew: 3 }, /^gateway "gw2" has skew = 3, and this one 1$/],
-    ['has another clock', { wall: NOW - 4_000 }, /^the clocks differ: that of gateway "gw2" is 4.0 s behind, seen from here$/],
+    ['has another clock', { wall: NOW - 4_000 }, /^the clock of gateway "gw2" and this one differ by 4.0 s$/],
     ['has other keys', { keys: { count: 1, digest: 'd2' } }, /^the gateways have different keys$/],
   ])('in which a gateway %s is not well', async (_, second, message) => {
     expect(await faultsOf(await fleet(second))).toEqual([expect.stringMatching(message)])
