@@ -100,6 +100,8 @@ const PROGRAMS: readonly Documented[] = [
     passed: [
       'admin/firewall.ts: [message]',
       'admin/firewall.ts: await servicesInPool(taps)',
+      'admin/fleet/standing.ts: fault',
+      'admin/fleet/status.ts: `{endpoint}: {fault}`',
       'admin/fleet/status.ts: `{endpoint}: {message}`',
       'admin/replay/recording.ts: `{name}: {reason(error)}`',
       'admin/replay/replay.ts: inOneLine(fault)',
@@ -194,6 +196,7 @@ const PROGRAMS: readonly Documented[] = [
           'the code does not match this key',
         ),
         ...of('cli/options.ts', '… expected …, got …', '<id> expected …, got …'),
+        ...of('daemon/fleet/health.ts', 'etcd complains: …', 'etcd has used half of its quota'),
         ...of('keys/key-line.ts', 'the key is too long for a line: expected at most … characters, got …'),
         ...of('keys/keyring.ts', 'the daemon cannot use …', 'the daemon does not see that … is revoked'),
         ...of('keys/passcode-table.ts', 'the daemon does not see the new passcode of …', 'the daemon still sees a passcode of …'),

@@ -1,9 +1,10 @@
 import { type EtcdStatus, Unavailable } from '../../daemon/fleet/etcd/etcd'
+import { healthFault } from '../../daemon/fleet/health'
 import { type FleetMemory, readMemory } from '../../daemon/fleet/memory'
 import { Fault, keepFault, listed } from '../../system/fault'
 import { type Gateway, lookAtFleet, type Shared } from './gateways'
 import { etcdFault, type Place } from './place'
-import { isNearlyFull, mebibytes, percent, ROOM } from './standing'
+import { ROOM } from './standing'
 
 /* How a fleet stands: what its gateways say, what its etcd says, and what is wrong with either. */
 
@@ -93,14 +94,10 @@ function wrongWithMember({ endpoint, status }: FleetStatus['members'][number]): 
     return [new Fault(`${endpoint}: ${message}`, { hint })]
   }
   const faults: Fault[] = []
-  const { hasLeader, alarms, size, quota } = status
-  if (!hasLeader)
+  if (!status.hasLeader)
     faults.push(new Fault(`${endpoint}: this member knows no leader, so that nothing is written there`, { hint: LEADER }))
-  if (alarms.length > 0) faults.push(new Fault(`${endpoint}: etcd has raised an alarm: ${alarms.join(', ')}`, { hint: ROOM }))
-  if (isNearlyFull(size, quota))
-    faults.push(
-      new Fault(`${endpoint}: etcd has used ${percent(size / quota)} of its quota of ${mebibytes(quota)}`, { hint: ROOM }),
-    )
+  const fault = healthFault(status)
+  if (fault !== null) faults.push(new Fault(`${endpoint}: ${fault}`, { hint: ROOM }))
   return faults
 }
 

@@ -4,7 +4,6 @@ import type { Gateway } from '../../admin/fleet/gateways'
 import { type Joined, join } from '../../admin/fleet/join'
 import { leave } from '../../admin/fleet/leave'
 import { inFleet, type Place } from '../../admin/fleet/place'
-import { mebibytes, percent } from '../../admin/fleet/standing'
 import { type FleetStatus, formatOffset, lookAtStatus } from '../../admin/fleet/status'
 import { Unavailable } from '../../daemon/fleet/etcd/etcd'
 import { listed, printable } from '../../system/fault'
@@ -156,7 +155,7 @@ function memberTable(members: FleetStatus['members']): string[] {
           endpoint,
           status.version,
           status.hasLeader ? 'has a leader' : 'no leader',
-          `${mebibytes(status.size)}, ${percent(status.size / status.quota)} of its quota`,
+          `${(status.size / 2 ** 20).toFixed(0)} MiB, ${Math.round((100 * status.size) / status.quota)} % of its quota`,
           status.alarms.join(', '),
         ],
   )

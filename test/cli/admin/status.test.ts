@@ -79,7 +79,7 @@ describe('what status says', () => {
   const FLEET: StateFleet = {
     ...{ gateway: 'gw1', fleet: '0'.repeat(16), epoch: 1, link: null, since: at(-3_600), clocks: null, synchronised: true },
     gateways: ['gw2', 'gw3'].map((name) => ({ name, at: at(-1), offset: 3, synchronised: true, life: '' })),
-    ...{ size: 1_000, quota: 2_000, alarms: [] },
+    ...{ size: 999, quota: 2_000, alarms: [] },
   }
   it('is how its daemon stands in a fleet', () => {
     const silent = FLEET.gateways.map((one, i) => ({ ...one, offset: i === 0 ? 3 : null }))
@@ -99,8 +99,8 @@ describe('what status says', () => {
     ['is well', {}, []],
     ['opens nothing', { link: 'the watch is 12 s old' }, ['nothing new opens: the watch is 12 s old']],
     ['has clocks that differ', { clocks: 'they differ' }, ['a clock of the fleet is wrong: they differ']],
-    ['has an etcd that is more than half full', { size: 1_001 }, ['etcd has used 50 % of its quota of 0 MiB']],
-    ['has an etcd with an alarm', { alarms: ['NOSPACE'] }, ['etcd has raised an alarm: NOSPACE']],
+    ['has an etcd that is half full', { size: 1_000 }, ['etcd has used half of its quota']],
+    ['has an etcd with an alarm', { alarms: ['NOSPACE'] }, ['etcd complains: NOSPACE']],
   ])('says of a fleet that %s what is wrong', (_, more, wanted) => {
     expect(wrongWithFleet({ ...FLEET, ...more }).map(({ message }) => message)).toEqual(wanted)
     const sight: Sight = { life: 'alive', state: { ...STATE, fleet: { ...FLEET, ...more } }, written: NOW, faults: [] }
