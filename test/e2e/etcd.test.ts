@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { type EtcdCluster, startCluster, startEtcd } from '../lab/etcd'
+import type { EtcdMember } from '../lab/etcd-member'
 import type { Host } from '../lab/host'
 import { Lab } from '../lab/lab'
 import { cut, cutOneWay } from '../lab/partition'
@@ -80,7 +81,7 @@ describe('an etcd of three members in namespaces', () => {
   afterAll(() => lab.end())
 
   it('goes on without its leader, which comes back', async () => {
-    const leader = await etcd.leader()
+    const leader = (await etcd.leader()) as EtcdMember
     const other = etcd.members.find((member) => member !== leader)
     await leader.kill()
     await becomes(other?.name ?? '', true)

@@ -50,7 +50,7 @@ export class Faults {
     const hosts = members.map(hostOf)
     return {
       'kill -9 of a member': () => this.#killMembers([this.#pick(members)]),
-      'kill -9 of the leader': async () => this.#killMembers([await this.#etcd.leader()]),
+      'kill -9 of the leader': async () => this.#killMembers([(await this.#etcd.leader()) ?? this.#pick(members)]),
       'kill -9 of two members': () => this.#killMembers(shuffled(members, this.#random).slice(1)),
       'a member that stands still': async () => {
         const member = this.#pick(members)

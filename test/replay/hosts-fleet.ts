@@ -28,7 +28,8 @@ const SOME = 0.05
 const LAST = 10
 /** Milliseconds until a fleet opens again: windows that a raised base waits for, and the time that a gateway takes to see that it is well. */
 const RECOVERY = 120_000
-const SEED = 20
+/** What chance begins with: what befalls a fleet can be tried again, as far as processes and networks go. */
+const SEED = Number(process.env.KNOCKTURN_FLEET_SEED) || 20
 
 /** Runs an attack on a fleet that is made for it. */
 async function onFleet(
