@@ -50,6 +50,7 @@ export class Fellow {
       get base() {
         return baseOf()
       },
+      beaten: null,
       ahead: () => 0,
       mark: () => 0,
       believes: () => true,
