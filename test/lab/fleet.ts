@@ -39,6 +39,8 @@ export interface FleetOptions {
   readonly keys?: number
   readonly backend?: GateOptions['backend']
   readonly etcd?: EtcdOptions
+  /** What a gateway waits for etcd's answer, as its config has it. */
+  readonly timeout?: string
   /** Further hosts. */
   readonly hosts?: readonly string[]
 }
@@ -161,6 +163,7 @@ export async function makeFleet({
   keys = 1,
   backend = usualBackend(),
   etcd: options = {},
+  timeout = '5s',
   hosts = [],
 }: FleetOptions = {}): Promise<Fleet> {
   const lab = new Lab(['client', 'listener', ...gateways, ...(isShared ? MEMBERS : []), ...hosts])
@@ -171,7 +174,7 @@ export async function makeFleet({
     const keyring = join(lab.folder(), 'keys')
     makeKeys(keyring, keys)
     const made: Gateway[] = []
-    for (const name of gateways) made.push(await makeGateway(lab, host(name), keyring, backend, etcd, made.length === 0))
+    for (const name of gateways) made.push(await makeGateway(lab, host(name), keyring, backend, etcd, timeout, made.length === 0))
     return { lab, gateways: made, etcd, keyring, client: host('client'), listener: host('listener'), end: () => lab.end() }
   } catch (error) {
     await lab.end()
@@ -186,6 +189,7 @@ async function makeGateway(
   keyring: string,
   backend: NonNullable<GateOptions['backend']>,
   etcd: EtcdCluster | null,
+  timeout: string,
   isFirst: boolean,
 ): Promise<Gateway> {
   await host.service(DOOR)
@@ -195,7 +199,7 @@ async function makeGateway(
     keysOf: keyring,
     backend,
     more: `[datagram]\nports = [${DATAGRAMS}]\n`,
-    ledgerLines: (folder) => (etcd ? ledgerLines(etcd, host.name, folder) : ''),
+    ledgerLines: (folder) => (etcd ? ledgerLines(etcd, host.name, folder, timeout) : ''),
     prepare: async ({ folder, config, user, knockturn }) => {
       if (!etcd) return
       for (const [from, to] of filesOf(etcd, folder)) giveFile(from, to, user)
@@ -213,10 +217,11 @@ function filesOf({ tls, login }: EtcdCluster, folder: string): [string, string][
   ])
 }
 
-const ledgerLines = (etcd: EtcdCluster, gateway: string, folder: string) =>
+const ledgerLines = (etcd: EtcdCluster, gateway: string, folder: string, timeout: string) =>
   [
     `etcd = ${JSON.stringify(etcd.endpoints)}`,
     `gateway = "${gateway}"`,
+    `timeout = "${timeout}"`,
     ...(etcd.tls ? ['ca', 'cert', 'key'] : []).map((name) => `${name} = ${JSON.stringify(join(folder, `etcd-${name}`))}`),
     ...(etcd.login ? [`login = ${JSON.stringify(join(folder, 'etcd-login'))}`] : []),
   ].join('\n')

@@ -9,8 +9,12 @@ import { cut, cutOneWay } from '../lab/partition'
 import { shuffled } from '../random'
 import type { Players } from './fleet-play'
 
-/** Milliseconds that a fault lasts. */
-const [LEAST, MOST] = [400, 3_500]
+/** Milliseconds that a fault lasts; and some last longer, until the gateways' watches are too old. */
+const [LEAST, MOST, LONGEST] = [400, 3_500, 12_000]
+/** The part of those. */
+const LONG = 0.15
+/** How often knocks are played again while it lasts. */
+const PARTS = 3
 /** Of calm behind it. */
 const CALM = 1_200
 /** Knocks that a listener plays again when something has changed. */
@@ -119,8 +123,12 @@ export class Faults {
       const mend = await begin()
       try {
         this.happened[name] = (this.happened[name] ?? 0) + 1
-        await sleep(LEAST + this.#random() * (MOST - LEAST))
-        await this.#again(0, MOST)
+        const most = this.#random() < LONG ? LONGEST : MOST
+        // What is not known meanwhile is played again meanwhile.
+        for (let part = 0; part < PARTS; part++) {
+          await sleep((LEAST + this.#random() * (most - LEAST)) / PARTS)
+          await this.#again(0, MOST)
+        }
       } finally {
         await mend()
       }
