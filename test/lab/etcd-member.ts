@@ -1,11 +1,22 @@
+import { existsSync } from 'node:fs'
 import { join } from 'node:path'
+import { ROOT } from '../root'
 import type { ClientTls } from './certificates'
-import { etcdPrograms } from './etcd-programs'
 import type { Host } from './host'
 import type { Child } from './processes'
 
 /** Milliseconds: etcd's own, for a machine that several tests share. */
 const HEARTBEAT = 100
+
+/** Where test/etcd.mjs has unpacked them. */
+const PROGRAMS = join(ROOT, 'node_modules/.cache/knockturn/etcd/usr/bin')
+
+/** The paths of etcd's programs. @throws where they are missing, saying how to get them */
+export function etcdPrograms(): { etcd: string; etcdctl: string } {
+  if (!existsSync(PROGRAMS))
+    throw new Error(`${PROGRAMS}: expected etcd, and it is missing: where a Debian mirror is in reach, run "node test/etcd.mjs"`)
+  return { etcd: join(PROGRAMS, 'etcd'), etcdctl: join(PROGRAMS, 'etcdctl') }
+}
 
 export interface EtcdOptions {
   /** Client certificates are asked for. */
