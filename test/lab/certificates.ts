@@ -1,4 +1,4 @@
-import { chmodSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { must } from './processes'
 
@@ -14,7 +14,7 @@ const CURVE = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-no
 
 /**
  * Makes certificates by an authority of their own: one that servers at these addresses have, and one that clients show.
- * @param folder to lie in; of each, NAME.pem and NAME.key, which everybody may read: they are nobody's, and daemons have other users
+ * @param folder to lie in; of each, NAME.pem and NAME.key
  * @param addresses IPs
  */
 export async function makeCertificates(
@@ -46,11 +46,9 @@ export async function makeCertificates(
       '-out',
       path(`${name}.pem`),
     ])
-    chmodSync(path(`${name}.key`), 0o644)
     return { ca: path('ca.pem'), cert: path(`${name}.pem`), key: path(`${name}.key`) }
   }
   const server = await issue('server')
   const client = await issue('client')
-  chmodSync(folder, 0o755)
   return { server, client }
 }

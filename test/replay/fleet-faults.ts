@@ -1,6 +1,7 @@
 // What befalls a fleet, by chance and the same each time: members of etcd, gateways, the network, disks and clocks.
 
 import { setTimeout as sleep } from 'node:timers/promises'
+import { openEtcd } from '../../src/daemon/fleet/etcd/client'
 import type { EtcdCluster } from '../lab/etcd'
 import type { EtcdMember } from '../lab/etcd-member'
 import type { Fleet, Gateway } from '../lab/fleet'
@@ -140,19 +141,48 @@ export class Faults {
 
   /**
    * Etcd is restored from a snapshot, or begins as a new one, and knocks that it has forgotten are played again; then an administrator repairs it.
-   * @param token another one makes another cluster id; absent: as it was
+   * @param snapshot null: a new one
+   * @param how another token makes another cluster id; a gateway that is away sees nothing of it, and comes back when etcd's history is as long as the
+   *   one that it knows
    */
-  async restore(snapshot: string | null, token?: string): Promise<void> {
+  async restore(snapshot: string | null, { token, isAway = false }: { token?: string; isAway?: boolean } = {}): Promise<void> {
     const what =
       snapshot === null ? 'a brand-new etcd' : token ? 'a snapshot with another token' : 'a snapshot with the same token'
     this.happened[what] = (this.happened[what] ?? 0) + 1
+    const heal = isAway ? await cut([this.#pick(this.#fleet.gateways).host], this.#etcd.members.map(hostOf)) : () => {}
+    const { revision } = (await this.#headerOf()) ?? { revision: 0 }
     await this.#etcd.restore(snapshot, token)
+    if (isAway) await this.#overtake(revision)
+    await heal()
     for (let times = 0; times < 3; times++) {
       await this.#again(0, 20_000)
       await sleep(500)
     }
     await this.#repair()
     await this.#again(0, 20_000)
+  }
+
+  /** Writes what is nobody's business, until etcd has as many revisions as it had. */
+  async #overtake(revision: number): Promise<void> {
+    const { client } = this.#fleet
+    const endpoints = await this.#etcd.reachFrom(client)
+    const tls = this.#etcd.tls ?? { ca: null, cert: null, key: null }
+    const etcd = await openEtcd({ endpoints, tls, prefix: 'lab/', timeout: 5_000, gateway: 'lab', pinned: false, login: null })
+    try {
+      let written = 0
+      while (written <= revision) {
+        const { header } = await etcd.transact({ if: [], do: [{ put: 'overtaken', value: '' }], else: [] })
+        written = header.revision
+      }
+    } finally {
+      etcd.close()
+    }
+  }
+
+  /** What etcd's history is; null where nobody says. */
+  async #headerOf(): Promise<{ revision: number } | null> {
+    const said = await this.#etcd.etcdctl(['endpoint', 'status', '--write-out', 'json']).catch(() => null)
+    return said && JSON.parse(said)[0].Status.header
   }
 
   /** Raises the base, by a gateway of chance. */
