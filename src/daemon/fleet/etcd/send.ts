@@ -101,7 +101,6 @@ export function send(
       response.on('error', () => broken(BROKE, 'unreachable'))
       response.on('close', () => broken(BROKE, 'unreachable'))
       response.on('end', () => {
-        if (!response.complete) return broken(BROKE, 'unreachable')
         // The connection is another call's from here on.
         isOver = true
         signal.removeEventListener('abort', onAbort)

@@ -58,6 +58,14 @@ describe('a transaction', () => {
     ])
   })
 
+  it('compares nothing with an empty value, which etcd takes for one that equals all', async () => {
+    const member = await FakeMember.start(DONE)
+    const etcd = await open([member])
+    for (const is of ['equal', 'below'] as const)
+      expect(() => etcd.transact({ if: [{ row: 'a', is, value: '' }], do: [], else: [] })).toThrow(RangeError)
+    expect(member.asked).toEqual([])
+  })
+
   it('has not held where etcd leaves that out, as it does with all that is zero', async () => {
     const etcd = await alone(json({ header: HEADER, responses: [{ response_range: { kvs: [ROW], count: '1' } }] }))
     expect(await transact(etcd)).toEqual({
@@ -269,6 +277,8 @@ describe('members are asked in turn', () => {
     const silent = await FakeMember.start(never)
     const refusing = await FakeMember.start(refuses(7, 'etcdserver: permission denied', 403))
     expect(await failureOf(transact(await open([silent, refusing])))).toMatchObject({ trouble: 'login', isUnknown: true })
+    const broken = await FakeMember.start((_, __, socket) => socket.destroy())
+    expect(await failureOf(transact(await open([broken, refusing])))).toMatchObject({ trouble: 'login', isUnknown: true })
     const leaderless = await FakeMember.start(refuses(14, 'etcdserver: no leader'))
     expect(await failureOf(transact(await open([silent, leaderless])))).toMatchObject({ trouble: 'no-quorum', isUnknown: true })
   })
@@ -296,6 +306,34 @@ describe('members are asked in turn', () => {
     })
     expect((await transact(etcd)).held).toBe(true)
     expect(member.asked).toHaveLength(3)
+  })
+
+  it('what a kept connection took with it may have been done, whatever comes of a new one', async () => {
+    const member = await FakeMember.start(DONE)
+    const etcd = await open([member])
+    await transact(etcd)
+    member.answers(() => void member.end())
+    expect(await failureOf(transact(etcd))).toMatchObject({ trouble: 'unreachable', isUnknown: true })
+    expect(await failureOf(transact(etcd))).toMatchObject({ trouble: 'unreachable', isUnknown: false })
+  })
+
+  it('by new connections where those that were kept may lead nowhere', async () => {
+    const member = await FakeMember.start(never)
+    const etcd = await open([member])
+    const answers: (() => void)[] = []
+    member.answers((...args) => void answers.push(() => DONE(...args)))
+    const both = [transact(etcd), transact(etcd)]
+    await vi.waitFor(() => expect(answers).toHaveLength(2))
+    for (const answer of answers) answer()
+    await Promise.all(both)
+    const kept = [...member.sockets]
+    const used: unknown[] = []
+    member.answers((...args) => {
+      used.push(args[2])
+      if (used.length === 2) DONE(...args)
+    })
+    await transact(etcd)
+    expect([kept.length, used.map((socket) => kept.includes(socket as (typeof kept)[0]))]).toEqual([2, [true, false]])
   })
 
   it('no more than so many calls at a time', async () => {
@@ -483,7 +521,8 @@ describe('a login', () => {
     ['says the password on a page', text('hunter2', 'text/html', 500)],
     ['gives a token that is none', json({ header: HEADER, token: 'a\r\nhost: hunter2' })],
   ])('is never in a message where etcd %s, and nothing was asked then', async (_, answer) => {
-    const failure = await failureOf(transact(await open([await FakeMember.start(answer)], { login: credentials() })))
+    const etcd = await open([await FakeMember.start(answer)], { login: credentials(), timeout: 100 })
+    const failure = await failureOf(etcd.transact(PUT, { timeout: 1_000 }))
     expect(failure).toMatchObject({ isUnknown: false })
     expect(failure?.message).not.toContain('hunter')
   })

@@ -217,6 +217,22 @@ describe('a watch', () => {
     expect([changed.length, ends]).toEqual([1, []])
   })
 
+  it('says nothing after it was ended by who hears it, not even what has come already', async () => {
+    const ending = new AbortController()
+    const lines = [CREATED, events(event('p/a1')), events(event('p/a2'))].map((line) => JSON.stringify(line)).join('\n')
+    const member = await FakeMember.start(says(`${lines}\n`))
+    const told: unknown[] = []
+    const changed = (changes: readonly unknown[]) => {
+      told.push(...changes)
+      ending.abort()
+    }
+    const etcd = await open([member])
+    etcd.watch('a', 'b', 5, { changed, broke: (why) => told.push(why) }, ending.signal)
+    await vi.waitFor(() => expect(told).not.toEqual([]))
+    await vi.waitFor(() => expect(member.sockets.size).toBe(0))
+    expect(told).toEqual([{ put: expect.objectContaining({ row: 'a1' }) }])
+  })
+
   it('says nothing where it was ended before it began', async () => {
     const member = await FakeMember.start(says(CREATED, events(event('p/a'))))
     const etcd = await open([member])
