@@ -9,6 +9,7 @@ import { makeCertificates } from '../lab/certificates'
 import { type EtcdCluster, startCluster, startEtcd } from '../lab/etcd'
 import type { Host } from '../lab/host'
 import { Lab } from '../lab/lab'
+import { cut } from '../lab/partition'
 import { until } from '../lab/waiters'
 
 /** Our client of etcd, against a real one. */
@@ -509,6 +510,22 @@ describe('an etcd of three members', () => {
     await put(etcd, 'a', '2')
     expect((await get(etcd, 'a'))?.value).toBe('2')
     first?.resume()
+  })
+
+  it('answers by the others where the way to one is cut, and a watch there breaks', async () => {
+    await anew(['m1', 'm2', 'm3'])
+    const other = await open([ways[1] as string])
+    await put(etcd, 'shared/a')
+    const { told, ends } = watching(etcd, 'shared/', 1)
+    await until(() => told.length > 0, 'the watch')
+    const heal = await cut([m1], [gw1])
+    await put(etcd, 'shared/b')
+    await until(() => ends.length > 0, 'the watch breaks')
+    expect(ends).toEqual([expect.stringContaining('nothing was heard for 6 s')])
+    await put(other, 'shared/c')
+    const next = watching(etcd, 'shared/', 1)
+    await until(() => next.told.includes('shared/c=1'), 'the watch at another member')
+    await heal()
   })
 
   it('refuses where one is left alone, and that what was asked may still be done', async () => {

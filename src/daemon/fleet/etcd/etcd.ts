@@ -101,7 +101,10 @@ export interface Etcd {
   transact(transaction: Transaction, patience?: Patience): Promise<Outcome>
   /** All rows from the first name on up to the other one, as of one revision, page by page. */
   list(from: string, to: string, patience?: Patience): Promise<{ readonly header: Header; readonly rows: readonly Row[] }>
-  /** Follows the rows from the first name on up to the other one, from a revision on, until aborted. */
+  /**
+   * Follows the rows from the first name on up to the other one, from a revision on, until aborted. Where nothing is written there for 6 s, it
+   * breaks: a network that is gone says nothing.
+   */
   watch(from: string, to: string, revision: number, watching: Watching, signal: AbortSignal): void
   /** A lease of so many seconds. */
   grant(seconds: number): Promise<string>

@@ -24,7 +24,8 @@ export class Refused extends Unavailable {
   /** Whether it may be the token that is over. */
   readonly isToken: boolean
 
-  constructor(endpoint: string, code: number, said: string) {
+  constructor(endpoint: string, code: number, message: string) {
+    const said = message.replace(/^rpc error: code = \w+ desc = /, '')
     const { trouble, isUnknown } = judge(code, said)
     // Nothing is said back but what is of etcd's own words: it might be a secret of ours.
     super(`${endpoint}: ${OWN_WORDS.test(said) ? said : `error ${code}`}`, trouble, isUnknown)

@@ -2,6 +2,7 @@ import type { ServerResponse } from 'node:http'
 import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Etcd } from '../../../../src/daemon/fleet/etcd/etcd'
 import { WATCH_SILENCE } from '../../../../src/daemon/fleet/etcd/watch'
+import { put, scratch } from '../../../system/scratch'
 import { type Answering, FakeMember, HEADER, json, never, open, refuses, text } from './fake'
 
 const CREATED = { result: { header: HEADER, created: true } }
@@ -204,6 +205,31 @@ describe('a watch', () => {
     await vi.waitFor(() => expect(ends).toHaveLength(1))
     watching(etcd)
     await vi.waitFor(() => expect(members[1]?.asked).toHaveLength(1))
+  })
+
+  const OVER = 'rpc error: code = Unauthenticated desc = etcdserver: invalid auth token'
+  const cancelled = (cancel_reason: string, created = true) => ({ result: { created, canceled: true, cancel_reason } })
+  /** Gives tokens, and watches by the second one only. */
+  const guarded = (...lines: object[]) => {
+    let tokens = 0
+    return FakeMember.start((asked, response, socket) => {
+      if (asked.path === '/v3/auth/authenticate') json({ header: HEADER, token: `${++tokens}` })(asked, response, socket)
+      else says(...(asked.headers.authorization === '2' ? [CREATED, events(event('p/a'))] : lines))(asked, response, socket)
+    })
+  }
+  const login = () => put(scratch(), 'login', 'gw\nhunter2\n', 0o600)
+
+  it.each([OVER, 'etcdserver: permission denied'])('begins with a new token where the old one is over: %s', async (why) => {
+    const { changed, ends } = watching(await open([await guarded(cancelled(why))], { login: login() }))
+    await vi.waitFor(() => expect(changed).toHaveLength(1))
+    expect(ends).toEqual([])
+  })
+
+  it('is broken by a token that ends later: what was heard is not asked for again', async () => {
+    const etcd = await open([await guarded(CREATED, events(event('p/a')), cancelled(OVER, false))], { login: login() })
+    const { changed, ends } = watching(etcd)
+    await vi.waitFor(() => expect(ends).toEqual([expect.stringContaining('etcdserver: invalid auth token')]))
+    expect(changed).toHaveLength(1)
   })
 
   it('says nothing after it was ended', async () => {
