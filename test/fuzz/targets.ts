@@ -19,6 +19,7 @@ import { formatKeyFile, parseKeyFile } from '../../src/keys/key-file'
 import { isKeyLine, isWholeLine, readKeyLine } from '../../src/keys/key-line'
 import { canonicalAddress } from '../../src/protocol/address'
 import { Fault } from '../../src/system/fault'
+import { etcdTargets } from './etcd'
 import { chunksOf, type Material } from './mutate'
 
 /* What reads bytes from outside, and what it promises for any bytes. */
@@ -445,4 +446,15 @@ const listeners: Target = {
   },
 }
 
-export const targets: readonly Target[] = [listeners, logLines, journal, pcap, stun, config, keyFile, keyLine, ledger]
+export const targets: readonly Target[] = [
+  listeners,
+  logLines,
+  journal,
+  pcap,
+  stun,
+  config,
+  keyFile,
+  keyLine,
+  ledger,
+  ...etcdTargets,
+]

@@ -63,7 +63,7 @@ export async function follow(member: Member, token: string | null, watched: Watc
 }
 
 /** Hears a watch line by line. @returns what throws {@link Unavailable} where the watch is over, or is none */
-function hearing(endpoint: string, { form, begun, changed, revision }: Watched): (line: string) => void {
+export function hearing(endpoint: string, { form, begun, changed, revision }: Watched): (line: string) => void {
   let isBegun = false
   // What has been heard is never heard again: once begun, it is not asked for again by us.
   const ended = (error: Refused) => (isBegun ? new Unavailable(error.message, error.trouble, false) : error)
