@@ -483,27 +483,22 @@ describe('an etcd of three members', () => {
     return etcd
   }
   const others = (name: string) => cluster.members.filter((member) => member.name !== name)
-  const leading = async () => {
-    const leader = await cluster.leader()
-    if (!leader) throw new Error('nobody leads')
-    return leader
-  }
 
   it('answers when its leader is killed, to who has asked before there is another', async () => {
     await anew()
     for (let round = 0; round < 3; round++) {
       await cluster.start()
       await put(etcd, 'a', `${round}`)
-      const leader = await leading()
-      await leader.kill()
+      const leader = await cluster.leader()
+      await leader?.kill()
       await put(etcd, 'a', `after ${round}`)
       expect((await get(etcd, 'a'))?.value).toBe(`after ${round}`)
     }
   })
 
   it('answers by the others where the first that is asked stands still', async () => {
-    const leader = await leading()
-    const [first, second] = others(leader.name)
+    const leader = await cluster.leader()
+    const [first, second] = others(leader?.name ?? '')
     await anew([first?.name ?? '', second?.name ?? ''])
     await put(etcd, 'a', '1')
     first?.pause()

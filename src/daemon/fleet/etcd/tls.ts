@@ -29,15 +29,15 @@ export async function readTrust({ ca, cert, key }: FleetConfig['tls']): Promise<
   checkCertificate(ca, ours)
   checkCertificate(cert, own)
   try {
-    // Of two kinds of keys OpenSSL would show neither.
-    if (own !== undefined && secret !== undefined && !new X509Certificate(own).checkPrivateKey(createPrivateKey(secret)))
-      throw new Error('the key is of another certificate')
     const context = createSecureContext({
       minVersion: 'TLSv1.2',
       ...given('ca', ours),
       ...given('cert', own),
       ...given('key', secret),
     })
+    // Of two kinds of keys OpenSSL says nothing, and shows neither.
+    if (own !== undefined && secret !== undefined && !new X509Certificate(own).checkPrivateKey(createPrivateKey(secret)))
+      throw new Error('the key is of another certificate')
     const digest = createHash('sha256')
       .update(JSON.stringify([ours, own, secret]))
       .digest('hex')
