@@ -185,6 +185,7 @@ export class GatewayLink implements Link {
     this.standing.trouble = null
     const named = new Map(rows.map((row) => [row.row, row]))
     this.#isListed = true
+    this.#isFeeding = false
     this.#foundBase(named.get(BASE) ?? null, mark, header)
     if (trust.setup !== null) return
     this.#foundOwn(named.get(gatewayRow(this.gateway)) ?? null, taken)
@@ -257,13 +258,12 @@ export class GatewayLink implements Link {
     if (sign?.is === 'older') this.#judged(() => trust.distrust(sign.why))
   }
 
-  /** Judges something. Where etcd has forgotten something by it, what it has is looked at again, and nothing of it handed on until it is believed. */
+  /** Judges something. Where etcd has forgotten something by it, what it has is listed again, and nothing of it handed on until it is believed. */
   #judged<Result>(judge: () => Result): Result {
     const { trust } = this.standing
     const wasRestored = trust.restored !== null
     const result = judge()
     if (!wasRestored && trust.restored !== null) {
-      this.#isFeeding = false
       this.remember()
       this.look()
     }

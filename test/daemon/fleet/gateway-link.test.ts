@@ -84,10 +84,11 @@ describe('what is heard of etcd', () => {
     const { fleet, a } = await two()
     a.twin.isSilent = true
     await fleet.pass()
-    a.twin.trouble = 'unreachable'
-    fleet.at += 9_500
+    fleet.at += 8_000
     a.twin.speak()
     await settled()
+    expect(a.refused).toBeNull()
+    fleet.at += 2_001
     expect(a.refused).toBe('unheard')
   })
 
@@ -324,6 +325,14 @@ describe('the base', () => {
     expect(a.refused).toBeNull()
   })
 
+  it('has all rows listed again as soon as it is another one', async () => {
+    const { fleet, a } = await two()
+    expect(a.isWatching).toBe(true)
+    put(fleet, { epoch: 5, seconds: fleet.wall / 1_000 })
+    await settled()
+    expect(a.isWatching).toBe(false)
+  })
+
   it.each([
     ['an earlier one', { epoch: 0 }],
     ['another one of the same epoch', { seconds: 12 }],
@@ -339,14 +348,18 @@ describe('the base', () => {
   it.each([
     ['another fleet', { fleet: 'fedcba9876543210' }, /another fleet/],
     ['another server', { server: 'other.example' }, /of the server "other.example"/],
-  ])('of %s has a gateway open nothing, and write nothing there', async (_, base, why) => {
+  ])('of %s has a gateway open nothing, hand on nothing, and write nothing there', async (_, base, why) => {
     const { fleet, a } = await two()
     put(fleet, base)
     await fleet.pass(2)
     const before = fleet.store.header.revision
+    a.fed.length = 0
     await fleet.pass(3)
+    fleet.store.transact({ if: [], do: [{ put: 'shared/revoked/ff', value: 'x' }], else: [] })
+    await settled()
+    expect(a.fed).toEqual([])
     expect(a.refusal).toMatch(why)
-    expect(fleet.store.header.revision).toBe(before)
+    expect(fleet.store.header.revision).toBe(before + 1)
     expect(a.memory.restored).toBe(false)
   })
 

@@ -125,6 +125,10 @@ export class Gateway {
     return this.link.standing.refused(this.now)?.is ?? null
   }
 
+  get isWatching(): boolean {
+    return this.#following !== null
+  }
+
   /** What its timers do. */
   async tick(): Promise<void> {
     this.link.tend()
