@@ -16,7 +16,7 @@ const LONG = 240_000
 describe('gateways of a fleet', () => {
   let fleet: Fleet
   beforeAll(async () => {
-    fleet = await makeFleet({ gateways: ['gw1', 'gw2'] })
+    fleet = await makeFleet({ gateways: ['gw1', 'gw2', 'gw3'] })
     chmodSync(join(fleet.keyring, 'user0.key'), 0o600)
   })
   afterAll(() => fleet?.end())
@@ -46,9 +46,12 @@ describe('gateways of a fleet', () => {
     await each(accepts)
     await each(({ daemon }) => daemon.line(logged('this gateway accepts knocks')))
     const [gw1, gw2] = fleet.gateways
-    await until(() => typeof stateOf(gw1).gateways[0]?.offset === 'number', 'the clock of the other one is known')
-    expect(stateOf(gw1)).toMatchObject({ gateway: 'gw1', epoch: 1, gateways: [{ name: 'gw2' }] })
-    expect(Math.abs(stateOf(gw1).gateways[0].offset)).toBeLessThan(2_000)
+    const others = (): { name: string; offset: number | null }[] => stateOf(gw1).gateways
+    const known = () => others().filter(({ offset }) => offset !== null)
+    await until(() => known().length === 2, 'the clocks of the others are known')
+    expect(stateOf(gw1)).toMatchObject({ gateway: 'gw1', epoch: 1 })
+    expect(others().map(({ name }) => name)).toEqual(expect.arrayContaining(['gw2', 'gw3']))
+    for (const { offset } of known()) expect(Math.abs(offset ?? Infinity)).toBeLessThan(2_000)
     expect(stateOf(gw2).fleet).toBe(stateOf(gw1).fleet)
   })
 
@@ -79,6 +82,21 @@ describe('gateways of a fleet', () => {
     expect(stateOf(gw1).epoch).toBe(1)
   })
 
+  it('refuse knocks where their own clock is a window off the median, and accept them when it is set', {
+    timeout: LONG,
+  }, async () => {
+    const [gw1, , gw3] = fleet.gateways
+    await gw3.end()
+    await gw3.start()
+    await accepts(gw3)
+    gw3.setClock(-60)
+    await refuses(gw3, /^this clock is \d+\.\d s behind the median of 3 gateways/)
+    await until(() => /gw3 \(/.test(stateOf(gw1).clocks ?? ''), 'the others say whose clock is off', NOTICED)
+    expect(stateOf(gw1).link).toBeNull()
+    gw3.setClock(0)
+    await accepts(gw3)
+  })
+
   it('keep what is open while etcd is gone, also one that is started then', { timeout: LONG }, async () => {
     const [gw1] = fleet.gateways
     expect(await knock(gw1)).toMatchObject({ msg: 'accepted' })
@@ -105,10 +123,7 @@ describe('gateways of a fleet', () => {
     await refuses(gw2, /^etcd was restored, or begun anew/)
     await gw1.knockturn('fleet', 'floor')
     await each(accepts)
-    expect([memoryOf(gw1), memoryOf(gw2)]).toMatchObject([
-      { restored: false, epoch: 2 },
-      { restored: false, epoch: 2 },
-    ])
+    for (const gateway of fleet.gateways) expect(memoryOf(gateway)).toMatchObject({ restored: false, epoch: 2 })
     // Whatever may have been sent before the floor was raised is dead.
     expect(await knock(gw1)).toMatchObject({ refusal: 'stale' })
   })
