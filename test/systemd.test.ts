@@ -6,7 +6,6 @@ import { put, scratch } from './system/scratch'
 
 const ROOT = join(import.meta.dirname, '..')
 const UNIT = readFileSync(join(ROOT, 'docs/systemd/knockdaemon.service'), 'utf8')
-const DROP_IN = readFileSync(join(ROOT, 'docs/systemd/knockdaemon-command.conf'), 'utf8')
 /** The worst exposure that is let pass, of 100; `systemd-analyze security` of systemd 252 gives 12. */
 const EXPOSURE = 15
 
@@ -145,15 +144,19 @@ describe('the systemd unit', () => {
     expect([status, stdout]).toEqual([0, expect.stringContaining('Overall exposure level')])
   })
 
-  it('has no fault with what a program of the user’s needs, and allows it IP to the addresses that are named, and nothing else', () => {
+  it.each([
+    ['a program of the user’s', 'command', ['192.0.2.1']],
+    ['a fleet', 'fleet', ['192.0.2.1', '192.0.2.2', '192.0.2.3']],
+  ])('has no fault with what %s needs, and allows IP to the addresses that are named, and nothing else', (_, name, addresses) => {
     const folder = scratch()
+    const dropIn = readFileSync(join(ROOT, `docs/systemd/knockdaemon-${name}.conf`), 'utf8')
     mkdirSync(join(folder, 'knockdaemon.service.d'))
-    put(join(folder, 'knockdaemon.service.d'), 'command.conf', DROP_IN, 0o644)
+    put(join(folder, 'knockdaemon.service.d'), `${name}.conf`, dropIn, 0o644)
     const unit = put(folder, 'knockdaemon.service', UNIT.replaceAll('/opt/knockturn', ROOT), 0o644)
     const { status, stderr } = spawnSync('systemd-analyze', ['verify', '--man=no', unit], { encoding: 'utf8' })
     expect([status, stderr.split('\n').filter((line) => line.includes('knockdaemon.service'))]).toEqual([0, []])
-    const settings = DROP_IN.split('\n').filter((line) => /^[^#[]/.test(line))
-    expect(settings).toEqual(['RestrictAddressFamilies=AF_INET AF_INET6', 'IPAddressAllow=192.0.2.1'])
+    const settings = dropIn.split('\n').filter((line) => /^[^#[]/.test(line))
+    expect(settings).toEqual(['RestrictAddressFamilies=AF_INET AF_INET6', `IPAddressAllow=${addresses.join(' ')}`])
   })
 
   it('gives the daemon what its tests give it, and no more', () => {

@@ -2,6 +2,7 @@ import { X509Certificate } from 'node:crypto'
 import type { Check } from '../../system/check'
 import { readText } from '../../system/files'
 import { isoTime } from '../../system/time'
+import { networkObstacle } from '../command/network'
 import type { FleetConfig } from '../fleet/config'
 import { readLogin } from '../fleet/etcd/login'
 import { MAX_PEM, readTrust } from '../fleet/etcd/tls'
@@ -25,6 +26,8 @@ export async function checkFleetFiles(fleet: FleetConfig, ledger: string, now: n
     if (found.isWell) for (const path of [tls.ca, tls.cert]) if (path !== null) await checkEnd(path, now, found)
   }
   if (login !== null) await found.attempt(() => readLogin(login))
+  const obstacle = await networkObstacle()
+  if (obstacle !== null) found.wrong(`the unit of the daemon forbids it the network (${obstacle}): etcd cannot be asked`, DROP_IN)
   const memory = await found.attempt(() => joinedMemory(ledger, gateway))
   return found.end(`gateway "${gateway}" has joined fleet ${memory?.fleet}, and can read all that it needs to ask etcd`)
 }
@@ -38,3 +41,4 @@ async function checkEnd(path: string, now: number, found: Finding): Promise<void
 }
 
 const RENEW = 'put a new one in its place: the daemon reads it again where the old one does not work'
+const DROP_IN = 'add docs/systemd/knockdaemon-fleet.conf to the unit, with the addresses of etcd'

@@ -108,7 +108,6 @@ export class Fleet implements FleetPart {
     await this.#claims.end()
     await this.#rhythm.end()
     await this.link.remember()
-    this.#etcd.close()
   }
 
   // ---- the daemon's state

@@ -51,10 +51,11 @@ export class Rhythm {
       link.watch.follow(signal),
       this.#beat(),
       this.#every(LOOK, look),
-      this.#every(ASK_CLOCK, () => this.#askClock()),
       this.#pause(FIRST_HEALTH).then(() => this.#every(ASK_HEALTH, () => this.#askHealth())),
       this.#every(COMPACT, () => this.#compact()),
     ])
+    // Nobody waits for programs that take their time.
+    this.#every(ASK_CLOCK, () => this.#askClock())
   }
 
   /** All rows were listed: a beat that is sent now is soon heard. */
@@ -62,9 +63,10 @@ export class Rhythm {
     this.#wake.abort()
   }
 
-  /** Ends; resolves when nothing of it is under way any more. */
+  /** Ends, with all that etcd is being asked; resolves when nothing of it is under way any more. */
   async end(): Promise<void> {
     this.#ending.abort()
+    this.#setup.etcd.close()
     await this.#running
   }
 
