@@ -6,8 +6,8 @@ import { BASE, type Base, baseFloor, formatBase, parseWindow } from '../../daemo
 import { loadServerKeys } from '../../daemon/server-keys'
 import { Fault } from '../../system/fault'
 import { checkClock } from '../../system/time'
+import { labelFault, membershipFault, noBase, skewFault } from './fit'
 import { lookAtFleet } from './gateways'
-import { readBase } from './join'
 import type { Place } from './place'
 
 /* The base of a fleet, set to now: repairs what a wrong clock did, and what an etcd that was set back has forgotten. */
@@ -29,7 +29,8 @@ export interface Floored {
 /**
  * Sets the base of the fleet to now, whatever it was: spent knocks and the floors of keys stay. By the latest of the clocks that agree, so that one
  * that is slow revives nothing.
- * @throws {Fault} where there is no fleet, the clock can't be true or differs from the other gateways', or somebody changes the base meanwhile
+ * @throws {Fault} where there is no fleet, this gateway has not joined it or does not fit to those that speak, the clock can't be true or differs from
+ * theirs, or somebody changes the base meanwhile
  */
 export async function floor(place: Place): Promise<Floored> {
   const { etcd, config, fleet } = place
@@ -38,16 +39,21 @@ export async function floor(place: Place): Promise<Floored> {
   const { base: found, gateways } = await lookAtFleet(place)
   const memory = await readMemory(config.ledger.path)
   // An etcd that was made anew has none: what this gateway remembers goes on.
-  const old = found || !memory ? readBase(found, fleet.prefix) : null
-  const others = gateways.flatMap(({ name, offset, said }) =>
-    offset === null || name === (memory?.gateway ?? fleet.gateway)
-      ? []
-      : { name, offset, synchronised: said?.synchronised ?? null },
+  const old = found?.base ?? null
+  if (found ? !old : !memory) throw noBase(found, fleet.prefix, memory !== null)
+  const speaking = gateways.filter(({ speaks }) => speaks)
+  // Where all are stopped, label and skew may be other ones from now on.
+  const unfit = speaking.length > 0 ? ((old && labelFault(old, config.server)) ?? skewFault(speaking, config.skew)) : null
+  const fault = membershipFault(memory, old) ?? unfit
+  if (!memory || fault) throw fault
+  const others = speaking.flatMap(({ name, offset, said }) =>
+    offset === null || name === memory.gateway ? [] : { name, offset, synchronised: said?.synchronised ?? null },
   )
   const latest = place.now() + latestOf(others, window)
   const base = raisedBase({
-    known: old ?? memory ?? { fleet: '' },
-    epochs: [old?.epoch ?? 0, memory?.epoch ?? 0],
+    known: memory,
+    // Nobody goes by a base that is no later than the one that they know.
+    epochs: [old?.epoch ?? 0, memory.epoch, ...gateways.map(({ said }) => said?.epoch ?? 0)],
     ...{ server: config.server, skew: config.skew, wall: latest },
   })
   const { held, done } = await etcd.transact({ ...raising(found?.value ?? null, base), else: [{ get: BASE }] })

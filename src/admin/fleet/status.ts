@@ -2,6 +2,7 @@ import { type EtcdStatus, Unavailable } from '../../daemon/fleet/etcd/etcd'
 import { healthFault } from '../../daemon/fleet/health'
 import { type FleetMemory, readMemory } from '../../daemon/fleet/memory'
 import { Fault, keepFault, listed } from '../../system/fault'
+import { labelFault, membershipFault, noBase, skewFault, UPDATE } from './fit'
 import { type Gateway, lookAtFleet, type Shared } from './gateways'
 import { etcdFault, type Place } from './place'
 import { ROOM } from './standing'
@@ -101,22 +102,17 @@ function wrongWithMember({ endpoint, status }: FleetStatus['members'][number]): 
   return faults
 }
 
-function wrongWithBase({ base }: Shared, memory: FleetMemory | null, { server, prefix, gateway }: Own): Fault[] {
-  if (!base) return [new Fault(`there is no fleet below "${prefix}"`, { hint: memory ? FORGOTTEN : BEGIN })]
-  if (!base.base) return [new Fault(`the base of the fleet below "${prefix}" cannot be read`, { hint: UPDATE })]
-  const faults: Fault[] = []
-  if (!memory) faults.push(new Fault('this gateway has not joined the fleet: its daemon does not start', { hint: JOIN }))
-  else if (memory.fleet !== base.base.fleet)
-    faults.push(new Fault(`this gateway has joined fleet ${memory.fleet}, and etcd has ${base.base.fleet}`, { hint: REJOIN }))
-  else if (memory.gateway !== gateway)
-    faults.push(
-      new Fault(`this gateway has joined as "${memory.gateway}", and its config says "${gateway}": its daemon does not start`, {
-        hint: RENAMED,
-      }),
-    )
-  if (base.base.server !== server)
-    faults.push(new Fault(`the fleet is of server "${base.base.server}", and this gateway of "${server}"`, { hint: LABEL }))
-  return faults
+function wrongWithBase({ base: found }: Shared, memory: FleetMemory | null, { server, prefix, gateway }: Own): Fault[] {
+  const base = found?.base
+  if (!base) return [noBase(found, prefix, memory !== null)]
+  const membership = membershipFault(memory, base)
+  const renamed =
+    memory && memory.gateway !== gateway
+      ? new Fault(`this gateway has joined as "${memory.gateway}", and its config says "${gateway}": its daemon does not start`, {
+          hint: RENAMED,
+        })
+      : null
+  return [membership ?? renamed, labelFault(base, server)].filter((fault) => fault !== null)
 }
 
 function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: Own): Fault[] {
@@ -130,8 +126,8 @@ function wrongWithGateway({ name, said, speaks, offset }: Gateway, { skew }: Own
   const faults: Fault[] = []
   if (said.restored)
     faults.push(new Fault(`gateway "${name}" opens nothing: it has found an etcd that knows less than before`, { hint: FLOOR }))
-  if (said.skew !== skew)
-    faults.push(new Fault(`gateway "${name}" has skew = ${said.skew}, and this one ${skew}`, { hint: SKEW }))
+  const odd = skewFault([{ name, said }], skew)
+  if (odd) faults.push(odd)
   if (offset !== null && Math.abs(offset) > CLOCK)
     faults.push(
       new Fault(`the clock of gateway "${name}" and this one differ by ${(Math.abs(offset) / 1_000).toFixed(1)} s`, {
@@ -155,15 +151,7 @@ export const formatOffset = (milliseconds: number): string =>
 
 const LEADER =
   'look whether a majority of the members runs, and whether they reach each other: "etcdctl endpoint status --cluster"'
-const BEGIN = 'run "knockturn fleet init", on one gateway'
-const FORGOTTEN = 'etcd was made anew: run "knockturn fleet floor"'
-const JOIN = 'run "knockturn fleet join"'
-const REJOIN =
-  'set the prefix of its own fleet in [ledger]; or stop the daemon, run "knockturn fleet leave" and then "knockturn fleet join"'
 const RENAMED = 'set gateway in [ledger] to that name, or run "knockturn fleet leave" and then "knockturn fleet join"'
-const LABEL = 'a fleet has one label: set the same server = "…" in each config, or another prefix in [ledger]'
-const UPDATE = 'use the latest version of Knockturn among the gateways'
 const FLOOR = 'look whether the clocks are kept: then a gateway repairs that by itself, or "knockturn fleet floor" does'
-const SKEW = 'set the same skew in each config, and restart the daemons'
 const CLOCKS = 'run "timedatectl set-ntp true" there, or install chrony (Debian: apt-get install chrony)'
 const KEYS = 'spread the same key files to all gateways: see docs/fleet.md, "The same keys everywhere"'

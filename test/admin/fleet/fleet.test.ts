@@ -90,8 +90,8 @@ describe('fleet join', () => {
       (etcd: Twin) => set(etcd, BASE, '{}'),
       /^the base of the fleet below "knockturn\/" cannot be read$/,
     ],
-    ['the label is another', { server: 'other' }, null, /^the fleet is of server "gate.example", and \S+ of "other"$/],
-    ['the skew is another', { skew: 2 }, null, /^gateway "gw1" has skew = 1, and \S+ 2$/],
+    ['the label is another', { server: 'other' }, null, /^the fleet is of server "gate.example", and this gateway of "other"$/],
+    ['the skew is another', { skew: 2 }, null, /^gateway "gw1" has skew = 1, and this one 2$/],
   ] as const)('is refused where %s', async (_, more, begin, message) => {
     if (begin) begin(first.etcd)
     else await init(first).then(() => speak(first.etcd, 'gw1'))
@@ -195,6 +195,40 @@ describe('fleet floor', () => {
     const anew = { ...first, etcd: new Twin() }
     expect(await floor(anew)).toMatchObject({ was: null, is: NOW / 1_000 })
     expect(baseOf(anew.etcd)).toMatchObject({ fleet: memory?.fleet, epoch: 7 })
+  })
+
+  it('goes beyond every base that a gateway knows: none goes by an earlier one', async () => {
+    speak(first.etcd, 'gw2', { epoch: 9 })
+    await floor(first)
+    expect(baseOf(first.etcd).epoch).toBe(10)
+  })
+
+  it.each([
+    ['has not joined', { gateway: 'gw9' }, /^this gateway has not joined the fleet/],
+    ['has joined another', {}, /^this gateway has joined fleet [0-9a-f]{16}, and etcd has 0{16}$/],
+  ] as const)('is refused by a gateway that %s', async (_, more, message) => {
+    const place = 'gateway' in more ? await another(more) : first
+    if (place === first) set(first.etcd, BASE, formatBase({ ...baseOf(first.etcd), fleet: '0'.repeat(16) }))
+    const before = rowsOf(first.etcd)
+    await expect(floor(place)).rejects.toThrow(message)
+    expect(rowsOf(first.etcd)).toEqual(before)
+  })
+
+  it.each([
+    ['label', { server: 'other' }, /^the fleet is of server "gate.example", and this gateway of "other"$/],
+    ['skew', { skew: 2 }, /^gateway "gw2" has skew = 1, and this one 2$/],
+  ] as const)('takes another %s over where no gateway speaks, and is refused where one does', async (_, config, message) => {
+    const changed = { ...first, config: { ...first.config, ...config } }
+    speak(first.etcd, 'gw2')
+    changed.wait = async () => {
+      speak(first.etcd, 'gw2', { beat: 8 })
+      await new Promise(setImmediate)
+    }
+    const before = rowsOf(first.etcd)[BASE]
+    await expect(floor(changed)).rejects.toThrow(message)
+    expect(rowsOf(first.etcd)[BASE]).toBe(before)
+    await floor({ ...changed, wait: first.wait })
+    expect(baseOf(first.etcd)).toMatchObject({ epoch: 2, server: changed.config.server, ahead: changed.config.skew + 1 })
   })
 
   it('is refused where there is no fleet, and none is remembered', async () => {
