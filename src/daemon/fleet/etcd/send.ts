@@ -1,5 +1,6 @@
 import http from 'node:http'
 import https from 'node:https'
+import type { Socket } from 'node:net'
 import { errorCode, printable, reason } from '../../../system/fault'
 import { type Trouble, Unavailable } from './etcd'
 
@@ -80,7 +81,8 @@ export function send(
       fail(new Broken(`${endpoint}: ${message}`, trouble, isUnknown, request.reusedSocket))
     const onAbort = () => broken('no answer in time', 'timeout')
     request.on('socket', (socket) => {
-      if (request.reusedSocket) isSent = true
+      // One that another call has let go of is open, too, where this one has waited for it.
+      if (request.reusedSocket || !isOpening(socket, isTls)) isSent = true
       // Until then nothing of the request has left.
       else socket.once(isTls ? 'secureConnect' : 'connect', () => (isSent = true))
     })
@@ -117,6 +119,9 @@ export function send(
     request.end(body)
   })
 }
+
+const isOpening = (socket: Socket, isTls: boolean): boolean =>
+  isTls ? 'secureConnecting' in socket && socket.secureConnecting === true : socket.connecting
 
 /** What a server's TLS says of a client's certificate, before it reads anything of the request: with TLS 1.3 only when that is on its way. */
 const REFUSED = /^ERR_SSL_.*ALERT_.*(CERTIFICATE|UNKNOWN_CA|ACCESS_DENIED)/
