@@ -38,8 +38,8 @@ export interface Attempt {
 }
 
 /**
- * What the answer to a claim means. `claimed`: the row was put by it; `own`: by the same attempt before, whose answer was lost; `floorless`: the key's
- * floor is to be put first; `rebased`: etcd has another base than is known here; `forgotten`: it was restored, as this gateway's own row says;
+ * What the answer to a claim means. `claimed`: the row was put by it; `own`: by the same attempt before, whose answer was lost; `floorless`: the key had no
+ * floor, and has one now; `rebased`: etcd has another base than is known here; `forgotten`: it was restored, as this gateway's own row says;
  * `strange`: nothing that was read explains the answer.
  */
 export type Verdict =
@@ -63,7 +63,8 @@ export const isBelowBase = ({ key, window }: Pick<Knock, 'key' | 'window'>, { ba
 
 /**
  * Asks to have a knock spent: its row put where there is none, its key not revoked, base and own row as they are known here, and the window not below the floor;
- * and the floor raised, with what lies below it forgotten. What stands in the way is read in the same moment.
+ * and the floor raised, with what lies below it forgotten. Else what stands in the way is read; and a key that has no floor, as each at first, is given
+ * one. Where the knock raises none that is the lowest there is, so that a base by a wrong clock can be mended: each claim asks for the base besides.
  * @param skew windows
  */
 export function claimOf({ knock, fingerprint, spent, raises }: Attempt, ground: Ground, skew: number): Transaction {
@@ -82,6 +83,15 @@ export function claimOf({ knock, fingerprint, spent, raises }: Attempt, ground: 
     ],
     else: [],
   }
+  const lowest = formatWindow(raises ? baseFloor(ground.base, key.period) : 0)
+  const firstFloor: Transaction = {
+    if: [
+      { row: floor, is: 'absent' },
+      { row: BASE, is: 'equal', value: ground.value },
+    ],
+    do: [{ put: floor, value: lowest }],
+    else: [],
+  }
   return {
     if: [
       { row, is: 'absent' },
@@ -92,7 +102,7 @@ export function claimOf({ knock, fingerprint, spent, raises }: Attempt, ground: 
       { row: floor, is: 'below', value: formatWindow(window + 1) },
     ],
     do: [{ put: row, value: formatSpent(spent) }, ...(raises ? [raise] : [])],
-    else: [{ get: row }, { get: revoked }, { get: floor }, { get: BASE }, { get: own }],
+    else: [{ get: row }, { get: revoked }, { get: floor }, { get: BASE }, { get: own }, firstFloor],
   }
 }
 
@@ -112,22 +122,6 @@ export function judge({ held, done }: Outcome, { knock, spent }: Attempt, ground
   if (floor === undefined) return { is: 'floorless' }
   const window = parseWindow(floor)
   return window !== null && window > knock.window ? { is: 'stale', floor: window } : { is: 'strange' }
-}
-
-/**
- * Puts the floor of a key that has none, as every key at first. A knock that raises no floor puts the lowest one, so that a base by a wrong clock can
- * be mended: each claim asks for the base besides.
- */
-export function floorOf({ knock, fingerprint, raises }: Attempt, ground: Ground): Transaction {
-  const row = floorRow(fingerprint, knock.key.period)
-  return {
-    if: [
-      { row, is: 'absent' },
-      { row: BASE, is: 'equal', value: ground.value },
-    ],
-    do: [{ put: row, value: formatWindow(raises ? baseFloor(ground.base, knock.key.period) : 0) }],
-    else: [],
-  }
 }
 
 /** Until when what a knock asks would be open at most: see {@link Spent}. @param wall Unix milliseconds */

@@ -4,7 +4,7 @@ import type { Knock } from '../../gate/knock'
 import type { Claim, Ledger, OneTimeRule, Unclaimed } from '../../gate/ledger'
 import { reason } from '../../system/fault'
 import { Burning } from './burning'
-import { type Attempt, claimOf, floorOf, type Ground, isBelowBase, judge, untilOf, type Verdict } from './claim'
+import { type Attempt, claimOf, type Ground, isBelowBase, judge, untilOf, type Verdict } from './claim'
 import { type Etcd, Unavailable } from './etcd/etcd'
 import type { Link } from './link'
 import { baseFloor, sourceCode } from './rows'
@@ -15,7 +15,7 @@ export const GRACE = 5_000
 export const MARGIN = 2_000
 /** Claims that may wait for etcd at a time: a second's worth of what it can do. More would be answered when nobody waits any more. */
 export const MAX_CLAIMS = 1_024
-/** How often a claim is asked again because its key had no floor: it has one then, unless somebody removes it. */
+/** How often a claim is asked, where its key had no floor at first: it has one then, unless somebody removes it. */
 const ROUNDS = 2
 
 /** What a fleet's ledger works with. */
@@ -136,22 +136,17 @@ export class FleetLedger implements OneTimeRule {
     return acceptedWindows(at.wall + this.#link.ahead(at) + MARGIN, key.period, this.#setup.skew).last >= window
   }
 
-  /** @throws {Unavailable} */
+  /** @throws {Unavailable} etcd can't be asked, or does not answer in time */
   async #ask(attempt: Attempt, ground: Ground): Promise<Answer> {
     const began = this.#setup.now().steady
-    const transact = async (transaction: ReturnType<typeof claimOf>) => {
+    for (let round = 0; round < ROUNDS; round++) {
       const timeout = this.#setup.timeout - (this.#setup.now().steady - began)
       if (timeout <= 0) throw new Unavailable('etcd took too long to answer', 'timeout', false)
       const mark = this.#link.mark()
-      const outcome = await this.#etcd.transact(transaction, { timeout })
-      return this.#link.believes(mark, outcome.header) ? outcome : null
-    }
-    for (let round = 0; round < ROUNDS; round++) {
-      const outcome = await transact(claimOf(attempt, ground, this.#setup.skew))
-      if (!outcome) return { is: 'doubted' }
+      const outcome = await this.#etcd.transact(claimOf(attempt, ground, this.#setup.skew), { timeout })
+      if (!this.#link.believes(mark, outcome.header)) return { is: 'doubted' }
       const verdict = judge(outcome, attempt, ground)
       if (verdict.is !== 'floorless') return verdict
-      if (!(await transact(floorOf(attempt, ground)))) return { is: 'doubted' }
     }
     return { is: 'strange' }
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest'
-import { type Attempt, claimOf, floorOf, type Ground, isBelowBase, judge, untilOf } from '../../../src/daemon/fleet/claim'
+import { type Attempt, claimOf, type Ground, isBelowBase, judge, untilOf } from '../../../src/daemon/fleet/claim'
 import type { Condition } from '../../../src/daemon/fleet/etcd/etcd'
 import {
   BASE,
@@ -205,27 +205,28 @@ describe('what stands in the way of a claim', () => {
 })
 
 describe('the floor of a key that has none', () => {
+  const floorless = async (base = OLD_BASE) => {
+    const twin = new Twin()
+    await twin.transact(foundation(base))
+    return twin
+  }
+
   it.each([
     ['the base’s', true, formatWindow(WINDOW - 998)],
     ['none, for what raises none', false, formatWindow(0)],
-  ])('is %s', async (_, raises, value) => {
-    const twin = new Twin()
-    await twin.transact(foundation())
-    await twin.transact(floorOf(attemptOf({}, 'mine', raises), GROUND))
-    expect(rowsOf(twin, 'floor')).toMatchObject([{ value }])
-  })
-
-  it('is left as it is where there is one by now', async () => {
-    const twin = await etcd(WINDOW)
-    await twin.transact(floorOf(attemptOf(), GROUND))
-    expect(rowsOf(twin, 'floor')).toMatchObject([{ value: formatWindow(WINDOW) }])
+  ])('is %s, and the claim is to be asked again', async (_, raises, value) => {
+    const twin = await floorless()
+    const attempt = attemptOf({}, 'mine', raises)
+    expect([await ask(twin, attempt), rowsOf(twin, 'floor'), await ask(twin, attempt)]).toMatchObject([
+      { is: 'floorless' },
+      [{ value }],
+      { is: 'claimed' },
+    ])
   })
 
   it('is not put under another base', async () => {
-    const twin = new Twin()
-    await twin.transact(foundation({ ...OLD_BASE, epoch: 2 }))
-    await twin.transact(floorOf(attemptOf(), GROUND))
-    expect(rowsOf(twin, 'floor')).toEqual([])
+    const twin = await floorless({ ...OLD_BASE, epoch: 2 })
+    expect([await ask(twin), rowsOf(twin, 'floor')]).toEqual([{ is: 'rebased' }, []])
   })
 })
 

@@ -68,7 +68,7 @@ describe('what the link knows', () => {
     expect(await again.claim(knock({ v: 'next' }), KEY)).toEqual(UNAVAILABLE)
   })
 
-  it('that etcd has forgotten something is believed of the answer to a floor as well', async () => {
+  it('that etcd has forgotten something is heeded at the second answer as well', async () => {
     const [one] = await pair()
     const believes = one.link.believes.bind(one.link)
     let asked = 0

@@ -16,10 +16,12 @@ export class Gateway<Asked extends Etcd> {
   readonly link: PlainLink
   readonly warnings: string[] = []
   readonly #skew: number
+  readonly #timeout: number
   readonly #began = performance.now()
   ledger: FleetLedger
 
-  constructor(etcd: Asked, name = 'gw1', { skew, base }: Beginning = { skew: 1, base: null }) {
+  constructor(etcd: Asked, name = 'gw1', { skew, base }: Beginning = { skew: 1, base: null }, timeout = 5_000) {
+    this.#timeout = timeout
     this.etcd = etcd
     this.#skew = skew
     this.link = new PlainLink(name, base === null ? OLD_BASE : { ...OLD_BASE, seconds: base * 30, ahead: skew + 1 })
@@ -34,7 +36,7 @@ export class Gateway<Asked extends Etcd> {
   /** Begins anew from what is on the disk: what went on in an earlier life has no end. */
   start(): FleetLedger {
     this.ledger = new FleetLedger(this.disk.start(this.#skew), this.etcd, this.link, {
-      ...{ skew: this.#skew, timeout: 5_000, now: () => this.now },
+      ...{ skew: this.#skew, timeout: this.#timeout, now: () => this.now },
       warn: (message) => this.warnings.push(message),
     })
     return this.ledger
