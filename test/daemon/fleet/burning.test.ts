@@ -47,6 +47,17 @@ describe('a knock that is to be dead', () => {
     expect([queue.take(at(60_000)), queue.next(), queue.size]).toEqual([[], null, 1])
   })
 
+  it('is let go of when the answer comes, where it is over meanwhile', () => {
+    const queue = new BurnQueue(1)
+    queue.add(attemptOf(), 0, at(0))
+    const [waiting] = queue.take(at(0))
+    queue.take(at(100_000))
+    const size = queue.size
+    if (waiting) queue.told(waiting, false, at(100_000))
+    queue.take(at(200_000))
+    expect([size, queue.size]).toEqual([1, 0])
+  })
+
   // With a skew of 1, window W is accepted until the end of W + 1, which is 45 s from the middle of W.
   it.each([
     [74_999, 1],

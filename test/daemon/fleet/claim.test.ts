@@ -198,6 +198,13 @@ describe('what stands in the way of a claim', () => {
     expect(await ask(twin)).toEqual({ is: 'strange' })
   })
 
+  it('is no floor that it is not below: then nobody knows', () => {
+    const header = { cluster: '', revision: 1, term: 1 }
+    const row = (value: string) => ({ rows: [{ row: '', value, created: 2, modified: 2, lease: null }] })
+    const done = [{ rows: [] }, { rows: [] }, row(formatWindow(WINDOW)), row(GROUND.value), row('lives'), { rows: [] }]
+    expect(judge({ header, held: false, done }, attemptOf(), GROUND)).toEqual({ is: 'strange' })
+  })
+
   it('is nothing that was read: then nobody knows', () => {
     const header = { cluster: '', revision: 1, term: 1 }
     expect(judge({ header, held: false, done: [] }, attemptOf(), GROUND)).toEqual({ is: 'forgotten' })

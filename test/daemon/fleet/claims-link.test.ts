@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { GRACE, MARGIN } from '../../../src/daemon/fleet/claims'
 import { BASE, floorRow, formatBase, formatWindow, gatewayRow } from '../../../src/daemon/fleet/rows'
+import { freshBase } from '../../../src/gate/ledger'
 import { ANOTHER, KEY, knock } from '../../gate/disk'
 import { OTHER, WINDOW } from '../../gate/listener/ear'
 import { claim, outcomeOf, pair, pass, put, rowOf, UNAVAILABLE } from './gateway'
@@ -90,6 +91,20 @@ describe('what the link knows', () => {
     const [one] = await pair()
     one.link.know({ ...OLD_BASE, seconds: WINDOW * 30, ahead: 1 })
     expect([await claim(one), one.etcd.asked.length]).toEqual([{ outcome: 'stale' }, 0])
+  })
+
+  it('of the base and what the file knows are both said to be in the way: the later one', async () => {
+    const [one] = await pair()
+    one.disk.records = [freshBase((WINDOW + 5) * 30_000, 1)]
+    one.start()
+    one.link.know({ ...OLD_BASE, seconds: WINDOW * 30, ahead: 3 })
+    const { wall } = one.now
+    const file = one.ledger.opensAt(KEY, 30, wall)
+    one.link.know({ ...OLD_BASE, seconds: WINDOW * 30, ahead: 10 })
+    expect([file, one.ledger.opensAt(KEY, 30, wall)]).toEqual([
+      { base: (WINDOW + 7) * 30_000, own: null },
+      { base: (WINDOW + 10) * 30_000, own: null },
+    ])
   })
 
   it('of a base that is raised while a knock waits to be dead has it forgotten', async () => {

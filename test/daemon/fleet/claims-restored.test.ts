@@ -37,11 +37,11 @@ describe('a knock that was spent', () => {
   it('is dead in an etcd that was restored and has a later base, where new ones are spent again', async () => {
     const { fleet: all, first, second } = await fleet()
     const snapshot = all.store.snapshot()
-    await all.pass()
+    await all.pass(200)
     const window = Math.floor(all.wall / 30_000)
     await first()
     all.store.restore(snapshot)
-    await all.pass(60)
+    await all.pass(50)
     expect([await second({ window, source: OTHER }), await second(), await first({ v: 'b' })]).toEqual([
       'stale',
       'spent',

@@ -1,9 +1,10 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
 import { MAX_CLAIMS } from '../../../src/daemon/fleet/claims'
-import { parseSpent } from '../../../src/daemon/fleet/rows'
-import { ANOTHER } from '../../gate/disk'
+import { BASE, floorRow, formatBase, formatWindow, parseSpent } from '../../../src/daemon/fleet/rows'
+import { ANOTHER, KEY } from '../../gate/disk'
 import { OTHER } from '../../gate/listener/ear'
-import { claim, outcomeOf, pair, pass, rowOf, UNAVAILABLE } from './gateway'
+import { claim, outcomeOf, pair, pass, put, rowOf, UNAVAILABLE } from './gateway'
+import { OLD_BASE } from './plain-link'
 
 beforeEach(() => void vi.useFakeTimers())
 afterEach(() => void vi.useRealTimers())
@@ -64,6 +65,27 @@ describe('an answer that is lost', () => {
     const [one] = await pair()
     one.etcd.plan('lost after')
     expect(await claim(one, {}, ANOTHER)).toEqual(UNAVAILABLE)
+  })
+
+  it('is asked again while what etcd says makes no sense', async () => {
+    const [one, two] = await pair()
+    await put(one, floorRow(KEY, 30), 'g')
+    const claimed = await claim(one)
+    await pass(2_000)
+    const waiting = one.ledger.burning
+    await put(one, floorRow(KEY, 30), formatWindow(0))
+    await pass(5_000)
+    expect([claimed, waiting, one.ledger.burning, await outcomeOf(two)]).toEqual([UNAVAILABLE, 1, 0, 'retransmitted'])
+  })
+
+  it('has the link look where it is asked again under another base', async () => {
+    const [one] = await pair()
+    one.etcd.plan('lost before')
+    const claimed = claim(one)
+    await put(one, BASE, formatBase({ ...OLD_BASE, epoch: 2 }))
+    expect([await claimed, one.link.looks]).toEqual([UNAVAILABLE, 0])
+    await pass(100)
+    expect([one.link.looks, one.ledger.burning]).toEqual([1, 1])
   })
 
   it('is asked for no longer than a window after every gateway has let go of it', async () => {
