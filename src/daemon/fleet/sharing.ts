@@ -196,10 +196,7 @@ export class Sharing implements SharedRows {
   }
 
   put(row: Row): void {
-    const kind = readShared(row.row)?.kind
-    if (kind === 'revoked') this.#revocations.put(row)
-    // What was opened by an earlier base is to be written by this one.
-    else if (kind === 'base') for (const entry of this.#setup.leases.all()) if (this.#own.has(entry)) this.#write(rowOf(entry))
+    if (readShared(row.row)?.kind === 'revoked') this.#revocations.put(row)
     if (!isEntry(row)) return
     const said = this.#rows.read(row.row)
     if (!this.#rows.set(row)) {

@@ -86,4 +86,9 @@ it.each(Array.from({ length: 60 }, (_, i) => i + 1))('in the order of seed %i', 
   // A row may outlive its lease where a leader was elected: its etcd lease has begun anew.
   expect([open, story]).toEqual([fleet.all.map(() => openAt(first)), story])
   expect(rows).toEqual(expect.arrayContaining(openAt(first)))
+  for (const address of ADDRESSES) await fleet.all[seed % 3].world.daemon.closeNamed({ address })
+  await fleet.settled()
+  // What is about to end does so by itself.
+  const long = (fellow: Fellow) => leasesOf(fellow).filter((lease) => fellow.world.leases.left(lease, fellow.world.now) > 2_000)
+  expect([fleet.all.map(long), story]).toEqual([[[], [], []], story])
 })

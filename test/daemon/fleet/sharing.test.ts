@@ -100,6 +100,14 @@ describe('a lease', () => {
     expect([one, other].flatMap((fellow) => fellow.said('expired')).length).toBe(2)
   })
 
+  it('whose row goes within two seconds of its end has ended by itself', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    await fleet.knock(one)
+    await fleet.pass(59_000)
+    await fleet.remove(ROW)
+    expect([isOpen(one, other), other.said('closed for the fleet')]).toEqual([[true, true], []])
+  })
+
   it('until closed is until closed at all, by a row that etcd does not end', async () => {
     const [one, other, fleet] = await Fellows.two(rich)
     await fleet.knock(one, { seconds: 0 })
@@ -180,6 +188,16 @@ describe('the end of a lease that was taken over', () => {
     expect([before, isOpen(one)]).toEqual([[true], [false]])
   })
 
+  it('is no later for it that etcd says more is left', async () => {
+    const [one, , fleet] = await Fellows.two()
+    one.world.wall -= 20_000
+    const { row, value } = rowOf(10, one.world.wall + 20_000)
+    await fleet.write(row, value, fleet.store.grant(60))
+    const before = isOpen(one)
+    await fleet.pass(10_500)
+    expect([before, isOpen(one)]).toEqual([[true], [false]])
+  })
+
   it('waits until it is known what etcd says is left', async () => {
     const [one, other, fleet] = await Fellows.two()
     other.twin.plan('timeout', 'no-quorum')
@@ -206,7 +224,7 @@ describe('the end of a lease that was taken over', () => {
     // The row is there still, and nobody opens by it.
     expect([isOpen(one, other), fleet.rows()]).toEqual([[false, false], [ROW]])
     await other.follow()
-    await fleet.pass(5_000)
+    await fleet.settled()
     expect([isOpen(one, other), leasesOf(other)]).toEqual([[false, false], []])
   })
 
@@ -239,6 +257,8 @@ describe('the end of a lease that was taken over', () => {
     await other.world.setKeys([serverKey(1, {}, { expires: other.world.wall + 20_000 })])
     await fleet.knock(one, { seconds: 60 })
     const before = isOpen(one, other)
+    // Also by the kernel's clock, whose daemon may be gone by then.
+    expect(untils(other)).toEqual([[Math.floor((other.world.wall + 20_000) / 1000)]])
     await fleet.pass(20_500)
     expect([before, isOpen(one, other)]).toEqual([
       [true, true],
@@ -454,10 +474,75 @@ describe('a look at all rows', () => {
     one.twin.cut()
     one.twin.isSilent = false
     await one.follow()
-    const before = isOpen(one, other)
+    // Nobody else is there who would take the row away again.
+    await other.end()
+    const before = isOpen(one)
     one.twin.release()
     await fleet.pass(2_000)
-    expect([before, isOpen(one, other), fleet.rows()]).toEqual([[true, false], [false, false], []])
+    expect([before, isOpen(one), fleet.rows()]).toEqual([[true], [false], []])
+  })
+
+  it('waits for an answer that is under way, and closes where none comes', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    one.twin.isSilent = true
+    one.twin.plan(null, 'held')
+    await fleet.knock(one, { seconds: 600 })
+    one.twin.held[0].perform()
+    await fleet.settled()
+    await ordered(other)
+    await fleet.settled()
+    await other.end()
+    one.twin.cut()
+    one.twin.isSilent = false
+    await one.follow()
+    const before = isOpen(one)
+    one.twin.held[0].giveUp()
+    await fleet.pass(2_000)
+    expect([before, isOpen(one), fleet.rows()]).toEqual([[true], [false], []])
+  })
+
+  it('closes what was written at a second try, and is gone again', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    one.twin.isSilent = true
+    one.twin.plan(null, 'twice')
+    await fleet.knock(one, { seconds: 600 })
+    await ordered(other)
+    await fleet.settled()
+    await other.end()
+    one.twin.cut()
+    one.twin.isSilent = false
+    await one.follow()
+    await fleet.pass(2_000)
+    expect([isOpen(one), fleet.rows()]).toEqual([[false], []])
+  })
+
+  it('closes what was closed meanwhile and opened anew for a shorter time, and opens that', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    await fleet.knock(one, { seconds: 600 })
+    other.cutOff()
+    await ordered(one)
+    await fleet.knock(one, { seconds: 20 })
+    await other.back()
+    await fleet.settled()
+    expect(untils(other)).toEqual(untils(one))
+    await fleet.pass(21_500)
+    expect(isOpen(one, other)).toEqual([false, false])
+  })
+
+  it('remembers what was closed meanwhile, also where it was never open here', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    other.refusal = 'the clocks differ'
+    await fleet.knock(one, { seconds: 600 })
+    const { value = '' } = rowIn(fleet) ?? {}
+    other.cutOff()
+    await ordered(one)
+    await fleet.settled()
+    await one.end()
+    await other.back()
+    other.refusal = null
+    await fleet.write(ROW, value)
+    await fleet.pass(2_000)
+    expect([isOpen(other), fleet.rows()]).toEqual([[false], []])
   })
 
   it('of an etcd that is brand-new closes all that was shared', async () => {
@@ -472,8 +557,10 @@ describe('a look at all rows', () => {
   it('does not close what nobody else can have', async () => {
     const [one, , fleet] = await Fellows.two()
     await fleet.knock(one, { once: true })
+    await fleet.knock(one, {}, '127.0.0.1')
     await one.follow()
-    expect(isOpen(one)).toEqual([true])
+    await fleet.settled()
+    expect(leasesOf(one).length).toBe(2)
   })
 })
 
@@ -548,6 +635,48 @@ describe('what can’t be written', () => {
     expect([isOpen(one, other), fleet.rows()]).toEqual([[false, false], []])
   })
 
+  it('because somebody else was first writes over nobody', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    one.twin.plan(null, 'held')
+    await fleet.knock(one, { seconds: 60 })
+    await fleet.knock(other, { seconds: 600 })
+    one.twin.release()
+    await fleet.pass(2_000)
+    expect([untils(one), other.said('closed for the fleet')]).toEqual([untils(other), []])
+    expect((untils(one)[0][0] ?? 0) - one.world.wall / 1000).toBeGreaterThan(590)
+  })
+
+  it('before it is made longer is written as it is then, and etcd keeps it as long', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    one.twin.plan('held')
+    await fleet.knock(one, { seconds: 10 })
+    await fleet.knock(one, { seconds: 60 })
+    one.twin.release()
+    await fleet.pass(20_000)
+    expect([isOpen(one, other), fleet.rows(), one.said('internal error, please report')]).toEqual([[true, true], [ROW], []])
+  })
+
+  it('before it is closed is not written', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    one.twin.plan('held')
+    await fleet.knock(one)
+    await ordered(one)
+    one.twin.release()
+    await fleet.pass(1_000)
+    expect([isOpen(one, other), one.said('internal error, please report')]).toEqual([[false, false], []])
+    expect(one.twin.asked).toEqual([])
+  })
+
+  it('for all that is known, and is closed here, is taken away, also before the watch tells of it', async () => {
+    const [one, , fleet] = await Fellows.two()
+    one.twin.isSilent = true
+    one.twin.plan(null, 'lost after')
+    await fleet.knock(one)
+    await ordered(one)
+    await fleet.settled()
+    expect(fleet.rows()).toEqual([])
+  })
+
   it('is said once, and not each time that it fails', async () => {
     const [one, , fleet] = await Fellows.two()
     one.cutOff()
@@ -591,6 +720,14 @@ describe('a key', () => {
     expect(one.said('a key was revoked for the fleet')).toMatchObject([{ key: 'user1' }])
     await fleet.knock(one, { seconds: 600 })
     expect([isOpen(one), one.said('refused')]).toMatchObject([[false], [{ refusal: 'revoked' }]])
+  })
+
+  it('that is revoked at one gateway ends at once elsewhere also what has no row', async () => {
+    const [one, other, fleet] = await Fellows.two()
+    await fleet.knock(one, { once: true })
+    await other.world.setKeys([revoked()])
+    await fleet.settled()
+    expect(isOpen(one)).toEqual([false])
   })
 
   it('that was revoked before its gateway started is told by it', async () => {
