@@ -56,7 +56,7 @@ async function run(seed: number) {
     fellow.twin.trouble = null
     // What is planned for requests that have not come.
     for (let request = 0; request < 2 * STEPS; request++) await fellow.twin.left('0').catch(() => {})
-    if (off.has(fellow)) await back(fellow)
+    await back(fellow)
   }
   await fleet.pass(CALM)
   check()
