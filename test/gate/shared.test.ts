@@ -63,7 +63,11 @@ describe('what is taken over', () => {
     const leases = new Leases()
     const adopted = leases.adopt(lease(), 20_000, at())
     expect(adopted).toEqual(lease())
-    expect([leases.left(adopted as Lease, at()), leases.all(), said(leases)]).toEqual([20_000, [lease()], [`abcdef01 ${NOW + 60} wanted`]])
+    expect([leases.left(adopted as Lease, at()), leases.all(), said(leases)]).toEqual([
+      20_000,
+      [lease()],
+      [`abcdef01 ${NOW + 60} wanted`],
+    ])
     leases.expire(
       () => true,
       () => false,
