@@ -21,6 +21,7 @@ describe('a transaction', () => {
         { row: 'a', is: 'equal', value: 'x' },
         { row: 'a', is: 'below', value: 'y' },
         { row: 'a', is: 'modified', revision: 9 },
+        { row: 'a', is: 'since', revision: 9 },
       ],
       do: [{ put: 'ü', value: '', lease: '17' }],
       else: [
@@ -44,6 +45,7 @@ describe('a transaction', () => {
             { key: a, target: 'VALUE', result: 'EQUAL', value: btoa('x') },
             { key: a, target: 'VALUE', result: 'LESS', value: btoa('y') },
             { key: a, target: 'MOD', result: 'EQUAL', mod_revision: '9' },
+            { key: a, target: 'MOD', result: 'GREATER', mod_revision: '8' },
           ],
           success: [{ request_put: { key: Buffer.from('p/ü').toString('base64'), value: '', lease: '17' } }],
           failure: [
@@ -346,6 +348,18 @@ describe('members are asked in turn', () => {
     expect(failures.filter((failure) => failure?.isUnknown).length).toBeLessThanOrEqual(64 * 6)
     expect(warned).not.toHaveBeenCalled()
     expect((await failureOf(transact(etcd)))?.message).not.toContain('more than')
+  })
+
+  it('one that has waited for a connection of others, and may have been done when that breaks', async () => {
+    const waiting: (() => void)[] = []
+    const member = await FakeMember.start((asked, response, socket) => {
+      if (member.asked.length > 64) return void member.end()
+      waiting.push(() => DONE(asked, response, socket))
+      if (waiting.length === 64) for (const answer of waiting) answer()
+    })
+    const etcd = await open([member], { timeout: 2_000 })
+    const failures = await Promise.all(Array.from({ length: 65 }, () => failureOf(transact(etcd))))
+    expect(failures.filter((failure) => failure !== null)).toMatchObject([{ isUnknown: true }])
   })
 
   it('none any more when the client is closed', async () => {
