@@ -24,7 +24,11 @@ export interface FloorAhead {
 }
 
 /** Every floor that is ahead of the clock. @param wall Unix milliseconds */
-export function floorsAhead(ledger: Pick<OneTimeRule, 'opensAt'>, keys: Iterable<ServerKey>, wall: number): FloorAhead[] {
+export function floorsAhead(
+  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
+  keys: Iterable<ServerKey>,
+  wall: number,
+): FloorAhead[] {
   const floors: FloorAhead[] = []
   let all = 0
   for (const key of keys) {
@@ -34,7 +38,7 @@ export function floorsAhead(ledger: Pick<OneTimeRule, 'opensAt'>, keys: Iterable
     if (own !== null && !isOver(key, wall))
       floors.push({ key, isFar: own - wall > FAR, until: own, message: ownAhead(own, base) })
   }
-  if (all > 0) floors.push({ key: null, isFar: all - wall > FAR, until: all, message: baseAhead(all, wall) })
+  if (all > 0) floors.push({ key: null, isFar: all - wall > FAR, until: all, message: baseAhead(all, wall, ledger.remedy) })
   return floors
 }
 
@@ -45,7 +49,7 @@ export function floorsAhead(ledger: Pick<OneTimeRule, 'opensAt'>, keys: Iterable
  * @param wall Unix milliseconds
  */
 export function warnOfFloors(
-  ledger: Pick<OneTimeRule, 'opensAt'>,
+  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
   keys: Iterable<ServerKey>,
   isToldOfMinute: boolean,
   log: Logger,
@@ -67,13 +71,13 @@ export function warnOfFloors(
 
 /** Why a key opens nothing right now: the floor that is ahead for longest. @returns undefined where none is */
 export function whyAhead(
-  ledger: Pick<OneTimeRule, 'opensAt'>,
+  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
   { fingerprint, key }: ServerKey,
   wall: number,
 ): string | undefined {
   const { base, own } = ledger.opensAt(fingerprint, key.period, wall)
   if (own !== null && own > (base ?? 0)) return ownAhead(own, base)
-  return base === null ? undefined : baseAhead(base, wall)
+  return base === null ? undefined : baseAhead(base, wall, ledger.remedy)
 }
 
 /**
@@ -81,12 +85,17 @@ export function whyAhead(
  * @param jump milliseconds, below zero back
  * @param wall Unix milliseconds, after it
  */
-export function clockJumped(jump: number, ledger: Pick<OneTimeRule, 'opensAt'>, keys: Iterable<ServerKey>, wall: number): string {
+export function clockJumped(
+  jump: number,
+  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
+  keys: Iterable<ServerKey>,
+  wall: number,
+): string {
   const opens = [...keys].map(({ key, fingerprint }) => ledger.opensAt(fingerprint, key.period, wall))
   const base = opens.reduce((last, { base }) => Math.max(last, base ?? 0), 0)
   const own = opens.reduce((last, { own }) => Math.max(last, own ?? 0), 0)
   const next = [
-    ...(base > 0 ? [baseAhead(base, wall)] : []),
+    ...(base > 0 ? [baseAhead(base, wall, ledger.remedy)] : []),
     ...(own > base ? [`keys whose floor is ahead of it open nothing before ${isoTime(own)}`] : []),
     ...(base + own === 0 && jump > 0
       ? ['if it is wrong now, set it before the next knock: otherwise the key of that knock opens nothing before this time']
@@ -97,9 +106,9 @@ export function clockJumped(jump: number, ledger: Pick<OneTimeRule, 'opensAt'>, 
 }
 
 /** What is said of a base that is ahead. @param until when it is so no more, in Unix milliseconds, as `wall` */
-function baseAhead(until: number, wall: number): string {
-  const remedy = ', not even with a new key: set the clock right, stop the daemon and run "knockturn ledger rebase"'
-  return `the ledger's base is ahead of the clock: nothing opens before ${isoTime(until)}${until - wall > FAR ? remedy : ''}`
+function baseAhead(until: number, wall: number, remedy: string): string {
+  const then = `, not even with a new key: set the clock right, ${remedy}`
+  return `the ledger's base is ahead of the clock: nothing opens before ${isoTime(until)}${until - wall > FAR ? then : ''}`
 }
 
 /** What is said of the floors of several keys. */

@@ -52,6 +52,8 @@ export interface OneTimeRule {
   firstSource(knock: Knock, fingerprint: string): string | null
   /** When a key opens again whose floor is ahead of the clock: see {@link Ledger.opensAt}. */
   opensAt(fingerprint: string, period: number, wall: number): { base: number | null; own: number | null }
+  /** What an administrator does about a base that is ahead of the clock. */
+  readonly remedy: string
   /** Claims a knock: act only where it comes to be `spent`. It never rejects. */
   claim(knock: Knock, fingerprint: string): Promise<Claim>
 }
@@ -80,6 +82,7 @@ interface Account {
 
 /** The one-time rule: a knock is accepted only if it is not in the ledger and its window is not below the floor. */
 export class Ledger implements OneTimeRule {
+  readonly remedy = 'stop the daemon and run "knockturn ledger rebase"'
   readonly #file: LedgerFile
   readonly #skew: number
   readonly #accounts = new Map<string, Account>()

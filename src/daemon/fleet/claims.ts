@@ -81,6 +81,10 @@ export class FleetLedger implements OneTimeRule {
     }
   }
 
+  get remedy(): string {
+    return `run "knockturn fleet floor", or where it is this gateway's own, ${this.#own.remedy}`
+  }
+
   /** Claims a knock, first in the file, in this very tick; then in etcd. */
   async claim(knock: Knock, fingerprint: string): Promise<Claim> {
     const own = await this.#own.claim(knock, fingerprint)

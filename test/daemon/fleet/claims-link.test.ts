@@ -1,7 +1,9 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
+import { whyAhead } from '../../../src/daemon/ahead'
 import { GRACE, MARGIN } from '../../../src/daemon/fleet/claims'
 import { BASE, floorRow, formatBase, formatWindow, gatewayRow } from '../../../src/daemon/fleet/rows'
 import { freshBase } from '../../../src/gate/ledger'
+import type { ServerKey } from '../../../src/gate/server-key'
 import { ANOTHER, KEY, knock } from '../../gate/disk'
 import { OTHER, WINDOW } from '../../gate/listener/ear'
 import { claim, outcomeOf, pair, pass, put, rowOf, UNAVAILABLE } from './gateway'
@@ -105,6 +107,14 @@ describe('what the link knows', () => {
       { base: (WINDOW + 7) * 30_000, own: null },
       { base: (WINDOW + 10) * 30_000, own: null },
     ])
+  })
+
+  it('of a base far ahead of the clock says by which command the fleet has it right again', async () => {
+    const [one] = await pair()
+    one.link.know({ ...OLD_BASE, seconds: WINDOW * 30 + 86_400 })
+    expect(whyAhead(one.ledger, { fingerprint: KEY, key: knock().key } as ServerKey, one.now.wall)).toContain(
+      'run "knockturn fleet floor"',
+    )
   })
 
   it('of a base that is raised while a knock waits to be dead has it forgotten', async () => {

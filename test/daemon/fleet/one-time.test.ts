@@ -95,6 +95,7 @@ conforms(
         ask: (knock, fingerprint) => next().ask(knock, fingerprint),
         firstSource: (knock, fingerprint) => next().firstSource(knock, fingerprint),
         opensAt: (fingerprint, period, wall) => next().opensAt(fingerprint, period, wall),
+        remedy: '',
       },
       restart: async () => {
         for (const gateway of gateways) gateway.start()
