@@ -1,7 +1,7 @@
 import pino from 'pino'
 import { behind, type Row } from '../../../src/daemon/fleet/etcd/etcd'
 import type { Link } from '../../../src/daemon/fleet/link'
-import { BASE, type Base, formatBase, SHARED } from '../../../src/daemon/fleet/rows'
+import { BASE, type Base, formatBase, formatEntry, leaseRow, SHARED } from '../../../src/daemon/fleet/rows'
 import { Sharing } from '../../../src/daemon/fleet/sharing'
 import type { Entry, Lease } from '../../../src/gate/firewall'
 import { serverKey, USER, World, type WorldOptions } from '../../replay/world'
@@ -210,3 +210,35 @@ export const leasesOf = ({ world }: Fellow): Lease[] =>
   [...world.rules].filter(
     (rule: Entry): rule is Lease => 'port' in rule && (rule.until === null || rule.until * 1000 > world.wall),
   )
+
+// ---- one user, one door
+
+/** Another address than the user's. */
+export const OTHER = '203.0.113.9'
+export const FLEET = '00112233445566aa'
+export const { fingerprint: ALICE, key: KEY } = serverKey(1)
+/** The lease that a user's knock comes to. */
+export const ROW = `shared/lease/${ALICE}/tcp/22/${USER}`
+export const RICH = { lock: true, allowUntilClosed: true }
+/** A key that may ban, and open until closed. */
+export const rich = () => [serverKey(1, RICH)]
+
+/** Whether the user's door is open at each. */
+export const isOpen = (...fellows: Fellow[]) => fellows.map(({ world }) => world.isOpen())
+/** Until when what each has open is open, in Unix seconds. */
+export const untils = (...fellows: Fellow[]) => fellows.map((fellow) => leasesOf(fellow).map(({ until }) => until))
+/** All leases of the first key are closed by an order. */
+export const ordered = (fellow: Fellow) => fellow.world.daemon.closeNamed({ key: 'user1' })
+/** How often a gateway has tried to change something. */
+export const writes = (fellow: Fellow) =>
+  fellow.twin.asked.filter(({ do: steps }) => steps.some((step) => 'put' in step || 'remove' in step)).length
+/** The row of the lease, as etcd has it. */
+export const rowIn = ({ store }: Fellows, name = ROW) => store.rows.find(({ row }) => row === name)
+/** A row as a gateway would write it. */
+export function rowOf(seconds: number | null, wall: number, more: object = {}) {
+  const until = seconds === null ? null : Math.ceil(wall / 1000) + seconds
+  const whose = { id: 'abcdef01', key: 'user1', fingerprint: ALICE, address: USER }
+  const entry = { ...whose, protocol: 'tcp' as const, port: 22, once: false, until, ...more }
+  const row = leaseRow(entry)
+  return { row, value: formatEntry(row, { entry, gateway: 'gw9', epoch: 1, seconds, ...more }, FLEET, KEY) }
+}
