@@ -161,8 +161,8 @@ async function restored({ times }: Scale): Promise<Outcome> {
       await untilOpen(players)
       const snapshot = way.isNew ? null : await etcd.save()
       const knocks = await playAll(players, times(KNOCKS, MANY / 10), CALM, () => players.knock(1))
-      after += acceptedOf(players, knocks).accepted
       await faults.restore(snapshot, way)
+      after += acceptedOf(players, knocks).accepted
     }
     if (after === 0) broken.push('nothing was accepted that etcd could have forgotten')
     return { broken, note: `${after} accepted knocks were forgotten by etcd` }
