@@ -60,7 +60,6 @@ function randomTransactions(seed: number, count: number): Transaction[] {
       () => ({ remove: row() }),
       () => ({ removeFrom: row(), to: one(['d', 'b/', 'b0', 'c0']) }),
       () => ({ get: row() }),
-      () => ({ getFrom: 'a', to: 'd', ...one([{}, { limit: 2 }]) }),
       ...(depth > 0 ? [() => transaction(depth - 1)] : []),
     ])()
   const transaction = (depth: number): Transaction => ({

@@ -195,7 +195,6 @@ export class TwinStore {
 
   #do(step: Exclude<Step, { if: unknown }>, changes: Map<string, Change>): Row[] {
     if ('get' in step) return this.#rows.has(step.get) ? [this.#rows.get(step.get) as Row] : []
-    if ('getFrom' in step) return this.between(step.getFrom, step.to).slice(0, step.limit || undefined)
     if ('put' in step) {
       const modified = this.#revision + 1
       const created = this.#rows.get(step.put)?.created ?? modified

@@ -30,7 +30,6 @@ export type Step =
   /** Rows from the first name on, up to the other one, which stays. */
   | { readonly removeFrom: string; readonly to: string }
   | { readonly get: string }
-  | { readonly getFrom: string; readonly to: string; readonly limit?: number }
   | { readonly if: readonly Condition[]; readonly do: readonly Step[]; readonly else: readonly Step[] }
 
 /** A transaction: all conditions hold and all of `do` is done, or all of `else`. */

@@ -52,10 +52,6 @@ export class Form {
     if ('remove' in step) return { request_delete_range: { key: this.name(step.remove) } }
     if ('removeFrom' in step) return { request_delete_range: { key: this.name(step.removeFrom), range_end: this.name(step.to) } }
     if ('get' in step) return { request_range: { key: this.name(step.get) } }
-    if ('getFrom' in step) {
-      const limit = step.limit === undefined ? {} : { limit: String(step.limit) }
-      return { request_range: { key: this.name(step.getFrom), range_end: this.name(step.to), ...limit } }
-    }
     return { request_txn: this.transaction(step) }
   }
 
@@ -76,7 +72,7 @@ export class Form {
   /** @returns null where the answer is none to this step */
   #done(step: Step, response: v.InferOutput<typeof responseSchema> | undefined): Done | null {
     if (!response) return null
-    if ('get' in step || 'getFrom' in step) {
+    if ('get' in step) {
       const rows = response.response_range && this.rows(response.response_range.kvs)
       return rows ? { rows } : null
     }

@@ -28,7 +28,6 @@ describe('a transaction', () => {
         { remove: 'a' },
         { removeFrom: 'a', to: 'b' },
         { get: 'a' },
-        { getFrom: 'a', to: 'b', limit: 3 },
         { if: [], do: [{ put: 'a', value: 'b', lease: null }], else: [] },
       ],
     })
@@ -52,7 +51,6 @@ describe('a transaction', () => {
             { request_delete_range: { key: a } },
             { request_delete_range: { key: a, range_end: b } },
             { request_range: { key: a } },
-            { request_range: { key: a, range_end: b, limit: '3' } },
             { request_txn: { compare: [], success: [{ request_put: { key: a, value: btoa('b') } }], failure: [] } },
           ],
         },
