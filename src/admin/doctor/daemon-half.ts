@@ -1,5 +1,6 @@
 import * as v from 'valibot'
 import { type Check, remedyOf, unknown } from '../../system/check'
+import { readJson } from '../../system/json'
 import { askOwnProgram } from '../own-script'
 
 /* What knockdaemon --check finds, which looks as the daemon's user: keys, ledger, rules and taps. */
@@ -30,13 +31,7 @@ export async function daemonHalf(config: string): Promise<readonly Check[]> {
 
 /** Reads what `knockdaemon --check --json` has printed; null where that is no report. */
 export function readReport(text: string): Check[] | null {
-  try {
-    const read = v.safeParse(REPORT, JSON.parse(text))
-    if (!read.success) return null
-    return read.output.checks.map(({ remedy, ...check }) => ({ ...check, ...remedyOf(remedy) }))
-  } catch {
-    return null
-  }
+  return readJson(REPORT, text)?.checks.map(({ remedy, ...check }) => ({ ...check, ...remedyOf(remedy) })) ?? null
 }
 
 /** What a report says nothing of: nobody knows whether it is well. */

@@ -3,6 +3,7 @@ import { Finding } from '../../daemon/checks/finding'
 import type { Config } from '../../daemon/config'
 import type { FleetConfig } from '../../daemon/fleet/config'
 import type { Check } from '../../system/check'
+import { readJson } from '../../system/json'
 import { askOwnProgram } from '../own-script'
 
 /* How the fleet stands of which this server is a gateway, and how knocks come to it. Of a single server there is nothing to say. */
@@ -25,14 +26,7 @@ export async function checkFleet(file: string, { ledger, datagram }: Config): Pr
 }
 
 /** Reads what `knockturn fleet status --json` has printed; null where that is no report. */
-export function readFleet(text: string): Report | null {
-  try {
-    const read = v.safeParse(REPORT, JSON.parse(text))
-    return read.success ? read.output : null
-  } catch {
-    return null
-  }
-}
+export const readFleet = (text: string): Report | null => readJson(REPORT, text)
 
 /** Judges a fleet. @param said what was said where there is no report */
 export function judgeFleet(report: Report | null, said: string): readonly Check[] {

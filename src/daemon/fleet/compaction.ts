@@ -1,12 +1,12 @@
 import * as v from 'valibot'
 import type { Now } from '../../gate/clock'
+import { count, readJson } from '../../system/json'
 import type { Etcd, Row, Transaction } from './etcd/etcd'
-import { COMPACTED, readJson } from './rows'
+import { COMPACTED } from './rows'
 
 /** Milliseconds between two compactions, by whichever gateway comes first: what is let go of is as old at least. */
 export const HOUR = 3_600_000
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const schema = v.object({ at: count, revision: count })
 
 /** Has etcd let go of what was overwritten more than an hour ago: of itself it keeps all of it, and is full some day. */

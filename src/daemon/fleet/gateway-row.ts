@@ -1,7 +1,7 @@
 import { sha256 } from '@noble/hashes/sha2.js'
 import { bytesToHex, utf8ToBytes } from '@noble/hashes/utils.js'
 import * as v from 'valibot'
-import { readJson } from './rows'
+import { count, readJson } from '../../system/json'
 
 /** What a gateway says of itself at each beat. */
 export interface GatewayWord {
@@ -31,7 +31,6 @@ export interface GatewayWord {
   readonly locks: number
 }
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const text = v.pipe(v.string(), v.maxLength(255))
 
 const wordSchema = v.object({

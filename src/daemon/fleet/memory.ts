@@ -3,6 +3,7 @@ import * as v from 'valibot'
 import { KEY_ID } from '../../protocol/key'
 import { Fault } from '../../system/fault'
 import { changeText } from '../../system/files'
+import { count, parseJson, readBy } from '../../system/json'
 import { readGiven } from '../state/state'
 import type { Header } from './etcd/etcd'
 import type { Base } from './rows'
@@ -33,7 +34,6 @@ export interface FleetMemory {
   readonly restored: boolean
 }
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const text = v.pipe(v.string(), v.maxLength(64))
 
 const schema = v.object({
@@ -91,16 +91,13 @@ export async function joinedMemory(ledger: string, gateway: string): Promise<Fle
 }
 
 function parseMemory(path: string, text: string): FleetMemory {
-  let json: unknown
-  try {
-    json = JSON.parse(text)
-  } catch {}
+  const json = parseJson(text)
   const version = (json as { version?: unknown } | null | undefined)?.version
   if (typeof version === 'number' && version > VERSION)
     throw new Fault(`${path}: is of a later version of Knockturn (${version})`, { hint: 'use the program that has written it' })
-  const read = v.safeParse(schema, json, { abortEarly: true })
-  if (!read.success) throw new Fault(`${path}: is damaged`, { hint: 'delete it and run "knockturn fleet join"' })
-  const { version: _, ...memory } = read.output
+  const read = readBy(schema, json)
+  if (!read) throw new Fault(`${path}: is damaged`, { hint: 'delete it and run "knockturn fleet join"' })
+  const { version: _, ...memory } = read
   return memory
 }
 

@@ -5,6 +5,7 @@ import { isLease, type Lease, type Lock, readEntry } from '../../gate/firewall'
 import type { Knock } from '../../gate/knock'
 import { deriveSubkey, type Key } from '../../protocol/key'
 import { hmacSha256 } from '../../protocol/primitives'
+import { count, readJson } from '../../system/json'
 
 /*
  * What a fleet keeps in etcd, below its prefix. The ledger is asked row by row; what is shared is watched whole.
@@ -94,7 +95,6 @@ export interface Base {
   readonly ahead: number
 }
 
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 const text = v.pipe(v.string(), v.maxLength(255))
 const baseSchema = v.object({
   fleet: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)),
@@ -212,14 +212,4 @@ function fleetKey(key: Key): Uint8Array {
   const known = fleetKeys.get(key) ?? deriveSubkey(key, 'fleet', 32)
   fleetKeys.set(key, known)
   return known
-}
-
-/** Reads a value of a row; null where it is no JSON of this form. */
-export function readJson<Output>(schema: v.GenericSchema<unknown, Output>, value: string): Output | null {
-  try {
-    const read = v.safeParse(schema, JSON.parse(value), { abortEarly: true })
-    return read.success ? read.output : null
-  } catch {
-    return null
-  }
 }

@@ -4,7 +4,8 @@ import { LEASE_ID } from '../../gate/firewall'
 import type { Named } from '../../gate/fitting'
 import { canonicalAddress, formatCidr, parseCidr } from '../../protocol/address'
 import { KEY_ID } from '../../protocol/key'
-import { EARLY, leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
+import { readJson } from '../../system/json'
+import { leaseSchema, lockSchema, type StateLease, type StateLock, time } from '../state/state'
 
 /* What an administrator tells a daemon that runs: a file in a folder that root alone may write, and its answer in the daemon's own folder. */
 
@@ -119,22 +120,13 @@ export function formatOrder({ id, at, order }: GivenOrder): string {
 
 /** Reads the text of an order's file. @returns null where it is none */
 export function parseOrder(text: string): GivenOrder | null {
-  const read = v.safeParse(fileSchema, parseJson(text))
-  if (!read.success) return null
-  const { id, at, order } = read.output
+  const read = readJson(fileSchema, text)
+  if (!read) return null
+  const { id, at, order } = read
   return { id, at: Date.parse(at), order }
 }
 
 /** Reads the text of an answer's file. @returns null where it is none */
 export function parseAnswer(text: string): Answer | null {
-  const read = v.safeParse(answerSchema, parseJson(text), EARLY)
-  return read.success ? read.output : null
-}
-
-function parseJson(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
+  return readJson(answerSchema, text)
 }

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { count } from '../../system/json'
 
 /** Longest reason that is believed: it names a few gateways. */
 const MAX_REASON = 4_096
@@ -43,7 +44,6 @@ export interface StateFleet {
 
 const name = v.pipe(v.string(), v.maxLength(255))
 const reason = v.nullable(v.pipe(v.string(), v.maxLength(MAX_REASON)))
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 
 /** Reads the part of a state that tells of a fleet. @param time of the state's own form */
 export const fleetSchema = <Time extends v.GenericSchema<unknown, string>>(time: Time) =>

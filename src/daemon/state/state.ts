@@ -5,6 +5,7 @@ import * as v from 'valibot'
 import { REFUSALS, type Refusal } from '../../gate/policy'
 import { Fault } from '../../system/fault'
 import { checkOwned, decodeText, ReadFault, readHead, tooLong } from '../../system/files'
+import { count, readBy } from '../../system/json'
 import type { Config } from '../config'
 import { fleetSchema, type StateFleet } from './fleet'
 
@@ -118,7 +119,6 @@ export interface StateDay {
 /** Longest name, and path, that is believed: one that is longer would make each row of a table as long. */
 const name = v.pipe(v.string(), v.maxLength(255))
 const file = v.pipe(v.string(), v.maxLength(4_096))
-const count = v.pipe(v.number(), v.safeInteger(), v.minValue(0))
 /** The form is looked at by itself: Date.parse skips whatever stands in brackets, such as what a terminal obeys. */
 const TIME = /^[+-]?\d{4,6}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d{1,3})?Z$/
 /** As isoTime and toISOString write it, of years beyond 9999, too. */
@@ -196,9 +196,6 @@ const schema = v.object({
 /** Of what a day is made. Only the next daemon wants it. */
 const hoursSchema = v.object({ hours: v.pipe(v.array(v.object({ at: time, ...hour })), v.maxLength(MAX_HOURS)) })
 
-/** One fault is enough: to gather those of a list with millions of them takes all memory. */
-export const EARLY = { abortEarly: true } as const
-
 /** What reads leases and locks in an answer, too. */
 export const leaseSchema = lease
 export const lockSchema = lock
@@ -225,8 +222,7 @@ export async function readAll(ledger: string): Promise<Found | null> {
   if (found === null) return null
   const { state, json } = parseState(path, found.text)
   if (state.ledger !== ledger) return null
-  const hours = v.safeParse(hoursSchema, json, EARLY)
-  return { state, written: found.stats.mtimeMs, hours: hours.success ? hours.output.hours : [] }
+  return { state, written: found.stats.mtimeMs, hours: readBy(hoursSchema, json)?.hours ?? [] }
 }
 
 /** A state with what only the next daemon wants. */
@@ -247,9 +243,9 @@ function parseState(path: string, text: string): { state: State; json: unknown }
   const version = (json as { version?: unknown } | null)?.version
   if (typeof version === 'number' && version > STATE_VERSION)
     throw new Fault(`${path}: is of a later version of Knockturn (${version})`, { hint: 'use the program that the daemon is of' })
-  const read = v.safeParse(schema, json, EARLY)
-  if (!read.success) throw new Fault(`${path}: is damaged`, { hint })
-  return { state: read.output, json }
+  const state = readBy(schema, json)
+  if (!state) throw new Fault(`${path}: is damaged`, { hint })
+  return { state, json }
 }
 
 /**

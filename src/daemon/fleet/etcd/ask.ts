@@ -1,4 +1,3 @@
-import * as v from 'valibot'
 import { Unavailable } from './etcd'
 import type { Member } from './member'
 import { Refused, readAnswer } from './refused'
@@ -38,10 +37,4 @@ export async function askMember<T>(
     if (!isLook || !(error instanceof Unavailable) || !error.isUnknown) throw error
     throw new Unavailable(error.message, error.trouble, false)
   }
-}
-
-/** What a schema makes of an answer; null where it is not of its kind. */
-export function readBy<Output>(schema: v.GenericSchema<unknown, Output>, answer: unknown): Output | null {
-  const read = v.safeParse(schema, answer)
-  return read.success ? read.output : null
 }

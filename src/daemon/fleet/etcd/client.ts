@@ -1,7 +1,8 @@
 import { setMaxListeners } from 'node:events'
 import { Fault } from '../../../system/fault'
+import { readBy } from '../../../system/json'
 import type { FleetConfig } from '../config'
-import { type Asked, askMember, readBy } from './ask'
+import { type Asked, askMember } from './ask'
 import {
   type Etcd,
   type Header,

@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { readBy } from '../../../system/json'
 import type { Condition, Done, Header, Outcome, Row, Step, Transaction } from './etcd'
 
 /*
@@ -60,9 +61,9 @@ export class Form {
    * @returns null where it is no answer to this one
    */
   outcome({ do: steps, else: others }: Transaction, answer: unknown): Outcome | null {
-    const read = v.safeParse(txnSchema, answer)
-    if (!read.success) return null
-    const { header, succeeded: held, responses } = read.output
+    const read = readBy(txnSchema, answer)
+    if (!read) return null
+    const { header, succeeded: held, responses } = read
     const asked = held ? steps : others
     const done = asked.map((step, i) => this.#done(step, responses[i]))
     if (responses.length !== asked.length || done.includes(null)) return null
@@ -87,9 +88,9 @@ export class Form {
 
   /** Reads a page of rows: with the name of the last one as etcd has it, where more are to come. */
   page(answer: unknown): { readonly header: Header; readonly rows: readonly Row[]; readonly next: string | null } | null {
-    const read = v.safeParse(rangeSchema, answer)
-    if (!read.success) return null
-    const { header, kvs, more } = read.output
+    const read = readBy(rangeSchema, answer)
+    if (!read) return null
+    const { header, kvs, more } = read
     const rows = this.rows(kvs)
     const last = kvs.at(-1)
     if (!rows || (more && !last)) return null
@@ -137,7 +138,7 @@ const count = v.optional(
   '0',
 )
 
-export const headerSchema = v.pipe(
+const headerSchema = v.pipe(
   v.object({ cluster_id: digits, revision: count, raft_term: count }),
   v.transform(({ cluster_id: cluster, revision, raft_term: term }): Header => ({ cluster, revision, term })),
 )

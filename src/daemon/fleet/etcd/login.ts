@@ -1,6 +1,7 @@
 import { Fault, reason } from '../../../system/fault'
 import { checkHidden, readText } from '../../../system/files'
-import { askMember, readBy } from './ask'
+import { readBy } from '../../../system/json'
+import { askMember } from './ask'
 import { Unavailable } from './etcd'
 import { tokenSchema } from './json'
 import type { Member } from './member'

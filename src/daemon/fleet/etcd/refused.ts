@@ -1,4 +1,5 @@
 import * as v from 'valibot'
+import { parseJson, readBy } from '../../../system/json'
 import { type Trouble, Unavailable } from './etcd'
 import type { Answer } from './send'
 
@@ -70,26 +71,17 @@ const streamErrorSchema = v.object({
  * @throws {Unavailable} where that is an error, or nothing of etcd's
  */
 export function readAnswer(endpoint: string, { status, type, text }: Answer): unknown {
-  const json = /^application\/json\b/.test(type) ? parsed(text) : undefined
+  const json = /^application\/json\b/.test(type) ? parseJson(text) : undefined
   if (status === 200 && json !== undefined) return json
-  const error = v.safeParse(errorSchema, json)
-  if (status !== 200 && error.success) throw new Refused(endpoint, error.output.code, error.output.message)
+  const error = readBy(errorSchema, json)
+  if (status !== 200 && error) throw new Refused(endpoint, error.code, error.message)
   throw new Unavailable(`${endpoint}: expected an answer of etcd's JSON gateway, got status ${status}`, 'strange', true)
 }
 
 /** The error in a line of a stream, which ends with it; null where it is none. */
 export function streamError(endpoint: string, line: unknown): Refused | null {
-  const error = v.safeParse(streamErrorSchema, line)
-  if (!error.success) return null
-  const { grpc_code, code, message } = error.output.error
+  const said = readBy(streamErrorSchema, line)
+  if (!said) return null
+  const { grpc_code, code, message } = said.error
   return new Refused(endpoint, grpc_code ?? code ?? 0, message)
-}
-
-/** What a text is in JSON; undefined where it is none. */
-export function parsed(text: string): unknown {
-  try {
-    return JSON.parse(text)
-  } catch {
-    return undefined
-  }
 }

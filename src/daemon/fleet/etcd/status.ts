@@ -1,4 +1,5 @@
-import { askMember, readBy } from './ask'
+import { readBy } from '../../../system/json'
+import { askMember } from './ask'
 import { type EtcdStatus, Unavailable } from './etcd'
 import { statusSchema } from './json'
 import type { Member } from './member'

@@ -1,9 +1,9 @@
-import * as v from 'valibot'
+import { parseJson, readBy } from '../../../system/json'
 import { Unavailable, type Watching } from './etcd'
 import { type Form, watchSchema } from './json'
 import { Lines } from './lines'
 import type { Member } from './member'
-import { CODE, parsed, Refused, streamError } from './refused'
+import { CODE, Refused, streamError } from './refused'
 
 /** Longest line of a watch, in bytes: etcd sends at most 2 MiB at a time where it is asked to, and base64 and names come on top. */
 const MAX_LINE = 8 * 1024 * 1024
@@ -69,12 +69,12 @@ export function hearing(endpoint: string, { form, begun, changed, revision }: Wa
   const ended = (error: Refused) => (isBegun ? new Unavailable(error.message, error.trouble, false) : error)
   const strange = (got: string) => new Unavailable(`${endpoint}: expected a watch, got ${got}`, 'strange', false)
   return (line) => {
-    const words = parsed(line)
+    const words = parseJson(line)
     const error = streamError(endpoint, words)
     if (error) throw ended(error)
-    const read = v.safeParse(watchSchema, words)
-    if (!read.success) throw strange('something else')
-    const { created, canceled, cancel_reason, compact_revision, events } = read.output.result
+    const read = readBy(watchSchema, words)
+    if (!read) throw strange('something else')
+    const { created, canceled, cancel_reason, compact_revision, events } = read.result
     if (compact_revision > 0)
       throw new Unavailable(
         `${endpoint}: its history begins at revision ${compact_revision} only, not at ${revision}`,
