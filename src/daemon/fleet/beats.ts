@@ -1,5 +1,5 @@
 import type { Now } from '../../gate/clock'
-import type { Condition, Row, Transaction } from './etcd/etcd'
+import { type Row, stillSays, type Transaction, unwritten } from './etcd/etcd'
 import { formatWord, type GatewayWord, parseWord } from './gateway-row'
 import type { FleetMemory } from './memory'
 import { QUIET } from './peers'
@@ -33,8 +33,8 @@ export class Beats {
   readonly #sendings: { readonly beat: number; readonly at: number }[] = []
   /** Steady milliseconds at which the newest beat was sent that has come back. */
   #heard: number | null = null
-  /** Somebody else who writes the row: what it was last, since when, and whether it has been another one before. */
-  #other: { readonly what: string; readonly since: number; readonly beats: boolean } | null = null
+  /** Somebody else who writes the row: when they did last, by etcd's revision and by this clock, and whether they had before. */
+  #other: { readonly modified: number; readonly since: number; readonly beats: boolean } | null = null
 
   /** @param life random, of this run */
   constructor({ gateway, beat, life: formerLife }: FleetMemory, life: string) {
@@ -81,10 +81,9 @@ export class Beats {
     const beat = ++this.#sent
     this.#sendings.push({ beat, at: now.steady })
     if (this.#sendings.length > MAX_SENT) this.#sendings.shift()
-    const own: Condition = this.#modified === 0 ? { row, is: 'absent' } : { row, is: 'modified', revision: this.#modified }
     const value = formatWord({ life: this.#life, beat, wall: now.wall, steady: now.steady, ...word })
     return {
-      if: [own, base === null ? { row: BASE, is: 'absent' } : { row: BASE, is: 'equal', value: base }],
+      if: [unwritten(row, this.#modified), stillSays(BASE, base)],
       do: [{ put: row, value }],
       else: [{ get: row }, { get: BASE }],
     }
@@ -117,7 +116,7 @@ export class Beats {
     this.#sent = Math.max(this.#sent, word?.beat ?? 0)
     if (word?.life === this.#life) {
       this.#hasWritten = true
-      if (!isForgiven) this.#noteBeaten(row?.modified ?? 0)
+      if (!isForgiven) this.#noteBeaten(row.modified)
       this.#taken = Math.max(this.#taken, word.beat)
       this.#other = null
     } else if (!this.#hasWritten && word?.life === this.#formerLife) this.#other = null
@@ -154,9 +153,8 @@ export class Beats {
 
   /** Somebody else has written the row. One that is written again is somebody who lives, and so is one that is written after us. */
   #note({ modified }: Row, { steady }: Now): void {
-    const what = String(modified)
     const known = this.#other
-    if (known?.what === what) return
-    this.#other = { what, since: steady, beats: known !== null || this.#hasWritten }
+    if (known?.modified === modified) return
+    this.#other = { modified, since: steady, beats: known !== null || this.#hasWritten }
   }
 }

@@ -106,21 +106,18 @@ export function claimOf({ knock, fingerprint, spent, raises }: Attempt, ground: 
   }
 }
 
-/**
- * What the answer to {@link claimOf} means.
- */
+/** What the answer to {@link claimOf} means. */
 export function judge({ held, done }: Outcome, { knock, spent }: Attempt, ground: Ground): Verdict {
   if (held) return { is: 'claimed' }
-  const [row, revoked, floor, base] = done.map(({ rows }) => rows[0]?.value)
-  if (revoked !== undefined) return { is: 'revoked' }
-  const said = row === undefined ? null : parseSpent(row)
-  if (row !== undefined && said?.attempt !== spent.attempt)
-    return { is: said?.source === spent.source ? 'retransmitted' : 'replayed' }
-  if (!((done[4]?.rows[0]?.modified ?? 0) >= ground.beaten)) return { is: 'forgotten' }
-  if (base !== ground.value) return { is: 'rebased' }
-  if (row !== undefined) return { is: 'own' }
-  if (floor === undefined) return { is: 'floorless' }
-  const window = parseWindow(floor)
+  const [row, revoked, floor, base, own] = done.map(({ rows }) => rows[0])
+  if (revoked) return { is: 'revoked' }
+  const said = row ? parseSpent(row.value) : null
+  if (row && said?.attempt !== spent.attempt) return { is: said?.source === spent.source ? 'retransmitted' : 'replayed' }
+  if ((own?.modified ?? 0) < ground.beaten) return { is: 'forgotten' }
+  if (base?.value !== ground.value) return { is: 'rebased' }
+  if (row) return { is: 'own' }
+  if (!floor) return { is: 'floorless' }
+  const window = parseWindow(floor.value)
   return window !== null && window > knock.window ? { is: 'stale', floor: window } : { is: 'strange' }
 }
 

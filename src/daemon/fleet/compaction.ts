@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import type { Now } from '../../gate/clock'
 import { count, readJson } from '../../system/json'
-import type { Etcd, Row, Transaction } from './etcd/etcd'
+import { type Etcd, type Row, type Transaction, unwritten } from './etcd/etcd'
 import { COMPACTED } from './rows'
 
 /** Milliseconds between two compactions, by whichever gateway comes first: what is let go of is as old at least. */
@@ -55,7 +55,7 @@ export class Compaction {
 }
 
 const wins = (modified: number, value: string): Transaction => ({
-  if: [modified === 0 ? { row: COMPACTED, is: 'absent' } : { row: COMPACTED, is: 'modified', revision: modified }],
+  if: [unwritten(COMPACTED, modified)],
   do: [{ put: COMPACTED, value }],
   else: [],
 })

@@ -1,4 +1,4 @@
-import type { Condition, Transaction } from './etcd/etcd'
+import { stillSays, type Transaction } from './etcd/etcd'
 import { BASE, type Base, formatBase } from './rows'
 
 /** What a fleet's base becomes. */
@@ -19,7 +19,8 @@ export function raisedBase({ known, epochs, server, skew, wall }: Raising): Base
 }
 
 /** Puts a later base where etcd has forgotten something. @param found the text of the base that is there; null: there is none */
-export function raising(found: string | null, base: Base): Transaction {
-  const there: Condition = found === null ? { row: BASE, is: 'absent' } : { row: BASE, is: 'equal', value: found }
-  return { if: [there], do: [{ put: BASE, value: formatBase(base) }], else: [] }
-}
+export const raising = (found: string | null, base: Base): Transaction => ({
+  if: [stillSays(BASE, found)],
+  do: [{ put: BASE, value: formatBase(base) }],
+  else: [],
+})

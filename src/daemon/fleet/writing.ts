@@ -1,6 +1,6 @@
 import type { Entry } from '../../gate/firewall'
 import type { Key } from '../../protocol/key'
-import { type Condition, type Etcd, type Row, Unavailable } from './etcd/etcd'
+import { type Condition, type Etcd, type Row, Unavailable, unwritten } from './etcd/etcd'
 import type { Link } from './link'
 import type { Repeated } from './repeated'
 import { type Base, formatEntry, parseEntry, type SharedEntry } from './rows'
@@ -159,8 +159,7 @@ export class Writing {
   }
 
   #asKnown(name: string): Condition {
-    const known = this.#known.row(name)
-    return known ? { row: name, is: 'modified', revision: known.modified } : { row: name, is: 'absent' }
+    return unwritten(name, this.#known.row(name)?.modified ?? 0)
   }
 
   /** An etcd lease for what has so long, in milliseconds; null: it needs none. */
@@ -195,7 +194,7 @@ export class Writing {
         this.#sent.delete(name)
         return true
       }
-      condition = { row: name, is: 'modified', revision: row.modified }
+      condition = unwritten(name, row.modified)
     }
     return false
   }

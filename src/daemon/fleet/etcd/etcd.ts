@@ -117,6 +117,14 @@ export interface Etcd {
   close(): void
 }
 
+/** That a row is as it was read, by its value. @param value null: it was not there */
+export const stillSays = (row: string, value: string | null): Condition =>
+  value === null ? { row, is: 'absent' } : { row, is: 'equal', value }
+
+/** That nobody has written a row since it was read. @param modified its revision; 0: it was not there */
+export const unwritten = (row: string, modified: number): Condition =>
+  modified === 0 ? { row, is: 'absent' } : { row, is: 'modified', revision: modified }
+
 /** Where the names end that begin with a text: for {@link Etcd.list} and {@link Etcd.watch}. */
 export const behind = (prefix: string): string =>
   `${prefix.slice(0, -1)}${String.fromCharCode(prefix.charCodeAt(prefix.length - 1) + 1)}`
