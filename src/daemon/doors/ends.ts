@@ -1,6 +1,7 @@
 import type { Logger } from 'pino'
 import { type Lease, leaseName } from '../../gate/firewall'
 import { formatService } from '../../protocol/service'
+import type { Plan } from './plan'
 
 /** Tells the log of each lease that has stood in a table how it has ended: once, however often it was made longer. */
 export class Ends {
@@ -29,14 +30,12 @@ export class Ends {
     if (!this.#open.has(name)) this.#ended.delete(name)
   }
 
-  /**
-   * Tells of the ends that are there: a lease has ended when nothing of it stands any more, and nothing of it is wanted.
-   */
-  tell(isThere: (lease: Lease) => boolean, isWanted: (lease: Lease) => boolean): void {
+  /** Tells of the ends that are there: a lease has ended when nothing of it stands any more, and nothing of it is wanted. */
+  tell(plan: Pick<Plan, 'standsAnyhow' | 'heirOf'>): void {
     for (const [name, { lease, why, about }] of this.#ended) {
-      if (isThere(lease)) continue
+      if (plan.standsAnyhow(lease)) continue
       this.#ended.delete(name)
-      if (isWanted(lease)) continue
+      if (plan.heirOf(lease)) continue
       if (this.#open.delete(name) && why !== 'replaced') this.#log.info({ ...lineOf(lease), ...about }, why)
     }
   }

@@ -15,8 +15,6 @@ import { type Outcome, type Waiter, Waiting } from './waiting'
 /** What could not be taken away is tried again after this many milliseconds. */
 const RETRY = 1_000
 
-const RESTORED = 'another program changed the firewall: our rules have been restored'
-
 /** Looks after one table: one change at a time. */
 export class TableWorker {
   readonly table: Table
@@ -285,7 +283,7 @@ export class TableWorker {
     const isForeign = !found.isWhole || !isSingle || isOther || wasHeld
     this.#isBroken ||= !found.isWhole || !isSingle || found.isOutdated === true
     if (!isOthers || !isForeign) return
-    this.#news ||= RESTORED
+    this.#news ||= 'another program changed the firewall: our rules have been restored'
     // In one step, whatever it was.
     this.#isBroken = true
   }
@@ -295,10 +293,7 @@ export class TableWorker {
   /** Tells those who wait what has come of it, and the log what has ended. */
   #tell(): void {
     if (this.#isUnknown) return
-    this.#ends.tell(
-      (lease) => this.#plan.standsAnyhow(lease),
-      (lease) => this.#plan.heirOf(lease) !== undefined,
-    )
+    this.#ends.tell(this.#plan)
     this.#waiting.tell((waiter) => this.#plan.outcomeOf(waiter))
   }
 }
