@@ -19,7 +19,7 @@ import { Member } from './member'
 import { CODE, Refused } from './refused'
 import { askStatus } from './status'
 import { readTrust } from './tls'
-import { askInTurn, Turns } from './turns'
+import { type Asking, askInTurn, Turns } from './turns'
 import { follow } from './watch'
 
 /** Rows in a page of a list. */
@@ -102,7 +102,7 @@ class Client implements Etcd {
     const tell: Watching['changed'] = (changes) => {
       if (!all.aborted) changed(changes)
     }
-    const end = async () => {
+    const run = async () => {
       let why: Unavailable | null = null
       let isBegun = false
       const begun = () => {
@@ -121,7 +121,7 @@ class Client implements Etcd {
       }
       if (!signal.aborted) broke(why?.message ?? '')
     }
-    void end()
+    void run()
   }
 
   grant(seconds: number): Promise<string> {
@@ -182,13 +182,9 @@ class Client implements Etcd {
     if (this.#calls >= MAX_CALLS) throw new Unavailable(`more than ${MAX_CALLS} calls of etcd at a time`, 'timeout', false)
     this.#calls++
     try {
-      return await askInTurn({
-        turns: this.#turns,
-        timeout,
-        ask: (member, signal) => this.#withToken(signal, (token) => askMember(member, token, asked, signal)),
-        passedOver: (member) => member.dropIdle(),
-        signal: this.#closed.signal,
-      })
+      return await this.#inTurn(timeout, (member, signal) =>
+        this.#withToken(signal, (token) => askMember(member, token, asked, signal)),
+      )
     } finally {
       this.#calls--
     }
@@ -207,12 +203,11 @@ class Client implements Etcd {
   }
 
   #authenticate(credentials: Credentials): Promise<string> {
-    return askInTurn({
-      turns: this.#turns,
-      timeout: this.#timeout,
-      ask: (member, signal) => askToken(member, credentials, signal),
-      passedOver: (member) => member.dropIdle(),
-      signal: this.#closed.signal,
-    })
+    return this.#inTurn(this.#timeout, (member, signal) => askToken(member, credentials, signal))
+  }
+
+  #inTurn<T>(timeout: number, ask: Asking<Member, T>['ask']): Promise<T> {
+    const passedOver = (member: Member) => member.dropIdle()
+    return askInTurn({ turns: this.#turns, timeout, ask, passedOver, signal: this.#closed.signal })
   }
 }
