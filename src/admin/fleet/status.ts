@@ -145,10 +145,6 @@ function wrongWithKeys(gateways: readonly Gateway[], differences: readonly Diffe
   return [new Fault(`the gateways have different keys${which}`, { hint: KEYS })]
 }
 
-/** By how much a clock is off, in words. @param milliseconds above zero: ahead */
-export const formatOffset = (milliseconds: number): string =>
-  `${(Math.abs(milliseconds) / 1_000).toFixed(1)} s ${milliseconds < 0 ? 'behind' : 'ahead'}`
-
 const LEADER =
   'look whether a majority of the members runs, and whether they reach each other: "etcdctl endpoint status --cluster"'
 const RENAMED = 'set gateway in [ledger] to that name, or run "knockturn fleet leave" and then "knockturn fleet join"'

@@ -4,7 +4,8 @@ import type { Gateway } from '../../admin/fleet/gateways'
 import { type Joined, join } from '../../admin/fleet/join'
 import { leave } from '../../admin/fleet/leave'
 import { inFleet, type Place } from '../../admin/fleet/place'
-import { type FleetStatus, formatOffset, lookAtStatus } from '../../admin/fleet/status'
+import { type FleetStatus, lookAtStatus } from '../../admin/fleet/status'
+import { formatOffset } from '../../daemon/fleet/clocks'
 import { Unavailable } from '../../daemon/fleet/etcd/etcd'
 import { listed, printable } from '../../system/fault'
 import { isoTime } from '../../system/time'
@@ -143,8 +144,7 @@ function gatewayTable(gateways: readonly Gateway[], now: number): string[] {
     said?.lastTap == null ? 'none yet' : told(isoTime(said.lastTap), now),
     said?.program ?? '',
   ])
-  const [head = '', ...lines] = tableLines([['GATEWAY', '', 'CLOCK', 'KEYS', 'LEASES', 'LOCKS', 'LAST TAP', 'VERSION'], ...rows])
-  return [paint('head', head), ...lines]
+  return table(['GATEWAY', '', 'CLOCK', 'KEYS', 'LEASES', 'LOCKS', 'LAST TAP', 'VERSION'], rows)
 }
 
 function memberTable(members: FleetStatus['members']): string[] {
@@ -159,6 +159,10 @@ function memberTable(members: FleetStatus['members']): string[] {
           status.alarms.join(', '),
         ],
   )
-  const [head = '', ...lines] = tableLines([['ETCD', 'VERSION', '', 'SIZE', 'ALARMS'], ...rows])
+  return table(['ETCD', 'VERSION', '', 'SIZE', 'ALARMS'], rows)
+}
+
+function table(names: readonly string[], rows: readonly (readonly string[])[]): string[] {
+  const [head = '', ...lines] = tableLines([names, ...rows])
   return [paint('head', head), ...lines]
 }

@@ -78,7 +78,7 @@ function judgeMany(others: readonly OtherClock[], window: number): ClockJudgemen
   if (Math.abs(median) >= window)
     return { stops: `this clock is ${from(-median)} the median of ${others.length + 1} gateways`, says: null }
   const far = others.filter(({ offset }) => Math.abs(offset - median) >= window)
-  const names = far.map(({ name, offset }) => `${name} (${off(offset - median)})`).join(', ')
+  const names = far.map(({ name, offset }) => `${name} (${formatOffset(offset - median)})`).join(', ')
   return far.length === 0 ? WELL : { stops: null, says: `clocks are off the median of ${others.length + 1} gateways: ${names}` }
 }
 
@@ -89,8 +89,10 @@ function medianOf(values: readonly number[]): number {
   return sorted.length % 2 === 1 ? sorted[half] : (sorted[half - 1] + sorted[half]) / 2
 }
 
-const from = (ms: number): string => `${off(ms)}${ms < 0 ? '' : ' of'}`
-const off = (ms: number): string => `${(Math.abs(ms) / 1_000).toFixed(1)} s ${ms < 0 ? 'behind' : 'ahead'}`
+const from = (ms: number): string => `${formatOffset(ms)}${ms < 0 ? '' : ' of'}`
+
+/** By how much a clock is off, in words. @param ms milliseconds, above zero ahead */
+export const formatOffset = (ms: number): string => `${(Math.abs(ms) / 1_000).toFixed(1)} s ${ms < 0 ? 'behind' : 'ahead'}`
 
 /** Milliseconds by which two clocks that agree may differ: delays on the way are among it. */
 const AGREE = 2_000
