@@ -1,4 +1,5 @@
 import { dirname } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Config } from '../../daemon/config'
 import type { FleetConfig } from '../../daemon/fleet/config'
 import { type Etcd, type Trouble, Unavailable } from '../../daemon/fleet/etcd/etcd'
@@ -43,14 +44,7 @@ export async function inFleet<T>(file: string, work: (place: Place) => Promise<T
   })
 }
 
-const wait: Place['wait'] = (milliseconds, signal) =>
-  new Promise((resolve) => {
-    const timer = setTimeout(resolve, milliseconds)
-    signal.addEventListener('abort', () => {
-      clearTimeout(timer)
-      resolve()
-    })
-  })
+const wait: Place['wait'] = (milliseconds, signal) => sleep(milliseconds, undefined, { signal }).catch(() => {})
 
 /** Why etcd can't be asked, with what to do about it. */
 export const etcdFault = ({ message, trouble }: Unavailable): Fault =>
