@@ -5,7 +5,6 @@ import { Compaction } from './compaction'
 import type { Etcd, Header, Row, Watching } from './etcd/etcd'
 import type { GatewayWord, KeysWord } from './gateway-row'
 import type { Link, SharedRows } from './link'
-import type { FleetMemory } from './memory'
 import { raisedBase, raising } from './repair'
 import { BASE, type Base, COMPACTED, gatewayRow, keysRow, readShared } from './rows'
 import { SharedWatch } from './shared-watch'
@@ -21,8 +20,8 @@ export interface LinkSetup extends StandingSetup {
   readonly gateway: string
   /** Version and commit. */
   readonly program: string
-  /** Keeps it, durably. It never rejects. */
-  remember(memory: FleetMemory): Promise<void>
+  /** Keeps what {@link Standing.memory} has by then, durably. It never rejects. */
+  remember(): Promise<void>
   keys(): KeysWord
   about(): Pick<GatewayWord, 'lastTap' | 'leases' | 'locks'>
   /** What has become of the base: this gateway has raised it, or goes by a later one. */
@@ -278,6 +277,6 @@ export class GatewayLink implements Link {
   /** Writes the memory at once, as at the end. */
   remember(): Promise<void> {
     this.#remembered = this.#setup.now().steady
-    return this.#setup.remember(this.standing.memory)
+    return this.#setup.remember()
   }
 }

@@ -101,8 +101,8 @@ export class Gateway {
     }
     this.link = new GatewayLink({
       ...{ etcd: this.twin, gateway: memory.gateway, server, skew, program: '0', life, memory },
-      remember: async (kept) => {
-        this.memory = kept
+      remember: async () => {
+        this.memory = this.link.standing.memory
       },
       window: () => 30_000,
       keys: () => keysWord(this.keys),
