@@ -15,10 +15,6 @@ import { Doors } from './doors/doors'
 import type { Outcome } from './doors/waiting'
 import type { Stages } from './stages'
 
-/** Why nobody gets a lease for one connection where several gateways open: each would let one in. */
-export const UNPINNED =
-  'the fleet does not count connections: set pinned = true where packets are routed by source, or knock without --once'
-
 /** What becomes of a grant: it is refused, or noted at once, and told of when the firewall has followed: true where it has come into force. */
 type Enforced = { readonly refused: string } | { readonly told: Promise<boolean> }
 

@@ -10,11 +10,11 @@ import { isoTime } from '../../system/time'
 import { anew } from '../anew'
 import type { Config } from '../config'
 import type { Daemon } from '../daemon'
-import { UNPINNED } from '../enforcement'
 import type { Stages } from '../stages'
 import type { StateFleet } from '../state/fleet'
 import type { FleetPart } from '../state/keeper'
 import { FleetLedger } from './claims'
+import type { FleetConfig } from './config'
 import { openEtcd } from './etcd/client'
 import type { Etcd } from './etcd/etcd'
 import { GatewayLink } from './gateway-link'
@@ -24,6 +24,9 @@ import { Rhythm } from './rhythm'
 import { Sharing } from './sharing'
 import { StandingLog } from './told'
 
+/** Why nobody gets a lease for one connection where several gateways open: each would let one in. */
+const UNPINNED =
+  'the fleet does not count connections: set pinned = true where packets are routed by source, or knock without --once'
 /** The window of a fleet without keys, in milliseconds: a usual one. */
 const WINDOW = 30_000
 
@@ -56,9 +59,9 @@ export class Fleet implements FleetPart {
   #remembering: Promise<void> = Promise.resolve()
   #isForgetful = false
 
-  constructor(setup: FleetSetup, etcd: Etcd, memory: FleetMemory) {
+  constructor(setup: FleetSetup, { timeout, pinned }: FleetConfig, etcd: Etcd, memory: FleetMemory) {
     const { config, own, log, now, program } = setup
-    const { skew, server, ledger } = config
+    const { skew, server } = config
     this.#setup = setup
     this.#etcd = etcd
     this.link = new GatewayLink({
@@ -76,9 +79,8 @@ export class Fleet implements FleetPart {
       },
     })
     const warn = (message: string) => log.warn(message)
-    const timeout = ledger.fleet?.timeout ?? 0
     this.#claims = new FleetLedger(own, etcd, this.link, { skew, timeout, now, warn })
-    this.stages = { ledger: this.#claims, ...(ledger.fleet?.pinned ? {} : { onceRefused: UNPINNED }) }
+    this.stages = { ledger: this.#claims, ...(pinned ? {} : { onceRefused: UNPINNED }) }
     this.#rhythm = new Rhythm({
       ...{ link: this.link, etcd, now },
       looked: () => this.#standing.look(now()),
@@ -179,5 +181,5 @@ export async function openFleet(setup: FleetSetup): Promise<Fleet> {
   const { fleet, path } = setup.config.ledger
   if (!fleet) throw new Error('the config has no fleet')
   const memory = await joinedMemory(path, fleet.gateway)
-  return new Fleet(setup, await openEtcd(fleet), memory)
+  return new Fleet(setup, fleet, await openEtcd(fleet), memory)
 }
