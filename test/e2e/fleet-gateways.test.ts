@@ -1,4 +1,4 @@
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
@@ -16,13 +16,12 @@ describe('an administrator of a fleet', () => {
   let fleet: Fleet
   beforeAll(async () => {
     fleet = await makeFleet({ gateways: ['gw1', 'gw2'] })
-    chmodSync(join(fleet.keyring, 'user0.key'), 0o600)
   })
   afterAll(() => fleet?.end())
 
   const typed = ({ host, gate }: Gateway, ...words: string[]) =>
     host.run([process.execPath, join(BIN, 'knockturn'), ...words, '--config', gate.config], {})
-  const stateOf = ({ gate }: Gateway) => JSON.parse(readFileSync(join(gate.folder, 'state.json'), 'utf8')).fleet
+  const stateOf = ({ state }: Gateway) => state.fleet
   const accept = () =>
     until(
       () => fleet.gateways.every((one) => stateOf(one)?.link === null && stateOf(one).gateways[0]?.offset !== null),

@@ -17,7 +17,6 @@ describe('gateways of a fleet', () => {
   let fleet: Fleet
   beforeAll(async () => {
     fleet = await makeFleet({ gateways: ['gw1', 'gw2', 'gw3'] })
-    chmodSync(join(fleet.keyring, 'user0.key'), 0o600)
   })
   afterAll(() => fleet?.end())
 
@@ -25,7 +24,7 @@ describe('gateways of a fleet', () => {
     if (!fleet.etcd) throw new Error('the fleet has an etcd')
     return fleet.etcd
   }
-  const stateOf = ({ gate }: Gateway) => JSON.parse(readFileSync(join(gate.folder, 'state.json'), 'utf8')).fleet
+  const stateOf = ({ state }: Gateway) => state.fleet
   const memoryOf = ({ gate }: Gateway) => JSON.parse(readFileSync(join(gate.folder, 'fleet.json'), 'utf8'))
   const each = (act: (gateway: Gateway) => Promise<unknown>) => Promise.all(fleet.gateways.map(act))
   const accepts = (gateway: Gateway) =>
@@ -104,8 +103,7 @@ describe('gateways of a fleet', () => {
     await gw1.end()
     await gw1.start()
     await refuses(gw1, /^nothing has been heard of etcd yet: /)
-    const state = JSON.parse(readFileSync(join(gw1.gate.folder, 'state.json'), 'utf8'))
-    expect(state.leases).toMatchObject([{ address: fleet.client.ipv4 }])
+    expect(gw1.state.leases).toMatchObject([{ address: fleet.client.ipv4 }])
     await etcd().start()
     await each(accepts)
   })

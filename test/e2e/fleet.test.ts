@@ -1,4 +1,3 @@
-import { chmodSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DOOR, type Fleet, type Gateway, makeFleet } from '../lab/fleet'
@@ -19,8 +18,6 @@ describe('gateways of a fleet', () => {
   beforeAll(async () => {
     fleet = await makeFleet({ gateways: ['gw1', 'gw2'], keys: 2 })
     key = join(fleet.keyring, 'user0.key')
-    chmodSync(key, 0o600)
-    chmodSync(join(fleet.keyring, 'user1.key'), 0o600)
     await Promise.all(fleet.gateways.map(({ daemon }) => daemon.line(logged('this gateway accepts knocks'), 0, LONG)))
   }, LONG)
   afterAll(() => fleet?.end())

@@ -61,11 +61,6 @@ export class EtcdMember {
     return !!child && child.exitCode === null && child.signalCode === null
   }
 
-  /** Its output so far, since it was last started. */
-  get lines(): readonly string[] {
-    return this.#process?.lines ?? []
-  }
-
   start(): void {
     if (!this.isRunning) this.#process = this.#place.start(this.#command)
   }
@@ -75,10 +70,6 @@ export class EtcdMember {
     if (!this.#process || !this.isRunning) return
     this.#process.child.kill('SIGKILL')
     await this.#process.exited
-  }
-
-  async stop(): Promise<void> {
-    await this.#process?.end()
   }
 
   /** Has it stand still, until {@link EtcdMember.resume}. */

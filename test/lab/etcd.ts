@@ -82,13 +82,11 @@ export class EtcdCluster {
 
   /** Waits until a quorum writes. */
   ready(): Promise<number> {
-    const answers = async () => {
-      const { code } = await this.etcdctl(['put', 'lab/ready', '', '--command-timeout', '2s', '--dial-timeout', '1s']).then(
-        () => ({ code: 0 }),
-        () => ({ code: 1 }),
+    const answers = () =>
+      this.etcdctl(['put', 'lab/ready', '', '--command-timeout', '2s', '--dial-timeout', '1s']).then(
+        () => true,
+        () => false,
       )
-      return code === 0
-    }
     return until(answers, 'etcd writes', 60_000)
   }
 

@@ -1,4 +1,4 @@
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { base32nopad } from '@scure/base'
 import { usualBackend } from './backend'
@@ -55,7 +55,9 @@ function makeKeys(folder: string, count: number): void {
     const secret = Buffer.alloc(32, n + 1)
     const head = `id = "${id}"\nsecret = "${base32nopad.encode(secret)}"\nserver = "gate.example"\nperiod = ${PERIOD}\n`
     const grant = `[grant]\nservices = ["${DOOR}/tcp"]\nmax = "1h"\n`
-    writeFileSync(join(folder, `${id}.key`), `${head}pool = "49152-65535"\ncreated = 2026-01-31T12:00:00Z\n\n${grant}`)
+    writeFileSync(join(folder, `${id}.key`), `${head}pool = "49152-65535"\ncreated = 2026-01-31T12:00:00Z\n\n${grant}`, {
+      mode: 0o600,
+    })
   }
 }
 
@@ -90,6 +92,11 @@ export class Gateway {
   /** All that its daemons have logged, in order. */
   get lines(): string[] {
     return [...this.#before, ...this.#daemon.lines]
+  }
+
+  /** What its daemon has written down of itself. */
+  get state() {
+    return JSON.parse(readFileSync(join(this.gate.folder, 'state.json'), 'utf8'))
   }
 
   /** Starts its daemon again, which from now on has a clock that can be set: the first one has the kernel's. */

@@ -65,8 +65,8 @@ export class Faults {
         return () => member.resume()
       },
       'a member cut off from the others': () => this.#apart((one, others) => cut([one], others), hosts),
-      'a member that hears no other': () => this.#apart((one, others) => oneWay(others, [one]), hosts),
-      'a member that no other hears': () => this.#apart((one, others) => oneWay([one], others), hosts),
+      'a member that hears no other': () => this.#apart((one, others) => cutOneWay(others, [one]), hosts),
+      'a member that no other hears': () => this.#apart((one, others) => cutOneWay([one], others), hosts),
       'all members apart': async () => {
         const heals = [await cut([hosts[0] as Host], hosts.slice(1)), await cut([hosts[1] as Host], hosts.slice(2))]
         return async () => {
@@ -75,8 +75,8 @@ export class Faults {
       },
       'a gateway cut off from etcd': async () => cut([this.#pick(this.#fleet.gateways).host], hosts),
       'a gateway cut off from one member': async () => cut([this.#pick(this.#fleet.gateways).host], [this.#pick(hosts)]),
-      'requests that do not arrive': async () => oneWay([this.#pick(this.#fleet.gateways).host], hosts),
-      'answers that do not arrive': async () => oneWay(hosts, [this.#pick(this.#fleet.gateways).host]),
+      'requests that do not arrive': async () => cutOneWay([this.#pick(this.#fleet.gateways).host], hosts),
+      'answers that do not arrive': async () => cutOneWay(hosts, [this.#pick(this.#fleet.gateways).host]),
       'a full disk': () => this.#fillDisk(this.#pick(members)),
     }
   }
@@ -240,13 +240,4 @@ export class Faults {
 function hostOf({ host, name }: EtcdMember): Host {
   if (!host) throw new Error(`${name} is in no namespace`)
   return host
-}
-
-/** Has nothing of what some hosts send arrive at others. */
-async function oneWay(from: readonly Host[], to: readonly Host[]): Promise<() => unknown> {
-  const heals: (() => unknown)[] = []
-  for (const one of from) for (const other of to) heals.push(await cutOneWay(one, other))
-  return async () => {
-    for (const heal of heals) await heal()
-  }
 }

@@ -20,12 +20,11 @@ import {
 import { acceptedWindows } from '../../../src/gate/clock'
 import { Twin } from '../../daemon/fleet/twin'
 import { holdLedger } from '../explain/daemon-state'
-import { type Beside, NOW, placeOf, speak } from './place'
+import { type Beside, NOW, placeOf, set, speak } from './place'
 
 const FIRST = 'f'.repeat(32)
 const rowsOf = (etcd: Twin) => Object.fromEntries(etcd.store.rows.map(({ row, value }) => [row, value]))
 const baseOf = (etcd: Twin) => parseBase(rowsOf(etcd)[BASE] ?? '') as Base
-const set = (etcd: Twin, row: string, value: string) => etcd.store.transact({ if: [], do: [{ put: row, value }], else: [] })
 const remembers = ({ folder }: Beside) => existsSync(pathOf(folder, 'fleet.json'))
 
 let first: Beside

@@ -52,6 +52,10 @@ export async function placeOf({
   return place
 }
 
+/** Puts a row, as somebody else. */
+export const set = (etcd: Twin, row: string, value: string) =>
+  etcd.store.transact({ if: [], do: [{ put: row, value }], else: [] })
+
 /** What a gateway says. */
 export const word = (more: Partial<GatewayWord> = {}): GatewayWord => ({
   ...{ life: '0123456789abcdef', beat: 7, wall: NOW, steady: 1_000, synchronised: true, epoch: 1, restored: false },

@@ -3,8 +3,7 @@ import { init } from '../../../src/admin/fleet/begin'
 import { differencesOf, lookAtStatus } from '../../../src/admin/fleet/status'
 import { documentOf, linesOf } from '../../../src/cli/admin/fleet-words'
 import { BASE, formatBase } from '../../../src/daemon/fleet/rows'
-import type { Twin } from '../../daemon/fleet/twin'
-import { type Beside, NOW, placeOf, speak, word } from './place'
+import { type Beside, NOW, placeOf, set, speak, word } from './place'
 
 const [ONE, TWO] = ['1'.repeat(32), '2'.repeat(32)]
 type Said = Parameters<typeof speak>[2]
@@ -23,7 +22,6 @@ async function fleet(second: Said = {}, keys: readonly string[] = [ONE]): Promis
   return place
 }
 const faultsOf = async (place: Beside) => (await lookAtStatus(place)).faults.map(({ message }) => message)
-const set = (etcd: Twin, row: string, value: string) => etcd.store.transact({ if: [], do: [{ put: row, value }], else: [] })
 
 describe('a fleet', () => {
   it('in which all speak and have the same keys is well', async () => {
