@@ -29,17 +29,27 @@ export class CurrentKeys {
   revoke(fingerprint: string, wall: number): boolean {
     if (this.#revoked.has(fingerprint)) return false
     this.#revoked.set(fingerprint, wall)
-    this.#join()
+    // Not all of them: thousands may be heard of at once.
+    const key = this.#byFingerprint.get(fingerprint)
+    if (key) this.#put(this.#known(key))
     return true
   }
 
   #join(): void {
-    const keys = this.#own.map((key) => {
-      const at = this.#revoked.get(key.fingerprint)
-      return at === undefined || key.revoked !== null ? key : { ...key, revoked: at }
-    })
-    this.#byKey = new Map(keys.map((key) => [key.key, key]))
-    this.#byFingerprint = new Map(keys.map((key) => [key.fingerprint, key]))
+    this.#byKey = new Map()
+    this.#byFingerprint = new Map()
+    for (const key of this.#own) this.#put(this.#known(key))
+  }
+
+  #put(key: ServerKey): void {
+    this.#byKey.set(key.key, key)
+    this.#byFingerprint.set(key.fingerprint, key)
+  }
+
+  /** A key as it is known to be, by the keyring and by other gateways. */
+  #known(key: ServerKey): ServerKey {
+    const at = this.#revoked.get(key.fingerprint)
+    return at === undefined || key.revoked !== null ? key : { ...key, revoked: at }
   }
 
   /** Has one be told whenever there are other keys. */

@@ -50,6 +50,8 @@ export class Fleet implements FleetPart {
   /** What of a daemon's stages is another in a fleet. */
   readonly stages: Pick<Stages, 'ledger' | 'onceRefused'>
   readonly #setup: FleetSetup
+  /** Milliseconds that a call of etcd may take. */
+  readonly #timeout: number
   readonly #claims: FleetLedger
   readonly #etcd: Etcd
   readonly #rhythm: Rhythm
@@ -79,6 +81,7 @@ export class Fleet implements FleetPart {
       },
     })
     const warn = (message: string) => log.warn(message)
+    this.#timeout = timeout
     this.#claims = new FleetLedger(own, etcd, this.link, { skew, timeout, now, warn })
     this.stages = { ledger: this.#claims, ...(pinned ? {} : { onceRefused: UNPINNED }) }
     this.#rhythm = new Rhythm({
@@ -102,7 +105,7 @@ export class Fleet implements FleetPart {
   /** Shares nothing any more, before the daemon lets go of its leases: they go on at the others. */
   async leave(): Promise<void> {
     this.link.share(null)
-    await this.#sharing?.end()
+    await this.#sharing?.end(this.#timeout)
   }
 
   /** Ends the rest, when no knock is on its way any more. */

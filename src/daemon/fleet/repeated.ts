@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Now } from '../../gate/clock'
 
 /** Attempts at once: each is a request to etcd or two, and claims go beside them. */
@@ -105,10 +106,15 @@ export class Repeated {
     }
   }
 
-  /** Begins nothing any more; resolves when what is under way has ended. */
-  async end(): Promise<void> {
+  /**
+   * Begins nothing any more; resolves when what is under way has ended, or `limit` milliseconds are over: an attempt may ask etcd several times, and
+   * wait for each answer.
+   */
+  async end(limit: number): Promise<void> {
     this.#isEnded = true
     clearTimeout(this.#timer)
-    await Promise.all(this.#running)
+    const over = new AbortController()
+    await Promise.race([Promise.all(this.#running), sleep(limit, undefined, { signal: over.signal }).catch(() => {})])
+    over.abort()
   }
 }

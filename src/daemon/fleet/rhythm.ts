@@ -66,6 +66,7 @@ export class Rhythm {
   /** Ends, with all that etcd is being asked; resolves when nothing of it is under way any more. */
   async end(): Promise<void> {
     this.#ending.abort()
+    this.#wake.abort()
     this.#setup.etcd.close()
     await this.#running
   }
@@ -77,7 +78,8 @@ export class Rhythm {
       const began = now().steady
       this.#wake = new AbortController()
       await link.beat()
-      await this.#pause(Math.max(0, BEAT - (now().steady - began)), AbortSignal.any([signal, this.#wake.signal]))
+      // Not by AbortSignal.any(): a signal that lives as long as the daemon would keep something of each beat.
+      await this.#pause(Math.max(0, BEAT - (now().steady - began)), this.#wake.signal)
     }
   }
 

@@ -61,10 +61,13 @@ export const locksOfKey = (fingerprint: string): string => `${SHARED}lock/${fing
 /** The row of a lease or a lock. */
 export const rowOf = (entry: Lease | Lock): string => (isLease(entry) ? leaseRow(entry) : lockRow(entry))
 
-/** The place of a lease or a lock, by the name of its row: an entry that is there has more to say. Null where it names none. */
+/**
+ * The place of a lease or a lock, by the name of its row: an entry that is there has more to say. Null where it names none. A name that is longer than any
+ * address or block makes it is none: etcd takes a megabyte and more, and each is kept.
+ */
 export function placeOf(row: string): Lease | Lock | null {
-  const lease = /^shared\/lease\/([0-9a-f]{32})\/(tcp|udp)\/(\d{1,5})\/(.+)$/.exec(row)
-  const lock = /^shared\/lock\/([0-9a-f]{32})\/(.+)$/.exec(row)
+  const lease = /^shared\/lease\/([0-9a-f]{32})\/(tcp|udp)\/(\d{1,5})\/(.{1,64})$/.exec(row)
+  const lock = /^shared\/lock\/([0-9a-f]{32})\/(.{1,64})$/.exec(row)
   if (lease) {
     const [, fingerprint, protocol, port, address] = lease
     return { id: '', key: '', fingerprint, address, protocol: protocol as 'tcp', port: Number(port), once: false, until: 0 }

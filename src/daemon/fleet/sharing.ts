@@ -10,6 +10,7 @@ import type { CurrentKeys } from '../current-keys'
 import type { Enforcement } from '../enforcement'
 import { type Etcd, type Row, Unavailable } from './etcd/etcd'
 import { FollowedRows } from './followed'
+import { InParts } from './in-parts'
 import type { Link, SharedRows } from './link'
 import { Repeated } from './repeated'
 import { Revocations } from './revocations'
@@ -49,6 +50,9 @@ export class Sharing implements SharedRows {
   readonly #taking: Taking
   readonly #revocations: Revocations
   readonly #quiet = new Quiet(QUIET)
+  /** Rows that are to be taken over, and rows of which what is in force is to be compared with them. */
+  readonly #judging = new InParts((name) => this.#taking.judge(name))
+  readonly #comparing = new InParts((name) => this.#compareWith(name))
   /** What was opened here, and not by a row. */
   readonly #own = new WeakSet<Entry>()
   /** Whether what is being changed is by a row. */
@@ -89,18 +93,20 @@ export class Sharing implements SharedRows {
     enforcement.elsewhere = (isMeant) => this.#closeElsewhere(isMeant)
     keys.follow(() => {
       this.#revocations.look()
-      for (const name of this.#rows.names()) this.#taking.judge(name)
+      this.#judging.ask(this.#rows.names())
     })
     this.#revocations.look()
   }
 
-  /** Tells and does nothing any more: what ends with this daemon ends here alone. Resolves when what is under way has ended. */
-  async end(): Promise<void> {
+  /** Tells and does nothing any more: what ends with this daemon ends here alone. Resolves when what is under way has ended, or `limit` milliseconds are over. */
+  async end(limit: number): Promise<void> {
     const { leases, keys, enforcement } = this.#setup
     leases.subscribe(null)
     enforcement.elsewhere = null
     keys.follow(() => {})
-    await this.#repeated.end()
+    this.#judging.end()
+    this.#comparing.end()
+    await this.#repeated.end(limit)
   }
 
   /** Tries what waits and is due. It does so by a timer of its own. */
@@ -178,9 +184,17 @@ export class Sharing implements SharedRows {
     for (const row of rows) this.#writing.saw(row)
     this.#revocations.reset(rows.filter(({ row }) => readShared(row)?.kind === 'revoked'))
     for (const [name, said] of gone) this.#gone(name, said)
-    for (const name of this.#rows.names()) this.#taking.judge(name)
-    for (const entry of this.#setup.leases.all()) if (isShared(entry)) this.#compare(rowOf(entry), entry)
+    this.#judging.ask(this.#rows.names())
+    const inForce = this.#setup.leases.all().filter(isShared)
+    // What is closed is shut at once: no row of it need be read.
+    for (const entry of inForce) if (!this.#rows.has(rowOf(entry))) this.#compare(rowOf(entry), entry)
+    this.#comparing.ask(inForce.map(rowOf))
     this.#repeated.wake()
+  }
+
+  #compareWith(name: string): void {
+    const entry = this.#inForce(name)
+    if (entry && isShared(entry)) this.#compare(name, entry)
   }
 
   /** What is in force, and its row is not, was closed while nobody here could hear of it. Something shorter may have been opened there since. */

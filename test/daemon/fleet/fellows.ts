@@ -96,7 +96,7 @@ export class Fellow {
   }
 
   async end(): Promise<void> {
-    await this.#sharing?.end()
+    await this.#sharing?.end(5_000)
     this.#watch.abort()
     this.#sharing = null
   }

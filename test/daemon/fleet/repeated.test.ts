@@ -44,7 +44,7 @@ describe('what is repeated', () => {
       await pass(500)
     }
     expect(times).toEqual([0, 500, 1_500, 3_500, 7_500, 15_500, 23_500, 31_500, 39_500])
-    await repeated.end()
+    await repeated.end(60_000)
   })
 
   it('is told of where it fails, and goes on', async () => {
@@ -127,12 +127,20 @@ describe('what is repeated', () => {
       return done.push('a') < 0
     })
     await settled()
-    const ended = repeated.end().then(() => done.push('ended'))
+    const ended = repeated.end(60_000).then(() => done.push('ended'))
     repeated.ask('b', async () => done.push('b') > 0)
     await settled()
     const before = [...done]
     release()
     await ended
     expect([before, done]).toEqual([[], ['a', 'ended']])
+  })
+
+  it('is not waited for at the end for longer than that may take', async () => {
+    const { repeated, settled } = begin()
+    repeated.ask('a', () => new Promise(() => {}))
+    await settled()
+    await repeated.end(1)
+    expect(repeated.has('a')).toBe(true)
   })
 })
