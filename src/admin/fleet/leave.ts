@@ -15,6 +15,8 @@ export interface Left {
   readonly gateway: string
   /** The file that said that this gateway had joined; null: another one has left. */
   readonly path: string | null
+  /** Another machine uses that name: its row stays. */
+  readonly isDouble: boolean
   /** The gateways that stay. */
   readonly others: readonly string[]
 }
@@ -39,9 +41,11 @@ export async function leave(place: Place, wanted: string | null): Promise<Left> 
     throw new Fault(`there is no gateway "${name}" ${thereAre(listed(others, NAMED))}`, {
       hint: 'run "knockturn fleet status" to see them',
     })
-  if (gateway) await remove(place, gateway)
+  // The daemon here does not run: who speaks by its name is another machine.
+  const isDouble = isOwn && !!gateway?.speaks
+  if (gateway && !isDouble) await remove(place, gateway)
   if (isOwn) await rm(path, { force: true })
-  return { gateway: name, path: isOwn ? path : null, others }
+  return { gateway: name, path: isOwn ? path : null, isDouble, others }
 }
 
 /** @throws {Fault} where it speaks */

@@ -147,6 +147,12 @@ describe('fleet leave', () => {
     expect([remembers(first), gatewayRow('gw1') in rowsOf(first.etcd)]).toEqual([true, true])
   })
 
+  it('leaves the row to another machine that speaks by the same name, and this one is free to join by another', async () => {
+    first.meanwhile = () => speak(first.etcd, 'gw1', { beat: 8 })
+    expect(await leave(first, null)).toMatchObject({ gateway: 'gw1', isDouble: true, others: ['gw3'] })
+    expect([remembers(first), gatewayRow('gw1') in rowsOf(first.etcd)]).toEqual([false, true])
+  })
+
   it('takes out another gateway that is dead, and this one stays', async () => {
     expect(await leave(first, 'gw3')).toMatchObject({ gateway: 'gw3', path: null, others: ['gw1'] })
     expect(gatewayRow('gw3') in rowsOf(first.etcd)).toBe(false)
