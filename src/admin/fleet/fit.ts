@@ -35,7 +35,7 @@ export function skewFault(gateways: readonly Pick<Gateway, 'name' | 'said'>[], s
 export const UPDATE = 'use the latest version of Knockturn among the gateways'
 
 const BEGIN = 'run "knockturn fleet init", on one gateway'
-const FORGOTTEN = 'etcd was made anew: run "knockturn fleet floor"'
+const FORGOTTEN = 'look at prefix in [ledger]; if it is right, etcd was made anew: run "knockturn fleet floor"'
 const JOIN = 'run "knockturn fleet join"'
 const REJOIN =
   'set the prefix of its own fleet in [ledger]; or stop the daemon, run "knockturn fleet leave" and then "knockturn fleet join"'
