@@ -61,6 +61,13 @@ export class CurrentKeys {
     return this.#byKey.values()
   }
 
+  /** Fingerprints of those that another gateway has revoked, and the keyring has not. */
+  get revokedElsewhere(): readonly string[] {
+    return this.#own.flatMap(({ fingerprint, revoked }) =>
+      revoked === null && this.#revoked.has(fingerprint) ? [fingerprint] : [],
+    )
+  }
+
   /** Those that the keyring itself says are revoked. */
   get ownRevoked(): readonly ServerKey[] {
     return this.#own.filter(({ revoked }) => revoked !== null)

@@ -65,7 +65,19 @@ const STATUS: Status = {
 const BASE = { fleet: '', server: '', epoch: 1, seconds: 0, ahead: 1 }
 const GATEWAY = { name: '', modified: 1, said: word({ lastTap: 0 }), keys: [], speaks: true, offset: 0 }
 const FLEET: StateFleet = {
-  ...{ gateway: '', fleet: '', epoch: 1, link: null, since: AT, clocks: null, synchronised: null, size: 0, quota: 0, alarms: [] },
+  ...{
+    gateway: '',
+    fleet: '',
+    epoch: 1,
+    link: null,
+    since: AT,
+    clocks: null,
+    synchronised: null,
+    revoked: [],
+    size: 0,
+    quota: 0,
+    alarms: [],
+  },
   gateways: [{ name: '', at: AT, offset: 0, synchronised: null, life: '' }],
 }
 

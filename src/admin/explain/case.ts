@@ -42,6 +42,8 @@ export interface Case {
   readonly floor: string | null | { readonly unknown: string }
   /** Whether leases for one connection can be had. */
   readonly countsConnections: boolean
+  /** Why a fleet grants none of those; null: it does, or there is none. */
+  readonly onceRefused: string | null
   /** Leases that may be in force, of all keys and of one. */
   readonly most: { readonly all: number; readonly key: number }
   readonly places: Places

@@ -24,6 +24,7 @@ export function weigh(one: Case): Explanation {
   const granted = 'refusal' in decided || address === null ? null : decided
   const rows = [
     ...daemonRows(one),
+    ...fleetRows(one),
     floorRow(one),
     ruleRow(one, 'bind_source', address !== null, named, 'address-mismatch'),
     ...judged.map(({ rule, isMet }) => ruleRow(one, rule, isMet, address ?? named, refusalBy(rule))),
@@ -99,6 +100,16 @@ const HEARING: Readonly<Record<State['hearing'], string>> = {
   waiting: 'it runs, and has not begun to hear',
 }
 
+/** Whether the daemon's fleet has it accept knocks, and by this key. */
+function fleetRows({ daemon, key }: Case): Row[] {
+  if (!isKnown(daemon) || !daemon.fleet) return []
+  const { link, gateway, revoked } = daemon.fleet
+  if (link !== null) return [row('fleet', false, null, `gateway "${gateway}" accepts none: ${link}`, 'ledger-unavailable')]
+  const isRevoked = revoked.includes(key.fingerprint)
+  const says = isRevoked ? 'another gateway has revoked this key' : `gateway "${gateway}" accepts knocks`
+  return [row('fleet', !isRevoked, null, says, 'revoked')]
+}
+
 function floorRow({ floor, places }: Case): Row {
   if (floor !== null && typeof floor === 'object') return unknownRow('floor', places.ledger, floor.unknown)
   return row('floor', floor === null, places.ledger, floor ?? 'the ledger has nothing in its way', 'stale')
@@ -119,9 +130,9 @@ const MET: Readonly<Partial<Record<GrantRule, string>>> = {
   loopback: 'it is no loopback address, or knocks for itself',
 }
 
-function onceRow({ countsConnections }: Case): Row {
-  const says = countsConnections ? 'the backend counts connections' : 'the backend cannot count connections: knock without --once'
-  return row('once', countsConnections, null, says, 'not-granted')
+function onceRow({ countsConnections, onceRefused }: Case): Row {
+  const why = countsConnections ? onceRefused : 'the backend cannot count connections: knock without --once'
+  return row('once', why === null, null, why ?? 'the backend counts connections', 'not-granted')
 }
 
 /** Whether there is room for what would be added. */

@@ -126,6 +126,7 @@ export class Fleet implements FleetPart {
       ...{ gateway, fleet: known.fleet, epoch: known.epoch },
       ...{ link: this.link.refusal(now), since: isoTime(this.#standing.since) },
       ...{ clocks: standing.clocks(now).says, synchronised: this.#rhythm.synchronised },
+      revoked: this.#sharing?.revoked ?? [],
       gateways: standing.peers.all().map(({ name, word, heard }) => ({
         name,
         at: heard === null ? null : isoTime(now.wall - (now.steady - heard)),
@@ -141,7 +142,7 @@ export class Fleet implements FleetPart {
     // The log says it no later than the state.
     this.#standing.look(now)
     const speaking = this.link.standing.peers.speaking(now).map(({ name }) => name)
-    return `${this.link.standing.refused(now)?.is} ${this.link.standing.trust.known.epoch} ${speaking.join()}`
+    return `${this.link.standing.refused(now)?.is} ${this.link.standing.trust.known.epoch} ${speaking.join()} ${this.#sharing?.revoked.length ?? 0}`
   }
 
   beats(): number {

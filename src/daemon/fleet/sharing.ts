@@ -114,6 +114,11 @@ export class Sharing implements SharedRows {
     this.#repeated.work()
   }
 
+  /** Fingerprints of keys that were revoked at another gateway, and not here. */
+  get revoked(): readonly string[] {
+    return this.#setup.keys.revokedElsewhere
+  }
+
   // ---- what happens here
 
   readonly #told: Told = (entry, why) => {

@@ -33,6 +33,8 @@ export interface StateFleet {
   readonly clocks: string | null
   /** Whether its own clock is synchronised; null: nobody says. */
   readonly synchronised: boolean | null
+  /** Fingerprints of keys that another gateway has revoked, and the keyring here has not; older daemons do not say. */
+  readonly revoked: readonly string[]
   /** The others. */
   readonly gateways: readonly StateGateway[]
   /** Bytes that etcd's largest member has used, and may use; null: nobody has been asked yet, or has answered. */
@@ -55,6 +57,7 @@ export const fleetSchema = <Time extends v.GenericSchema<unknown, string>>(time:
     since: time,
     clocks: reason,
     synchronised: v.nullable(v.boolean()),
+    revoked: v.optional(v.array(name), []),
     gateways: v.pipe(
       v.array(
         v.object({

@@ -2,6 +2,7 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import type { Asked, Case, Explanation } from '../../../src/admin/explain/case'
 import { requestOf, weigh } from '../../../src/admin/explain/weigh'
+import type { StateFleet } from '../../../src/daemon/state/fleet'
 import type { State } from '../../../src/daemon/state/state'
 import type { GrantRules, ServerKey } from '../../../src/gate/server-key'
 import { type Cidr, parseCidr } from '../../../src/protocol/address'
@@ -32,6 +33,10 @@ const STATE: State = {
   keys: [{ id: KEY.id, fingerprint: KEY.fingerprint, expires: null, services: ['22/tcp'], lastUse: null }],
   ...{ leases: [], locks: [], day: { since: UNTIL, accepted: 0, refused: {}, taps: 0, dropped: 0, busiest: null } },
 }
+const FLEET: StateFleet = {
+  ...{ gateway: 'gw1', fleet: '', epoch: 1, link: null, since: UNTIL, clocks: null, synchronised: null },
+  ...{ revoked: [], gateways: [], size: null, quota: null, alarms: [] },
+}
 const leases = (count: number, fingerprint = KEY.fingerprint) =>
   Array.from({ length: count }, (_, n) => ({
     ...{
@@ -51,7 +56,7 @@ const ASKED: Asked = {
 }
 const CASE: Case = {
   ...{ asked: ASKED, key: KEY, neverLock: [], own: [SERVER, '127.0.0.1', '::1'], daemon: STATE, floor: null },
-  ...{ countsConnections: true, most: { all: 9, key: 3 }, wall: NOW },
+  ...{ countsConnections: true, onceRefused: null, most: { all: 9, key: 3 }, wall: NOW },
   places: { ledger: '/ledger', of: (rule) => `/file:${rule}` },
 }
 const of = (more: Partial<Case>, asked: Partial<Asked> = {}) => weigh({ ...CASE, ...more, asked: { ...ASKED, ...asked } })
@@ -65,11 +70,17 @@ it('a knock that is granted would open, for what it asks', () => {
   })
 })
 
+it('a knock would open at a gateway that accepts knocks, by a key that nobody has revoked', () => {
+  expect(of({ daemon: { ...STATE, fleet: { ...FLEET, revoked: ['another'] } } }).would).toBe(true)
+})
+
 it.each<[string, string | null, Partial<Case>, Partial<Asked>]>([
   ['daemon', null, { daemon: { ...STATE, hearing: 'deaf' } }, {}],
   ['daemon', null, { daemon: { ...STATE, hearing: 'waiting' } }, {}],
   ['key', null, { daemon: { ...STATE, keys: [] } }, {}],
   ['ban', 'locked', { daemon: { ...STATE, locks: [{ ...WHOSE, id: 'a', address: USER, until: UNTIL }] } }, {}],
+  ['fleet', 'ledger-unavailable', { daemon: { ...STATE, fleet: { ...FLEET, link: 'the watch is 12 s old' } } }, {}],
+  ['fleet', 'revoked', { daemon: { ...STATE, fleet: { ...FLEET, revoked: [KEY.fingerprint] } } }, {}],
   ['floor', 'stale', { floor: 'the floor of this key is ahead' }, {}],
   ['bind_source', 'address-mismatch', {}, { address: '203.0.113.9' }],
   ['revoked', 'revoked', { key: key({}, { revoked: 0 }) }, {}],
@@ -85,6 +96,7 @@ it.each<[string, string | null, Partial<Case>, Partial<Asked>]>([
   ['lock', 'not-granted', {}, { action: 'lock' }],
   ['never_lock', 'not-granted', { key: key({ lock: true }), neverLock: cidrs(USER) }, { action: 'lock' }],
   ['once', 'not-granted', { countsConnections: false }, { once: true }],
+  ['once', 'not-granted', { onceRefused: 'the fleet counts none' }, { once: true }],
   ['leases_per_key', 'not-granted', { daemon: { ...STATE, leases: leases(3) } }, {}],
   ['leases_per_key', 'not-granted', { daemon: { ...STATE, leases: leases(9, 'another') } }, {}],
 ])('a knock is refused by %s alone (%s)', (rule, refusal, more, asked) => {

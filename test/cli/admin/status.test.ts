@@ -77,7 +77,16 @@ describe('what status says', () => {
   })
 
   const FLEET: StateFleet = {
-    ...{ gateway: 'gw1', fleet: '0'.repeat(16), epoch: 1, link: null, since: at(-3_600), clocks: null, synchronised: true },
+    ...{
+      gateway: 'gw1',
+      fleet: '0'.repeat(16),
+      epoch: 1,
+      link: null,
+      since: at(-3_600),
+      clocks: null,
+      synchronised: true,
+      revoked: [],
+    },
     gateways: ['gw2', 'gw3'].map((name) => ({ name, at: at(-1), offset: 3, synchronised: true, life: '' })),
     ...{ size: 999, quota: 2_000, alarms: [] },
   }
