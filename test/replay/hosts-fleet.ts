@@ -5,6 +5,7 @@ import { DOOR, type Fleet, type FleetOptions, makeFleet } from '../lab/fleet'
 import { until } from '../lab/waiters'
 import { seededRandom } from '../random'
 import type { Attack, Outcome, Scale } from './attack'
+import { said } from './doors'
 import { secondAcceptances } from './fleet-count'
 import { Faults } from './fleet-faults'
 import { type Played, Players } from './fleet-play'
@@ -51,7 +52,8 @@ async function onFleet(
     const known = new Set(players.played.map(({ name }) => name))
     const strange = [...granted.keys()].filter((name) => !known.has(name))
     if (strange.length > 0) broken.push(`accepted, and never sent: ${strange[0]}`)
-    return { tried: players.again, opened: count, honest, broken: [...told.slice(0, 5), ...broken], note }
+    const heard = said(fleet.gateways.flatMap(({ lines }) => lines))
+    return { tried: players.again, opened: count, honest, said: heard, broken: [...told.slice(0, 5), ...broken], note }
   } finally {
     await fleet.end()
   }
