@@ -2,7 +2,7 @@
 //
 //     node test/etcd.mjs     # unpacks them if they are not there yet, from this machine's Debian mirror
 //
-// It lies in node_modules/.cache/knockturn/etcd (test/lab/etcd-programs.ts looks there) and goes with node_modules, as the Nodes beside it do. There it
+// It lies in node_modules/.cache/knockturn/etcd (test/lab/etcd-member.ts runs them) and goes with node_modules, as the Nodes beside it do. There it
 // is this user's own, and the bare Debian of npm run test:full sees it, too: its programs need nothing but the C library.
 
 import { execFile } from 'node:child_process'

@@ -71,7 +71,7 @@ export class Enforcement {
   /** Opens every service of a grant. */
   #open(id: string, about: About, grant: Grant): Enforced {
     const { leases, firewall, now, onceRefused } = this.#stages
-    if (grant.once && onceRefused !== undefined) return { refused: onceRefused }
+    if (grant.once && onceRefused) return { refused: onceRefused }
     if (grant.once && firewall.some(({ countsConnections }) => countsConnections === false))
       return { refused: 'the backend cannot count connections: knock without --once' }
     const opened = leases.open(id, about.key, about.fingerprint, grant, now())

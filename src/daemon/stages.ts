@@ -19,6 +19,6 @@ export interface Stages {
   readonly chronicle?: Chronicle
   readonly log: Logger
   readonly now: () => Now
-  /** Why nobody gets a lease for one connection; absent where they do. */
-  readonly onceRefused?: string
+  /** Why nobody gets a lease for one connection; null or absent where they do. */
+  readonly onceRefused?: string | null
 }

@@ -2,7 +2,7 @@ import { dirname } from 'node:path'
 import { whyAhead } from '../../daemon/ahead'
 import { backendOf } from '../../daemon/backends/all'
 import { type Config, MAX_CONFIG } from '../../daemon/config'
-import { UNPINNED } from '../../daemon/enforcement'
+import { onceRefused } from '../../daemon/fleet/config'
 import { familyOf, IP_NAMES, interfaceAddresses } from '../../daemon/iptables/table'
 import { MAX_LEDGER, tooLarge } from '../../daemon/ledger/held-file'
 import { readLedger } from '../../daemon/ledger/record'
@@ -53,7 +53,7 @@ export async function explain(file: string, id: string, asked: Asked, now: numbe
     daemon: await daemonOf(config, now),
     floor: await floorOf(config, key, now),
     countsConnections: config.firewall.backend !== 'command',
-    onceRefused: config.ledger.fleet && !config.ledger.fleet.pinned ? UNPINNED : null,
+    onceRefused: onceRefused(config.ledger.fleet),
     most: { all: backend.maxLeases, key: config.firewall.leasesPerKey },
     places: placesOf(path, text, file, await readText(file, MAX_CONFIG, checkOwned), config.ledger.path),
     wall: now,

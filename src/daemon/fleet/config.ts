@@ -35,6 +35,12 @@ export interface FleetConfig {
   readonly login: string | null
 }
 
+/** Why nobody gets a lease for one connection where several gateways open, each of which would let one in; null where it may be had. */
+export const onceRefused = (fleet: FleetConfig | null): string | null =>
+  !fleet || fleet.pinned
+    ? null
+    : 'the fleet does not count connections: set pinned = true where packets are routed by source, or knock without --once'
+
 const ENDPOINT = /^(https?):\/\/(\[[\da-f]*:[\da-f:.]*\]|[\da-z._-]{1,253}):(\d{1,5})\/?$/i
 
 /**

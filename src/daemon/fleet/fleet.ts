@@ -14,7 +14,7 @@ import type { Stages } from '../stages'
 import type { StateFleet } from '../state/fleet'
 import type { FleetPart } from '../state/keeper'
 import { FleetLedger } from './claims'
-import type { FleetConfig } from './config'
+import { type FleetConfig, onceRefused } from './config'
 import { openEtcd } from './etcd/client'
 import type { Etcd } from './etcd/etcd'
 import { GatewayLink } from './gateway-link'
@@ -24,9 +24,6 @@ import { Rhythm } from './rhythm'
 import { Sharing } from './sharing'
 import { StandingLog } from './told'
 
-/** Why nobody gets a lease for one connection where several gateways open: each would let one in. */
-const UNPINNED =
-  'the fleet does not count connections: set pinned = true where packets are routed by source, or knock without --once'
 /** The window of a fleet without keys, in milliseconds: a usual one. */
 const WINDOW = 30_000
 
@@ -61,9 +58,10 @@ export class Fleet implements FleetPart {
   #remembering: Promise<void> = Promise.resolve()
   #isForgetful = false
 
-  constructor(setup: FleetSetup, { timeout, pinned }: FleetConfig, etcd: Etcd, memory: FleetMemory) {
+  constructor(setup: FleetSetup, fleet: FleetConfig, etcd: Etcd, memory: FleetMemory) {
     const { config, own, log, now, program } = setup
     const { skew, server } = config
+    const { timeout } = fleet
     this.#setup = setup
     this.#etcd = etcd
     this.link = new GatewayLink({
@@ -83,7 +81,7 @@ export class Fleet implements FleetPart {
     const warn = (message: string) => log.warn(message)
     this.#timeout = timeout
     this.#claims = new FleetLedger(own, etcd, this.link, { skew, timeout, now, warn })
-    this.stages = { ledger: this.#claims, ...(pinned ? {} : { onceRefused: UNPINNED }) }
+    this.stages = { ledger: this.#claims, onceRefused: onceRefused(fleet) }
     this.#rhythm = new Rhythm({
       ...{ link: this.link, etcd, now },
       looked: () => this.#standing.look(now()),
