@@ -34,6 +34,10 @@ export async function runOwnScript(name: string, args: readonly string[], output
   return { exitCode, stdout: String(stdout ?? ''), stderr: String(stderr ?? ''), shortMessage }
 }
 
+/** The first line that a script has said of its failure, or what there is to say where it has said nothing. */
+export const saidOf = ({ stderr, shortMessage }: ScriptResult): string =>
+  stderr.split('\n').find((line) => line.trim() !== '') ?? shortMessage ?? 'it said nothing'
+
 /** Most that a program of ours may say, in bytes: a list of 100,000 keys, at some 600 bytes each. */
 const MAX_SAID = 64 * 1024 * 1024
 /** Milliseconds that it may take: --check runs dozens of other programs, each of which has its own limit. */

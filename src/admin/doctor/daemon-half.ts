@@ -1,7 +1,7 @@
 import * as v from 'valibot'
 import { type Check, remedyOf, unknown } from '../../system/check'
 import { readJson } from '../../system/json'
-import { askOwnProgram } from '../own-script'
+import { askOwnProgram, saidOf } from '../own-script'
 
 /* What knockdaemon --check finds, which looks as the daemon's user: keys, ledger, rules and taps. */
 
@@ -22,10 +22,9 @@ const WHOLE = ['clock', 'config', 'keys', 'services', 'ledger', 'programs', 'ker
 
 /** Has the daemon's program check itself. @param config the daemon's config */
 export async function daemonHalf(config: string): Promise<readonly Check[]> {
-  const { stdout, stderr, shortMessage } = await askOwnProgram('knockdaemon', ['--check', '--json', '--config', config])
-  const said = stderr.split('\n').find((line) => line.trim() !== '') ?? shortMessage ?? 'it said nothing'
-  const checks = readReport(stdout)
-  if (checks === null) return [unknown('daemon', `knockdaemon --check failed: ${said}`, 'run "knockdaemon --check"')]
+  const result = await askOwnProgram('knockdaemon', ['--check', '--json', '--config', config])
+  const checks = readReport(result.stdout)
+  if (checks === null) return [unknown('daemon', `knockdaemon --check failed: ${saidOf(result)}`, 'run "knockdaemon --check"')]
   return [...checks, ...leftOpen(checks)]
 }
 

@@ -4,7 +4,7 @@ import type { Config } from '../../daemon/config'
 import type { FleetConfig } from '../../daemon/fleet/config'
 import type { Check } from '../../system/check'
 import { readJson } from '../../system/json'
-import { askOwnProgram } from '../own-script'
+import { askOwnProgram, saidOf } from '../own-script'
 
 /* How the fleet stands of which this server is a gateway, and how knocks come to it. Of a single server there is nothing to say. */
 
@@ -20,9 +20,8 @@ type Report = v.InferOutput<typeof REPORT>
 export async function checkFleet(file: string, { ledger, datagram }: Config): Promise<readonly Check[]> {
   const { fleet } = ledger
   if (!fleet) return []
-  const { stdout, stderr, shortMessage } = await askOwnProgram('knockturn', ['fleet', 'status', '--json', '--config', file])
-  const said = stderr.split('\n').find((line) => line.trim() !== '') ?? shortMessage ?? 'it said nothing'
-  return [...judgeFleet(readFleet(stdout), said), ...judgeRouting(fleet, datagram.ports)]
+  const result = await askOwnProgram('knockturn', ['fleet', 'status', '--json', '--config', file])
+  return [...judgeFleet(readFleet(result.stdout), saidOf(result)), ...judgeRouting(fleet, datagram.ports)]
 }
 
 /** Reads what `knockturn fleet status --json` has printed; null where that is no report. */
