@@ -132,11 +132,13 @@ const NOTHING: Kept = { ways: [], locks: [] }
 
 const steadyNow = (): number => performance.now()
 
+/** A way that nobody has asked for yet. @param lease by whose name the program will know it @param key likewise */
 export const newWay = ({ address, protocol, port }: Way, lease: string, key: string): Opened => ({
   ...{ address, protocol, port, lease, key },
   ...{ leases: [], isOpen: false, isEnding: false, isTouched: false, end: null, failures: 0, notBefore: 0, reason: '' },
 })
 
+/** Has a way that has failed wait before the next try: longer each time. */
 export function putOff(way: Opened, reason: string): void {
   way.notBefore = steadyNow() + Math.min(FIRST_WAIT * 2 ** way.failures, LAST_WAIT)
   way.failures++

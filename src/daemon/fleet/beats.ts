@@ -2,7 +2,7 @@ import type { Now } from '../../gate/clock'
 import { type Row, stillSays, type Transaction, unwritten } from './etcd/etcd'
 import { formatWord, type GatewayWord, parseWord } from './gateway-row'
 import type { FleetMemory } from './memory'
-import { QUIET } from './peers'
+import { SILENT } from './peers'
 import { BASE, gatewayRow } from './rows'
 
 /** Milliseconds from one beat to the next. */
@@ -69,7 +69,7 @@ export class Beats {
     if (this.#isGone)
       return 'this gateway was taken out of the fleet: run "knockturn fleet leave" and "knockturn fleet join", and restart the daemon'
     const other = this.#other
-    if (!other || steady - other.since >= (other.beats ? QUIET : LISTEN)) return null
+    if (!other || steady - other.since >= (other.beats ? SILENT : LISTEN)) return null
     return other.beats
       ? `another gateway uses the name ${this.#gateway}: set another one with gateway in [ledger], and join with it`
       : `it listens whether another gateway uses the name ${this.#gateway}`

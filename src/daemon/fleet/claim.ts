@@ -3,6 +3,7 @@ import type { Outcome, Transaction } from './etcd/etcd'
 import type { Link } from './link'
 import {
   BASE,
+  type BaseRow,
   baseFloor,
   floorRow,
   formatSpent,
@@ -19,7 +20,7 @@ import {
 /* The one-time rule of a fleet as one transaction of etcd, and what its answer means. */
 
 /** What a claim goes by: the base, its text as etcd has it, and this gateway's own row, which etcd must not have forgotten. */
-export interface Ground extends NonNullable<Link['base']>, Pick<Link, 'gateway'> {
+export interface Ground extends BaseRow, Pick<Link, 'gateway'> {
   /** As {@link Link.beaten}. */
   readonly beaten: number
 }

@@ -50,12 +50,13 @@ const wordSchema = v.object({
   locks: count,
 })
 
+/** The value of a gateway's row, as {@link parseWord} reads it. */
 export const formatWord = (word: GatewayWord): string => JSON.stringify(word)
 /** Reads a gateway's row; null where it is none. */
 export const parseWord = (value: string): GatewayWord | null => readJson(wordSchema, value)
 
 /** Fingerprints that a row of keys names: more are counted only, so that a row stays far below etcd's limit of 1.5 MB. */
-export const MAX_NAMED_KEYS = 4_096
+const MAX_NAMED_KEYS = 4_096
 
 const keysSchema = v.object({ fingerprints: v.pipe(v.array(text), v.maxLength(MAX_NAMED_KEYS)) })
 

@@ -1,5 +1,4 @@
-import type { Etcd } from './etcd/etcd'
-import { Unavailable } from './etcd/etcd'
+import { type Etcd, Unavailable } from './etcd/etcd'
 
 /** How full etcd is, and what it complains of. */
 export interface Health {
@@ -9,6 +8,7 @@ export interface Health {
   readonly alarms: readonly string[]
 }
 
+/** Before anybody has been asked. */
 export const UNKNOWN: Health = { size: null, quota: null, alarms: [] }
 
 /** Asks all members. One that does not answer says nothing; where none does, what was known stays. */

@@ -1,6 +1,6 @@
 import type { Now } from '../../gate/clock'
 import type { Header, Row } from './etcd/etcd'
-import type { Base } from './rows'
+import type { BaseRow } from './rows'
 
 /** What a gateway knows of its fleet at a moment. */
 export interface Link {
@@ -8,8 +8,8 @@ export interface Link {
   readonly gateway: string
   /** Why nothing new opens right now, in a line; null: nothing stands in the way. */
   refusal(now: Now): string | null
-  /** The base, and its text as etcd has it; null: it is not known yet. */
-  readonly base: { readonly base: Base; readonly value: string } | null
+  /** Null: it is not known yet. */
+  readonly base: BaseRow | null
   /**
    * The revision at which this gateway's own row was last written, as far as etcd has said; null: it has not been in this run. An etcd that was restored
    * has an older one: each claim asks for that, since an answer's header tells it no more when as much was written as was forgotten.

@@ -5,7 +5,7 @@ import type { Row } from './etcd/etcd'
 import { type GatewayWord, parseWord } from './gateway-row'
 
 /** Milliseconds without a beat after which a gateway counts no more: it may have slept. */
-export const QUIET = 15_000
+export const SILENT = 15_000
 /** Gateways that are followed: beyond that, who comes last is left out. */
 export const MAX_GATEWAYS = 256
 
@@ -42,7 +42,7 @@ export class Peers {
 
   /** Those that speak. */
   speaking({ steady }: Now): readonly Peer[] {
-    return this.all().filter(({ heard }) => heard !== null && steady - heard < QUIET)
+    return this.all().filter(({ heard }) => heard !== null && steady - heard < SILENT)
   }
 
   all(): readonly Peer[] {
@@ -67,7 +67,7 @@ export class Peers {
     const known = this.#peers.get(name)
     if (!word || !KEY_ID.test(name) || (!known && this.#peers.size >= MAX_GATEWAYS)) return
     const clock = known?.clock ?? new ClockOfOther()
-    const isOther = known?.word.life !== word.life || now === null || known.heard === null || now.steady - known.heard >= QUIET
+    const isOther = known?.word.life !== word.life || now === null || known.heard === null || now.steady - known.heard >= SILENT
     if (isOther && now) clock.forget()
     if (now) clock.hear(word, now)
     const heard = now?.steady ?? (known && known.word.life === word.life ? known.heard : null)

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Now } from '../../gate/clock'
 import { askKeepers, isClockKept } from '../../system/clock-keepers'
 import { BEAT } from './beats'
 import type { Etcd } from './etcd/etcd'
@@ -19,7 +20,7 @@ const COMPACT = 60_000
 export interface RhythmSetup {
   readonly link: GatewayLink
   readonly etcd: Etcd
-  readonly now: () => { readonly wall: number; readonly steady: number }
+  readonly now: () => Now
   /** Called at each look. */
   readonly looked: () => void
   readonly failed: (error: unknown) => void

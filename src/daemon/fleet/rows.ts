@@ -25,7 +25,9 @@ import { count, readJson } from '../../system/json'
 
 /** Where all that is shared begins. */
 export const SHARED = 'shared/'
+/** The row of the {@link Base}. */
 export const BASE = `${SHARED}base`
+/** The row that says when history was last let go of. */
 export const COMPACTED = `${SHARED}compacted`
 
 const WINDOW_DIGITS = 16
@@ -40,23 +42,31 @@ export function parseWindow(text: string): number | null {
 
 /** The rows of one (fingerprint, period): those of a window stand behind its number. */
 export const spentRange = (fingerprint: string, period: number): string => `ledger/spent/${fingerprint}/${period}/`
+/** The row of a spent knock. */
 export const spentRow = ({ key, window, v }: Pick<Knock, 'key' | 'window' | 'v'>, fingerprint: string): string =>
   `${spentRange(fingerprint, key.period)}${formatWindow(window)}/${v}`
+/** The row of a key's floor. @param period seconds */
 export const floorRow = (fingerprint: string, period: number): string => `ledger/floor/${fingerprint}/${period}`
+/** The row of a key that is revoked. */
 export const revokedRow = (fingerprint: string): string => `${SHARED}revoked/${fingerprint}`
+/** The row in which a gateway says how it is. */
 export const gatewayRow = (name: string): string => `${SHARED}gateway/${name}`
+/** The row in which a gateway says which keys it has. */
 export const keysRow = (name: string): string => `${SHARED}keys/${name}`
+/** The row of a lease. */
 export const leaseRow = ({
   fingerprint,
   protocol,
   port,
   address,
 }: Pick<Lease, 'fingerprint' | 'protocol' | 'port' | 'address'>) => `${SHARED}lease/${fingerprint}/${protocol}/${port}/${address}`
+/** The row of a lock. */
 export const lockRow = ({ fingerprint, address }: Pick<Lock, 'fingerprint' | 'address'>): string =>
   `${SHARED}lock/${fingerprint}/${address}`
 
-/** Where the leases and the locks of one key begin. */
+/** Where the leases of one key begin. */
 export const leasesOfKey = (fingerprint: string): string => `${SHARED}lease/${fingerprint}/`
+/** Where the locks of one key begin. */
 export const locksOfKey = (fingerprint: string): string => `${SHARED}lock/${fingerprint}/`
 /** The row of a lease or a lock. */
 export const rowOf = (entry: Lease | Lock): string => (isLease(entry) ? leaseRow(entry) : lockRow(entry))
@@ -85,6 +95,12 @@ export function readShared(
 
 // ---- the base
 
+/** A base, and its text as etcd has it: claims name that. */
+export interface BaseRow {
+  readonly base: Base
+  readonly value: string
+}
+
 /** From when on a fleet knows the past: every floor starts `ahead` windows beyond `seconds` at least. */
 export interface Base {
   /** Names the fleet, once for all. */
@@ -107,6 +123,7 @@ const baseSchema = v.object({
   ahead: count,
 })
 
+/** A base's text, as {@link parseBase} reads it. */
 export const formatBase = ({ fleet, server, epoch, seconds, ahead }: Base): string =>
   JSON.stringify({ fleet, server, epoch, seconds, ahead })
 /** Reads a base; null where it is none. */
@@ -130,6 +147,7 @@ export interface Spent {
 
 const spentSchema = v.object({ attempt: text, gateway: text, source: text, until: v.nullable(count) })
 
+/** The value of a spent knock's row, as {@link parseSpent} reads it. */
 export const formatSpent = ({ attempt, gateway, source, until }: Spent): string =>
   JSON.stringify({ attempt, gateway, source, until })
 /** Reads the row of a spent knock; null where it is none: that it is there counts all the same. */

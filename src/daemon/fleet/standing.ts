@@ -25,7 +25,7 @@ export interface StandingSetup {
 }
 
 /** Why nothing new opens. `is` stays the same while only figures change. */
-export interface Refused {
+export interface Hindrance {
   readonly is: 'setup' | 'name' | 'restored' | 'unheard' | 'begins' | 'skew' | 'clock'
   readonly why: string
 }
@@ -53,11 +53,11 @@ export class Standing {
   }
 
   /** Why nothing new opens right now, the first of several reasons; null: nothing stands in the way. */
-  refused(now: Now): Refused | null {
+  refused(now: Now): Hindrance | null {
     return this.#byEtcd(now) ?? this.#byOthers(now)
   }
 
-  #byEtcd(now: Now): Refused | null {
+  #byEtcd(now: Now): Hindrance | null {
     const { setup, restored, base } = this.trust
     if (setup !== null) return { is: 'setup', why: setup }
     const hindrance = this.beats.hindrance(now)
@@ -71,7 +71,7 @@ export class Standing {
     return age > OLD ? { is: 'unheard', why: `the watch is ${Math.floor(age / 1_000)} s old${trouble}` } : null
   }
 
-  #byOthers(now: Now): Refused | null {
+  #byOthers(now: Now): Hindrance | null {
     const { skew } = this.#setup
     if (!this.#isSettled(now)) return { is: 'begins', why: 'the daemon has just begun, and listens to the other gateways first' }
     const odd = this.peers.speaking(now).find(({ word }) => word.skew !== skew)

@@ -2,7 +2,7 @@ import type { Logger } from 'pino'
 import type { Now } from '../../gate/clock'
 import type { GatewayLink } from './gateway-link'
 import { type Health, healthFault } from './health'
-import type { Refused } from './standing'
+import type { Hindrance } from './standing'
 
 /** Milliseconds within which a daemon that begins is expected to hear its fleet: before, it is no news that it has not. */
 const BEGINNING = 8_000
@@ -14,7 +14,7 @@ export class StandingLog {
   readonly #log: Pick<Logger, 'info' | 'warn' | 'error'>
   readonly #began: Now
   /** Of the last look; undefined: nothing has been said yet. */
-  #is: Refused['is'] | 'well' | undefined
+  #is: Hindrance['is'] | 'well' | undefined
   #clocks: string | null = null
   #fault: string | null = null
   /** Unix milliseconds */

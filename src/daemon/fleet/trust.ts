@@ -1,22 +1,21 @@
 import type { Header, Row } from './etcd/etcd'
 import { History } from './history'
 import type { FleetMemory } from './memory'
-import { type Base, parseBase } from './rows'
+import { type Base, type BaseRow, parseBase } from './rows'
+
+/** What a gateway knows of the base that it goes by. */
+type KnownBase = Pick<Base, 'fleet' | 'epoch' | 'seconds'>
 
 /** What a look at the base has come to. */
-export type BaseFound =
-  | { readonly is: 'same' | 'later'; readonly base: Base; readonly value: string }
+type BaseFound =
+  | ({ readonly is: 'same' | 'later' } & BaseRow)
   /** A person has to do something. */
   | { readonly is: 'setup'; readonly why: string; readonly base: Base | null }
   /** etcd has forgotten something. */
   | { readonly is: 'restored'; readonly why: string; readonly base: Base | null }
 
 /** Judges the base that etcd has. @param row null: it has none @param known the base that this gateway goes by @param server its label */
-export function judgeBase(
-  row: Pick<Row, 'value'> | null,
-  known: Pick<Base, 'fleet' | 'epoch' | 'seconds'>,
-  server: string,
-): BaseFound {
+function judgeBase(row: Pick<Row, 'value'> | null, known: KnownBase, server: string): BaseFound {
   if (!row) return { is: 'restored', why: 'it has no base', base: null }
   const base = parseBase(row.value)
   const setup = (why: string): BaseFound => ({ is: 'setup', why, base })
@@ -32,9 +31,9 @@ export function judgeBase(
 export class Trust {
   readonly #server: string
   readonly #history: History
-  #known: Pick<Base, 'fleet' | 'epoch' | 'seconds'>
+  #known: KnownBase
   #found: { readonly base: Base | null; readonly value: string | null } | null = null
-  #trusted: { readonly base: Base; readonly value: string } | null = null
+  #trusted: BaseRow | null = null
   #restored: string | null
   #setup: string | null = null
 
@@ -48,7 +47,7 @@ export class Trust {
   }
 
   /** The base that the claims of this gateway name; null: none is trusted. */
-  get base(): { readonly base: Base; readonly value: string } | null {
+  get base(): BaseRow | null {
     return this.#restored === null && this.#setup === null ? this.#trusted : null
   }
   /** Why etcd is one that has forgotten something; null: it is not. */
@@ -60,7 +59,7 @@ export class Trust {
     return this.#setup
   }
   /** The base that this gateway goes by. */
-  get known(): Pick<Base, 'fleet' | 'epoch' | 'seconds'> {
+  get known(): KnownBase {
     return this.#known
   }
   /** The base that etcd has, and its text, as it was read last; null: nobody has looked yet. */

@@ -1,5 +1,14 @@
-import type { Etcd, EtcdStatus, Header, Outcome, Row, Transaction, Trouble, Watching } from '../../../src/daemon/fleet/etcd/etcd'
-import { Unavailable } from '../../../src/daemon/fleet/etcd/etcd'
+import {
+  type Etcd,
+  type EtcdStatus,
+  type Header,
+  type Outcome,
+  type Row,
+  type Transaction,
+  type Trouble,
+  Unavailable,
+  type Watching,
+} from '../../../src/daemon/fleet/etcd/etcd'
 import { type Moment, TwinStore } from './twin-store'
 
 /**

@@ -7,6 +7,7 @@ export interface Header {
   readonly term: number
 }
 
+/** A row that is there: its name below the prefix, its text, and the revisions at which it was first and last written. */
 export interface Row {
   readonly row: string
   readonly value: string
@@ -24,6 +25,7 @@ export type Condition =
   /** It was written at this revision or a later one. */
   | { readonly row: string; readonly is: 'since'; readonly revision: number }
 
+/** What a transaction does: one row, rows, or another transaction. */
 export type Step =
   | { readonly put: string; readonly value: string; readonly lease?: string | null }
   | { readonly remove: string }
@@ -44,6 +46,7 @@ export interface Done {
   readonly rows: readonly Row[]
 }
 
+/** What has come of a transaction. */
 export interface Outcome {
   readonly header: Header
   /** True only where etcd said just that. */

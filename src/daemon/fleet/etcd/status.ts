@@ -45,7 +45,7 @@ async function askQuota(member: Member, signal: AbortSignal): Promise<number | n
 }
 
 /** The quota in a text of metrics; null where it is not there, or none. */
-export function quotaIn(metrics: string): number | null {
+function quotaIn(metrics: string): number | null {
   const [, text] = /^etcd_server_quota_backend_bytes ([\d.e+]{1,32})$/m.exec(metrics) ?? []
   const quota = Number(text)
   return Number.isSafeInteger(quota) && quota > 0 ? quota : null
