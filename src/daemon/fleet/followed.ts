@@ -41,10 +41,16 @@ export class FollowedRows {
   read(name: string): SharedEntry<Entry> | null {
     const followed = this.#rows.get(name)
     const key = this.keyOf(name)?.key
-    const fleet = this.#link.base?.base.fleet
-    if (!followed || !key || fleet === undefined) return null
-    if (followed.read?.key !== key) followed.read = { key, shared: parseEntry(name, followed.row.value, fleet, key) }
+    if (!followed || !key || this.#link.base === null) return null
+    if (followed.read?.key !== key) followed.read = { key, shared: this.said(followed.row) }
     return followed.read.shared
+  }
+
+  /** As {@link FollowedRows.read}, of a row that etcd has, whether it is followed or not. */
+  said({ row, value }: Row): SharedEntry<Entry> | null {
+    const key = this.keyOf(row)?.key
+    const fleet = this.#link.base?.base.fleet
+    return key && fleet !== undefined ? parseEntry(row, value, fleet, key) : null
   }
 
   /** The key that a row is of; undefined where it is not had here. */

@@ -66,17 +66,13 @@ export class Sharing implements SharedRows {
       const what = error instanceof Unavailable ? 'cannot share with the fleet: trying again' : 'internal error, please report'
       if (this.#quiet.may(what, now().steady)) log.error(explained(error), what)
     })
-    const known = {
-      row: (name: string) => rows.row(name),
-      shared: (name: string) => rows.read(name),
-      own: (name: string) => this.#ownOf(name),
-      keyOf: (name: string) => rows.keyOf(name)?.key,
-      isClosed: (name: string, id: string) => this.#sights.isClosed(name, id),
-      gone: (name: string) => this.#shut(name, this.#inForce(name)),
-    }
     this.#rows = rows
     this.#repeated = repeated
-    this.#writing = new Writing(etcd, link, known, repeated, () => now().steady)
+    this.#writing = new Writing({
+      ...{ etcd, link, rows, sights: this.#sights, repeated, now },
+      own: (name) => this.#ownOf(name),
+      gone: (name) => this.#shut(name, this.#inForce(name)),
+    })
     this.#taking = new Taking({
       ...{ ...setup, rows, sights: this.#sights, repeated },
       takeAway: (name) => this.#write(name),
