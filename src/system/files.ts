@@ -150,7 +150,7 @@ export function checkOwned(path: string, stats: Stats): void {
 }
 
 /** As {@link checkOwned}, and somebody else's file is refused, too. @throws {Fault} */
-export function checkOurs(path: string, stats: Stats): void {
+function checkOurs(path: string, stats: Stats): void {
   checkOwned(path, stats)
   checkOwner(path, stats)
 }

@@ -180,7 +180,7 @@ export class FleetLedger implements OneTimeRule {
         this.#link.look()
         return this.#refuse(attempt, 'etcd has forgotten something: it was restored, or is another one')
       default:
-        return this.#refuse(attempt, 'etcd gave an answer that nothing in it explains')
+        return this.#refuse(attempt, 'etcd refused the claim, and what it says does not tell why')
     }
   }
 
