@@ -64,7 +64,6 @@ report(async () => {
   }
 
   const revision = () => first.link.standing.trust.newest.revision
-  Math.max(...(await first.etcd.status()).map(({ status }) => ('sizeInUse' in status ? status.sizeInUse : 0)))
   const [before, began] = [revision(), performance.now()]
   await sleep(QUIET)
   const writes = (revision() - before) / ((performance.now() - began) / 1_000)
