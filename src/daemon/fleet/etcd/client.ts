@@ -19,7 +19,7 @@ import { Member } from './member'
 import { CODE, Refused } from './refused'
 import { askStatus } from './status'
 import { readTrust } from './tls'
-import { type Asking, askInTurn, Turns } from './turns'
+import { type Asking, askInTurn, ownWords, Turns } from './turns'
 import { follow } from './watch'
 
 /** Rows in a page of a list. */
@@ -165,8 +165,8 @@ class Client implements Etcd {
       this.#turns.members.map(async (member) => {
         const signal = AbortSignal.any([this.#closed.signal, AbortSignal.timeout(this.#timeout)])
         const status = await this.#withToken(signal, (token) => askStatus(member, token, signal)).catch((error) => {
-          if (error instanceof Unavailable) return error
-          throw error
+          if (!(error instanceof Unavailable)) throw error
+          return new Unavailable(ownWords(member.endpoint, error.message) ?? error.message, error.trouble, error.isUnknown)
         })
         return { endpoint: member.endpoint, status }
       }),

@@ -61,6 +61,9 @@ function judge(code: number, said: string): { trouble: Trouble; isUnknown: boole
   return { trouble: 'timeout', isUnknown: true }
 }
 
+/** What etcd says, before it looks at anything else, where it has users and is asked with a certificate that could be one. */
+const COMMON_NAME = 'CommonName of client'
+
 const errorSchema = v.object({ code: v.number(), message: v.string() })
 const streamErrorSchema = v.object({
   error: v.object({ grpc_code: v.optional(v.number()), code: v.optional(v.number()), message: v.optional(v.string(), '') }),
@@ -75,6 +78,8 @@ export function readAnswer(endpoint: string, { status, type, text }: Answer): un
   if (status === 200 && json !== undefined) return json
   const error = readBy(errorSchema, json)
   if (status !== 200 && error) throw new Refused(endpoint, error.code, error.message)
+  if (status === 400 && text.startsWith(COMMON_NAME))
+    throw new Unavailable(`${endpoint}: takes no certificate with a common name beside a user`, 'tls', true)
   throw new Unavailable(`${endpoint}: expected an answer of etcd's JSON gateway, got status ${status}`, 'strange', true)
 }
 

@@ -123,9 +123,18 @@ const isPassing = (failure: Unavailable | undefined) => failure?.trouble === 'no
 const RANK: readonly Trouble[] = ['login', 'full', 'tls', 'no-quorum', 'strange', 'timeout', 'unreachable']
 /** Members whose words are in one message. */
 const MAX_TOLD = 3
+const BETWEEN = '; '
+
+/** What a member says of itself in a message that may be of several; null: it says nothing there. */
+export const ownWords = (endpoint: string, message: string): string | null =>
+  message
+    .split(BETWEEN)
+    .find((words) => words.startsWith(`${endpoint}: `))
+    ?.slice(endpoint.length + 2) ?? null
 
 function together(failures: readonly Unavailable[], isUnknown: boolean): Unavailable {
   const [worst, ...others] = failures.toSorted((a, b) => RANK.indexOf(a.trouble) - RANK.indexOf(b.trouble))
-  const words = [worst, ...others].slice(0, MAX_TOLD).map(({ message }) => message)
-  return new Unavailable([...new Set(words)].join('; '), worst.trouble, isUnknown)
+  // Where it took a login first, the words of one are those of several.
+  const words = new Set([worst, ...others].flatMap(({ message }) => message.split(BETWEEN)))
+  return new Unavailable([...words].slice(0, MAX_TOLD).join(BETWEEN), worst.trouble, isUnknown)
 }

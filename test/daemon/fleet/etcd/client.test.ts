@@ -513,6 +513,23 @@ describe('a login', () => {
     expect((await transact(etcd)).held).toBe(true)
   })
 
+  it('that none takes is told once for each member, and of each member by its own words', async () => {
+    const members = await Promise.all([1, 2, 3].map(() => FakeMember.start(refuses(12, 'no such call', 501))))
+    const etcd = await open(members, { login: credentials() })
+    const words = members.map(({ endpoint }) => `${endpoint}: gives no token: error 12`)
+    expect((await failureOf(transact(etcd)))?.message.split('; ').sort()).toEqual(words.sort())
+    const said = (await etcd.status()).map(({ status }) => status)
+    expect(said).toEqual(members.map(() => expect.objectContaining({ message: 'gives no token: error 12' })))
+  })
+
+  it('is refused in words by a member that takes no certificate with a common name beside it', async () => {
+    const said = 'CommonName of client sending a request against gateway will be ignored and not used as expected\n'
+    expect(await failureOf(transact(await alone(text(said, 'text/plain', 400))))).toMatchObject({
+      trouble: 'tls',
+      message: expect.stringMatching(/: takes no certificate with a common name beside a user$/),
+    })
+  })
+
   it('is not tried for ever', async () => {
     const member = await FakeMember.start((asked, response, socket) =>
       (asked.path === '/v3/auth/authenticate'
