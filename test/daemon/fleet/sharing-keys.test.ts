@@ -18,6 +18,8 @@ describe('a key', () => {
     expect([isOpen(one, other), fleet.rows()]).toEqual([[false, false], []])
     expect(fleet.store.rows.map(({ row }) => row)).toContain(revokedRow(ALICE))
     expect(one.said('a key was revoked for the fleet')).toMatchObject([{ key: 'user1' }])
+    // Its keyring does not have it: who looks at the gateway hears it from the daemon.
+    expect([one, other].map(({ sharing }) => sharing.revoked)).toEqual([[ALICE], []])
     await fleet.knock(one, { seconds: 600 })
     expect([isOpen(one), one.said('refused')]).toMatchObject([[false], [{ refusal: 'revoked' }]])
   })
