@@ -37,7 +37,12 @@ function tellJoined({ fleet, gateway, path, others }: Joined, what: string): voi
 
 /** Takes a gateway out, and says so. @param name null: this one */
 export async function printLeave(file: string, name: string | null): Promise<void> {
-  const { gateway, path, others } = await inFleet(file, (place) => leave(place, name))
+  const { gateway, path, isDouble, others } = await inFleet(file, (place) => leave(place, name))
+  if (isDouble) {
+    print(printable(`this machine is no longer gateway "${gateway}"; another machine runs by that name, and stays`))
+    print(`deleted ${path}: set another name as "gateway" in [ledger], and run "knockturn fleet join"`)
+    return
+  }
   const left = others.length > 0 ? `; there are left: ${listed(others, NAMED)}` : '; it was the last one'
   print(printable(`gateway "${gateway}" has left the fleet${left}`))
   print('leases that it has opened go on to their end')
@@ -117,7 +122,9 @@ export function linesOf(
   return [
     line(
       'fleet',
-      base ? `${base.fleet}, of ${base.server}, since ${told(isoTime(base.seconds * 1_000), now)}` : paint('warn', 'not known'),
+      base
+        ? `${base.fleet}, of ${base.server}, since ${told(isoTime(base.seconds * 1_000), now)}`
+        : paint('warn', shared && !shared.base ? 'none' : 'not known'),
     ),
     line('here', printable(`${own}, ${config.server}, below ${fleet.prefix}`)),
     line(
