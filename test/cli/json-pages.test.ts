@@ -69,6 +69,7 @@ const FLEET: StateFleet = {
     gateway: '',
     fleet: '',
     epoch: 1,
+    base: { seconds: 0, ahead: 0 },
     link: null,
     since: AT,
     clocks: null,

@@ -1,10 +1,12 @@
 import { allowedBy } from '../../daemon/allowed'
+import { baseFloor } from '../../daemon/fleet/rows'
 import type { State } from '../../daemon/state/state'
 import { MAX_KEY_LOCKS, MAX_LOCKS } from '../../gate/leases'
 import { boundAddress, decide, type GrantRule, type Refusal, refusalBy, rulings } from '../../gate/policy'
 import { blockAround, canonicalAddress, inCidr } from '../../protocol/address'
 import { AS_SEEN, type Request } from '../../protocol/request'
 import { formatService } from '../../protocol/service'
+import { isoTime } from '../../system/time'
 import { RULES } from '../log/sentence'
 import type { Case, Explanation, Row } from './case'
 
@@ -101,10 +103,14 @@ const HEARING: Readonly<Record<State['hearing'], string>> = {
 }
 
 /** Whether the daemon's fleet has it accept knocks, and by this key. */
-function fleetRows({ daemon, key }: Case): Row[] {
+function fleetRows({ daemon, key, wall }: Case): Row[] {
   if (!isKnown(daemon) || !daemon.fleet) return []
-  const { link, gateway, revoked } = daemon.fleet
+  const { link, gateway, base, revoked } = daemon.fleet
   if (link !== null) return [row('fleet', false, null, `gateway "${gateway}" accepts none: ${link}`, 'ledger-unavailable')]
+  const { period } = key.key
+  const opens = base === null ? 0 : baseFloor(base, period) * period * 1000
+  if (opens > wall)
+    return [row('fleet', false, null, `the fleet's base is ahead of the clock: nothing opens before ${isoTime(opens)}`, 'stale')]
   const isRevoked = revoked.includes(key.fingerprint)
   const says = isRevoked ? 'another gateway has revoked this key' : `gateway "${gateway}" accepts knocks`
   return [row('fleet', !isRevoked, null, says, 'revoked')]

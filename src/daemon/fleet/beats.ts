@@ -71,7 +71,7 @@ export class Beats {
     const other = this.#other
     if (!other || steady - other.since >= (other.beats ? SILENT : LISTEN)) return null
     return other.beats
-      ? `another gateway uses the name ${this.#gateway}: set another one with gateway in [ledger], and join with it`
+      ? `another gateway uses the name ${this.#gateway}: run "knockturn fleet leave" here, set another gateway in [ledger], and join`
       : `it listens whether another gateway uses the name ${this.#gateway}`
   }
 

@@ -119,9 +119,11 @@ export class Fleet implements FleetPart {
     const now = this.#setup.now()
     const { standing, gateway } = this.link
     const { known } = standing.trust
+    const base = this.link.base?.base ?? null
     const speaking = new Set(standing.peers.speaking(now).map(({ name }) => name))
     return {
       ...{ gateway, fleet: known.fleet, epoch: known.epoch },
+      base: base && { seconds: base.seconds, ahead: base.ahead },
       ...{ link: this.link.refusal(now), since: isoTime(this.#standing.since) },
       ...{ clocks: standing.clocks(now).says, synchronised: this.#rhythm.synchronised },
       revoked: this.#sharing?.revoked ?? [],

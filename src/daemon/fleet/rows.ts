@@ -130,7 +130,8 @@ export const formatBase = ({ fleet, server, epoch, seconds, ahead }: Base): stri
 export const parseBase = (value: string): Base | null => readJson(baseSchema, value)
 
 /** The floor that a base is for a period. */
-export const baseFloor = ({ seconds, ahead }: Base, period: number): number => Math.floor(seconds / period) + ahead
+export const baseFloor = ({ seconds, ahead }: Pick<Base, 'seconds' | 'ahead'>, period: number): number =>
+  Math.floor(seconds / period) + ahead
 
 // ---- a spent knock
 

@@ -25,6 +25,8 @@ export interface StateFleet {
   readonly gateway: string
   readonly fleet: string
   readonly epoch: number
+  /** From when on the fleet knows the past, in Unix seconds, and how many windows more; null: not known yet, or by an older daemon. */
+  readonly base: { readonly seconds: number; readonly ahead: number } | null
   /** Why it accepts no knock; null: it does. */
   readonly link: string | null
   /** Since when that is so. */
@@ -53,6 +55,7 @@ export const fleetSchema = <Time extends v.GenericSchema<unknown, string>>(time:
     gateway: name,
     fleet: name,
     epoch: count,
+    base: v.optional(v.nullable(v.object({ seconds: count, ahead: count })), null),
     link: reason,
     since: time,
     clocks: reason,

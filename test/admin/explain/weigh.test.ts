@@ -34,7 +34,7 @@ const STATE: State = {
   ...{ leases: [], locks: [], day: { since: UNTIL, accepted: 0, refused: {}, taps: 0, dropped: 0, busiest: null } },
 }
 const FLEET: StateFleet = {
-  ...{ gateway: 'gw1', fleet: '', epoch: 1, link: null, since: UNTIL, clocks: null, synchronised: null },
+  ...{ gateway: 'gw1', fleet: '', epoch: 1, base: null, link: null, since: UNTIL, clocks: null, synchronised: null },
   ...{ revoked: [], gateways: [], size: null, quota: null, alarms: [] },
 }
 const leases = (count: number, fingerprint = KEY.fingerprint) =>
@@ -71,7 +71,9 @@ it('a knock that is granted would open, for what it asks', () => {
 })
 
 it('a knock would open at a gateway that accepts knocks, by a key that nobody has revoked', () => {
-  expect(of({ daemon: { ...STATE, fleet: { ...FLEET, revoked: ['another'] } } }).would).toBe(true)
+  expect(
+    of({ daemon: { ...STATE, fleet: { ...FLEET, base: { seconds: NOW / 1_000, ahead: 0 }, revoked: ['another'] } } }).would,
+  ).toBe(true)
 })
 
 it.each<[string, string | null, Partial<Case>, Partial<Asked>]>([
@@ -80,6 +82,7 @@ it.each<[string, string | null, Partial<Case>, Partial<Asked>]>([
   ['key', null, { daemon: { ...STATE, keys: [] } }, {}],
   ['ban', 'locked', { daemon: { ...STATE, locks: [{ ...WHOSE, id: 'a', address: USER, until: UNTIL }] } }, {}],
   ['fleet', 'ledger-unavailable', { daemon: { ...STATE, fleet: { ...FLEET, link: 'the watch is 12 s old' } } }, {}],
+  ['fleet', 'stale', { daemon: { ...STATE, fleet: { ...FLEET, base: { seconds: NOW / 1_000, ahead: 1 } } } }, {}],
   ['fleet', 'revoked', { daemon: { ...STATE, fleet: { ...FLEET, revoked: [KEY.fingerprint] } } }, {}],
   ['floor', 'stale', { floor: 'the floor of this key is ahead' }, {}],
   ['bind_source', 'address-mismatch', {}, { address: '203.0.113.9' }],

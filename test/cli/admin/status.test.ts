@@ -81,6 +81,7 @@ describe('what status says', () => {
       gateway: 'gw1',
       fleet: '0'.repeat(16),
       epoch: 1,
+      base: null,
       link: null,
       since: at(-3_600),
       clocks: null,
