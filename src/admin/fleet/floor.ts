@@ -1,4 +1,4 @@
-import { judgeClocks, type OtherClock } from '../../daemon/fleet/clocks'
+import { judgeClocks, latestOf, type OtherClock } from '../../daemon/fleet/clocks'
 import { behind } from '../../daemon/fleet/etcd/etcd'
 import { readMemory } from '../../daemon/fleet/memory'
 import { raisedBase, raising } from '../../daemon/fleet/repair'
@@ -49,7 +49,7 @@ export async function floor(place: Place): Promise<Floored> {
   const others = speaking.flatMap(({ name, offset, said }) =>
     offset === null || name === memory.gateway ? [] : { name, offset, synchronised: said?.synchronised ?? null },
   )
-  const latest = place.now() + latestOf(others, window)
+  const latest = place.now() + latestThatAgrees(others, window)
   const base = raisedBase({
     known: memory,
     // Nobody goes by a base that is no later than the one that they know.
@@ -75,7 +75,7 @@ export async function floor(place: Place): Promise<Floored> {
  * @param window milliseconds
  * @throws {Fault} where this clock is off the median of all by a window; of two that differ so, nobody knows which is wrong
  */
-export function latestOf(others: readonly OtherClock[], window: number): number {
+export function latestThatAgrees(others: readonly OtherClock[], window: number): number {
   const [other] = others
   const seconds = (Math.abs(other?.offset ?? 0) / 1_000).toFixed(1)
   const isOther = others.length === 1 && Math.abs(other.offset) >= window
@@ -84,8 +84,7 @@ export function latestOf(others: readonly OtherClock[], window: number): number 
     throw new Fault(`the fleet cannot begin by this machine's clock: ${wrong}`, {
       hint: 'set the clock that is wrong first: "timedatectl" on each gateway',
     })
-  // Whoever is near the median, as this one is, is not two windows from it.
-  return Math.max(0, ...others.map(({ offset }) => offset).filter((offset) => offset < 2 * window))
+  return latestOf(others, window)
 }
 
 /** Seconds of the shortest window of a key. @throws {Fault} where the keys can't be read */

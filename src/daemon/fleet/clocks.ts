@@ -94,6 +94,14 @@ const from = (ms: number): string => `${formatOffset(ms)}${ms < 0 ? '' : ' of'}`
 /** By how much a clock is off, in words. @param ms milliseconds, above zero ahead */
 export const formatOffset = (ms: number): string => `${(Math.abs(ms) / 1_000).toFixed(1)} s ${ms < 0 ? 'behind' : 'ahead'}`
 
+/**
+ * By how many milliseconds the latest clock is ahead by which a knock may have been taken for timely; 0: none is ahead. Whoever is near the median, as
+ * this gateway is, is not two windows from it.
+ * @param window milliseconds
+ */
+export const latestOf = (others: readonly Pick<OtherClock, 'offset'>[], window: number): number =>
+  Math.max(0, ...others.map(({ offset }) => offset).filter((offset) => offset < 2 * window))
+
 /** Milliseconds by which two clocks that agree may differ: delays on the way are among it. */
 const AGREE = 2_000
 

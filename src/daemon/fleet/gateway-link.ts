@@ -169,7 +169,9 @@ export class GatewayLink implements Link {
     const at = now()
     if (!found || !this.standing.mayRepair(at)) return
     const epochs = [known.epoch, found.base?.epoch ?? 0, ...peers.all().map(({ word }) => word.epoch)]
-    const base = raisedBase({ known, epochs, server, skew, wall: at.wall })
+    // What a gateway has taken for timely whose clock is ahead may come back, too.
+    const wall = at.wall + this.standing.latest(at)
+    const base = raisedBase({ known, epochs, server, skew, wall })
     const { held } = await etcd.transact(raising(found.value, base))
     if (held) told('raised', base)
     // Whoever came first: it is adopted as everybody adopts it.

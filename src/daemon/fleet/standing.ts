@@ -1,6 +1,6 @@
 import type { Now } from '../../gate/clock'
 import { BEAT, Beats } from './beats'
-import { type ClockJudgement, judgeClocks, maySetBase } from './clocks'
+import { type ClockJudgement, judgeClocks, latestOf, maySetBase } from './clocks'
 import type { FleetMemory } from './memory'
 import { type Peer, Peers } from './peers'
 import { Trust } from './trust'
@@ -103,6 +103,15 @@ export class Standing {
     if (!found || setup !== null || (restored === null && !this.forgetful(now))) return false
     const { synchronised, window } = this.#setup
     return this.clocks(now).stops === null && maySetBase(synchronised(), this.peers.clocks(now), window())
+  }
+
+  /** By how many milliseconds the clock of another gateway may be ahead that takes knocks, or has; 0: none is. */
+  latest(now: Now): number {
+    const offsets = this.peers.all().flatMap(({ name }) => this.peers.offset(name, now) ?? [])
+    return latestOf(
+      offsets.map((offset) => ({ offset })),
+      this.#setup.window(),
+    )
   }
 
   /** What is to be remembered now. */

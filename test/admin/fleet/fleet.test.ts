@@ -2,7 +2,7 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join as pathOf } from 'node:path'
 import { beforeEach, describe, expect, it } from 'vitest'
 import { init } from '../../../src/admin/fleet/begin'
-import { floor, latestOf } from '../../../src/admin/fleet/floor'
+import { floor, latestThatAgrees } from '../../../src/admin/fleet/floor'
 import { join } from '../../../src/admin/fleet/join'
 import { leave } from '../../../src/admin/fleet/leave'
 import { readMemory, writeMemory } from '../../../src/daemon/fleet/memory'
@@ -267,7 +267,7 @@ describe('fleet floor', () => {
 
 describe('the clock of a floor', () => {
   const latest = (...offsets: number[]) =>
-    latestOf(
+    latestThatAgrees(
       offsets.map((offset, i) => ({ name: `gw${i + 2}`, offset, synchronised: null })),
       30_000,
     )

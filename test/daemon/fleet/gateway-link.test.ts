@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest'
-import { BASE, formatBase, gatewayRow, leaseRow } from '../../../src/daemon/fleet/rows'
+import { BASE, baseFloor, formatBase, gatewayRow, leaseRow } from '../../../src/daemon/fleet/rows'
+import { acceptedWindows } from '../../../src/gate/clock'
 import { FLEET, Gateways, SERVER, settled } from './gateways'
 
 const two = async () => {
@@ -206,6 +207,22 @@ describe('an etcd that was restored', () => {
     expect(again.refused).toBe('restored')
   })
 
+  it('is known after a restart to have been restored, where nothing in it tells that any more', async () => {
+    const fleet = new Gateways()
+    const a = fleet.add('gw1', { synchronised: null })
+    await fleet.pass(3)
+    const snapshot = fleet.store.snapshot()
+    await fleet.pass(3)
+    fleet.store.restore(snapshot)
+    await fleet.pass(4)
+    expect(a.refused).toBe('restored')
+    const memory = await a.kill()
+    for (let i = 0; i < 50; i++) fleet.store.transact({ if: [], do: [{ put: 'other', value: `${i}` }], else: [] })
+    const again = fleet.add('gw1', { memory, synchronised: null })
+    await fleet.pass(4)
+    expect(again.refused).toBe('restored')
+  })
+
   it('is heeded by a gateway that begins, as another one says so', async () => {
     const { fleet, a, b } = await two()
     const snapshot = fleet.store.snapshot()
@@ -238,6 +255,22 @@ describe('an etcd that was restored', () => {
     expect(a.link.base?.base.epoch).toBe(2)
   })
 
+  it('has its base raised beyond all that a gateway has taken for timely whose clock is ahead', async () => {
+    const fleet = new Gateways()
+    for (const name of ['gw1', 'gw2']) fleet.add(name)
+    const fast = fleet.add('gw3', { off: 25_000, synchronised: null })
+    await fleet.pass(5)
+    const snapshot = fleet.store.snapshot()
+    await fleet.pass(1)
+    expect([fast.refused, Math.floor(fast.now.wall / 30_000)]).toEqual([null, Math.floor(fleet.wall / 30_000) + 1])
+    const { last } = acceptedWindows(fast.now.wall, 30, 1)
+    fleet.store.restore(snapshot)
+    await fleet.pass(5)
+    const { base } = fleet
+    expect(base?.epoch).toBeGreaterThan(1)
+    expect(base && baseFloor(base, 30)).toBeGreaterThan(last)
+  })
+
   it('has its base put anew where it has none', async () => {
     const { fleet, a, b } = await two()
     fleet.store.restore()
@@ -260,6 +293,18 @@ describe('an etcd that was restored', () => {
     await fleet.pass(10)
     expect(fleet.base?.epoch).toBe(1)
     expect([a.refused, b.refused]).toEqual(['restored', 'restored'])
+  })
+
+  it('keeps its base where the synchronised clocks that agree are off the median by a window', async () => {
+    const fleet = new Gateways()
+    for (const name of ['gw1', 'gw2']) fleet.add(name, { off: 40_000 })
+    for (const name of ['gw3', 'gw4', 'gw5']) fleet.add(name, { synchronised: null })
+    await fleet.pass(4)
+    const snapshot = fleet.store.snapshot()
+    await fleet.pass(3)
+    fleet.store.restore(snapshot)
+    await fleet.pass(10)
+    expect([fleet.base?.epoch, fleet.all[2]?.refused]).toEqual([1, 'restored'])
   })
 
   it('keeps its base where no other gateway speaks', async () => {
