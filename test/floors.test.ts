@@ -95,6 +95,17 @@ describe('the rooms', () => {
     expect(files.filter(loading).sort()).toEqual(['admin/doctor/place/agent.ts', 'system/child-process.ts'])
   })
 
+  it('load nothing of a fleet where a server is alone, but how its config is read', () => {
+    const loads = (file: string) =>
+      [...readFileSync(new URL(file, SRC), 'utf8').matchAll(/^(?:im|ex)port (?!type\b)(?:[^'"]*? from )?'(\.[^']+)'/gm)].flatMap(
+        ([, name]) => files.find((known) => known === `${posix.join(posix.dirname(file), name)}.ts`) ?? [],
+      )
+    const loaded = new Set(['cli/knockdaemon.ts', 'daemon/serve.ts'])
+    for (const file of loaded) for (const next of loads(file)) loaded.add(next)
+    expect([loaded.size > 100, loaded.has('daemon/daemon.ts')]).toEqual([true, true])
+    expect([...loaded].filter((file) => file.startsWith('daemon/fleet/'))).toEqual(['daemon/fleet/config.ts'])
+  })
+
   it('are imported as the picture has it', () => {
     expect(imports.map(([file, name]) => fault(file, name)).filter(Boolean)).toEqual([])
   })

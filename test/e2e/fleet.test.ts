@@ -51,6 +51,13 @@ describe('gateways of a fleet', () => {
     await areShut()
   })
 
+  it('refuse --once, since they do not count each other’s connections', { timeout: LONG }, async () => {
+    const [gw1] = fleet.gateways
+    const refused = await knock(gw1, '-t', '10m', '--once')
+    expect(refused).toMatchObject({ refusal: 'not-granted', reason: expect.stringContaining('pinned = true') })
+    expect(await isOpen(gw1)).toBe(false)
+  })
+
   it('keep what is open when one of them ends or starts, and when the leader of etcd dies, and no longer', {
     timeout: LONG,
   }, async () => {
@@ -67,6 +74,24 @@ describe('gateways of a fleet', () => {
     await until(() => isOpen(gw2), 'it is open where the daemon was started', REACHED)
     await until(() => Date.now() > end + 1_000, 'its time is over', LONG)
     expect([await sees(gw1), await sees(gw2)]).toEqual(['silence', 'silence'])
+  })
+
+  it('have no door open for longer that open it when the leader of etcd was killed at half time', { timeout: LONG }, async () => {
+    const [gw1, gw2] = fleet.gateways
+    await until(async () => (await knock(gw1, '-t', '10m')).msg === 'accepted', 'a knock is accepted', LONG)
+    await gw1.knockturn('lease', 'close', '--key', 'user0')
+    await areShut()
+    // It knows neither what was opened, nor when: etcd's own lease has its whole time again by then.
+    await gw2.end('SIGTERM')
+    const end = Date.parse((await knock(gw1, '-t', '60s')).until)
+    await until(() => Date.now() > end - 30_000, 'half of its time is over', LONG)
+    const leader = await fleet.etcd?.leader()
+    await leader?.kill()
+    await gw2.start()
+    await until(() => isOpen(gw2), 'it is open where the daemon was started', REACHED)
+    await until(() => Date.now() > end + 1_000, 'its time is over', LONG)
+    expect([await sees(gw1), await sees(gw2)]).toEqual(['silence', 'silence'])
+    await leader?.start()
   })
 
   it('close after a partition what was closed during it', { timeout: LONG }, async () => {

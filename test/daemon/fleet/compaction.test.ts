@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest'
-import { Compaction, HOUR } from '../../../src/daemon/fleet/compaction'
+import { Compaction } from '../../../src/daemon/fleet/compaction'
 import { COMPACTED } from '../../../src/daemon/fleet/rows'
 import { Twin } from './twin'
 import { TwinStore } from './twin-store'
+
+const HOUR = 3_600_000
 
 /** Gateways that compact one etcd, and a clock that is theirs. */
 function gateways(count: number) {
