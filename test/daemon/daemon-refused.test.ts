@@ -3,7 +3,7 @@ import { ruledOut } from '../../src/daemon/allowed'
 import type { GrantRules } from '../../src/gate/server-key'
 import { parseCidr } from '../../src/protocol/address'
 import type { Request } from '../../src/protocol/request'
-import { serverKey, World } from '../replay/world'
+import { ATTACKER, serverKey, USER, World } from '../replay/world'
 
 /** What the log says of a knock that a grant refuses. */
 async function refused(request: Partial<Request>, grant: Partial<GrantRules> = {}) {
@@ -35,4 +35,15 @@ it('what a rule allows is said in bounded length, however large the grant is', (
   const key = serverKey(1, { services, addresses: addresses.filter((block) => block !== null) })
   expect(ruledOut({ refusal: 'not-granted', rule: 'services' }, key, []).allowed).toMatch(/^60000\/tcp, .* and 48 more$/)
   expect(ruledOut({ refusal: 'not-granted', rule: 'addresses' }, key, []).allowed?.length).toBeLessThan(800)
+})
+
+it('a knock for somebody else that comes too early is no knock of theirs: in its time they open with it', async () => {
+  const world = await World.begin()
+  const { key } = world.keys[0]
+  const early = world.composeDatagram({ address: USER }, key, world.window(key) + 2)
+  await world.datagram(early, { source: ATTACKER })
+  expect(world.log.filter(({ msg }) => msg === 'refused')).toMatchObject([{ refusal: 'address-mismatch' }])
+  await world.pass(2 * key.period * 1_000)
+  await world.datagram(early)
+  expect(world.isOpen()).toBe(true)
 })

@@ -7,6 +7,13 @@ import { OTHER, SOURCE, WINDOW } from './listener/ear'
 const claim = (ledger: Ledger, saying: Saying = {}, fingerprint = KEY) => ledger.note(knock(saying), fingerprint).outcome
 
 describe('a knock is accepted', () => {
+  it('once it is claimed, in the same tick: nobody else is told that it is free, whatever the disk takes', async () => {
+    const ledger = new Disk().start()
+    const first = ledger.claim(knock(), KEY)
+    expect(ledger.ask(knock(), KEY)).toBe('retransmitted')
+    expect(await first).toEqual({ outcome: 'spent' })
+  })
+
   it('when it is new', () => {
     expect(claim(new Disk().start())).toBe('spent')
   })
