@@ -6,6 +6,8 @@ const PARALLEL = 16
 /** Milliseconds until the next attempt, doubled each time, up to the most: etcd is back within seconds, or for long not. */
 const FIRST_REST = 500
 const MOST_REST = 8_000
+/** Where many things come to nothing, each rests for so many milliseconds for each of them: a thousand attempts a second are no burden. */
+const REST_EACH = 1
 /** Far more than leases, locks and keys that a gateway can have: what does not fit is told. */
 const MAX_JOBS = 262_144
 
@@ -26,6 +28,8 @@ export class Repeated {
   readonly #failed: (error: unknown) => void
   readonly #jobs = new Map<string, Job>()
   #ready: string[] = []
+  /** Of those, so many have had their turn: to move up all others each time costs more than an attempt. */
+  #begun = 0
   readonly #running = new Set<Promise<void>>()
   #timer: NodeJS.Timeout | undefined
   #isEnded = false
@@ -69,14 +73,15 @@ export class Repeated {
     if (this.#isEnded) return
     clearTimeout(this.#timer)
     const { steady } = this.#now()
-    if (this.#ready.length === 0) {
+    if (this.#begun === this.#ready.length) {
+      this.#ready = []
+      this.#begun = 0
       for (const [name, job] of this.#jobs) if (!job.isRunning && job.notBefore <= steady) this.#ready.push(name)
     }
-    while (this.#running.size < PARALLEL && this.#ready.length > 0) {
-      for (const name of this.#ready.splice(0, PARALLEL - this.#running.size)) {
-        const job = this.#jobs.get(name)
-        if (job && !job.isRunning && job.notBefore <= steady) this.#begin(name, job)
-      }
+    while (this.#running.size < PARALLEL && this.#begun < this.#ready.length) {
+      const name = this.#ready[this.#begun++]
+      const job = this.#jobs.get(name)
+      if (job && !job.isRunning && job.notBefore <= steady) this.#begin(name, job)
     }
     if (this.#jobs.size > this.#running.size) this.#timer = setTimeout(() => this.work(), FIRST_REST).unref()
   }
@@ -102,7 +107,7 @@ export class Repeated {
     } else if (isOver) this.#jobs.delete(name)
     else {
       job.notBefore = this.#now().steady + job.rest
-      job.rest = Math.min(2 * job.rest, MOST_REST)
+      job.rest = Math.min(2 * job.rest, Math.max(MOST_REST, REST_EACH * this.#jobs.size))
     }
   }
 

@@ -143,4 +143,19 @@ describe('what is repeated', () => {
     await repeated.end(1)
     expect(repeated.has('a')).toBe(true)
   })
+
+  it('rests the longer the more of it comes to nothing', async () => {
+    const { repeated, pass } = begin()
+    const MANY = 16_000
+    let count = 0
+    for (let i = 0; i < MANY; i++) repeated.ask(`row ${i}`, async () => ++count < 0)
+    const forSeconds = async (seconds: number) => {
+      for (let i = 0; i < 2 * seconds; i++) await pass(500)
+    }
+    await forSeconds(48)
+    const before = count
+    await forSeconds(32)
+    expect(count - before).toBe(2 * MANY)
+    await repeated.end(1)
+  })
 })
