@@ -33,9 +33,12 @@ export interface GatewayWord {
 
 const text = v.pipe(v.string(), v.maxLength(255))
 
+/** A beat every two seconds comes to so many in 70,000 years: whoever says more would have the next one, and the memory of it, be no number any more. */
+const MAX_BEAT = 2 ** 40
+
 const wordSchema = v.object({
   life: v.pipe(v.string(), v.regex(/^[0-9a-f]{16}$/)),
-  beat: count,
+  beat: v.pipe(count, v.maxValue(MAX_BEAT)),
   wall: v.pipe(v.number(), v.finite()),
   steady: v.pipe(v.number(), v.finite()),
   synchronised: v.nullable(v.boolean()),

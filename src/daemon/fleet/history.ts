@@ -1,9 +1,9 @@
-import type { Header } from './etcd/etcd'
+import { type Header, MAX_REVISION } from './etcd/etcd'
 
 /** Terms that are kept: an etcd has another one at each election of a leader, and a request is on its way for seconds only. */
 const MAX_TERMS = 16
-/** Marks of one history lie below so many: with a thousand knocks a second, etcd comes there in 34 years. */
-const SPAN = 2 ** 40
+/** Marks of one history lie below so many. */
+const SPAN = MAX_REVISION
 
 /**
  * What was seen of an etcd's history, so that one that was restored is told: it answers with less than it has said before. All requests are such

@@ -7,6 +7,9 @@ export interface Header {
   readonly term: number
 }
 
+/** Revisions lie below: with a thousand writes a second, etcd comes there in 34 years. */
+export const MAX_REVISION = 2 ** 40
+
 /** A row that is there: its name below the prefix, its text, and the revisions at which it was first and last written. */
 export interface Row {
   readonly row: string

@@ -1,6 +1,6 @@
 import * as v from 'valibot'
 import { readBy } from '../../../system/json'
-import type { Condition, Done, Header, Outcome, Row, Step, Transaction } from './etcd'
+import { type Condition, type Done, type Header, MAX_REVISION, type Outcome, type Row, type Step, type Transaction } from './etcd'
 
 /*
  * What is said to etcd's JSON gateway, and what it says. Names and values are base64, 64-bit numbers are strings, and what is zero or empty is
@@ -137,17 +137,18 @@ const count = v.optional(
   ),
   '0',
 )
+const revision = v.pipe(count, v.maxValue(MAX_REVISION - 1))
 
 const headerSchema = v.pipe(
-  v.object({ cluster_id: digits, revision: count, raft_term: count }),
+  v.object({ cluster_id: digits, revision, raft_term: count }),
   v.transform(({ cluster_id: cluster, revision, raft_term: term }): Header => ({ cluster, revision, term })),
 )
 
 const rowSchema = v.object({
   key: base64,
   value: v.optional(base64, ''),
-  create_revision: count,
-  mod_revision: count,
+  create_revision: revision,
+  mod_revision: revision,
   lease: v.optional(digits, '0'),
 })
 const rows = v.optional(v.array(rowSchema), [])
