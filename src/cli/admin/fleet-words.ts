@@ -123,7 +123,7 @@ export function linesOf(
     line(
       'fleet',
       base
-        ? `${base.fleet}, of ${base.server}, since ${told(isoTime(base.seconds * 1_000), now)}`
+        ? printable(`${base.fleet}, of ${base.server}, since ${told(isoTime(base.seconds * 1_000), now)}`)
         : paint('warn', shared && !shared.base ? 'none' : 'not known'),
     ),
     line('here', printable(`${own}, ${config.server}, below ${fleet.prefix}`)),

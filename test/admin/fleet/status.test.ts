@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest'
 import { init } from '../../../src/admin/fleet/begin'
 import { differencesOf, lookAtStatus } from '../../../src/admin/fleet/status'
 import { documentOf, linesOf } from '../../../src/cli/admin/fleet-words'
-import { BASE, formatBase } from '../../../src/daemon/fleet/rows'
+import { BASE, type Base, formatBase } from '../../../src/daemon/fleet/rows'
 import { type Beside, NOW, placeOf, set, speak, word } from './place'
 
 const [ONE, TWO] = ['1'.repeat(32), '2'.repeat(32)]
@@ -176,5 +176,13 @@ describe('a status in words', () => {
     const status = await lookAtStatus(place)
     expect(linesOf(status, place, NOW).join('')).not.toContain('\x1b[2J')
     expect(JSON.stringify(documentOf(status, place, NOW))).toContain('"well":true')
+  })
+
+  it('lets no base play tricks on a terminal', async () => {
+    const place = await fleet()
+    const { shared } = await lookAtStatus(place)
+    const base = { ...shared?.base?.base, server: '\x1b]0;tricks\x07' } as Base
+    set(place.etcd, BASE, formatBase(base))
+    expect(linesOf(await lookAtStatus(place), place, NOW).join('')).not.toContain('\x1b]0;')
   })
 })
