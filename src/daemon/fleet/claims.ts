@@ -15,6 +15,11 @@ export const GRACE = 5_000
 export const MARGIN = 2_000
 /** Claims that may wait for etcd at a time: a second's worth of what it can do. More would be answered when nobody waits any more. */
 export const MAX_CLAIMS = 1_024
+/**
+ * Claims of one key among them, so that none can use up the room of the others: whoever says hundreds of different knocks a second is alone in
+ * having some refused.
+ */
+export const MAX_CLAIMS_OF_KEY = 128
 /** How often a claim is asked, where its key had no floor at first: it has one then, unless somebody removes it. */
 const ROUNDS = 2
 
@@ -46,6 +51,8 @@ export class FleetLedger implements OneTimeRule {
   readonly #burning: Burning
   /** fingerprint and period → the highest floor that etcd has refused a knock by. */
   readonly #floors = new Map<string, number>()
+  /** fingerprint → its claims that wait for etcd; and all of them. */
+  readonly #askingOf = new Map<string, number>()
   #asking = 0
 
   constructor(own: Ledger, etcd: Etcd, link: Link, setup: FleetLedgerSetup) {
@@ -105,14 +112,23 @@ export class FleetLedger implements OneTimeRule {
     }
     if (isBelowBase(knock, ground)) return { outcome: 'stale' }
     if (this.#asking >= MAX_CLAIMS) return this.#refuse(attempt, `${MAX_CLAIMS} claims wait for etcd already`)
-    this.#asking++
+    const ofKey = this.#askingOf.get(fingerprint) ?? 0
+    if (ofKey >= MAX_CLAIMS_OF_KEY) return this.#refuse(attempt, `${MAX_CLAIMS_OF_KEY} claims of this key wait for etcd already`)
+    this.#count(fingerprint, 1)
     try {
       return this.#conclude(attempt, await this.#ask(attempt, ground))
     } catch (error) {
       return this.#refuse(attempt, reason(error))
     } finally {
-      this.#asking--
+      this.#count(fingerprint, -1)
     }
+  }
+
+  #count(fingerprint: string, more: 1 | -1): void {
+    this.#asking += more
+    const ofKey = (this.#askingOf.get(fingerprint) ?? 0) + more
+    if (ofKey > 0) this.#askingOf.set(fingerprint, ofKey)
+    else this.#askingOf.delete(fingerprint)
   }
 
   /** Makes dead what waits for it, as far as etcd answers in time. Nothing is claimed any more. */

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest'
-import { MAX_CLAIMS } from '../../../src/daemon/fleet/claims'
+import { MAX_CLAIMS, MAX_CLAIMS_OF_KEY } from '../../../src/daemon/fleet/claims'
 import { BASE, floorRow, formatBase, formatWindow, parseSpent } from '../../../src/daemon/fleet/rows'
 import { ANOTHER, KEY } from '../../gate/disk'
 import { OTHER } from '../../gate/listener/ear'
@@ -126,13 +126,29 @@ describe('an etcd that refuses', () => {
   it('has no more than 1,024 claims wait for it', async () => {
     const [one] = await pair()
     one.etcd.always = 'held'
-    const claims = Array.from({ length: MAX_CLAIMS + 1 }, (_, i) => outcomeOf(one, { v: `${i}` }))
+    const claims = Array.from({ length: MAX_CLAIMS + 1 }, (_, i) => outcomeOf(one, { v: `${i}` }, `key ${i % 16}`))
     await pass(0)
     expect([await claims.at(-1), one.ledger.burning]).toEqual(['unavailable', 1])
     one.etcd.always = null
     one.etcd.release()
     expect([new Set(await Promise.all(claims.slice(0, -1))), await outcomeOf(one, { v: 'next' })]).toEqual([
       new Set(['spent']),
+      'spent',
+    ])
+  })
+
+  it('has no key use up the room of the others', async () => {
+    const [one] = await pair()
+    one.etcd.always = 'held'
+    const claims = Array.from({ length: MAX_CLAIMS_OF_KEY + 1 }, (_, i) => outcomeOf(one, { v: `${i}` }))
+    const another = outcomeOf(one, {}, ANOTHER)
+    await pass(0)
+    expect([await claims.at(-1), one.ledger.burning]).toEqual(['unavailable', 1])
+    one.etcd.always = null
+    one.etcd.release()
+    expect([new Set(await Promise.all(claims.slice(0, -1))), await another, await outcomeOf(one, { v: 'next' })]).toEqual([
+      new Set(['spent']),
+      'spent',
       'spent',
     ])
   })
