@@ -21,7 +21,7 @@ export async function init(place: Place): Promise<Joined> {
   const now = place.now()
   checkClock(now, 'set the clock first: the fleet begins at this time')
   const { server, skew } = config
-  const known = { fleet: randomBytes(NAME_BYTES).toString('hex') }
+  const known = { fleet: randomBytes(NAME_BYTES).toString('hex'), epoch: 0 }
   const base = raisedBase({ known, epochs: [], server, skew, wall: now })
   const { held, done } = await etcd.transact({ ...raising(null, base), else: [{ get: BASE }] })
   const [found] = done[0]?.rows ?? []

@@ -1,6 +1,7 @@
 import type { Header, Row } from './etcd/etcd'
 import { History } from './history'
 import type { FleetMemory } from './memory'
+import { MAX_LEAP } from './repair'
 import { type Base, type BaseRow, parseBase } from './rows'
 
 /** What a gateway knows of the base that it goes by. */
@@ -22,6 +23,8 @@ function judgeBase(row: Pick<Row, 'value'> | null, known: KnownBase, server: str
   if (!base) return setup('the base in etcd cannot be read: a later version may have written it')
   if (base.fleet !== known.fleet) return setup('etcd has another fleet than the one that this gateway has joined')
   if (base.server !== server) return setup(`the fleet is of the server "${base.server}", and this gateway of "${server}"`)
+  if (base.epoch > known.epoch + MAX_LEAP)
+    return setup(`the base is of epoch ${base.epoch}, and this gateway knows ${known.epoch}: run "knockturn fleet floor"`)
   const isSame = base.epoch === known.epoch && base.seconds === known.seconds
   if (base.epoch <= known.epoch && !isSame) return { is: 'restored', why: 'its base is older than the known one', base }
   return { is: isSame ? 'same' : 'later', base, value: row.value }

@@ -208,6 +208,13 @@ describe('fleet floor', () => {
     expect(baseOf(first.etcd).epoch).toBe(10)
   })
 
+  it('goes by no epoch that nobody has come to, and that no other could follow', async () => {
+    speak(first.etcd, 'gw2', { epoch: Number.MAX_SAFE_INTEGER })
+    set(first.etcd, BASE, formatBase({ ...baseOf(first.etcd), epoch: Number.MAX_SAFE_INTEGER }))
+    await floor(first)
+    expect(baseOf(first.etcd).epoch).toBe(2)
+  })
+
   it.each([
     ['has not joined', { gateway: 'gw9' }, /^this gateway has not joined the fleet/],
     ['has joined another', {}, /^this gateway has joined fleet [0-9a-f]{16}, and etcd has 0{16}$/],
