@@ -270,6 +270,7 @@ describe('an etcd of one member', () => {
       sizeInUse: expect.any(Number),
       quota: 2 * 1024 ** 3,
       hasLeader: true,
+      reached: expect.any(Number),
       alarms: [],
     })
   })

@@ -10,6 +10,7 @@ import { until } from '../lab/waiters'
 /** The lab's etcd does what tests of fleets take for granted. */
 
 interface Answer {
+  raftIndex?: string
   readonly header?: { readonly cluster_id: string; readonly revision: string; readonly raft_term: string }
   readonly kvs?: readonly { readonly value: string }[]
   readonly error?: string
@@ -146,11 +147,15 @@ describe('an etcd of three members in namespaces', () => {
     await put(ways[0], 'before')
     const snapshot = await etcd.save()
     const { header: was } = await put(ways[0], 'after')
+    const reached = async () => Number((await ask(ways[0], '/v3/maintenance/status', {})).raftIndex)
+    const before = await reached()
     await (isSame ? etcd.restore(snapshot) : etcd.restore(snapshot, 'another token'))
     await becomes('m1', true)
     expect(await get(ways[0], 'before')).toEqual(['1'])
     expect(await get(ways[0], 'after')).toBeUndefined()
     const { header: is } = await ask(ways[0], '/v3/kv/range', { key: text('before') })
     expect(is?.cluster_id === was?.cluster_id).toBe(isSame)
+    // By that it is told: its log has begun anew.
+    expect(await reached()).toBeLessThan(before)
   })
 })

@@ -163,8 +163,11 @@ export class FleetLedger implements OneTimeRule {
       const timeout = this.#setup.timeout - (this.#setup.now().steady - began)
       if (timeout <= 0) throw new Unavailable('etcd took too long to answer', 'timeout', false)
       const mark = this.#link.mark()
-      const outcome = await this.#etcd.transact(claimOf(attempt, ground, this.#setup.skew), { timeout })
-      if (!this.#link.believes(mark, outcome.header)) return { is: 'doubted' }
+      const [outcome, isSame] = await Promise.all([
+        this.#etcd.transact(claimOf(attempt, ground, this.#setup.skew), { timeout }),
+        this.#link.isSame(),
+      ])
+      if (!this.#link.believes(mark, outcome.header) || !isSame) return { is: 'doubted' }
       const verdict = judge(outcome, attempt, ground)
       if (verdict.is !== 'floorless') return verdict
     }

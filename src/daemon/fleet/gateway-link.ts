@@ -12,6 +12,8 @@ import { Standing, type StandingSetup } from './standing'
 
 /** Milliseconds between two writes of the memory: it may lag behind, and only so much of etcd's history is told less well. */
 const REMEMBER = 10_000
+/** Milliseconds for which a member may be behind that says how far etcd's log has come: less than a beat. */
+const LOOK = 1_000
 
 /** What a link needs of its daemon. */
 export interface LinkSetup extends StandingSetup {
@@ -90,6 +92,15 @@ export class GatewayLink implements Link {
     return this.#judged(() => this.standing.trust.believes(mark, header))
   }
 
+  async isSame(): Promise<boolean> {
+    const { log } = this.standing.trust
+    const before = log.known
+    return this.#setup.etcd.reached(before).then(
+      (reached) => log.note(reached, before),
+      () => false,
+    )
+  }
+
   look(): void {
     this.watch.again()
   }
@@ -109,6 +120,7 @@ export class GatewayLink implements Link {
     try {
       // What was written, and nobody knew, is seen by the first answer: the second one goes by what it says.
       for (let tries = 2; tries > 0 && this.#mayBeat() && !(await this.#beatOnce()); tries--);
+      await this.#lookAtLog()
       await this.#sayKeys()
       await this.#repair()
       this.standing.trouble = null
@@ -139,6 +151,18 @@ export class GatewayLink implements Link {
     this.#foundBase(base, mark, header)
     if (trust.setup === null) this.#foundOwn(own, beats.taken)
     return false
+  }
+
+  /** Looks whether the log that has taken a beat is the one that is known. @throws {Unavailable} */
+  async #lookAtLog(): Promise<void> {
+    const { trust, beats } = this.standing
+    if (!beats.hasWritten || trust.restored !== null || trust.setup !== null) return
+    const before = trust.log.known
+    const reached = await this.#setup.etcd.reached(before, { timeout: LOOK })
+    this.#judged(() => {
+      const why = trust.log.beaten(reached, before)
+      if (why !== null) trust.distrust(why)
+    })
   }
 
   #word(): Parameters<Beats['next']>[0] {

@@ -21,6 +21,11 @@ export interface Link {
   mark(): number
   /** Whether an answer is by the etcd that this gateway has known: one that was restored has forgotten what was spent, and is told from now on. */
   believes(mark: number, header: Header): boolean
+  /**
+   * Whether etcd's log is as long as it was known to be, by a question of its own: an etcd that was restored has begun anew. To be asked while it is asked
+   * for something, and not before. It never rejects.
+   */
+  isSame(): Promise<boolean>
   /** Somebody has seen a sign that what is known is not what etcd has: it is looked at now. */
   look(): void
 }

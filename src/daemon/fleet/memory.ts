@@ -26,6 +26,8 @@ export interface FleetMemory {
   readonly cluster: string
   readonly revision: number
   readonly term: number
+  /** How far its log had come; 0: that is not known yet. */
+  readonly reached: number
   /** The last beat that etcd has taken; 0: none yet. */
   readonly beat: number
   /** Which run of this gateway's wrote that beat; empty: none yet. */
@@ -45,6 +47,7 @@ const schema = v.object({
   cluster: text,
   revision: count,
   term: count,
+  reached: count,
   beat: count,
   life: text,
   restored: v.boolean(),
@@ -55,7 +58,7 @@ export const memoryPath = (ledger: string): string => join(dirname(ledger), 'fle
 
 /** What a gateway knows that joins, by what it has just read. */
 export function joined({ fleet, epoch, seconds }: Base, { cluster, revision, term }: Header, gateway: string): FleetMemory {
-  return { fleet, gateway, epoch, seconds, cluster, revision, term, beat: 0, life: '', restored: false }
+  return { fleet, gateway, epoch, seconds, cluster, revision, term, reached: 0, beat: 0, life: '', restored: false }
 }
 
 /**

@@ -116,11 +116,11 @@ export class Standing {
 
   /** What is to be remembered now. */
   get memory(): FleetMemory {
-    const { known, restored, newest } = this.trust
+    const { known, restored, newest, log } = this.trust
     const { taken, hasWritten, life } = this.beats
     return {
       ...{ ...this.#setup.memory, fleet: known.fleet, epoch: known.epoch, seconds: known.seconds },
-      ...{ ...newest, beat: taken, restored: restored !== null },
+      ...{ ...newest, reached: log.known, beat: taken, restored: restored !== null },
       ...(hasWritten ? { life } : {}),
     }
   }

@@ -1,5 +1,6 @@
 import type { Header, Row } from './etcd/etcd'
 import { History } from './history'
+import { LogLength } from './log-length'
 import type { FleetMemory } from './memory'
 import { MAX_LEAP } from './repair'
 import { type Base, type BaseRow, parseBase } from './rows'
@@ -34,6 +35,7 @@ function judgeBase(row: Pick<Row, 'value'> | null, known: KnownBase, server: str
 export class Trust {
   readonly #server: string
   readonly #history: History
+  readonly log: LogLength
   #known: KnownBase
   #found: { readonly base: Base | null; readonly value: string | null } | null = null
   #trusted: BaseRow | null = null
@@ -46,6 +48,7 @@ export class Trust {
     this.#server = server
     this.#known = { fleet, epoch, seconds }
     this.#history = new History(memory)
+    this.log = new LogLength(memory.reached)
     this.#restored = restored ? 'an earlier run has found it so' : null
   }
 
@@ -120,6 +123,8 @@ export class Trust {
     // What was known is of an etcd that is no more: this one is known from its new base on.
     const isRepaired = this.#restored !== null
     if (isRepaired && row) this.#history.beginAnew(row.modified)
+    // So may be the log, where nobody has told: what is older than the new base opens nothing in either.
+    this.log.beginAnew()
     this.#restored = null
     return isRepaired ? 'repaired' : 'adopted'
   }

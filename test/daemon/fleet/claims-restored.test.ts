@@ -34,6 +34,31 @@ describe('a knock that was spent', () => {
     expect([spent, await second({ source: OTHER })]).toEqual(['spent', 'unavailable'])
   })
 
+  it('is not spent again where no gateway has beaten between snapshot and claim', async () => {
+    const { fleet: all, first, second } = await fleet()
+    const snapshot = all.store.snapshot()
+    const spent = await first()
+    all.store.restore(snapshot)
+    for (let i = 0; i < 100; i++) all.store.transact({ if: [], do: [{ put: 'another', value: `${i}` }], else: [] })
+    expect([spent, await second({ source: OTHER })]).toEqual(['spent', 'unavailable'])
+  })
+
+  it('is not spent again by a gateway that was cut off from before the snapshot until after the restore', async () => {
+    const { fleet: all, a, b, first, second } = await fleet()
+    a.synchronised = b.synchronised = null
+    await all.pass(3)
+    b.twin.trouble = 'no-quorum'
+    b.lives = false
+    const snapshot = all.store.snapshot()
+    await all.pass(2)
+    const spent = await first()
+    all.store.restore(snapshot)
+    await all.pass(2)
+    b.twin.trouble = null
+    b.lives = true
+    expect([spent, a.refused, await second({ source: OTHER })]).toEqual(['spent', 'restored', 'unavailable'])
+  })
+
   it('is dead in an etcd that was restored and has a later base, where new ones are spent again', async () => {
     const { fleet: all, first, second } = await fleet()
     const snapshot = all.store.snapshot()

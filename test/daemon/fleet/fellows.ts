@@ -54,6 +54,7 @@ export class Fellow {
       ahead: () => 0,
       mark: () => 0,
       believes: () => true,
+      isSame: async () => true,
       look: () => {},
     }
     const log = pino({ base: null }, { write: (line) => void world.log.push(JSON.parse(line)) })

@@ -12,7 +12,18 @@ import { put, scratch } from '../../system/scratch'
 
 const DAY = 86_400_000
 const MEMORY: FleetMemory = {
-  ...{ fleet: '0123456789abcdef', gateway: 'gw1', epoch: 1, seconds: 1, cluster: '', revision: 1, term: 1, beat: 0, life: '' },
+  ...{
+    fleet: '0123456789abcdef',
+    gateway: 'gw1',
+    epoch: 1,
+    seconds: 1,
+    cluster: '',
+    revision: 1,
+    term: 1,
+    reached: 0,
+    beat: 0,
+    life: '',
+  },
   restored: false,
 }
 let certificates: { server: ClientTls; client: ClientTls }

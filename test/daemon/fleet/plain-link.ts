@@ -66,6 +66,13 @@ export class PlainLink implements Link {
     this.#hasDoubts = true
   }
 
+  /** Whether etcd's log is the one that was known. */
+  isLog = true
+
+  async isSame(): Promise<boolean> {
+    return this.isLog
+  }
+
   look(): void {
     this.looks++
   }

@@ -37,6 +37,8 @@ interface Contents {
 export class TwinStore {
   readonly cluster: string
   term = 2
+  /** How far its log has come: it has been there for long. */
+  reached = 1_000
   quota = 2 * 1024 ** 3
   /** Whether it has complained of its size: nothing can be put then. */
   isFull = false
@@ -71,6 +73,7 @@ export class TwinStore {
 
   transact(transaction: Transaction): { readonly held: boolean; readonly done: readonly Done[] } {
     this.tick()
+    this.reached++
     check(transaction)
     if (this.isFull && puts(transaction).size > 0) throw new Unavailable('etcd: database space exceeded', 'full', false)
     for (const lease of leasesIn(transaction))
@@ -135,6 +138,7 @@ export class TwinStore {
   elect(): void {
     this.tick()
     this.term++
+    this.reached++
     for (const lease of this.#leases.values()) lease.ends = this.#clock() + lease.seconds * 1000
   }
 
@@ -151,6 +155,7 @@ export class TwinStore {
     this.#compacted = revision
     this.#history = []
     this.term = 2
+    this.reached = 4
     this.isFull = false
     for (const listener of [...this.#listeners]) listener(null)
   }

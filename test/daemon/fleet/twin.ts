@@ -124,10 +124,22 @@ export class Twin implements Etcd {
     return this.#ask(() => this.store.compact(revision))
   }
 
+  async reached(): Promise<number> {
+    if (this.#trouble) throw unavailable(this.#trouble)
+    return this.store.reached
+  }
+
   async status(): Promise<readonly { readonly endpoint: string; readonly status: EtcdStatus | Unavailable }[]> {
     const { size, quota, isFull } = this.store
     const status = {
-      ...{ version: '3.5.16', size, sizeInUse: size, quota, hasLeader: this.#trouble !== 'no-quorum' },
+      ...{
+        version: '3.5.16',
+        size,
+        sizeInUse: size,
+        quota,
+        hasLeader: this.#trouble !== 'no-quorum',
+        reached: this.store.reached,
+      },
       alarms: isFull ? ['NOSPACE'] : [],
     }
     return [{ endpoint: 'http://127.0.0.1:2379', status: this.#trouble ? unavailable(this.#trouble) : status }]

@@ -17,7 +17,7 @@ import { compactSchema, Form, grantSchema, leftSchema } from './json'
 import { askToken, type Credentials, Login, readLogin } from './login'
 import { Member } from './member'
 import { CODE, Refused } from './refused'
-import { askStatus } from './status'
+import { askReached, askStatus } from './status'
 import { readTrust } from './tls'
 import { type Asking, askInTurn, ownWords, Turns } from './turns'
 import { follow } from './watch'
@@ -158,6 +158,22 @@ class Client implements Etcd {
       // Somebody else was there before.
       refused: ({ message }) => message.includes('has been compacted') || null,
     })
+  }
+
+  async reached(enough: number, { timeout = this.#timeout }: Patience = {}): Promise<number> {
+    let furthest: number | null = null
+    try {
+      return await this.#inTurn(timeout, async (member, signal) => {
+        const reached = await this.#withToken(signal, (token) => askReached(member, token, signal))
+        furthest = Math.max(furthest ?? 0, reached)
+        // Another member may be further, or this one soon: what is committed is told to it with what comes next.
+        if (reached < enough) throw new Unavailable(`${member.endpoint}: its log has come to ${reached}`, 'no-quorum', false)
+        return reached
+      })
+    } catch (error) {
+      if (furthest === null || !(error instanceof Unavailable)) throw error
+      return furthest
+    }
   }
 
   status(): ReturnType<Etcd['status']> {

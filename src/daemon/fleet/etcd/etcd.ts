@@ -96,6 +96,8 @@ export interface EtcdStatus {
   /** Bytes; what etcd says of it, or its default. */
   readonly quota: number
   readonly hasLeader: boolean
+  /** How many entries its log has come to, since the etcd was made or restored. */
+  readonly reached: number
   /** What etcd complains of, such as NOSPACE. */
   readonly alarms: readonly string[]
 }
@@ -117,6 +119,11 @@ export interface Etcd {
   left(lease: string): Promise<number | null>
   /** Lets go of history before a revision. */
   compact(revision: number): Promise<void>
+  /**
+   * How far the log of etcd has come, as its members say: everything that is asked of it makes it longer, and one that was restored begins anew.
+   * @param enough the first member that has come as far is believed; otherwise the one that has come furthest when the time is over
+   */
+  reached(enough: number, patience?: Patience): Promise<number>
   /** How each endpoint is; or why it can't be said. */
   status(): Promise<readonly { readonly endpoint: string; readonly status: EtcdStatus | Unavailable }[]>
   /** Lets go of connections. */

@@ -191,5 +191,6 @@ export const statusSchema = v.object({
   /** From etcd 3.6 on. */
   dbSizeQuota: count,
   leader: v.optional(digits, '0'),
+  raftIndex: count,
   errors: v.optional(v.array(v.string()), []),
 })

@@ -9,27 +9,27 @@ const DEFAULT_QUOTA = 2 * 1024 * 1024 * 1024
 /** Longest answer with metrics: an etcd has some 150 KB of them. */
 const MAX_METRICS = 4 * 1024 * 1024
 
+const ASKED = {
+  path: '/v3/maintenance/status',
+  body: {},
+  isLook: true,
+  needsLeader: false,
+  read: (answer: unknown) => readBy(statusSchema, answer),
+}
+
 /** Asks a member how it is: it says so alone, whether it has a leader or not. @throws {Unavailable} */
 export async function askStatus(member: Member, token: string | null, signal: AbortSignal): Promise<EtcdStatus> {
-  const asked = {
-    path: '/v3/maintenance/status',
-    body: {},
-    isLook: true,
-    needsLeader: false,
-    read: (answer: unknown) => readBy(statusSchema, answer),
-  }
-  const {
-    version,
-    dbSize: size,
-    dbSizeInUse: sizeInUse,
-    dbSizeQuota,
-    leader,
-    errors,
-  } = await askMember(member, token, asked, signal)
+  const said = await askMember(member, token, ASKED, signal)
+  const { version, dbSize: size, dbSizeInUse: sizeInUse, dbSizeQuota, leader, raftIndex: reached, errors } = said
   // Its alarms are among its complaints: to ask for them takes a quorum.
   const alarms = errors.flatMap((error) => /\balarm:([A-Z]+)/.exec(error)?.[1] ?? [])
   const quota = dbSizeQuota > 0 ? dbSizeQuota : ((await askQuota(member, signal)) ?? DEFAULT_QUOTA)
-  return { version, size, sizeInUse, quota, hasLeader: leader !== '0', alarms: [...new Set(alarms)] }
+  return { version, size, sizeInUse, quota, hasLeader: leader !== '0', reached, alarms: [...new Set(alarms)] }
+}
+
+/** Asks a member how far its log has come. @throws {Unavailable} */
+export async function askReached(member: Member, token: string | null, signal: AbortSignal): Promise<number> {
+  return (await askMember(member, token, ASKED, signal)).raftIndex
 }
 
 /** The quota that a member's metrics tell, as it says nothing of it itself before etcd 3.6; null where they don't, or there is none. */

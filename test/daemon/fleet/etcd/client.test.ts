@@ -444,7 +444,7 @@ describe('the other calls', () => {
     ).toMatchObject({ trouble: 'strange' })
   })
 
-  const STATUS = { header: HEADER, version: '3.6.1', dbSize: '20480', leader: '77', dbSizeInUse: '16384' }
+  const STATUS = { header: HEADER, version: '3.6.1', dbSize: '20480', leader: '77', dbSizeInUse: '16384', raftIndex: '812' }
   const member =
     (status: object, metrics: Answering): Answering =>
     (asked, response, socket) =>
@@ -463,9 +463,26 @@ describe('the other calls', () => {
     expect(await (await alone(member(status, shown))).status()).toEqual([
       {
         endpoint: expect.any(String),
-        status: { version: '3.6.1', size: 20480, sizeInUse: 16384, quota, hasLeader: true, alarms: [] },
+        status: { version: '3.6.1', size: 20480, sizeInUse: 16384, quota, hasLeader: true, reached: 812, alarms: [] },
       },
     ])
+  })
+
+  it('how far its log has come is told by the first member that has come far enough', async () => {
+    const log = (raftIndex: string) => FakeMember.start(member({ raftIndex }, metrics('1')))
+    const etcd = await open([await log('5'), await log('900'), await log('812')])
+    expect(await etcd.reached(812, { timeout: 2_000 })).toBe(900)
+  })
+
+  it('how far its log has come is told by the furthest member where none has come far enough in time', async () => {
+    const log = (raftIndex: string) => FakeMember.start(member({ raftIndex }, metrics('1')))
+    const etcd = await open([await log('5'), await FakeMember.start(refuses(14, 'etcdserver: no leader', 503)), await log('9')])
+    expect(await etcd.reached(812, { timeout: 300 })).toBe(9)
+  })
+
+  it('how far its log has come is not told where no member says so', async () => {
+    const etcd = await alone(refuses(14, 'etcdserver: no leader', 503))
+    expect(await failureOf(etcd.reached(812, { timeout: 300 }))).toMatchObject({ trouble: 'no-quorum' })
   })
 
   it('a member without a leader says so, and its alarms', async () => {
