@@ -5,6 +5,7 @@ import { Compaction } from './compaction'
 import type { Etcd, Header, Row, Watching } from './etcd/etcd'
 import type { GatewayWord, KeysWord } from './gateway-row'
 import type { Link, SharedRows } from './link'
+import { LogQuestion } from './log-length'
 import { raisedBase, raising } from './repair'
 import { BASE, type Base, COMPACTED, gatewayRow, keysRow, readShared } from './rows'
 import { SharedWatch } from './shared-watch'
@@ -12,8 +13,6 @@ import { Standing, type StandingSetup } from './standing'
 
 /** Milliseconds between two writes of the memory: it may lag behind, and only so much of etcd's history is told less well. */
 const REMEMBER = 10_000
-/** Milliseconds for which a member may be behind that says how far etcd's log has come: less than a beat. */
-const LOOK = 1_000
 
 /** What a link needs of its daemon. */
 export interface LinkSetup extends StandingSetup {
@@ -38,6 +37,7 @@ export class GatewayLink implements Link {
   readonly compaction: Compaction
   readonly watch: SharedWatch
   readonly #setup: LinkSetup
+  readonly #log: LogQuestion
   /** Hears what is shared; null: nobody does yet. */
   #shared: SharedRows | null = null
   /** Is told when all rows were listed: a beat that follows at once is soon heard. */
@@ -55,6 +55,7 @@ export class GatewayLink implements Link {
     this.#setup = setup
     this.gateway = setup.gateway
     this.standing = new Standing(setup)
+    this.#log = new LogQuestion(setup.etcd, this.standing.trust.log)
     this.compaction = new Compaction(setup.etcd)
     this.watch = new SharedWatch(setup.etcd, {
       before: () => ({ mark: this.mark(), taken: this.standing.beats.taken }),
@@ -92,13 +93,8 @@ export class GatewayLink implements Link {
     return this.#judged(() => this.standing.trust.believes(mark, header))
   }
 
-  async isSame(): Promise<boolean> {
-    const { log } = this.standing.trust
-    const before = log.known
-    return this.#setup.etcd.reached(before).then(
-      (reached) => log.note(reached, before),
-      () => false,
-    )
+  isSame(): Promise<boolean> {
+    return this.#log.isSame()
   }
 
   look(): void {
@@ -157,12 +153,8 @@ export class GatewayLink implements Link {
   async #lookAtLog(): Promise<void> {
     const { trust, beats } = this.standing
     if (!beats.hasWritten || trust.restored !== null || trust.setup !== null) return
-    const before = trust.log.known
-    const reached = await this.#setup.etcd.reached(before, { timeout: LOOK })
-    this.#judged(() => {
-      const why = trust.log.beaten(reached, before)
-      if (why !== null) trust.distrust(why)
-    })
+    const why = await this.#log.look()
+    if (why !== null) this.#judged(() => trust.distrust(why))
   }
 
   #word(): Parameters<Beats['next']>[0] {

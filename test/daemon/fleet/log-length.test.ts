@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest'
-import { LogLength } from '../../../src/daemon/fleet/log-length'
+import { LogLength, LogQuestion } from '../../../src/daemon/fleet/log-length'
 
 it('a log that is as long as it was, or longer, is the same', () => {
   const log = new LogLength(10)
@@ -33,4 +33,23 @@ it('a log that is begun anew is known from then on', () => {
   log.beaten(4, 10)
   log.beginAnew()
   expect([log.note(3, log.known), log.beaten(2, log.known)]).toEqual([true, null])
+})
+
+it('those who ask while a question is on its way have the next one together', async () => {
+  const answers: ((reached: number) => void)[] = []
+  const question = new LogQuestion({ reached: () => new Promise((resolve) => answers.push(resolve)) }, new LogLength(10))
+  const asked = [question.isSame(), question.isSame(), question.isSame()]
+  expect(answers.length).toBe(1)
+  answers[0]?.(12)
+  expect(await asked[0]).toBe(true)
+  await new Promise(setImmediate)
+  expect(answers.length).toBe(2)
+  // By another etcd: that is no answer to who was there first.
+  answers[1]?.(4)
+  expect(await Promise.all(asked)).toEqual([true, false, false])
+})
+
+it('a log of which nobody says how far it has come is not known to be the same', async () => {
+  const question = new LogQuestion({ reached: () => Promise.reject(new Error('nobody is there')) }, new LogLength(10))
+  expect([await question.isSame(), await question.isSame()]).toEqual([false, false])
 })
