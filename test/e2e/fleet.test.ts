@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { DOOR, type Fleet, type Gateway, makeFleet } from '../lab/fleet'
 import { logged } from '../lab/gate'
@@ -24,6 +25,17 @@ describe('gateways of a fleet', () => {
 
   const knock = ({ daemon, host }: Gateway, ...options: string[]) =>
     knocked(fleet.client, daemon, key, '-r', host.ipv4, '-p', `${DOOR}`, ...options)
+  /** Knocks until that opens: not so often that refusals are left out of the log. */
+  const untilAccepted = (gateway: Gateway) =>
+    until(
+      async () => {
+        const isAccepted = (await knock(gateway, '-t', '10m')).msg === 'accepted'
+        if (!isAccepted) await sleep(1_000)
+        return isAccepted
+      },
+      'a knock is accepted',
+      LONG,
+    )
   const sees = async ({ host }: Gateway) => (await fleet.client.connect(host.ipv4, DOOR)).saw
   const isOpen = async (gateway: Gateway) => (await sees(gateway)) === 'open'
   const all = (isWanted: boolean) => async () => (await Promise.all(fleet.gateways.map(isOpen))).every((is) => is === isWanted)
@@ -35,7 +47,7 @@ describe('gateways of a fleet', () => {
     const [gw1, gw2] = fleet.gateways
     expect([await isOpen(gw1), await isOpen(gw2)]).toEqual([false, false])
     // What may have been sent before the fleet began is dead.
-    await until(async () => (await knock(gw1, '-t', '10m')).msg === 'accepted', 'a knock is accepted', LONG)
+    await untilAccepted(gw1)
     await areOpen()
     await gw2.daemon.line(logged('opened for the fleet', { gateway: 'gw1' }))
     await knock(gw2, '--close')
@@ -78,7 +90,7 @@ describe('gateways of a fleet', () => {
 
   it('have no door open for longer that open it when the leader of etcd was killed at half time', { timeout: LONG }, async () => {
     const [gw1, gw2] = fleet.gateways
-    await until(async () => (await knock(gw1, '-t', '10m')).msg === 'accepted', 'a knock is accepted', LONG)
+    await untilAccepted(gw1)
     await gw1.knockturn('lease', 'close', '--key', 'user0')
     await areShut()
     // It knows neither what was opened, nor when: etcd's own lease has its whole time again by then.
@@ -96,7 +108,7 @@ describe('gateways of a fleet', () => {
 
   it('close after a partition what was closed during it', { timeout: LONG }, async () => {
     const [gw1, gw2] = fleet.gateways
-    await until(async () => (await knock(gw1, '-t', '10m')).msg === 'accepted', 'a knock is accepted', LONG)
+    await untilAccepted(gw1)
     await areOpen()
     const heal = await cut([gw2.host], members())
     await gw1.knockturn('lease', 'close', '--key', 'user0')
@@ -108,7 +120,7 @@ describe('gateways of a fleet', () => {
 
   it('open nothing by what somebody without a key writes, who has all of etcd', { timeout: LONG }, async () => {
     const [gw1, gw2] = fleet.gateways
-    await until(async () => (await knock(gw1, '-t', '10m')).msg === 'accepted', 'a knock is accepted', LONG)
+    await untilAccepted(gw1)
     await areOpen()
     const etcd = fleet.etcd
     if (!etcd) throw new Error('the fleet has an etcd')
