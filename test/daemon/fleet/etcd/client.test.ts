@@ -2,7 +2,7 @@ import { createServer } from 'node:net'
 import { describe, expect, it, vi } from 'vitest'
 import { behind, type Etcd, type Transaction } from '../../../../src/daemon/fleet/etcd/etcd'
 import { put as putFile, scratch } from '../../../system/scratch'
-import { type Answering, FakeMember, failureOf, HEADER, json, never, open, refuses, text } from './fake'
+import { type Answering, eventually, FakeMember, failureOf, HEADER, json, never, open, refuses, text } from './fake'
 
 const PUT: Transaction = { if: [{ row: 'a', is: 'absent' }], do: [{ put: 'a', value: '1' }], else: [{ get: 'a' }] }
 const DONE = json({ header: HEADER, succeeded: true, responses: [{ response_put: {} }] })
@@ -174,7 +174,7 @@ describe('a transaction', () => {
       trouble: 'strange',
       message: expect.stringContaining('expected at most 8388608 bytes, got more'),
     })
-    await vi.waitFor(() => expect(member.sockets.size).toBe(0))
+    await eventually(() => expect(member.sockets.size).toBe(0))
   })
 
   it('is known not to have been done where nobody listens', async () => {
@@ -244,7 +244,7 @@ describe('members are asked in turn', () => {
     for (let i = 0; i < 3; i++) expect((await transact(etcd)).held).toBe(true)
     expect([silent.asked.length, speaking.asked.length]).toEqual([1, 3])
     // It is not waited for any longer.
-    await vi.waitFor(() => expect(silent.sockets.size).toBe(0))
+    await eventually(() => expect(silent.sockets.size).toBe(0))
   })
 
   it.each<[string, Answering]>([
@@ -328,7 +328,7 @@ describe('members are asked in turn', () => {
     const answers: (() => void)[] = []
     member.answers((...args) => void answers.push(() => DONE(...args)))
     const both = [transact(etcd), transact(etcd)]
-    await vi.waitFor(() => expect(answers).toHaveLength(2))
+    await eventually(() => expect(answers).toHaveLength(2))
     for (const answer of answers) answer()
     await Promise.all(both)
     const kept = [...member.sockets]
@@ -369,7 +369,7 @@ describe('members are asked in turn', () => {
     const member = await FakeMember.start(never)
     const etcd = await open([member], { timeout: 600_000 })
     const asked = failureOf(transact(etcd))
-    await vi.waitFor(() => expect(member.asked).toHaveLength(1))
+    await eventually(() => expect(member.asked).toHaveLength(1))
     etcd.close()
     expect(await asked).toMatchObject({ trouble: 'timeout', isUnknown: true })
     expect(await failureOf(transact(etcd))).toMatchObject({ isUnknown: false })

@@ -1,6 +1,6 @@
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo, Socket } from 'node:net'
-import { afterEach } from 'vitest'
+import { afterEach, vi } from 'vitest'
 import type { FleetConfig } from '../../../../src/daemon/fleet/config'
 import { openEtcd } from '../../../../src/daemon/fleet/etcd/client'
 import { type Etcd, Unavailable } from '../../../../src/daemon/fleet/etcd/etcd'
@@ -84,10 +84,22 @@ export const never: Answering = () => {}
 export async function open(members: readonly (FakeMember | string)[], more: Partial<FleetConfig> = {}): Promise<Etcd> {
   const endpoints = members.map((member) => (typeof member === 'string' ? member : member.endpoint))
   const tls = { ca: null, cert: null, key: null }
-  const etcd = await openEtcd({ endpoints, prefix: 'p/', timeout: 500, gateway: 'gw1', pinned: false, tls, login: null, ...more })
+  const etcd = await openEtcd({
+    endpoints,
+    prefix: 'p/',
+    timeout: 1_500,
+    gateway: 'gw1',
+    pinned: false,
+    tls,
+    login: null,
+    ...more,
+  })
   ends.push(() => etcd.close())
   return etcd
 }
+
+/** Waits until an assertion holds: for longer than it takes on a busy machine. */
+export const eventually = (assertion: () => void): Promise<void> => vi.waitFor(assertion, 20_000)
 
 /** Why something has failed; null where it has not. */
 export const failureOf = (asked: Promise<unknown>): Promise<Unavailable | null> =>

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Etcd } from '../../../../src/daemon/fleet/etcd/etcd'
 import { WATCH_SILENCE } from '../../../../src/daemon/fleet/etcd/watch'
 import { put, scratch } from '../../../system/scratch'
-import { type Answering, FakeMember, HEADER, json, never, open, refuses, text } from './fake'
+import { type Answering, eventually, FakeMember, HEADER, json, never, open, refuses, text } from './fake'
 
 const CREATED = { result: { header: HEADER, created: true } }
 const event = (name: string, more = {}) => ({
@@ -33,7 +33,7 @@ function watching(etcd: Etcd, signal = new AbortController().signal) {
 }
 const endOf = async (answer: Answering) => {
   const { changed, ends } = watching(await open([await FakeMember.start(answer)]))
-  await vi.waitFor(() => expect(ends).toHaveLength(1), 5_000)
+  await eventually(() => expect(ends).toHaveLength(1))
   return { changed, why: ends[0]?.replace(/^http:\/\/127\.0\.0\.1:\d+: /, '') }
 }
 
@@ -41,7 +41,7 @@ describe('a watch', () => {
   it('is asked for where there is a leader, in pieces that are not too long', async () => {
     const member = await FakeMember.start(says(CREATED))
     watching(await open([member]))
-    await vi.waitFor(() => expect(member.asked).toHaveLength(1))
+    await eventually(() => expect(member.asked).toHaveLength(1))
     expect(member.asked[0]).toMatchObject({
       path: '/v3/watch',
       headers: { 'grpc-metadata-hasleader': 'true' },
@@ -57,7 +57,7 @@ describe('a watch', () => {
       { type: 'DELETE', kv: { key: btoa('p/a4'), mod_revision: '6' } },
     )
     const { changed } = watching(await open([await FakeMember.start(says(CREATED, line))]))
-    await vi.waitFor(() => expect(changed).toHaveLength(4))
+    await eventually(() => expect(changed).toHaveLength(4))
     const row = { created: 5, modified: 5, lease: null, value: 'v' }
     expect(changed).toEqual([
       { put: { ...row, row: 'a1' } },
@@ -80,7 +80,7 @@ describe('a watch', () => {
       drip()
     }
     const { changed, ends } = watching(await open([await FakeMember.start(drips)]))
-    await vi.waitFor(() => expect(changed).toHaveLength(2))
+    await eventually(() => expect(changed).toHaveLength(2))
     expect(ends).toEqual([])
   })
 
@@ -188,10 +188,10 @@ describe('a watch', () => {
   it('begins at the next member where one does not let it, and its end is told once', async () => {
     const members = [await FakeMember.start(refuses(14, 'x')), await FakeMember.start(says(CREATED, events(event('p/a'))))]
     const { changed, ends } = watching(await open(['http://127.0.0.1:9', ...members]))
-    await vi.waitFor(() => expect(changed).toHaveLength(1))
+    await eventually(() => expect(changed).toHaveLength(1))
     expect(ends).toEqual([])
     responses[0]?.end()
-    await vi.waitFor(() => expect(ends).toHaveLength(1))
+    await eventually(() => expect(ends).toHaveLength(1))
     // What has begun is not begun again by the client: somebody has to look at all rows first.
     expect(members.map(({ asked }) => asked.length)).toEqual([1, 1])
   })
@@ -200,11 +200,11 @@ describe('a watch', () => {
     const members = [await FakeMember.start(says(CREATED, events(event('p/a')))), await FakeMember.start(says(CREATED))]
     const etcd = await open(members)
     const { changed, ends } = watching(etcd)
-    await vi.waitFor(() => expect(changed).toHaveLength(1))
+    await eventually(() => expect(changed).toHaveLength(1))
     responses[0]?.destroy()
-    await vi.waitFor(() => expect(ends).toHaveLength(1))
+    await eventually(() => expect(ends).toHaveLength(1))
     watching(etcd)
-    await vi.waitFor(() => expect(members[1]?.asked).toHaveLength(1))
+    await eventually(() => expect(members[1]?.asked).toHaveLength(1))
   })
 
   const OVER = 'rpc error: code = Unauthenticated desc = etcdserver: invalid auth token'
@@ -221,14 +221,14 @@ describe('a watch', () => {
 
   it.each([OVER, 'etcdserver: permission denied'])('begins with a new token where the old one is over: %s', async (why) => {
     const { changed, ends } = watching(await open([await guarded(cancelled(why))], { login: login() }))
-    await vi.waitFor(() => expect(changed).toHaveLength(1))
+    await eventually(() => expect(changed).toHaveLength(1))
     expect(ends).toEqual([])
   })
 
   it('is broken by a token that ends later: what was heard is not asked for again', async () => {
     const etcd = await open([await guarded(CREATED, events(event('p/a')), cancelled(OVER, false))], { login: login() })
     const { changed, ends } = watching(etcd)
-    await vi.waitFor(() => expect(ends).toEqual([expect.stringContaining('etcdserver: invalid auth token')]))
+    await eventually(() => expect(ends).toEqual([expect.stringContaining('etcdserver: invalid auth token')]))
     expect(changed).toHaveLength(1)
   })
 
@@ -236,10 +236,10 @@ describe('a watch', () => {
     const ending = new AbortController()
     const member = await FakeMember.start(says(CREATED, events(event('p/a'))))
     const { changed, ends } = watching(await open([member]), ending.signal)
-    await vi.waitFor(() => expect(changed).toHaveLength(1))
+    await eventually(() => expect(changed).toHaveLength(1))
     ending.abort()
     responses[0]?.write(`${JSON.stringify(events(event('p/a')))}\n`)
-    await vi.waitFor(() => expect(member.sockets.size).toBe(0))
+    await eventually(() => expect(member.sockets.size).toBe(0))
     expect([changed.length, ends]).toEqual([1, []])
   })
 
@@ -254,8 +254,8 @@ describe('a watch', () => {
     }
     const etcd = await open([member])
     etcd.watch('a', 'b', 5, { changed, broke: (why) => told.push(why) }, ending.signal)
-    await vi.waitFor(() => expect(told).not.toEqual([]))
-    await vi.waitFor(() => expect(member.sockets.size).toBe(0))
+    await eventually(() => expect(told).not.toEqual([]))
+    await eventually(() => expect(member.sockets.size).toBe(0))
     expect(told).toEqual([{ put: expect.objectContaining({ row: 'a1' }) }])
   })
 
@@ -264,7 +264,7 @@ describe('a watch', () => {
     const etcd = await open([member])
     const { changed, ends } = watching(etcd, AbortSignal.abort())
     const other = watching(etcd)
-    await vi.waitFor(() => expect(other.changed).toHaveLength(1))
+    await eventually(() => expect(other.changed).toHaveLength(1))
     expect([changed, ends, member.asked.length]).toEqual([[], [], 1])
   })
 
@@ -272,9 +272,9 @@ describe('a watch', () => {
     const member = await FakeMember.start(says(CREATED, events(event('p/a'))))
     const etcd = await open([member])
     const { changed, ends } = watching(etcd)
-    await vi.waitFor(() => expect(changed).toHaveLength(1))
+    await eventually(() => expect(changed).toHaveLength(1))
     etcd.close()
-    await vi.waitFor(() => expect(ends).toHaveLength(1))
+    await eventually(() => expect(ends).toHaveLength(1))
   })
 })
 
