@@ -12,6 +12,9 @@ const FAR = 3_600_000
 /** Keys that a line names. */
 const MAX_IDS = 10
 
+/** What says when keys open again. */
+type Floors = Pick<OneTimeRule, 'opensAt' | 'remedy'>
+
 /** A floor of the ledger that is ahead of the clock; `key` null: its base, which is below all keys. */
 export interface FloorAhead {
   readonly key: ServerKey | null
@@ -24,11 +27,7 @@ export interface FloorAhead {
 }
 
 /** Every floor that is ahead of the clock. @param wall Unix milliseconds */
-export function floorsAhead(
-  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
-  keys: Iterable<ServerKey>,
-  wall: number,
-): FloorAhead[] {
+export function floorsAhead(ledger: Floors, keys: Iterable<ServerKey>, wall: number): FloorAhead[] {
   const floors: FloorAhead[] = []
   let all = 0
   for (const key of keys) {
@@ -49,7 +48,7 @@ export function floorsAhead(
  * @param wall Unix milliseconds
  */
 export function warnOfFloors(
-  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
+  ledger: Floors,
   keys: Iterable<ServerKey>,
   isToldOfMinute: boolean,
   log: Logger,
@@ -70,11 +69,7 @@ export function warnOfFloors(
 }
 
 /** Why a key opens nothing right now: the floor that is ahead for longest. @returns undefined where none is */
-export function whyAhead(
-  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
-  { fingerprint, key }: ServerKey,
-  wall: number,
-): string | undefined {
+export function whyAhead(ledger: Floors, { fingerprint, key }: ServerKey, wall: number): string | undefined {
   const { base, own } = ledger.opensAt(fingerprint, key.period, wall)
   if (own !== null && own > (base ?? 0)) return ownAhead(own, base)
   return base === null ? undefined : baseAhead(base, wall, ledger.remedy)
@@ -85,12 +80,7 @@ export function whyAhead(
  * @param jump milliseconds, below zero back
  * @param wall Unix milliseconds, after it
  */
-export function clockJumped(
-  jump: number,
-  ledger: Pick<OneTimeRule, 'opensAt' | 'remedy'>,
-  keys: Iterable<ServerKey>,
-  wall: number,
-): string {
+export function clockJumped(jump: number, ledger: Floors, keys: Iterable<ServerKey>, wall: number): string {
   const opens = [...keys].map(({ key, fingerprint }) => ledger.opensAt(fingerprint, key.period, wall))
   const base = opens.reduce((last, { base }) => Math.max(last, base ?? 0), 0)
   const own = opens.reduce((last, { own }) => Math.max(last, own ?? 0), 0)
