@@ -6,6 +6,9 @@ const FIRST_YEAR = 2020
 
 const UNITS: Record<string, number> = { d: 24 * 3600, h: 3600, m: 60, s: 1 }
 
+/** Milliseconds on a clock that never jumps. */
+export const steadyNow = (): number => performance.now()
+
 /**
  * Reads a duration with units, largest first: `90s`, `15m`, `1h30m`, `1d`.
  * @returns seconds, or null where the text is no such duration

@@ -3,6 +3,7 @@ import { type Batch, type Entry, isLease, isLock, type Lease, nameOf, type Stand
 import { Quiet } from '../../gate/quiet'
 import { formatService } from '../../protocol/service'
 import { inOneLine } from '../../system/fault'
+import { steadyNow } from '../../system/time'
 import type { CommandConfig } from './config'
 import { readListed, type Way, wayName } from './listed'
 import { type Printed, ProgramError, runProgram } from './program'
@@ -239,5 +240,3 @@ export class ProgramTable implements Table {
 
 /** Characters of a line of a list that are said back. */
 const MAX_LINE = 100
-
-const steadyNow = (): number => performance.now()

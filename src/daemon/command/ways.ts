@@ -2,6 +2,7 @@ import type { Logger } from 'pino'
 import type { Lease, Lock } from '../../gate/firewall'
 import type { Quiet } from '../../gate/quiet'
 import { inOneLine } from '../../system/fault'
+import { steadyNow } from '../../system/time'
 import { type Kept, readKept, writeKept } from './kept'
 import { type Way, wayName } from './listed'
 
@@ -129,8 +130,6 @@ export class Ways {
 }
 
 const NOTHING: Kept = { ways: [], locks: [] }
-
-const steadyNow = (): number => performance.now()
 
 /** A way that nobody has asked for yet. @param lease by whose name the program will know it @param key likewise */
 export const newWay = ({ address, protocol, port }: Way, lease: string, key: string): Opened => ({

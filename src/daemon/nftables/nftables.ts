@@ -9,6 +9,7 @@ import {
   type Table,
 } from '../../gate/firewall'
 import { CommandFault } from '../../system/commands'
+import { steadyNow } from '../../system/time'
 import type { Rules } from '../backends/backend'
 import { limitOf, TABLE } from './elements'
 import { tableLines } from './installation'
@@ -38,8 +39,6 @@ export function nftablesFirewall(
 const RELIED_ON = 60_000
 
 /** The kernel's sets count by a monotonic clock, too. */
-const steadyNow = (): number => performance.now()
-
 class NftTable implements Table {
   readonly name = 'nftables'
   readonly clock = 'steady'
