@@ -37,7 +37,7 @@ export async function inFleet<T>(file: string, work: (place: Place) => Promise<T
     try {
       return await work({ file, config, fleet, etcd, now: Date.now, wait })
     } catch (error) {
-      throw error instanceof Unavailable ? etcdFault(error) : error
+      throw toldBy(error)
     } finally {
       etcd.close()
     }
@@ -49,6 +49,9 @@ const wait: Place['wait'] = (milliseconds, signal) => sleep(milliseconds, undefi
 /** Why etcd can't be asked, with what to do about it. */
 export const etcdFault = ({ message, trouble }: Unavailable): Fault =>
   new Fault(`etcd cannot be asked: ${message}`, { hint: HINTS[trouble] })
+
+/** An error as an administrator is told of it. */
+export const toldBy = (error: unknown): unknown => (error instanceof Unavailable ? etcdFault(error) : error)
 
 const HINTS: Readonly<Record<Trouble, string>> = {
   unreachable: 'look whether etcd runs ("systemctl status etcd" on its machines), and whether this machine reaches its port',

@@ -4,7 +4,7 @@ import { type FleetMemory, readMemory } from '../../daemon/fleet/memory'
 import { Fault, keepFault, listed } from '../../system/fault'
 import { labelFault, membershipFault, noBase, skewFault, UPDATE } from './fit'
 import { type Gateway, lookAtFleet, type Shared } from './gateways'
-import { etcdFault, type Place } from './place'
+import { etcdFault, type Place, toldBy } from './place'
 import { ROOM } from './standing'
 
 /* How a fleet stands: what its gateways say, what its etcd says, and what is wrong with either. */
@@ -42,7 +42,7 @@ export async function lookAtStatus(place: Place): Promise<FleetStatus> {
     etcd.status(),
     keepFault(faults, () =>
       lookAtFleet(place).catch((error) => {
-        throw error instanceof Unavailable ? etcdFault(error) : error
+        throw toldBy(error)
       }),
     ),
   ])
