@@ -40,12 +40,7 @@ async function begin(isShared: boolean) {
     await players.knock()
     return Date.parse(JSON.parse(await gateway.daemon.line(logged('accepted'), since)).time) - sent
   }
-  const isOpen = async () => {
-    const { name } = await players.knock()
-    await sleep(500)
-    return players.granted().has(name)
-  }
-  await until(isOpen, 'a door opens', BEGINS)
+  await players.untilOpen(BEGINS)
   return { fleet, players, knock }
 }
 

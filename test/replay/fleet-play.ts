@@ -11,6 +11,7 @@ import { AS_SEEN, encodeRequest, type Request } from '../../src/protocol/request
 import { seal } from '../../src/protocol/seal'
 import type { Agent } from '../lab/agent'
 import { DATAGRAMS, DOOR, type Fleet, type Gateway, keyNames } from '../lab/fleet'
+import { until } from '../lab/waiters'
 import { shuffled } from '../random'
 import { ROOT } from '../root'
 import { grants, type KnockName, knockName } from './fleet-count'
@@ -24,6 +25,8 @@ const LEASE = 2
 const [USERS, LISTENERS] = ['10.66.0', '10.67.0']
 /** Milliseconds for which nothing more must be logged before all is said. */
 const QUIET = 1_500
+/** Milliseconds in which a knock that opens at all is accepted. */
+const SOON = 500
 const LONGEST = 60_000
 
 /** An address of the listener's, for one of a user's. */
@@ -149,11 +152,21 @@ export class Players {
     return grants(new Map(this.#fleet.gateways.map(({ name, lines }) => [name, lines])))
   }
 
+  /** Users knock until a door opens to one, or so many milliseconds are over. */
+  async untilOpen(timeoutMs: number): Promise<void> {
+    const isOpen = async () => {
+      const { name } = await this.knock()
+      await sleep(SOON)
+      return this.granted().has(name)
+    }
+    await until(isOpen, 'a door opens', timeoutMs)
+  }
+
   /** Waits until nobody logs anything more. */
   async settled(): Promise<void> {
     const lines = () => this.#fleet.gateways.reduce((sum, gateway) => sum + gateway.lines.length, 0)
-    const until = performance.now() + LONGEST
-    for (let before = -1; before !== lines() && performance.now() < until; ) {
+    const end = performance.now() + LONGEST
+    for (let before = -1; before !== lines() && performance.now() < end; ) {
       before = lines()
       await sleep(QUIET)
     }

@@ -21,8 +21,6 @@ const KEYS = 40
 /** Knocks a second while nothing is wrong; and while much is, so that more happens the more knocks there are. */
 const CALM = 40
 const [ROUGH, ROUGH_LONG] = [5, 20]
-/** Milliseconds in which a knock that opens at all is accepted. */
-const SOON = 500
 /** What must be accepted where nothing is wrong. */
 const ALMOST_ALL = 0.99
 /** What must be accepted at least where much is: otherwise a fleet that is closed has proved nothing. */
@@ -44,7 +42,7 @@ async function onFleet(
     const random = seededRandom(SEED)
     const players = await Players.begin(fleet, KEYS, random)
     // What may have been sent before the fleet was there is dead.
-    await untilOpen(players)
+    await players.untilOpen(RECOVERY)
     const { broken, note } = await act(fleet, players, random)
     const honest = await lastOf(players)
     const granted = players.granted()
@@ -59,19 +57,9 @@ async function onFleet(
   }
 }
 
-/** Waits until a door opens to users who knock. */
-async function untilOpen(players: Players): Promise<void> {
-  const isOpen = async () => {
-    const { name } = await players.knock()
-    await sleep(SOON)
-    return players.granted().has(name)
-  }
-  await until(isOpen, 'a door opens', RECOVERY)
-}
-
 /** Users knock when all is well again. */
 async function lastOf(players: Players) {
-  await untilOpen(players)
+  await players.untilOpen(RECOVERY)
   const last = []
   for (let n = 0; n < LAST; n++) last.push(await players.knock())
   await players.settled()
@@ -160,7 +148,7 @@ async function restored({ times }: Scale): Promise<Outcome> {
     const broken: string[] = []
     let after = 0
     for (const way of KNOCKS < FULL ? RESTORED.slice(0, times(1, RESTORED.length)) : RESTORED) {
-      await untilOpen(players)
+      await players.untilOpen(RECOVERY)
       const snapshot = way.isNew ? null : await etcd.save()
       const knocks = await playAll(players, times(KNOCKS, MANY / 10), CALM, () => players.knock(1))
       await faults.restore(snapshot, way)
