@@ -20,6 +20,15 @@ function begin() {
   return { repeated, failures, settled, pass }
 }
 
+/** Something that is waited for until it is let go. */
+function held() {
+  let release = () => {}
+  const waits = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  return { waits, release }
+}
+
 describe('what is repeated', () => {
   it('is done at once, and is over when it says so', async () => {
     const { repeated, settled, pass } = begin()
@@ -63,11 +72,9 @@ describe('what is repeated', () => {
   it('is one at a time of a name, and once more where it was asked for meanwhile', async () => {
     const { repeated, settled } = begin()
     const done: string[] = []
-    let release = () => {}
+    const { waits, release } = held()
     repeated.ask('a', async () => {
-      await new Promise<void>((resolve) => {
-        release = resolve
-      })
+      await waits
       done.push('first')
       return true
     })
@@ -119,11 +126,9 @@ describe('what is repeated', () => {
   it('ends with what is under way, and begins nothing more', async () => {
     const { repeated, settled } = begin()
     const done: string[] = []
-    let release = () => {}
+    const { waits, release } = held()
     repeated.ask('a', async () => {
-      await new Promise<void>((resolve) => {
-        release = resolve
-      })
+      await waits
       return done.push('a') < 0
     })
     await settled()

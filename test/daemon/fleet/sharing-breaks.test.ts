@@ -1,8 +1,26 @@
 import { describe, expect, it } from 'vitest'
 import { parseEntry } from '../../../src/daemon/fleet/rows'
-import { Fellows, FLEET, isOpen, KEY, leasesOf, ordered, ROW, rowIn, untils } from './fellows'
+import { type Fellow, Fellows, FLEET, isOpen, KEY, leasesOf, ordered, ROW, rowIn, untils } from './fellows'
 
 /* What is shared while etcd is away, answers are lost, or gateways end and start: whole daemons over an etcd in memory. */
+
+/** Breaks the watch of a gateway, and has it look at all rows. */
+async function looksAgain(one: Fellow): Promise<void> {
+  one.twin.cut()
+  one.twin.isSilent = false
+  await one.follow()
+}
+
+/** What one opens is written, with the answer held up, and closed by the other; the first hears of neither. */
+async function writtenAndClosed(one: Fellow, other: Fellow, fleet: Fellows): Promise<void> {
+  one.twin.isSilent = true
+  one.twin.plan(null, 'held')
+  await fleet.knock(one, { seconds: 600 })
+  one.twin.held[0].perform()
+  await fleet.settled()
+  await ordered(other)
+  await fleet.settled()
+}
 
 describe('a look at all rows', () => {
   it('closes what has none, also after a restart', async () => {
@@ -35,25 +53,15 @@ describe('a look at all rows', () => {
     await fleet.knock(one, { seconds: 600 })
     await ordered(other)
     await fleet.settled()
-    one.twin.cut()
-    one.twin.isSilent = false
-    await one.follow()
+    await looksAgain(one)
     await fleet.pass(2_000)
     expect([isOpen(one, other), fleet.rows()]).toEqual([[false, false], []])
   })
 
   it('waits for an answer that is under way, which says that it was written and is gone again', async () => {
     const [one, other, fleet] = await Fellows.two()
-    one.twin.isSilent = true
-    one.twin.plan(null, 'held')
-    await fleet.knock(one, { seconds: 600 })
-    one.twin.held[0].perform()
-    await fleet.settled()
-    await ordered(other)
-    await fleet.settled()
-    one.twin.cut()
-    one.twin.isSilent = false
-    await one.follow()
+    await writtenAndClosed(one, other, fleet)
+    await looksAgain(one)
     // Nobody else is there who would take the row away again.
     await other.end()
     const before = isOpen(one)
@@ -64,17 +72,9 @@ describe('a look at all rows', () => {
 
   it('waits for an answer that is under way, and closes where none comes', async () => {
     const [one, other, fleet] = await Fellows.two()
-    one.twin.isSilent = true
-    one.twin.plan(null, 'held')
-    await fleet.knock(one, { seconds: 600 })
-    one.twin.held[0].perform()
-    await fleet.settled()
-    await ordered(other)
-    await fleet.settled()
+    await writtenAndClosed(one, other, fleet)
     await other.end()
-    one.twin.cut()
-    one.twin.isSilent = false
-    await one.follow()
+    await looksAgain(one)
     const before = isOpen(one)
     one.twin.held[0].giveUp()
     await fleet.pass(2_000)
@@ -89,9 +89,7 @@ describe('a look at all rows', () => {
     await ordered(other)
     await fleet.settled()
     await other.end()
-    one.twin.cut()
-    one.twin.isSilent = false
-    await one.follow()
+    await looksAgain(one)
     await fleet.pass(2_000)
     expect([isOpen(one), fleet.rows()]).toEqual([[false], []])
   })

@@ -2,7 +2,7 @@ import { createServer } from 'node:net'
 import { describe, expect, it, vi } from 'vitest'
 import { behind, type Etcd, type Transaction } from '../../../../src/daemon/fleet/etcd/etcd'
 import { put as putFile, scratch } from '../../../system/scratch'
-import { type Answering, eventually, FakeMember, failureOf, HEADER, json, never, open, refuses, text } from './fake'
+import { type Answering, endless, eventually, FakeMember, failureOf, HEADER, json, never, open, refuses, text } from './fake'
 
 const PUT: Transaction = { if: [{ row: 'a', is: 'absent' }], do: [{ put: 'a', value: '1' }], else: [{ get: 'a' }] }
 const DONE = json({ header: HEADER, succeeded: true, responses: [{ response_put: {} }] })
@@ -161,14 +161,6 @@ describe('a transaction', () => {
   })
 
   it('has an answer that is no longer than it may be', async () => {
-    const endless: Answering = (_, response) => {
-      response.writeHead(200, { 'content-type': 'application/json' })
-      const more = () => {
-        while (!response.destroyed && response.write(' '.repeat(1024 * 1024)));
-      }
-      response.on('drain', more)
-      more()
-    }
     const member = await FakeMember.start(endless)
     expect(await failureOf((await open([member], { timeout: 20_000 })).transact(PUT))).toMatchObject({
       trouble: 'strange',
@@ -397,8 +389,8 @@ describe('a list', () => {
 
   it('ends somewhere, whatever etcd says', async () => {
     const kvs = Array.from({ length: 20_000 }, () => ROW)
-    const endless = await alone(json({ header: HEADER, kvs, more: true }))
-    expect(await failureOf(endless.list('a', 'b', { timeout: 20_000 }))).toMatchObject({
+    const etcd = await alone(json({ header: HEADER, kvs, more: true }))
+    expect(await failureOf(etcd.list('a', 'b', { timeout: 20_000 }))).toMatchObject({
       trouble: 'strange',
       message: expect.stringContaining('expected at most 131072 rows'),
     })

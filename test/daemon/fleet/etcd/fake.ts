@@ -110,3 +110,13 @@ export const failureOf = (asked: Promise<unknown>): Promise<Unavailable | null> 
       throw error
     },
   )
+
+/** Begins an answer that never ends, as fast as it is read. */
+export const endless: Answering = (_, response) => {
+  response.writeHead(200, { 'content-type': 'application/json' })
+  const more = () => {
+    while (!response.destroyed && response.write(' '.repeat(1024 * 1024)));
+  }
+  response.on('drain', more)
+  more()
+}

@@ -3,7 +3,7 @@ import { afterEach, describe, expect, it, vi } from 'vitest'
 import type { Etcd } from '../../../../src/daemon/fleet/etcd/etcd'
 import { WATCH_SILENCE } from '../../../../src/daemon/fleet/etcd/watch'
 import { put, scratch } from '../../../system/scratch'
-import { type Answering, eventually, FakeMember, HEADER, json, never, open, refuses, text } from './fake'
+import { type Answering, endless, eventually, FakeMember, HEADER, json, never, open, refuses, text } from './fake'
 
 const CREATED = { result: { header: HEADER, created: true } }
 const event = (name: string, more = {}) => ({
@@ -149,14 +149,6 @@ describe('a watch', () => {
   })
 
   it('is broken by a line that is too long, before it has come', async () => {
-    const endless: Answering = (_, response) => {
-      response.writeHead(200, { 'content-type': 'application/json' })
-      const more = () => {
-        while (!response.destroyed && response.write(' '.repeat(1024 * 1024)));
-      }
-      response.on('drain', more)
-      more()
-    }
     expect(await endOf(endless)).toMatchObject({ why: 'expected lines of at most 8388608 bytes, got a longer one' })
   })
 
